@@ -1,0 +1,1 @@
+"""The layered Pentimento codec and its archive."""

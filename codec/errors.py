@@ -1,0 +1,62 @@
+"""Every error a person or a caller can meet, one class for each broken rule."""
+
+
+class PentimentoError(Exception):
+    """Root of all errors raised on purpose; its text is one clear line."""
+
+
+class UsageError(PentimentoError):
+    """A mistake in what was asked (no such folder, layer 9 of 7): exit status 2."""
+
+
+class PictureError(PentimentoError):
+    """A source picture cannot become pixels."""
+
+
+class UnsupportedFormat(PictureError):
+    """The bytes are in no picture format of the allow-list."""
+
+
+class PictureTooLarge(PictureError):
+    """Width, height, pixel count or byte count is over its limit."""
+
+
+class PictureDamaged(PictureError):
+    """The picture's bytes are cut or corrupt."""
+
+
+class StreamError(PentimentoError):
+    """A layer of a stream cannot be read."""
+
+
+class LayerDamaged(StreamError):
+    """A layer fails its checksum, length or symbol count; coarser layers still decode."""
+
+    def __init__(self, layer: int, reason: str) -> None:
+        super().__init__(f"layer {layer}: {reason}")
+        self.layer = layer
+        self.reason = reason
+
+
+class UnknownVersion(StreamError):
+    """The stream was written by a version of the format that this reader does not know."""
+
+
+class WeightsMismatch(StreamError):
+    """The stream names other weights than the ones at hand."""
+
+
+class WeightsDamaged(PentimentoError):
+    """A weights file lacks a tensor, has one of a wrong shape, or fails its checksum."""
+
+
+class ArchiveError(PentimentoError):
+    """An archive cannot be read or written."""
+
+
+class NotAnArchive(ArchiveError, UsageError):
+    """The path holds no Pentimento archive."""
+
+
+class ArchiveDamaged(ArchiveError):
+    """A file of the archive is missing, cut or fails a checksum."""

@@ -1,0 +1,1 @@
+"""Beam transforms over the codec: read, decode, batch, encode, write, dead-letter."""
