@@ -14,3 +14,29 @@ MAX_LAYER_BYTES = 1 << 30
 
 MAX_SOURCE_BYTES = 1 << 29
 """Longest source file that is read whole (512 MiB)."""
+
+MAX_LAYERS = 64
+"""Most layers of an archive: one column each."""
+
+MAX_KEY_BYTES = 1024
+"""Longest key of a row in UTF-8."""
+
+MAX_MANIFEST_BYTES = 1 << 30
+"""Largest manifest or commit record that is read (1 GiB)."""
+
+MAX_FOOTER_BYTES = 1 << 28
+"""Largest Parquet footer that is read (256 MiB)."""
+
+MAX_PAGE_BYTES = (1 << 31) - 1
+"""Largest Parquet page: its sizes are signed 32-bit."""
+
+MAX_PICTURE_PARTS = 1 << 18
+"""Most chunks, segments, strips or tiles one source picture is cut into (65,535 rows x 4
+planes)."""
+
+MAX_JPEG_SCANS = 100
+"""Most scans of a progressive JPEG: each costs a pass over all pixels, even when it is a few
+bytes."""
+
+MAX_PROFILE_BYTES = 1 << 22
+"""Longest colour profile that is applied (4 MiB); printers' CMYK profiles have 0.5 to 3 MB."""
