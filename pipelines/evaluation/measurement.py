@@ -1,0 +1,193 @@
+"""Bytes and scores of peers and of the codec, photo by photo, with what is known already kept.
+
+Results of peers are cached in a folder, one JSON file for each photo, named by a hash of its
+pixels; in it, results stand under the peer's settings and version, then under its quality. A new
+Pillow or a changed setting therefore measures again, new weights of the codec do not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from codec.errors import UsageError
+from codec.picture import read_picture
+from pipelines.evaluation.peers import Peer, peer_named
+from pipelines.evaluation.scores import SMALLEST_SIDE, Score, scores_named
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What one picture cost and scored at one setting."""
+
+    size: int
+    """Bytes of the whole file, or of all layers that were read."""
+    pixels: int
+    scores: dict[str, float]
+    """By the score's name, on its own scale (MS-SSIM 0..1)."""
+
+    @property
+    def bpp(self) -> float:
+        """Bits per pixel."""
+        return 8 * self.size / self.pixels
+
+
+@dataclass(frozen=True)
+class PhotoMeasures:
+    """Everything measured on one photo: a list along the ladder for each codec."""
+
+    name: str
+    ladders: dict[str, list[Measure]]
+    """By the peer's name, or `CODEC` for the states of the codec, coarse to fine."""
+
+
+CODEC = "pentimento"
+
+
+def read_photo(path: Path) -> np.ndarray:
+    """A photo as every codec here gets it: uint8 [H, W, 3] sRGB, upright."""
+    return read_picture(path.read_bytes()).pixels
+
+
+def is_large_enough(pixels: np.ndarray) -> bool:
+    """Whether every score is defined on it."""
+    return min(pixels.shape[:2]) >= SMALLEST_SIDE
+
+
+def measure_photos(
+    paths: Sequence[Path],
+    peers: Sequence[str],
+    scores: Sequence[str],
+    *,
+    weights: str | None,
+    with_codec: bool,
+    cache: Path | None,
+    workers: int,
+) -> Iterator[PhotoMeasures]:
+    """Measure each photo with every peer and the codec; yields in the order of `paths`.
+
+    `workers` processes share the photos; each runs in one thread, so scores are the same whatever
+    their number. Errors of `codec.errors` pass through.
+    """
+    jobs = [(path, tuple(peers), tuple(scores), weights, with_codec, cache) for path in paths]
+    if workers == 1:
+        yield from map(_measure_photo, jobs)
+        return
+    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=single_thread) as pool:
+        yield from pool.map(_measure_photo, jobs)
+
+
+def single_thread() -> None:
+    """Make this process use one core, as its peers do."""
+    torch.set_num_threads(1)
+
+
+Job = tuple[Path, tuple[str, ...], tuple[str, ...], "str | None", bool, "Path | None"]
+
+
+def _measure_photo(job: Job) -> PhotoMeasures:
+    path, peer_names, score_names, weights, with_codec, cache = job
+    pixels = read_photo(path)
+    scores = scores_named(score_names)
+    ladders: dict[str, list[Measure]] = {}
+    if with_codec:
+        ladders[CODEC] = measure_states(pixels, scores, weights)
+    store = PeerCache(cache, pixels)
+    for name in peer_names:
+        peer = peer_named(name)
+        ladders[name] = [measure_peer(peer, q, pixels, scores, store) for q in peer.qualities]
+        store.save()
+    return PhotoMeasures(path.stem, ladders)
+
+
+def measure_peer(
+    peer: Peer, quality: float, pixels: np.ndarray, scores: Sequence[Score], store: PeerCache
+) -> Measure:
+    """One rung of a peer's ladder on one photo, from the store where it holds every score."""
+    size, known = store.get(peer.key, quality)
+    missing = [score for score in scores if score.name not in known]
+    if missing:
+        try:
+            data = peer.encode(pixels, quality)
+            decoded = peer.decode(data)
+        except (OSError, ValueError, RuntimeError) as error:
+            height, width = pixels.shape[:2]
+            raise UsageError(f"{peer.label} fails on {width}x{height} pixels: {error}") from error
+        size = len(data)
+        known = known | {score.name: score.of_pictures(pixels, decoded) for score in missing}
+        store.put(peer.key, quality, size, known)
+    height, width = pixels.shape[:2]
+    return Measure(size, height * width, {score.name: known[score.name] for score in scores})
+
+
+def measure_states(
+    pixels: np.ndarray, scores: Sequence[Score], weights: str | None
+) -> list[Measure]:
+    """Every prefix of the codec's layers on one photo, coarse to fine."""
+    codec = _codec(weights)
+    (layers,) = codec.encode([pixels])
+    height, width = pixels.shape[:2]
+    measures = []
+    for count in range(1, len(layers) + 1):
+        (decoded,) = codec.decode([layers[:count]])
+        size = sum(map(len, layers[:count]))
+        figures = {score.name: score.of_pictures(pixels, decoded) for score in scores}
+        measures.append(Measure(size, height * width, figures))
+    return measures
+
+
+_codecs: dict[str | None, Any] = {}
+
+
+def _codec(weights: str | None) -> Any:
+    """The codec of these weights, loaded once a process."""
+    if weights not in _codecs:
+        from codec import Codec
+
+        _codecs[weights] = Codec.load(weights)
+    return _codecs[weights]
+
+
+class PeerCache:
+    """Results of peers on one photo, kept in one JSON file; without a folder, kept nowhere."""
+
+    def __init__(self, folder: Path | None, pixels: np.ndarray) -> None:
+        digest = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
+        self._path = None if folder is None else folder / f"{digest}.json"
+        self._results: dict[str, dict[str, dict[str, float]]] = {}
+        self._changed = False
+        if self._path is not None and self._path.exists():
+            try:
+                self._results = json.loads(self._path.read_text())
+            except ValueError as error:
+                raise UsageError(f"{self._path} is not a cache of results: {error}") from error
+
+    def get(self, key: str, quality: float) -> tuple[int, dict[str, float]]:
+        """Bytes and known scores; no scores where nothing is known."""
+        known = dict(self._results.get(key, {}).get(repr(quality), {}))
+        return int(known.pop("bytes", 0)), known
+
+    def put(self, key: str, quality: float, size: int, scores: dict[str, float]) -> None:
+        """Remember bytes and scores of one quality."""
+        self._results.setdefault(key, {})[repr(quality)] = {"bytes": size, **scores}
+        self._changed = True
+
+    def save(self) -> None:
+        """Write what is new; another process never sees half a file."""
+        if self._path is None or not self._changed:
+            return
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        part = self._path.with_suffix(f".{os.getpid()}.part")
+        part.write_text(json.dumps(self._results, indent=1))
+        part.replace(self._path)
+        self._changed = False
