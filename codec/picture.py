@@ -14,7 +14,7 @@ each other.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -109,7 +109,10 @@ def read_picture(data: bytes) -> Picture:
     limit of `codec.limits`, found before decoding) or PictureDamaged (cut, corrupt, or of a kind
     its decoder does not know); the text of each is one line.
     """
-    header = scan(data)
+    try:
+        header = scan(data)
+    except MemoryError as error:
+        raise PictureTooLarge("the header needs more memory than there is") from error
     try:
         with _DECODERS[header.format](io.BytesIO(header.data)) as image:
             check_size(header.format, *image.size)
@@ -168,7 +171,24 @@ def _finish(image: ImageFile.ImageFile, header: Header) -> Picture:
     if orientation != 1:
         rgb = rgb.transpose(_UPRIGHT[orientation])
         notes.append(f"orientation {orientation} applied")
-    return Picture(np.array(rgb), header.format, tuple(notes))
+    return Picture(_pixels_of(rgb), header.format, tuple(notes))
+
+
+def _bands(width: int, height: int) -> Iterator[slice]:
+    """Rows in bands of a few megapixels, so that no temporary is as large as a large picture."""
+    rows = max(1, (1 << 22) // width)
+    for top in range(0, height, rows):
+        yield slice(top, min(top + rows, height))
+
+
+def _pixels_of(rgb: Image.Image) -> np.ndarray:
+    width, height = rgb.size
+    if width * height <= 1 << 22:
+        return np.array(rgb)
+    pixels = np.empty((height, width, 3), np.uint8)
+    for rows in _bands(width, height):
+        pixels[rows] = np.asarray(rgb.crop((0, rows.start, width, rows.stop)))
+    return pixels
 
 
 def _split(
@@ -189,8 +209,7 @@ def _split(
     elif image.mode == "PA":
         image = image.convert("RGBA")
     if image.mode in ("LA", "RGBA"):
-        *_, alpha = image.split()
-        return image.convert(image.mode[:-1]), alpha
+        return image.convert(image.mode[:-1]), image.getchannel("A")
     if image.mode in ("L", "RGB", "CMYK", "LAB"):
         return image, None
     return image.convert("L" if image.mode == "1" else "RGB"), None
@@ -218,11 +237,11 @@ def _reduce_grey(
     """
     values = np.asarray(image)
     alpha = None
-    if (image.mode.startswith("I;16") and header.depth <= 16) or header.format == "PPM":
+    if image.mode.startswith("I;16") or (image.mode == "I" and header.format == "PPM"):
         low, high = 0.0, 65535.0 if header.format != "TIFF" else float((1 << header.depth) - 1)
         if "transparency" in image.info:
-            key = image.info["transparency"]
-            alpha = Image.fromarray(np.where(values == key, 0, 255).astype(np.uint8))
+            opaque = values != image.info["transparency"]
+            alpha = Image.fromarray(opaque.view(np.uint8) * np.uint8(255))
         notes.append(f"{header.depth}-bit reduced to 8")
     else:
         if image.mode == "I" and header.depth == 32 and header.unsigned:
@@ -236,7 +255,9 @@ def _reduce_grey(
                 break
         notes.append(f"{header.depth}-bit samples from {low:g} to {high:g} scaled to 8 bits")
     scale = 255 / (high - low) if high > low else 0.0
-    grey = np.rint((values.astype(np.float64) - low) * scale).clip(0, 255).astype(np.uint8)
+    grey = np.empty(values.shape, np.uint8)
+    for rows in _bands(*image.size):
+        grey[rows] = np.rint((values[rows].astype(np.float64) - low) * scale).clip(0, 255)
     if header.white_is_zero:
         grey = 255 - grey
     return Image.fromarray(grey), alpha

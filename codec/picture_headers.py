@@ -30,11 +30,13 @@ from codec.limits import (
 )
 from codec.tiff_directory import (
     BITS,
+    COMPRESSION,
     HEIGHT,
     ORIENTATION,
     PHOTOMETRIC,
     PROFILE,
     SAMPLE_FORMAT,
+    SAMPLES,
     WIDTH,
     exif_orientation,
     keep_structure,
@@ -123,6 +125,10 @@ def _scan_jpeg(data: bytes) -> Header:
     return Header("JPEG", data, notes=notes)
 
 
+_DEFLATE_RATIO = 1032
+"""Most bytes that one byte of a deflate stream can stand for (258 bytes in two bits)."""
+
+_PNG_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _PNG_DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 
 
@@ -154,9 +160,11 @@ def _png_sound(data: bytes, start: int, length: int) -> bool:
 
 
 def _scan_png(data: bytes) -> Header:
+    if data[4:8] != b"\r\n\x1a\n":
+        raise PictureDamaged("PNG signature was altered, as by a transfer in text mode")
     kept = bytearray(data[:8])
     profile: bytes | None = None
-    orientation, depth, pixels_end = 1, 0, 0
+    orientation, depth, pixels_end, packed, unpacked = 1, 0, 0, 0, 0
     notes: dict[str, str] = {}
     for name, start, length in _png_chunks(data):
         content = data[start : start + length] if name != b"IDAT" else b""
@@ -167,10 +175,12 @@ def _scan_png(data: bytes) -> Header:
             check_size("PNG", width, height)
             if depth not in _PNG_DEPTHS.get(colour, ()) or max(methods[:2]) or methods[2] > 1:
                 raise PictureDamaged(f"PNG has no colour type {colour} of {depth} bits")
+            unpacked = height * (width * depth * _PNG_SAMPLES[colour] // 8)
         elif name == b"IDAT":
             if pixels_end and pixels_end != start - 8:
                 raise PictureDamaged("PNG has chunks between its IDAT chunks")
             pixels_end = start + length + 4
+            packed += length
         elif name[0] < 0x60 and name not in (b"PLTE", b"IEND"):
             raise PictureDamaged(f"PNG has the unknown critical chunk {name.decode()}")
         elif name in (b"tRNS", b"iCCP", b"eXIf") and not _png_sound(data, start - 8, length):
@@ -194,6 +204,8 @@ def _scan_png(data: bytes) -> Header:
             kept += memoryview(data)[start - 8 : start + length + 4]
     if not pixels_end:
         raise PictureDamaged("PNG has no IDAT chunk")
+    if unpacked > packed * _DEFLATE_RATIO:
+        raise PictureDamaged(f"PNG of {width} x {height} pixels has {packed} bytes for them")
     if "sRGB" in notes or profile:
         notes.pop("sRGB", None)
         notes.pop("gamma", None)
@@ -313,34 +325,51 @@ def _scan_pnm(data: bytes) -> Header:
     start = b"P%s\n%d %d" % (kind, width, height)
     if kind not in b"2356":
         body = data[head.end() :]
-        return Header("PPM", start + (_without_comments(body) if kind == b"1" else body))
+        row = {b"1": width, b"4": (width + 7) // 8, b"f": width * 4}[kind]
+        _check_length("PPM", len(body), row * height)
+        body = _without_comments(body) if kind == b"1" else body
+        return Header("PPM", start + body, 32 if kind == b"f" else 8)
     highest = _PNM_MAXVAL.match(data, head.end())
     if highest is None or not 0 < int(highest[1]) < 65536:
         raise PictureDamaged("PPM header has no highest value in 1 to 65535")
     maxval = int(highest[1])
     depth = 8 if maxval < 256 else 16
+    samples = np.dtype("u1" if maxval < 256 else ">u2")
+    count = width * height * (3 if kind in b"36" else 1)
+    _check_length(
+        "PPM", len(data) - highest.end(), count * (samples.itemsize if kind in b"56" else 2) - 1
+    )
     if kind in b"23":
         return Header(
             "PPM", start + b"\n%d\n" % maxval + _without_comments(data[highest.end() :]), depth
         )
     if maxval != 255:
-        samples = np.dtype("u1" if maxval < 256 else ">u2")
-        count = width * height * (3 if kind == b"6" else 1)
-        if len(data) - highest.end() < count * samples.itemsize:
-            raise PictureDamaged("PPM is cut")
         values = np.frombuffer(data, samples, count, highest.end()).astype(np.uint32)
         scaled = (np.minimum(values, maxval) * 255 + maxval // 2) // maxval
         return Header("PPM", start + b"\n255\n" + scaled.astype(np.uint8).tobytes(), depth)
     return Header("PPM", start + b"\n255\n" + data[highest.end() :])
 
 
+def _check_length(format: str, length: int, needed: int) -> None:
+    if length < needed:
+        raise PictureDamaged(f"{format} is cut: {length} of {needed} bytes of pixels")
+
+
 def _without_comments(text: bytes) -> bytes:
+    if text.count(b"#") > MAX_PICTURE_PARTS:
+        raise PictureDamaged(f"PPM has more than {MAX_PICTURE_PARTS} comments")
     return re.sub(rb"#[^\r\n]*", b"", text)
 
 
 def _scan_tiff(data: bytes) -> Header:
     page = read_first_directory(data)
     check_size("TIFF", page.number(WIDTH, 0), page.number(HEIGHT, 0))
+    if page.number(COMPRESSION, 1) == 1:
+        bits = max(page.numbers(BITS) or (1,)) * page.number(SAMPLES, 1)
+        # half of it, since uncompressed YCbCr may hold its chroma at a quarter
+        _check_length(
+            "TIFF", len(data), page.number(WIDTH, 0) * page.number(HEIGHT, 0) * bits // 16
+        )
     orientation = page.number(ORIENTATION, 1)
     return Header(
         "TIFF",
@@ -358,6 +387,11 @@ def _scan_bmp(data: bytes) -> Header:
     (size,) = struct.unpack_from("<I", data, 14)
     width, height = struct.unpack_from("<HH" if size == 12 else "<ii", data, 18)
     check_size("BMP", width, abs(height))
+    bits, compression = struct.unpack_from("<HI", data, 28)
+    if size == 12:
+        (bits,), compression = struct.unpack_from("<H", data, 24), 0
+    if compression in (0, 3):
+        _check_length("BMP", len(data), (width * bits + 31) // 32 * 4 * abs(height))
     return Header("BMP", data)
 
 
@@ -365,7 +399,7 @@ _SCANNERS: tuple[tuple[re.Pattern[bytes], Callable[[bytes], Header]], ...] = tup
     (re.compile(signature, re.DOTALL), scanner)
     for signature, scanner in (
         (rb"\xff\xd8\xff", _scan_jpeg),
-        (rb"\x89PNG\r\n\x1a\n", _scan_png),
+        (rb"\x89PNG", _scan_png),
         (rb"RIFF....WEBPVP8", _scan_webp),
         (rb"....ftyp(avif|avis|mif1|msf1)", _scan_avif),
         (rb"GIF8[79]a", _scan_gif),

@@ -2,7 +2,7 @@
 
 EXIF orientation lives in such a directory in JPEG, PNG and WebP files, and a TIFF file is a chain
 of them. Here they are parsed with every count and offset checked against the bytes that are there,
-and a TIFF file gets a new directory that holds the structural tags of its first page and nothing
+and a TIFF file gets a directory that holds the structural tags of its first page and nothing
 else, so that no metadata, thumbnail or further page reaches the decoder.
 
 Source: TIFF revision 6.0 section 2 (Adobe, 1992); BigTIFF design (libtiff).
@@ -53,6 +53,7 @@ class Directory:
     data: bytes
     order: str
     big: bool
+    start: int
     fields: dict[int, Field]
     next: int
 
@@ -107,7 +108,7 @@ def read_first_directory(data: bytes) -> Directory:
         following = data[end : end + struct.calcsize(pointer)]
     except (struct.error, OverflowError) as error:
         raise PictureDamaged("TIFF directory lies outside of the file") from error
-    return Directory(data, order, big, fields, int(any(following)))
+    return Directory(data, order, big, start, fields, int(any(following)))
 
 
 def exif_orientation(exif: bytes) -> int:
@@ -122,7 +123,7 @@ def exif_orientation(exif: bytes) -> int:
 
 
 def keep_structure(page: Directory) -> bytes:
-    """The file of `page` with a new directory: structural tags of this page only, no next page.
+    """The file of `page` with its directory rewritten in place: structural tags only, no next page.
 
     Raises PictureDamaged for a tag whose count no decoder should be given.
     """
@@ -135,6 +136,10 @@ def keep_structure(page: Directory) -> bytes:
             raise PictureDamaged(f"TIFF tag {tag} has {field.count} values")
         if tag in _PARTS and field.count > MAX_PICTURE_PARTS:
             raise PictureDamaged(f"TIFF is cut into {field.count} strips or tiles")
+    for offsets, lengths in ((STRIP_OFFSETS, STRIP_BYTES), (TILE_OFFSETS, TILE_BYTES)):
+        ends = map(int.__add__, page.numbers(offsets), page.numbers(lengths))
+        if max(ends, default=0) > len(page.data):
+            raise PictureDamaged("TIFF is cut: its strips or tiles end outside of the file")
     inline, pointer = (8, "Q") if page.big else (4, "I")
     directory = struct.pack(page.order + ("Q" if page.big else "H"), len(kept))
     for tag in kept:
@@ -145,6 +150,6 @@ def keep_structure(page: Directory) -> bytes:
         else:
             directory += struct.pack(page.order + pointer, field.offset)
     directory += bytes(inline)
-    start = len(page.data) + len(page.data) % 2
-    header = page.data[: 8 if page.big else 4] + struct.pack(page.order + pointer, start)
-    return b"".join((header, page.data[len(header) :], b"\0" * (start - len(page.data)), directory))
+    file = bytearray(page.data)
+    file[page.start : page.start + len(directory)] = directory
+    return bytes(file)
