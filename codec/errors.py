@@ -60,3 +60,32 @@ class NotAnArchive(ArchiveError, UsageError):
 
 class ArchiveDamaged(ArchiveError):
     """A file of the archive is missing, cut or fails a checksum."""
+
+
+class UnknownArchiveVersion(ArchiveError):
+    """The archive needs a version or a feature of the format that this reader does not know."""
+
+
+class RowInvalid(ArchiveError):
+    """A row or dead letter breaks a rule of the archive and was not written."""
+
+
+class DuplicateKey(RowInvalid):
+    """Two rows or dead letters of one archive have the same key."""
+
+
+class UnitConflict(ArchiveError):
+    """The unit of work is already committed with other content; the first commit stands."""
+
+    def __init__(self, unit: str, commit: object) -> None:
+        super().__init__(f"unit {unit!r} is already committed with other content")
+        self.unit = unit
+        self.commit = commit
+
+
+class NoSuchKey(ArchiveError, UsageError):
+    """The archive holds no row of this key."""
+
+
+class StateMismatch(ArchiveError, UsageError):
+    """A saved reader state belongs to another archive, order or set of workers."""

@@ -1,0 +1,336 @@
+"""Archive: open, count, look up and iterate."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from codec.archive.manifest import Commit, FileEntry, Manifest, read_manifest
+from codec.archive.ranges import RangeReader, Traffic
+from codec.archive.salvage import Damage, salvage
+from codec.archive.schema import (
+    DEAD_LETTER_SCHEMA,
+    EMBEDDING,
+    FIXED_NAMES,
+    SOURCE,
+    DeadLetter,
+    Row,
+    layer_column,
+)
+from codec.archive.storage import Storage
+from codec.errors import ArchiveDamaged, NoSuchKey, UsageError
+
+OnDamage = Callable[[Damage], None]
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Sums over an archive, from its manifest alone."""
+
+    images: int
+    pixels: int
+    source_bytes: int
+    failed: int
+    """Dead letters that count."""
+    failures: Mapping[str, int]
+    """Dead letters by cause, "stage: error class"."""
+    layer_names: tuple[str, ...]
+    layer_bytes: tuple[int, ...]
+    """All that each layer's column holds: lengths of its blobs, their headers and checksums in."""
+    file_bytes: int
+    """Size of all files that count, Parquet's own bytes included."""
+    weights_id: str
+
+
+@dataclass(frozen=True)
+class RowGroup:
+    """Some columns of one row group."""
+
+    path: str
+    """The data file, below the archive."""
+    index: int
+    """Of the row group in its file."""
+    table: pa.Table
+
+
+class Archive:
+    """An archive opened for reading; see `Archive.open`.
+
+    Page checksums are verified on every read. Safe to pickle and to use after a fork.
+    """
+
+    def __init__(self, storage: Storage, manifest: Manifest) -> None:
+        self.storage = storage
+        self.manifest = manifest
+        self.files: tuple[FileEntry, ...] = tuple(u.data for u in manifest.units if u.data)
+        self._reader = RangeReader(storage)
+
+    @classmethod
+    def open(
+        cls, path: str | os.PathLike[str], options: Mapping[str, Any] | None = None
+    ) -> Archive:
+        """Open a local folder or fsspec URL (`gs://…`); `options` go to the file system.
+
+        Reads the manifest only. Raises NotAnArchive, ArchiveDamaged or UnknownArchiveVersion.
+        """
+        storage = Storage(path, options)
+        return cls(storage, read_manifest(storage))
+
+    @property
+    def weights_id(self) -> str:
+        """Weights that made the streams."""
+        return self.manifest.weights_id
+
+    @property
+    def layer_names(self) -> tuple[str, ...]:
+        """Names of the layers, coarsest first."""
+        return self.manifest.layer_names
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """Names of the label columns."""
+        return self.manifest.label_names
+
+    @property
+    def rows_count(self) -> int:
+        """Number of images."""
+        return self.manifest.rows
+
+    def __len__(self) -> int:
+        return self.manifest.rows
+
+    @property
+    def traffic(self) -> Traffic:
+        """Bytes fetched and wanted by all reads of this object so far."""
+        return self._reader.counter.traffic
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Arrow schema of the rows; an empty one where the archive has none."""
+        if not self.files:
+            return pa.schema([])
+        return self._reader.footer(self.files[0]).schema.to_arrow_schema().remove_metadata()
+
+    def statistics(self) -> Statistics:
+        """Counts of images, pixels, bytes and failures; no data file is read."""
+        units = self.manifest.units
+        failures: Counter[str] = Counter()
+        for unit in self.manifest.failed_units:
+            failures.update(unit.failures)
+        layers = range(len(self.layer_names))
+        entries = [entry for unit in units for entry in (unit.data, unit.failed) if entry]
+        return Statistics(
+            images=self.manifest.rows,
+            pixels=sum(unit.pixels for unit in units),
+            source_bytes=sum(unit.source_bytes for unit in units),
+            failed=sum(unit.dead_letters for unit in self.manifest.failed_units),
+            failures=dict(sorted(failures.items(), key=lambda item: (-item[1], item[0]))),
+            layer_names=self.layer_names,
+            layer_bytes=tuple(sum(unit.layer_bytes[layer] for unit in units) for layer in layers),
+            file_bytes=sum(entry.bytes for entry in entries),
+            weights_id=self.weights_id,
+        )
+
+    def layer_columns(self, layers: int | None) -> list[str]:
+        """Columns of the coarsest `layers` layers (None: all); UsageError outside 1 to all."""
+        count = len(self.layer_names)
+        layers = count if layers is None else layers
+        if not 1 <= layers <= count and (count or layers < 1):
+            raise UsageError(f"layer {layers} of {count}: choose 1 to {count}")
+        return [layer_column(layer) for layer in range(layers)]
+
+    def row_groups(
+        self,
+        columns: Sequence[str] | None = None,
+        *,
+        layers: int | None = None,
+        where: pc.Expression | None = None,
+        on_damage: OnDamage | None = None,
+    ) -> Iterator[RowGroup]:
+        """Row groups in the order of the archive, columns `columns` and the first `layers` layers.
+
+        Args:
+            columns: any columns by name (None: all but layers, source and embedding).
+            layers: how many layers besides (None: none).
+            where: an expression over small columns (`pc.field("width") > 640`): rows where it does
+                not hold are left out, and blobs of groups without such rows are not fetched.
+            on_damage: called for each damaged row or file, which is then left out or cut to its
+                good layers. None: ArchiveDamaged is raised.
+        """
+        names = list(columns) if columns is not None else [*FIXED_NAMES, *self.label_names]
+        names += self.layer_columns(layers) if layers is not None else []
+        self._check_columns(names)
+        for entry in self.files:
+            for group in range(len(entry.row_groups)):
+                try:
+                    table = self._read(entry, group, names, where)
+                except ArchiveDamaged as error:
+                    if on_damage is None:
+                        raise
+                    small = [*FIXED_NAMES, *self.label_names] if where is not None else []
+                    wanted = list(dict.fromkeys([*small, *names]))
+                    table = salvage(self._reader, entry, group, wanted, error, on_damage)
+                    if table is not None and where is not None:
+                        table = table.filter(where).select(names)
+                if table is not None and table.num_rows:
+                    yield RowGroup(entry.path, group, table)
+
+    def rows(
+        self,
+        layers: int | None = None,
+        *,
+        labels: bool = True,
+        source: bool = False,
+        where: pc.Expression | None = None,
+        on_damage: OnDamage | None = None,
+    ) -> Iterator[Row]:
+        """Images in the order of the archive, with their coarsest `layers` layers (None: all).
+
+        `source`: with the original bytes, where the archive keeps them. Others as `row_groups`.
+        """
+        names = self._row_columns(layers, labels=labels, source=source)
+        groups = self.row_groups(names, where=where, on_damage=on_damage)
+        for group in groups:
+            yield from rows_of(group.table)
+
+    def get(self, key: str, layers: int | None = None, *, source: bool = False) -> Row:
+        """The image of a key, with its coarsest `layers` layers (None: all).
+
+        Fetches the keys of the row groups that may hold it, then one row group. Raises NoSuchKey.
+        """
+        names = self._row_columns(layers, labels=True, source=source)
+        for unit in self.manifest.units:
+            if unit.data and _may_hold(unit, key):
+                for group in self._groups_with(unit.data, key):
+                    keys = self._reader.read(unit.data, group, ["key"]).column("key")
+                    at = pc.index(keys, key).as_py()
+                    if at >= 0:
+                        table = self._reader.read(unit.data, group, names).slice(at, 1)
+                        return next(rows_of(table))
+        raise NoSuchKey(f"{self.storage.root}: no image {key!r}")
+
+    def keys(self) -> Iterator[str]:
+        """Keys of all images, in the order of the archive; blobs are not read."""
+        for group in self.row_groups(["key"]):
+            yield from group.table.column("key").to_pylist()
+
+    def duplicate_keys(self) -> list[str]:
+        """Keys that occur more than once, sorted (none in a sound archive). 8 bytes a row."""
+        from hashlib import blake2b
+
+        def digests(keys: pa.ChunkedArray) -> np.ndarray:
+            hashed = (blake2b(key.encode(), digest_size=8).digest() for key in keys.to_pylist())
+            return np.frombuffer(b"".join(hashed), dtype="<u8")
+
+        parts = [digests(group.table.column("key")) for group in self.row_groups(["key"])]
+        if not parts:
+            return []
+        values, counts = np.unique(np.concatenate(parts), return_counts=True)
+        suspects = values[counts > 1]
+        if not len(suspects):
+            return []
+        seen: Counter[str] = Counter()
+        for group in self.row_groups(["key"]):
+            keys = group.table.column("key")
+            hit = np.isin(digests(keys), suspects)
+            seen.update(keys.filter(pa.array(hit)).to_pylist())
+        return sorted(key for key, count in seen.items() if count > 1)
+
+    def dead_letters(self) -> Iterator[DeadLetter]:
+        """Inputs that did not become rows and were not tried again with success."""
+        for unit in self.manifest.failed_units:
+            assert unit.failed
+            for group in range(len(unit.failed.row_groups)):
+                table = self._reader.read(unit.failed, group, DEAD_LETTER_SCHEMA.names)
+                for values in zip(*(c.to_pylist() for c in table.columns), strict=True):
+                    yield DeadLetter(*values)
+
+    def read_group(self, file: int, group: int, columns: Sequence[str]) -> pa.Table:
+        """Columns of row group `group` of file `file` (index into `files`); ArchiveDamaged."""
+        return self._reader.read(self.files[file], group, columns)
+
+    def salvage_group(
+        self, file: int, group: int, columns: Sequence[str], error: Exception, report: OnDamage
+    ) -> pa.Table | None:
+        """What can be read of a damaged row group; each loss goes to `report`."""
+        return salvage(self._reader, self.files[file], group, columns, error, report)
+
+    def _row_columns(self, layers: int | None, *, labels: bool, source: bool) -> list[str]:
+        names = [*FIXED_NAMES, *(self.label_names if labels else ())]
+        units = self.manifest.units
+        if units and units[0].embedding_size is not None:
+            names.append(EMBEDDING)
+        names += self.layer_columns(layers)
+        if source:
+            if units and not units[0].keeps_source:
+                raise UsageError(f"{self.storage.root}: this archive keeps no source bytes")
+            names.append(SOURCE)
+        return names
+
+    def _check_columns(self, names: Sequence[str]) -> None:
+        unknown = [name for name in names if self.files and name not in self.schema.names]
+        if unknown:
+            raise UsageError(f"{self.storage.root}: no column {unknown[0]!r}")
+
+    def _read(
+        self, entry: FileEntry, group: int, names: Sequence[str], where: pc.Expression | None
+    ) -> pa.Table | None:
+        if where is None:
+            return self._reader.read(entry, group, names)
+        small = [*FIXED_NAMES, *self.label_names]
+        known = self._reader.read(entry, group, small)
+        numbered = known.append_column("__row", pa.array(np.arange(known.num_rows)))
+        chosen = numbered.filter(where).column("__row")
+        if not len(chosen):
+            return None
+        rest = [name for name in names if name not in small]
+        table = self._reader.read(entry, group, rest) if rest else known
+        order = [known.column(n) if n in small else table.column(n) for n in names]
+        return pa.table(dict(zip(names, order, strict=True))).take(chosen)
+
+    def _groups_with(self, entry: FileEntry, key: str) -> Iterator[int]:
+        footer = self._reader.footer(entry)
+        for group in range(footer.num_row_groups):
+            statistics = footer.row_group(group).column(0).statistics
+            if not (statistics and statistics.has_min_max):
+                yield group  # a writer may leave out the statistics of long keys
+            elif statistics.min <= key <= statistics.max:
+                yield group
+
+
+def rows_of(table: pa.Table) -> Iterator[Row]:
+    """The rows of a table of archive columns."""
+    names = table.column_names
+    layers = [name for name in names if name.startswith("layer_") and name[6:].isdigit()]
+    fixed = [name for name in names if name in FIXED_NAMES and name not in ("states", "weights_id")]
+    labels = [n for n in names if n not in (*FIXED_NAMES, *layers, EMBEDDING, SOURCE)]
+    columns = {name: table.column(name).to_pylist() for name in names}
+    for index in range(table.num_rows):
+        values: dict[str, Any] = {name: columns[name][index] for name in fixed}
+        if "notes" in values:
+            values["notes"] = tuple(values["notes"])
+        if "source_sha256" in values:
+            values["source_sha256"] = values["source_sha256"] or b""
+        if EMBEDDING in columns and columns[EMBEDDING][index] is not None:
+            values["embedding"] = np.array(columns[EMBEDDING][index], dtype=np.float16)
+        if SOURCE in columns:
+            values["source"] = columns[SOURCE][index]
+        blobs = (columns[name][index] for name in layers)
+        yield Row(
+            **values,
+            layers=tuple(blob for blob in blobs if blob is not None),
+            labels={name: columns[name][index] for name in labels},
+        )
+
+
+def _may_hold(unit: Commit, key: str) -> bool:
+    if unit.first_key is None or unit.last_key is None:
+        return True
+    return unit.first_key <= key <= unit.last_key

@@ -1,0 +1,260 @@
+"""Rows and dead letters, and the Parquet columns that hold them.
+
+    key │ source_uri │ source_sha256 │ … │ labels… │ embedding │ layer_0 │ … │ layer_n │ source
+    └────────── small columns: zstd, dictionary, statistics ─────────┘ └─ blobs: as they are ─┘
+
+The layers lie side by side, coarsest first, so the coarse prefix of a row group is one range.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from codec import limits
+from codec.errors import RowInvalid, UsageError
+
+
+@dataclass(frozen=True)
+class Row:
+    """One image in an archive."""
+
+    key: str
+    """Name of the image, unique in the archive (usually its path below the input folder)."""
+    layers: tuple[bytes, ...]
+    """Layer blobs, coarsest first; at least one, at most as many as the archive has columns."""
+    width: int
+    """Pixels, after EXIF orientation."""
+    height: int
+    source_uri: str = ""
+    source_sha256: bytes = b""
+    """32 bytes, or none where the source is unknown."""
+    source_bytes: int = 0
+    source_format: str = ""
+    """As Pillow names it: "JPEG", "PNG", …"""
+    notes: tuple[str, ...] = ()
+    """What reading the source lost or converted."""
+    labels: Mapping[str, Any] = field(default_factory=dict)
+    """Values of the archive's label columns; a missing one is null."""
+    embedding: np.ndarray | None = None
+    """Floats, [embedding size of the archive], stored as float16; in all rows or in none."""
+    source: bytes | None = None
+    """The original bytes, in an archive that keeps them."""
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """One input that did not become a row, and why."""
+
+    key: str
+    source_uri: str
+    stage: str
+    """What was being done: "read", "decode", "encode", …"""
+    error: str
+    """Class name of the error."""
+    message: str = ""
+    trace: str = ""
+
+
+FIXED_FIELDS = (
+    pa.field("key", pa.string(), nullable=False),
+    pa.field("source_uri", pa.string(), nullable=False),
+    pa.field("source_sha256", pa.binary(32)),
+    pa.field("source_bytes", pa.int64(), nullable=False),
+    pa.field("source_format", pa.string(), nullable=False),
+    pa.field("notes", pa.list_(pa.string()), nullable=False),
+    pa.field("width", pa.int32(), nullable=False),
+    pa.field("height", pa.int32(), nullable=False),
+    pa.field("states", pa.int32(), nullable=False),
+    pa.field("weights_id", pa.string(), nullable=False),
+)
+FIXED_NAMES = tuple(fixed.name for fixed in FIXED_FIELDS)
+EMBEDDING, SOURCE = "embedding", "source"
+
+DEAD_LETTER_SCHEMA = pa.schema(
+    [
+        pa.field(name, pa.string(), nullable=False)
+        for name in ("key", "source_uri", "stage", "error", "message", "trace")
+    ]
+)
+
+PAGE_BYTES = 128 << 10
+"""A blob page is closed once it holds this much, so one row can be fetched alone."""
+
+
+def layer_column(layer: int) -> str:
+    """Name of the column of a layer (0: the coarsest)."""
+    return f"layer_{layer}"
+
+
+def is_blob(name: str) -> bool:
+    """Whether a column holds blobs: a layer or the source bytes."""
+    return name == SOURCE or (name.startswith("layer_") and name[6:].isdigit())
+
+
+def is_reserved(name: str) -> bool:
+    """Whether a label may not have this name."""
+    return name in (*FIXED_NAMES, EMBEDDING) or is_blob(name)
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What an archive's rows are made of; equal in all files of one archive."""
+
+    layer_names: tuple[str, ...]
+    labels: pa.Schema = field(default_factory=lambda: pa.schema([]))
+    embedding_size: int | None = None
+    keeps_source: bool = False
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.layer_names) <= limits.MAX_LAYERS:
+            raise UsageError(
+                f"an archive has 1 to {limits.MAX_LAYERS} layers, not {len(self.layer_names)}"
+            )
+        if self.embedding_size is not None and self.embedding_size < 1:
+            raise UsageError(f"an embedding has at least one value, not {self.embedding_size}")
+        taken = [name for name in self.labels.names if is_reserved(name)]
+        if taken:
+            raise UsageError(
+                f"a label cannot be called {taken[0]!r}: the archive has such a column"
+            )
+        if len(set(self.labels.names)) != len(self.labels.names):
+            raise UsageError("two labels have the same name")
+
+    def schema(self) -> pa.Schema:
+        """Arrow schema of a data file, in the order of its columns."""
+        fields = [*FIXED_FIELDS]
+        fields += [label.with_nullable(True).remove_metadata() for label in self.labels]
+        if self.embedding_size is not None:
+            item = pa.field("element", pa.float16(), nullable=False)
+            embedding = pa.list_(item, self.embedding_size)
+            fields.append(pa.field(EMBEDDING, embedding, nullable=False))
+        fields += [
+            pa.field(layer_column(layer), pa.large_binary(), nullable=layer > 0)
+            for layer in range(len(self.layer_names))
+        ]
+        if self.keeps_source:
+            fields.append(pa.field(SOURCE, pa.large_binary()))
+        return pa.schema(fields)
+
+    def values(self, row: Row, weights_id: str) -> tuple[Any, ...]:
+        """One value for each column of `schema()`; RowInvalid where a rule is broken."""
+        check_key(row.key)
+        if not 1 <= len(row.layers) <= len(self.layer_names):
+            raise RowInvalid(
+                f"{row.key}: {len(row.layers)} layers for an archive of {len(self.layer_names)}"
+            )
+        if any(not layer or len(layer) > limits.MAX_LAYER_BYTES for layer in row.layers):
+            raise RowInvalid(f"{row.key}: a layer has 1 to {limits.MAX_LAYER_BYTES} bytes")
+        if not (1 <= row.width <= limits.MAX_SIDE and 1 <= row.height <= limits.MAX_SIDE):
+            raise RowInvalid(f"{row.key}: {row.width} x {row.height} pixels are outside the limits")
+        if row.source_sha256 and len(row.source_sha256) != 32:
+            raise RowInvalid(f"{row.key}: source_sha256 has {len(row.source_sha256)} bytes, not 32")
+        if row.source_bytes < 0:
+            raise RowInvalid(f"{row.key}: source_bytes is negative")
+        unknown = set(row.labels) - set(self.labels.names)
+        if unknown:
+            raise RowInvalid(f"{row.key}: no label column {min(unknown)!r} in this archive")
+        if (row.source is not None) > self.keeps_source:
+            raise RowInvalid(f"{row.key}: this archive keeps no source bytes")
+        values: list[Any] = [
+            row.key,
+            printable(row.source_uri),
+            bytes(row.source_sha256) or None,
+            row.source_bytes,
+            row.source_format,
+            [printable(note) for note in row.notes],
+            row.width,
+            row.height,
+            len(row.layers),
+            weights_id,
+        ]
+        values += [_checked_label(row, label) for label in self.labels]
+        if self.embedding_size is not None:
+            values.append(_checked_embedding(row, self.embedding_size))
+        elif row.embedding is not None:
+            raise RowInvalid(f"{row.key}: this archive has no embeddings")
+        values += [*row.layers, *[None] * (len(self.layer_names) - len(row.layers))]
+        if self.keeps_source:
+            values.append(row.source)
+        return tuple(values)
+
+
+def check_key(key: str) -> None:
+    """RowInvalid unless a key has 1 to MAX_KEY_BYTES bytes of UTF-8 without control characters."""
+    try:
+        length = len(key.encode())
+    except UnicodeEncodeError:
+        raise RowInvalid(f"key {key!r} is not valid Unicode") from None
+    if not 1 <= length <= limits.MAX_KEY_BYTES:
+        raise RowInvalid(f"a key has 1 to {limits.MAX_KEY_BYTES} bytes, not {length}")
+    if any(character < " " or character == "\x7f" for character in key):
+        raise RowInvalid(f"key {key!r} holds a control character")
+
+
+def printable(text: str) -> str:
+    """Text that UTF-8 can hold: lone surrogates (undecodable file names) become escapes."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _checked_label(row: Row, label: pa.Field) -> Any:
+    value = row.labels.get(label.name)
+    try:
+        pa.array([value], type=label.type)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+        reason = str(error).splitlines()[0]
+        raise RowInvalid(f"{row.key}: label {label.name!r} is no {label.type}: {reason}") from error
+    return value
+
+
+def _checked_embedding(row: Row, size: int) -> np.ndarray:
+    if row.embedding is None:
+        raise RowInvalid(f"{row.key}: every row of this archive has an embedding")
+    embedding = np.asarray(row.embedding)
+    if embedding.shape != (size,):
+        raise RowInvalid(f"{row.key}: embedding of shape {embedding.shape}, not ({size},)")
+    return embedding.astype(np.float16)
+
+
+def table(schema: pa.Schema, rows: Sequence[tuple[Any, ...]]) -> pa.Table:
+    """Arrow table of rows given as tuples in the order of `schema`."""
+    columns = list(zip(*rows, strict=True)) if rows else [()] * len(schema)
+    arrays = [
+        pa.array(list(values), type=column.type, from_pandas=False)
+        for values, column in zip(columns, schema, strict=True)
+    ]
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def parquet_settings(schema: pa.Schema) -> dict[str, Any]:
+    """Keyword arguments of `pq.ParquetWriter` for a data or dead-letter file.
+
+    Blob columns: uncompressed, PLAIN, no statistics, pages of about PAGE_BYTES. Small columns:
+    zstd, dictionary, statistics for those of plain types. All pages carry a CRC-32, and the file
+    has a page index.
+    """
+    sink = pa.BufferOutputStream()
+    pq.write_table(schema.empty_table(), sink)
+    leaves = pq.ParquetFile(pa.BufferReader(sink.getvalue())).schema
+    paths = [leaves.column(index).path for index in range(len(leaves.names))]
+    small = [path for path in paths if not is_blob(path)]
+    scalar = [path for path in small if "." not in path]
+    encodings = {path: "PLAIN" for path in paths if is_blob(path)}
+    return {
+        "version": "2.6",
+        "data_page_version": "1.0",
+        "compression": {path: "none" if is_blob(path) else "zstd" for path in paths},
+        "use_dictionary": [path for path in small if path not in ("key", "source_sha256")],
+        "column_encoding": encodings or None,
+        "write_statistics": [path for path in scalar if path not in ("source_uri", "trace")],
+        "write_page_checksum": True,
+        "write_page_index": True,
+        "data_page_size": PAGE_BYTES,
+        "write_batch_size": 1,
+        "store_schema": True,
+    }

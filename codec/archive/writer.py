@@ -1,0 +1,308 @@
+"""ArchiveWriter: one unit of work, committed whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import struct
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import astuple
+from types import TracebackType
+from typing import IO, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from codec.archive.manifest import (
+    COMMITS,
+    DATA,
+    FAILED,
+    Commit,
+    FileEntry,
+    check_unit,
+    encode_commit,
+    read_commit,
+)
+from codec.archive.schema import (
+    DEAD_LETTER_SCHEMA,
+    Columns,
+    DeadLetter,
+    Row,
+    check_key,
+    is_blob,
+    parquet_settings,
+    printable,
+    table,
+)
+from codec.archive.storage import Storage
+from codec.errors import ArchiveError, DuplicateKey, UnitConflict
+
+ROW_GROUP_BYTES = 2 << 20
+"""Default size of a row group in bytes of the coarse layer."""
+
+ROW_GROUP_LIMIT = 64 << 20
+"""Default most bytes of all layers in one row group: what bounds the memory of a writer."""
+
+
+class ArchiveWriter:
+    """Writes one unit of work: a data file, a file of dead letters and the commit record.
+
+        with ArchiveWriter(root, "photos-00017", layers=codec.layer_names,
+                           weights_id=codec.weights_id) as writer:
+            writer.add(Row(...))            # RowInvalid / DuplicateKey: this row is not written
+            writer.fail(DeadLetter(...))
+        writer.commit                        # the Commit that counts
+        publish(root)                        # once, after all units
+
+    `root` is a local path or an fsspec URL. Nothing counts before the end of the `with` block; an
+    exception inside leaves no file (on object stores and after SIGKILL at most orphans, see
+    `sweep`). The commit record is written last, and only where the unit has none yet: committing
+    the same content again changes nothing; other content raises UnitConflict, whose `commit` is the
+    one that stands.
+
+    Keys are unique in a unit (DuplicateKey). Over units the caller sees to it by deriving units and
+    keys from the inputs; `Archive.duplicate_keys` finds what slipped through.
+
+    Args:
+        unit: name derived from the inputs, 1 to 160 of `A-Z a-z 0-9 . _ = + @ -`.
+        layers: names of the layers, coarsest first.
+        label_schema: Arrow fields of the label columns.
+        embedding_size: length of each row's embedding; None: no such column.
+        keep_source: whether rows hold the source bytes.
+        row_group_bytes: a row group is closed when its coarse layer holds this much …
+        row_group_limit: … or all its blobs do. Memory is about three times this, plus one row.
+        retries: unit whose dead letters are tried again in this one; they no longer count.
+        options: for the fsspec file system.
+    """
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        unit: str,
+        *,
+        layers: Sequence[str],
+        weights_id: str,
+        label_schema: pa.Schema | None = None,
+        embedding_size: int | None = None,
+        keep_source: bool = False,
+        row_group_bytes: int = ROW_GROUP_BYTES,
+        row_group_limit: int = ROW_GROUP_LIMIT,
+        retries: str | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        labels = label_schema if label_schema is not None else pa.schema([])
+        self.unit = check_unit(unit)
+        self.columns = Columns(tuple(layers), labels, embedding_size, keep_source)
+        self.weights_id = weights_id
+        self.commit: Commit | None = None
+        self._retries = check_unit(retries) if retries is not None else None
+        self._schema = self.columns.schema()
+        self._blobs = [index for index, name in enumerate(self._schema.names) if is_blob(name)]
+        self._first_layer = self._schema.get_field_index("layer_0")
+        self._row_group_bytes, self._row_group_limit = row_group_bytes, row_group_limit
+        self._storage = Storage(root, options)
+        self._content = hashlib.sha256()
+        self._seen: set[bytes] = set()
+        self._rows: list[tuple[Any, ...]] = []
+        self._letters: list[DeadLetter] = []
+        self._coarse = self._total = 0
+        self._layer_bytes = [0] * len(layers)
+        self._pixels = self._source_bytes = 0
+        self._first_key: str | None = None
+        self._last_key: str | None = None
+        self._exit = ExitStack()
+        self._data: _File | None = None
+
+    def __enter__(self) -> ArchiveWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with self._exit:
+            if kind is None:
+                self._finish()
+            elif self._data:
+                self._data.abandon()
+
+    def add(self, row: Row) -> None:
+        """Take one image. Raises RowInvalid or DuplicateKey; the writer goes on without the row."""
+        values = self.columns.values(row, self.weights_id)
+        self._take_key(row.key)
+        self._content.update(_row_content(row))
+        self._rows.append(values)
+        self._coarse += len(row.layers[0])
+        self._total += sum(len(values[index] or b"") for index in self._blobs)
+        for layer, blob in enumerate(row.layers):
+            self._layer_bytes[layer] += len(blob)
+        self._pixels += row.width * row.height
+        self._source_bytes += row.source_bytes
+        self._first_key = min(self._first_key or row.key, row.key)
+        self._last_key = max(self._last_key or row.key, row.key)
+        if self._coarse >= self._row_group_bytes or self._total >= self._row_group_limit:
+            self._flush()
+
+    def fail(self, letter: DeadLetter) -> None:
+        """Take one input that did not become a row. Raises RowInvalid or DuplicateKey."""
+        letter = DeadLetter(*(printable(text) for text in astuple(letter)))
+        check_key(letter.key)
+        self._take_key(letter.key)
+        self._content.update(
+            b"failed" + _packed(letter.key.encode(), letter.stage.encode(), letter.error.encode())
+        )
+        self._letters.append(letter)
+
+    def _take_key(self, key: str) -> None:
+        digest = hashlib.blake2b(key.encode(), digest_size=16).digest()
+        if digest in self._seen:
+            raise DuplicateKey(f"{key}: the key is already in unit {self.unit!r}")
+        self._seen.add(digest)
+
+    def _flush(self) -> None:
+        if self._data is None:
+            scratch = self._exit.enter_context(self._storage.scratch(f"{DATA}/{self.unit}"))
+            self._data = _File(scratch, self._schema)
+        self._data.write(table(self._schema, self._rows))
+        self._rows = []
+        self._coarse = self._total = 0
+
+    def _finish(self) -> None:
+        if self._rows:
+            self._flush()
+        data = self._data.store(self._storage, f"{DATA}/{self.unit}") if self._data else None
+        commit = Commit(
+            unit=self.unit,
+            weights_id=self.weights_id,
+            layer_names=self.columns.layer_names,
+            labels=tuple((label.name, str(label.type)) for label in self.columns.labels),
+            embedding_size=self.columns.embedding_size,
+            keeps_source=self.columns.keeps_source,
+            content=self._content.hexdigest(),
+            data=data,
+            failed=self._store_letters(),
+            pixels=self._pixels,
+            source_bytes=self._source_bytes,
+            layer_bytes=tuple(self._layer_bytes),
+            failures=dict(Counter(f"{item.stage}: {item.error}" for item in self._letters)),
+            first_key=self._first_key,
+            last_key=self._last_key,
+            retries=self._retries,
+        )
+        self.commit = commit_once(self._storage, commit)
+
+    def _store_letters(self) -> FileEntry | None:
+        if not self._letters:
+            return None
+        with self._storage.scratch(f"{FAILED}/{self.unit}") as scratch:
+            file = _File(scratch, DEAD_LETTER_SCHEMA)
+            rows = [astuple(letter) for letter in self._letters]
+            file.write(table(DEAD_LETTER_SCHEMA, rows))
+            return file.store(self._storage, f"{FAILED}/{self.unit}")
+
+
+def commit_once(storage: Storage, commit: Commit) -> Commit:
+    """Write a commit record unless the unit has one; the commit that counts.
+
+    Where the unit is already committed with equal content, its files count and the new ones are
+    deleted; with other content the new ones are deleted and UnitConflict (`commit`: the one that
+    stands) is raised.
+    """
+    if storage.put_new(f"{COMMITS}/{commit.unit}.json", encode_commit(commit)):
+        return commit
+    standing = read_commit(storage, commit.unit)
+    kept = {entry.path for entry in (standing.data, standing.failed) if entry}
+    for entry in (commit.data, commit.failed):
+        if entry and entry.path not in kept:
+            storage.delete(entry.path)
+    if (standing.content, standing.shape) != (commit.content, commit.shape):
+        raise UnitConflict(commit.unit, standing)
+    return standing
+
+
+class _File:
+    """A Parquet file on its way: fills a local scratch file, hashed as it grows."""
+
+    def __init__(self, scratch: str, schema: pa.Schema) -> None:
+        self._path = scratch
+        self._sink = _HashingSink(scratch)
+        self._parquet = pq.ParquetWriter(self._sink, schema, **parquet_settings(schema))
+        self._row_groups: list[int] = []
+
+    def write(self, rows: pa.Table) -> None:
+        """Append one row group."""
+        self._parquet.write_table(rows, row_group_size=max(1, rows.num_rows))
+        self._row_groups.append(rows.num_rows)
+
+    def store(self, storage: Storage, stem: str) -> FileEntry:
+        """Finish the file and put it in its place, named by its content."""
+        self._parquet.close()
+        self._sink.close()
+        size = os.path.getsize(self._path)
+        if size != self._sink.length:
+            raise ArchiveError(f"{self._path}: {size} bytes on disk of {self._sink.length} written")
+        with open(self._path, "rb") as file:
+            file.seek(-8, os.SEEK_END)
+            footer_bytes = int.from_bytes(file.read(4), "little") + 8
+            file.seek(-footer_bytes, os.SEEK_END)
+            footer_sha256 = hashlib.sha256(file.read()).hexdigest()
+        digest = self._sink.digest.hexdigest()
+        name = f"{stem}-{digest[:16]}.parquet"
+        storage.put_file(name, self._path)
+        return FileEntry(name, size, digest, footer_bytes, footer_sha256, tuple(self._row_groups))
+
+    def abandon(self) -> None:
+        """Close without storing."""
+        self._parquet.close()
+        self._sink.close()
+
+
+class _HashingSink:
+    """Write-only file object that hashes and counts what passes."""
+
+    def __init__(self, path: str) -> None:
+        self._file: IO[bytes] = open(path, "wb")  # noqa: SIM115
+        self.digest = hashlib.sha256()
+        self.length = 0
+
+    @property
+    def closed(self) -> bool:
+        return self._file.closed
+
+    def write(self, data: Any) -> int:
+        view = memoryview(data)
+        self.digest.update(view)
+        self.length += view.nbytes
+        self._file.write(view)
+        return view.nbytes
+
+    def tell(self) -> int:
+        return self.length
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+    def readable(self) -> bool:
+        return False
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return False
+
+
+def _packed(*parts: bytes) -> bytes:
+    return b"".join(struct.pack("<Q", len(part)) + part for part in parts)
+
+
+def _row_content(row: Row) -> bytes:
+    """What of a row makes two commits equal: its key, its source and its layers."""
+    return b"row" + _packed(row.key.encode(), bytes(row.source_sha256), *row.layers)
