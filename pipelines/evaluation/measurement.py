@@ -21,9 +21,9 @@ import numpy as np
 import torch
 
 from codec.errors import UsageError
-from codec.picture import read_picture
 from pipelines.evaluation.peers import Peer, peer_named
-from pipelines.evaluation.scores import SMALLEST_SIDE, Score, scores_named
+from pipelines.evaluation.photos import Photo
+from pipelines.evaluation.scores import Score, scores_named
 
 
 @dataclass(frozen=True)
@@ -54,18 +54,8 @@ class PhotoMeasures:
 CODEC = "pentimento"
 
 
-def read_photo(path: Path) -> np.ndarray:
-    """A photo as every codec here gets it: uint8 [H, W, 3] sRGB, upright."""
-    return read_picture(path.read_bytes()).pixels
-
-
-def is_large_enough(pixels: np.ndarray) -> bool:
-    """Whether every score is defined on it."""
-    return min(pixels.shape[:2]) >= SMALLEST_SIDE
-
-
 def measure_photos(
-    paths: Sequence[Path],
+    photos: Sequence[Photo],
     peers: Sequence[str],
     scores: Sequence[str],
     *,
@@ -74,12 +64,12 @@ def measure_photos(
     cache: Path | None,
     workers: int,
 ) -> Iterator[PhotoMeasures]:
-    """Measure each photo with every peer and the codec; yields in the order of `paths`.
+    """Measure each photo with every peer and the codec; yields in the order of `photos`.
 
     `workers` processes share the photos; each runs in one thread, so scores are the same whatever
     their number. Errors of `codec.errors` pass through.
     """
-    jobs = [(path, tuple(peers), tuple(scores), weights, with_codec, cache) for path in paths]
+    jobs = [(photo, tuple(peers), tuple(scores), weights, with_codec, cache) for photo in photos]
     if workers == 1:
         yield from map(_measure_photo, jobs)
         return
@@ -92,12 +82,12 @@ def single_thread() -> None:
     torch.set_num_threads(1)
 
 
-Job = tuple[Path, tuple[str, ...], tuple[str, ...], "str | None", bool, "Path | None"]
+Job = tuple[Photo, tuple[str, ...], tuple[str, ...], "str | None", bool, "Path | None"]
 
 
 def _measure_photo(job: Job) -> PhotoMeasures:
-    path, peer_names, score_names, weights, with_codec, cache = job
-    pixels = read_photo(path)
+    photo, peer_names, score_names, weights, with_codec, cache = job
+    pixels = photo.read()
     scores = scores_named(score_names)
     ladders: dict[str, list[Measure]] = {}
     if with_codec:
@@ -107,7 +97,7 @@ def _measure_photo(job: Job) -> PhotoMeasures:
         peer = peer_named(name)
         ladders[name] = [measure_peer(peer, q, pixels, scores, store) for q in peer.qualities]
         store.save()
-    return PhotoMeasures(path.stem, ladders)
+    return PhotoMeasures(photo.name, ladders)
 
 
 def measure_peer(
@@ -134,7 +124,7 @@ def measure_states(
     pixels: np.ndarray, scores: Sequence[Score], weights: str | None
 ) -> list[Measure]:
     """Every prefix of the codec's layers on one photo, coarse to fine."""
-    codec = _codec(weights)
+    codec = load_codec(weights)
     (layers,) = codec.encode([pixels])
     height, width = pixels.shape[:2]
     measures = []
@@ -149,7 +139,7 @@ def measure_states(
 _codecs: dict[str | None, Any] = {}
 
 
-def _codec(weights: str | None) -> Any:
+def load_codec(weights: str | None) -> Any:
     """The codec of these weights, loaded once a process."""
     if weights not in _codecs:
         from codec import Codec

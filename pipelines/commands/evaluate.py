@@ -1,0 +1,107 @@
+"""`pentimento evaluate`: the codec beside the picture codecs people would pick instead."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from codec.errors import PentimentoError, UsageError
+
+DEFAULT_PEERS = "jpeg,webp,avif"
+DEFAULT_METRICS = "psnr,ms-ssim"
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `evaluate` to the command line."""
+    parser = subparsers.add_parser(
+        "evaluate",
+        help="measure rate, distortion and speed against JPEG, WebP, AVIF, …",
+        description="Encode photos with Pentimento and its peers; print and write rate points, "
+        "BD-rates and speeds as tables, CSV, a plot and, with --page, a page with crops.",
+    )
+    _add_arguments(parser)
+    parser.set_defaults(run=run)
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("photos", nargs="+", metavar="PHOTOS", help="folders, globs or files")
+    add("--output", required=True, metavar="FOLDER", type=Path, help="where results go")
+    add(
+        "--peers",
+        default=DEFAULT_PEERS,
+        help="of jpeg, webp, avif, jxl, jp2 (default: %(default)s)",
+    )
+    add(
+        "--metrics",
+        default=DEFAULT_METRICS,
+        help="of psnr, ms-ssim, ssimulacra2 (default: %(default)s)",
+    )
+    add("--weights", metavar="FILE", help="weights of the codec (default: the shipped ones)")
+    add("--peers-only", action="store_true", help="leave the codec out")
+    add("--workers", type=_positive, default=os.cpu_count() or 1, metavar="N", help="processes")
+    add("--limit", type=_positive, metavar="N", help="at most N photos, evenly spread")
+    add("--cache", type=Path, metavar="FOLDER", help="keep results of peers for later runs")
+    add("--speed-photos", type=_count, default=8, metavar="N", help="photos timed; 0: no speeds")
+    add("--page", action="store_true", help="also write a page with crops at equal bytes")
+    add("--page-photos", type=_positive, default=4, metavar="N", help="photos on the page")
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("at least 1")
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError("at least 0")
+    return value
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command; 0, or an error of `codec.errors`."""
+    try:
+        from pipelines.evaluation.report import Settings, evaluate
+    except ImportError as error:
+        raise UsageError(f"evaluate needs pip install 'pentimento[evaluate]' ({error})") from error
+    evaluate(
+        Settings(
+            inputs=tuple(arguments.photos),
+            output=arguments.output,
+            peers=_names(arguments.peers),
+            metrics=_names(arguments.metrics),
+            weights=arguments.weights,
+            with_codec=not arguments.peers_only,
+            workers=arguments.workers,
+            limit=arguments.limit,
+            cache=arguments.cache,
+            speed_photos=arguments.speed_photos,
+            page_photos=arguments.page_photos if arguments.page else 0,
+        )
+    )
+    return 0
+
+
+def _names(text: str) -> tuple[str, ...]:
+    """Names parted by commas."""
+    return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+
+
+def main() -> int:
+    """The command by itself: `python -m pipelines.commands.evaluate PHOTOS... --output FOLDER`."""
+    parser = argparse.ArgumentParser(prog="evaluate")
+    _add_arguments(parser)
+    try:
+        return run(parser.parse_args())
+    except PentimentoError as error:
+        print(f"evaluate: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

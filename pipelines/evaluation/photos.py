@@ -1,0 +1,58 @@
+"""The photos of an evaluation: found as `pentimento encode` finds them, and read the same way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from codec.errors import UsageError
+from codec.picture import read_picture
+from pipelines.evaluation.scores import SMALLEST_SIDE
+from transforms.sources.base import read_bytes
+from transforms.sources.files import find, is_picture
+
+
+@dataclass(frozen=True)
+class Photo:
+    """One source photo, not read yet."""
+
+    name: str
+    """Its path below the folder it was found in."""
+    uri: str
+
+    def read(self) -> np.ndarray:
+        """Pixels as every codec gets them: uint8 [H, W, 3] sRGB, upright, opaque.
+
+        Raises PictureError, or UsageError for a photo too small for the metrics.
+        """
+        pixels = read_picture(read_bytes(self.uri)).pixels
+        height, width = pixels.shape[:2]
+        if min(height, width) < SMALLEST_SIDE:
+            raise UsageError(
+                f"{self.uri}: {width}x{height} pixels; metrics need {SMALLEST_SIDE} a side"
+            )
+        return pixels
+
+
+def find_photos(inputs: Sequence[str], limit: int | None = None) -> list[Photo]:
+    """Every photo of the inputs, at most `limit`, evenly spread over all.
+
+    Raises UsageError where an input does not exist or none holds a picture.
+    """
+    photos = [
+        Photo(found.key, found.uri)
+        for found in find(inputs)
+        if found.named or is_picture(found.uri)
+    ]
+    if not photos:
+        raise UsageError(f"no pictures in {', '.join(inputs)}")
+    return photos if limit is None else spread(photos, limit)
+
+
+def spread(photos: Sequence[Photo], count: int) -> list[Photo]:
+    """At most `count` photos, evenly spread, in order."""
+    if len(photos) <= count:
+        return list(photos)
+    return [photos[(2 * i + 1) * len(photos) // (2 * count)] for i in range(count)]

@@ -1,0 +1,97 @@
+"""Rate-distortion plot: one panel a metric, each curve named at its end."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
+
+from pipelines.evaluation.corpus import CorpusCurve
+from pipelines.evaluation.measurement import CODEC
+from pipelines.evaluation.scores import Score
+
+CODEC_COLOUR = "#b3261e"
+PEER_COLOURS = ("#1f5fa8", "#2e7d4f", "#8a5a00", "#6a4c93", "#4d4d4d")
+"""Dark enough to read as text; told apart by name too, as each curve carries its own."""
+
+TICKS = (0.03, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 3)
+
+
+def rate_distortion_png(
+    curves: Sequence[CorpusCurve], scores: Sequence[Score], title: str
+) -> bytes:
+    """The plot as a PNG file. Bits per pixel are on a logarithmic axis."""
+    figure = Figure(figsize=(6.4 * len(scores), 5.6), dpi=110, layout="constrained")
+    figure.suptitle(title, fontsize=12, x=0.01, ha="left")
+    panels = figure.subplots(1, len(scores), squeeze=False)[0]
+    for panel, score in zip(panels, scores, strict=True):
+        _draw(panel, curves, score)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
+def _draw(panel: Axes, curves: Sequence[CorpusCurve], score: Score) -> None:
+    ends = []
+    peers = 0
+    for curve in curves:
+        values = [score.for_curves(v) for v in curve.scores[score.name]]
+        points = [(r, v) for r, v in zip(curve.bpp, values, strict=True) if math.isfinite(v)]
+        if not points:
+            continue
+        if curve.name == CODEC:
+            colour, width, marker = CODEC_COLOUR, 2.4, "o"
+        else:
+            colour = PEER_COLOURS[peers % len(PEER_COLOURS)]
+            width, marker = 1.2, "."
+            peers += 1
+        rates, heights = zip(*points, strict=True)
+        panel.plot(rates, heights, color=colour, linewidth=width, marker=marker, markersize=5)
+        ends.append((curve.label, colour, *points[-1], curve.name == CODEC))
+    panel.set_xscale("log")
+    panel.set_xlabel("bits per pixel (mean over photos)")
+    panel.set_title(score.label, loc="left", fontsize=11)
+    low, high = panel.get_xlim()
+    panel.set_xticks([tick for tick in TICKS if low <= tick <= high])
+    panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    panel.xaxis.set_minor_locator(NullLocator())
+    panel.xaxis.set_minor_formatter(NullFormatter())
+    panel.grid(color="#e3e3e3", linewidth=0.7)
+    panel.spines[["top", "right"]].set_visible(False)
+    _name_ends(panel, ends)
+
+
+def _name_ends(panel: Axes, ends: list[tuple[str, str, float, float, bool]]) -> None:
+    """Each curve's name in the right margin, level with its end, moved apart where they touch."""
+    low, high = panel.get_ylim()
+    gap = (high - low) * 0.045
+    right = panel.get_xlim()[1]
+    placed: list[float] = []
+    ordered = sorted(ends, key=lambda end: end[3])
+    for end in ordered:
+        placed.append(max(end[3], placed[-1] + gap) if placed else end[3])
+    if placed and placed[-1] > high:
+        ceiling = high
+        for i in reversed(range(len(placed))):
+            placed[i] = min(placed[i], ceiling)
+            ceiling = placed[i] - gap
+    for (label, colour, x, y, ours), at in zip(ordered, placed, strict=True):
+        panel.annotate(
+            label.split(" (")[0],
+            xy=(x, y),
+            xytext=(right * 1.06, at),
+            color=colour,
+            fontsize=10 if ours else 9,
+            fontweight="bold" if ours else "normal",
+            va="center",
+            annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.5, "alpha": 0.6},
+        )

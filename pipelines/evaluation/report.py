@@ -1,0 +1,215 @@
+"""One evaluation from photos to files: measure, compare, print, write."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from codec.errors import UsageError
+from pipelines.evaluation import tables
+from pipelines.evaluation.corpus import (
+    FIRST_STATE,
+    CorpusCurve,
+    Difference,
+    corpus_curve,
+    difference,
+)
+from pipelines.evaluation.crops import CropRow, crop_rows
+from pipelines.evaluation.measurement import CODEC, PhotoMeasures, load_codec, measure_photos
+from pipelines.evaluation.page import Section, evaluation_page
+from pipelines.evaluation.peers import Peer, peers_named
+from pipelines.evaluation.photos import Photo, find_photos, spread
+from pipelines.evaluation.plot import rate_distortion_png
+from pipelines.evaluation.scores import Score, scores_named
+from pipelines.evaluation.speed import Speed, speeds
+
+SPEED_BPP = 0.5
+"""A peer is timed at the rung nearest to this rate: a fair picture, not a fine one."""
+
+PAGE_STATES = 4
+"""Most states shown for each photo on the page."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is to be evaluated, and where results go."""
+
+    inputs: tuple[str, ...]
+    output: Path
+    peers: tuple[str, ...]
+    metrics: tuple[str, ...]
+    weights: str | None
+    with_codec: bool
+    workers: int
+    limit: int | None
+    cache: Path | None
+    speed_photos: int
+    page_photos: int
+    """0: no page."""
+
+
+def evaluate(settings: Settings) -> None:
+    """Measure and write; prints tables to standard output, progress to standard error.
+
+    Raises UsageError for a mistake in the settings, PictureError for a photo that cannot be read.
+    """
+    scores = scores_named(settings.metrics)
+    peers = peers_named(settings.peers)
+    if not scores or not (peers or settings.with_codec):
+        raise UsageError("nothing to measure: no metric, or neither codec nor peers")
+    found = find_photos(settings.inputs, settings.limit)
+    make_folder(settings.output)
+    measured = list(
+        tqdm(
+            measure_photos(
+                found,
+                settings.peers,
+                settings.metrics,
+                weights=settings.weights,
+                with_codec=settings.with_codec,
+                cache=settings.cache,
+                workers=min(settings.workers, len(found)),
+            ),
+            total=len(found),
+            unit="photo",
+            file=sys.stderr,
+        )
+    )
+    ours = _our_curve(measured, settings, scores) if settings.with_codec else None
+    theirs = [
+        corpus_curve(measured, peer.name, peer.label, [f"{q:g}" for q in peer.qualities], scores)
+        for peer in peers
+    ]
+    differences = [
+        difference(measured, ours, curve, score) for curve in theirs for score in scores if ours
+    ]
+    timed = _speeds(found, settings, peers, theirs)
+    curves = [*([ours] if ours else []), *theirs]
+    sections = list(_sections(measured, ours, theirs, curves, differences, timed, scores))
+    for section in sections:
+        print(f"{section.heading}\n{section.note}\n\n{section.table}\n")
+    tables.write_csvs(settings.output, measured, curves, differences, timed, scores)
+    title = f"Rate and distortion over {len(measured)} photos"
+    plot = rate_distortion_png(curves, scores, title)
+    (settings.output / "rate_distortion.png").write_bytes(plot)
+    if settings.page_photos:
+        page = evaluation_page(
+            "Pentimento beside its peers",
+            f"{len(measured)} photos, {sum(_pixels(m) for m in measured) / 1e6:.1f} megapixels. "
+            "Every byte of the layers is counted, headers and checksums included.",
+            sections,
+            [(title, plot)],
+            _crops(found, settings, peers),
+        )
+        (settings.output / "evaluation.html").write_text(page, encoding="utf-8")
+    print(f"written to {settings.output}: {', '.join(sorted(_names(settings.output)))}")
+
+
+def make_folder(folder: Path) -> None:
+    """Create an output folder. Raises UsageError where that cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot write to {folder}: {error.strerror}") from error
+
+
+def _our_curve(
+    measured: Sequence[PhotoMeasures], settings: Settings, scores: Sequence[Score]
+) -> CorpusCurve:
+    codec = load_codec(settings.weights)
+    names = [f"{at} {name}" for at, name in enumerate(codec.layer_names)]
+    label = f"Pentimento ({codec.weights_id})"
+    return corpus_curve(measured, CODEC, label, names, scores)
+
+
+def _speeds(
+    found: Sequence[Photo],
+    settings: Settings,
+    peers: Sequence[Peer],
+    curves: Sequence[CorpusCurve],
+) -> list[Speed]:
+    """Speeds on a spread of the photos: the codec's full state, peers near `SPEED_BPP`."""
+    if not settings.speed_photos:
+        return []
+    print("timing …", file=sys.stderr)
+    chosen: list[tuple[str, str, float | None]] = []
+    if settings.with_codec:
+        chosen.append((CODEC, "Pentimento, all layers", None))
+    for peer, curve in zip(peers, curves, strict=True):
+        at = min(range(len(curve.bpp)), key=lambda i: abs(curve.bpp[i] - SPEED_BPP))
+        chosen.append((peer.name, peer.label, peer.qualities[at]))
+    pixels = [photo.read() for photo in spread(found, settings.speed_photos)]
+    return speeds(pixels, chosen, weights=settings.weights, workers=settings.workers)
+
+
+def _sections(
+    measured: Sequence[PhotoMeasures],
+    ours: CorpusCurve | None,
+    theirs: Sequence[CorpusCurve],
+    curves: Sequence[CorpusCurve],
+    differences: Sequence[Difference],
+    timed: Sequence[Speed],
+    scores: Sequence[Score],
+) -> list[Section]:
+    sections = [
+        Section(
+            "Rate points",
+            f"Means over {len(measured)} photos of each photo's bits per pixel and scores.",
+            tables.curves_table(curves, scores),
+        )
+    ]
+    if timed:
+        sections.append(
+            Section(
+                "Speed",
+                "One process a core, each in one thread, all on the same cores in the same run; "
+                f"peers near {SPEED_BPP:g} bpp.",
+                tables.speeds_table(timed),
+            )
+        )
+    if ours and theirs:
+        sections.append(
+            Section(
+                "Bytes at equal score, state by state",
+                "What each state takes more (+) or less (-) than a peer at the state's own score; "
+                "a dash where the peer's ladder does not reach it.",
+                tables.states_table(ours, theirs, scores),
+            )
+        )
+        sections.append(
+            Section(
+                "BD-rate",
+                f"Rate against each peer at equal score, states from layer {FIRST_STATE} on, "
+                "negative is fewer bits: piecewise cubic in log-rate over the range both cover, "
+                "between mean curves; in brackets the mean over photos of each photo's own.",
+                tables.differences_table(differences, scores),
+            )
+        )
+    return sections
+
+
+def _crops(
+    found: Sequence[Photo], settings: Settings, peers: Sequence[Peer]
+) -> list[tuple[str, list[CropRow]]]:
+    """Rows of crops for a spread of the photos; none where the codec is left out."""
+    if not settings.with_codec:
+        return []
+    layers = load_codec(settings.weights).layers
+    states = sorted({round(i * (layers - 2) / (PAGE_STATES - 1)) for i in range(PAGE_STATES)})
+    photos = spread(found, settings.page_photos)
+    return [
+        (photo.name, crop_rows(photo.read(), peers, settings.weights, states))
+        for photo in tqdm(photos, unit="page photo", file=sys.stderr)
+    ]
+
+
+def _pixels(measures: PhotoMeasures) -> int:
+    return next(iter(measures.ladders.values()))[0].pixels
+
+
+def _names(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir() if path.is_file()]

@@ -1,0 +1,239 @@
+"""Speed of each codec on the same cores, in the same run, in megapixels a second.
+
+Every codec is run the way a corpus is converted: one process a core, each in one thread, each with
+its share of the photos in memory. Throughput is all pixels over the time of the slowest process.
+The codecs take turns for several rounds and the median round counts, so that a slow minute of the
+machine falls on all of them.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing import get_context
+from multiprocessing.synchronize import Barrier
+from queue import Empty
+from typing import Any
+
+import numpy as np
+
+from codec.errors import PentimentoError
+from pipelines.evaluation.measurement import CODEC, load_codec, single_thread
+from pipelines.evaluation.peers import peer_named
+
+ROUNDS = 3
+BATCH = 8
+"""Photos that the codec gets in one call."""
+
+REPLY_SECONDS = 900
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Throughput of one codec at one setting over all processes."""
+
+    name: str
+    label: str
+    bpp: float
+    """Total bits over total pixels of what was encoded."""
+    encode: float
+    """Mpx/s."""
+    decode: float
+    """Mpx/s."""
+
+
+class SpeedError(PentimentoError):
+    """A process of a speed measurement failed or was lost."""
+
+
+Operation = Callable[[], int]
+"""Does its work on one process's share and returns bytes that came out, or 0."""
+
+
+def throughputs(
+    photos: Sequence[np.ndarray],
+    operations: Sequence[tuple[str, Any]],
+    *,
+    weights: str | None,
+    workers: int,
+    rounds: int = ROUNDS,
+) -> dict[tuple[str, str], tuple[float, float]]:
+    """Mpx/s and total bits per pixel of each operation, by (codec, operation).
+
+    `operations` names codecs with their settings: ("avif", 44), or (`CODEC`, None). A peer has
+    the operations "encode" and "decode"; the codec has also "check" (parsing and entropy decoding
+    alone), "decode 2" (two coarsest layers) and "latents 2" (the same without synthesis).
+    """
+    context = get_context("spawn")
+    workers = min(workers, len(photos))
+    barrier = context.Barrier(workers)
+    results = context.Queue()
+    processes = [
+        context.Process(
+            target=_work,
+            args=(share, list(operations), weights, rounds, barrier, results),
+            daemon=True,
+        )
+        for share in _shares(photos, workers)
+    ]
+    for process in processes:
+        process.start()
+    replies: list[dict[tuple[str, str], tuple[list[float], int]]] = []
+    try:
+        while len(replies) < workers:
+            try:
+                reply = results.get(timeout=1)
+            except Empty:
+                if any(process.exitcode not in (None, 0) for process in processes):
+                    raise SpeedError("a process of the speed measurement was lost") from None
+                continue
+            if isinstance(reply, str):
+                raise SpeedError(f"speed measurement: {reply}")
+            replies.append(reply)
+    finally:
+        for process in processes:
+            if len(replies) < workers:
+                process.terminate()
+            process.join()
+    pixels = sum(photo.shape[0] * photo.shape[1] for photo in photos)
+    return {
+        key: (
+            pixels
+            / 1e6
+            / statistics.median(
+                max(reply[key][0][turn] for reply in replies) for turn in range(rounds)
+            ),
+            8 * sum(reply[key][1] for reply in replies) / pixels,
+        )
+        for key in replies[0]
+    }
+
+
+def speeds(
+    photos: Sequence[np.ndarray],
+    settings: Sequence[tuple[str, str, Any]],
+    *,
+    weights: str | None,
+    workers: int,
+) -> list[Speed]:
+    """Encoding and decoding speed of (name, label, quality) triples, codecs in the given order."""
+    found = throughputs(
+        photos, [(name, q) for name, _, q in settings], weights=weights, workers=workers
+    )
+    return [
+        Speed(
+            name=name,
+            label=label,
+            bpp=found[name, "encode"][1],
+            encode=found[name, "encode"][0],
+            decode=found[name, "decode"][0],
+        )
+        for name, label, _ in settings
+    ]
+
+
+def _shares(photos: Sequence[np.ndarray], workers: int) -> list[list[np.ndarray]]:
+    """Photos dealt out so that shares are about equal in pixels: the largest first."""
+    shares: list[list[np.ndarray]] = [[] for _ in range(workers)]
+    sizes = [0] * workers
+    for photo in sorted(photos, key=lambda p: p.size, reverse=True):
+        lightest = sizes.index(min(sizes))
+        shares[lightest].append(photo)
+        sizes[lightest] += photo.size
+    return shares
+
+
+def _work(
+    share: list[np.ndarray],
+    operations: list[tuple[str, Any]],
+    weights: str | None,
+    rounds: int,
+    barrier: Barrier,
+    results: Any,
+) -> None:
+    """One process: every operation on its share, in step with the others at the start of each."""
+    single_thread()
+    try:
+        prepared = {
+            (name, what): run
+            for name, quality in operations
+            for what, run in _operations(name, quality, share, weights).items()
+        }
+        seconds: dict[tuple[str, str], list[float]] = {key: [] for key in prepared}
+        sizes = dict.fromkeys(prepared, 0)
+        for _ in range(rounds):
+            for key, run in prepared.items():
+                barrier.wait(REPLY_SECONDS)
+                start = time.perf_counter()
+                sizes[key] = run()
+                seconds[key].append(time.perf_counter() - start)
+        results.put({key: (seconds[key], sizes[key]) for key in prepared})
+    except Exception as error:
+        barrier.abort()
+        results.put(f"{type(error).__name__}: {error}")
+
+
+def _operations(
+    name: str, quality: Any, share: list[np.ndarray], weights: str | None
+) -> dict[str, Operation]:
+    """What one codec is timed at; everything is run once here, so nothing is compiled later."""
+    if name == CODEC:
+        return _codec_operations(share, weights)
+    peer = peer_named(name)
+    files = [peer.encode(photo, quality) for photo in share]
+
+    def encode() -> int:
+        return sum(len(peer.encode(photo, quality)) for photo in share)
+
+    def decode() -> int:
+        for data in files:
+            peer.decode(data)
+        return 0
+
+    decode()
+    return {"encode": encode, "decode": decode}
+
+
+def _codec_operations(share: list[np.ndarray], weights: str | None) -> dict[str, Operation]:
+    codec = load_codec(weights)
+    batches = [share[i : i + BATCH] for i in range(0, len(share), BATCH)]
+    streams = [codec.encode(batch) for batch in batches]
+    coarse = [[layers[:2] for layers in batch] for batch in streams]
+
+    def encode() -> int:
+        encoded = [layers for batch in batches for layers in codec.encode(batch)]
+        return sum(len(layer) for layers in encoded for layer in layers)
+
+    def decode() -> int:
+        for batch in streams:
+            codec.decode(batch)
+        return 0
+
+    def check() -> int:
+        for batch in streams:
+            for layers in batch:
+                codec.check(layers)
+        return 0
+
+    def decode_two() -> int:
+        for batch in coarse:
+            codec.decode(batch)
+        return 0
+
+    def latents_two() -> int:
+        for batch in coarse:
+            codec.latents(batch)
+        return 0
+
+    operations: dict[str, Operation] = {
+        "encode": encode,
+        "decode": decode,
+        "check": check,
+        "decode 2": decode_two,
+        "latents 2": latents_two,
+    }
+    for what in ("decode", "check", "latents 2"):
+        operations[what]()
+    return operations

@@ -1,0 +1,143 @@
+"""What an evaluation prints and writes as CSV."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from pipelines.evaluation.corpus import (
+    FIRST_STATE,
+    CorpusCurve,
+    Difference,
+    excess_at,
+)
+from pipelines.evaluation.measurement import CODEC, PhotoMeasures
+from pipelines.evaluation.scores import Score
+from pipelines.evaluation.speed import Speed
+
+
+def curves_table(curves: Sequence[CorpusCurve], scores: Sequence[Score]) -> str:
+    """Every rate point of every codec: bits per pixel and scores, means over photos."""
+    heading = ["codec", "setting", "bpp", *(score.name for score in scores)]
+    rows = [
+        [
+            curve.label if i == 0 else "",
+            curve.settings[i],
+            f"{curve.bpp[i]:.4f}",
+            *(f"{curve.scores[score.name][i]:.{score.digits}f}" for score in scores),
+        ]
+        for curve in curves
+        for i in range(len(curve.bpp))
+    ]
+    return align(heading, rows, left=2)
+
+
+def differences_table(differences: Sequence[Difference], scores: Sequence[Score]) -> str:
+    """BD-rates against each peer (rows) in each score (columns); in brackets the mean of photos."""
+    by = {(each.peer, each.score): each for each in differences}
+    peers = list(dict.fromkeys(each.peer for each in differences))
+    rows = []
+    for peer in peers:
+        cells = []
+        for score in scores:
+            each = by[peer, score.name]
+            cells.append(f"{percent(each.of_means)} ({percent(each.mean_of_photos)})")
+        rows.append([peer, *cells])
+    return align(["against", *(score.name for score in scores)], rows)
+
+
+def states_table(ours: CorpusCurve, peers: Sequence[CorpusCurve], scores: Sequence[Score]) -> str:
+    """For each state, its bytes against each peer's at the state's own score."""
+    heading = ["state", "bpp", *(f"{peer.name} {s.name}" for s in scores for peer in peers)]
+    rows = [
+        [
+            ours.settings[state],
+            f"{ours.bpp[state]:.4f}",
+            *(percent(excess_at(ours, peer, s, state)) for s in scores for peer in peers),
+        ]
+        for state in range(len(ours.bpp))
+    ]
+    return align(heading, rows)
+
+
+def speeds_table(speeds: Sequence[Speed]) -> str:
+    """Megapixels a second of each codec."""
+    rows = [[s.label, f"{s.bpp:.2f}", f"{s.encode:.2f}", f"{s.decode:.2f}"] for s in speeds]
+    return align(["codec", "bpp", "encode Mpx/s", "decode Mpx/s"], rows)
+
+
+def write_csvs(
+    folder: Path,
+    photos: Sequence[PhotoMeasures],
+    curves: Sequence[CorpusCurve],
+    differences: Sequence[Difference],
+    speeds: Sequence[Speed],
+    scores: Sequence[Score],
+) -> None:
+    """photos.csv (every measure), curves.csv (means), bd_rates.csv and speeds.csv."""
+    names = [score.name for score in scores]
+    settings = {curve.name: curve.settings for curve in curves}
+    write_csv(
+        folder / "photos.csv",
+        ["photo", "codec", "setting", "bytes", "pixels", "bpp", *names],
+        (
+            [photo.name, codec, setting, m.size, m.pixels, m.bpp, *(m.scores[n] for n in names)]
+            for photo in photos
+            for codec, ladder in photo.ladders.items()
+            for setting, m in zip(settings[codec], ladder, strict=True)
+        ),
+    )
+    write_csv(
+        folder / "curves.csv",
+        ["codec", "setting", "bpp", *names],
+        (
+            [curve.name, curve.settings[i], curve.bpp[i], *(curve.scores[n][i] for n in names)]
+            for curve in curves
+            for i in range(len(curve.bpp))
+        ),
+    )
+    if differences:
+        write_csv(
+            folder / "bd_rates.csv",
+            ["codec", "from_state", "against", "metric", "percent", "percent_mean_of_photos", "of"],
+            (
+                [CODEC, FIRST_STATE, d.peer, d.score, d.of_means, d.mean_of_photos, d.photos]
+                for d in differences
+            ),
+        )
+    if speeds:
+        write_csv(
+            folder / "speeds.csv",
+            ["codec", "bpp", "encode_mpx_s", "decode_mpx_s"],
+            ([s.name, s.bpp, s.encode, s.decode] for s in speeds),
+        )
+
+
+def write_csv(path: Path, heading: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """One CSV file; floats to six significant digits."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(heading)
+        for row in rows:
+            writer.writerow([f"{v:.6g}" if isinstance(v, float) else v for v in row])
+
+
+def percent(value: float) -> str:
+    """A difference in percent, or a dash where there is none."""
+    return "-" if math.isnan(value) else f"{value:+.1f} %"
+
+
+def align(heading: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
+    """Columns under their headings; the first `left` flush left, the others flush right."""
+    table = [list(heading), *map(list, rows)]
+    widths = [max(len(row[i]) for row in table) for i in range(len(heading))]
+    lines = [
+        "  ".join(
+            cell.ljust(width) if i < left else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in table
+    ]
+    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
