@@ -7,7 +7,8 @@ MAX_SIDE = 65_535
 """Longest side of a picture in pixels: sides are 16-bit in the stream."""
 
 MAX_PIXELS = 1 << 28
-"""Most pixels in one picture (268 Mpx): bounds memory at about 4 GiB a picture."""
+"""Most pixels in one picture (268 Mpx): bounds memory at about 5 GiB a picture
+(up to 20 bytes a pixel while it is read)."""
 
 MAX_LAYER_BYTES = 1 << 30
 """Longest single layer; pages of the archive stay under Parquet's 2 GiB."""
