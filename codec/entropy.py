@@ -1,0 +1,162 @@
+"""Entropy coding of one image: palette states and finest indices to payloads, and back.
+
+The payload of a layer is the concatenation, under one rANS stream, of the walks that its plan
+names: first its palette steps, then its steps of the scalar chain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from codec import rans
+from codec.bands import BANDS, Geometry, view
+from codec.contexts import BIN_OF, walk
+from codec.errors import LayerDamaged
+from codec.palette import PaletteState
+from codec.palette_walk import bits_for, plain, walk_entries, walk_palette
+from codec.weights import Weights
+
+ENTRY_BITS = 8
+"""Plain bits of the number of entries of a palette state, less 1."""
+
+_NO_COUNTS = np.zeros((1, 1), np.int64)
+
+
+@dataclass
+class CodedState:
+    """How far an image has been walked: its palette states and the cells of its coefficients."""
+
+    layout: Geometry
+    palettes: list[PaletteState] = field(default_factory=list)
+    cell_step: int = 0
+
+    def __post_init__(self) -> None:
+        """Start at the root of both chains: nothing known, every magnitude zero."""
+        self.magnitude = np.zeros(self.layout.size, np.int16)
+        self.cell = np.zeros(self.layout.size, np.int16)
+        self.flags = np.zeros(self.layout.block_size, np.int32)
+        self.sums = np.zeros(self.layout.block_size, np.int32)
+
+
+@dataclass
+class Symbols:
+    """What an encoder knows: all palette states and the finest index of each coefficient."""
+
+    palettes: list[PaletteState]
+    q: np.ndarray
+
+
+def band_peaks(q: np.ndarray, layout: Geometry) -> np.ndarray:
+    """Return the largest |q| of each band, int64 [BANDS]."""
+    peaks = np.zeros(BANDS, np.int64)
+    for band in range(BANDS):
+        values = view(q, layout, band)
+        if values.size:
+            peaks[band] = max(int(values.max()), -int(values.min()))
+    return peaks
+
+
+class EntropyCoder:
+    """Walks images with the tables of one set of weights. Holds no state between images."""
+
+    def __init__(self, weights: Weights) -> None:
+        self._weights = weights
+        self._layout = weights.config.table_layout
+        self._law = np.ascontiguousarray(weights.classes.law)
+        self._class_bits = int(bits_for(weights.classes.count))
+        self._chain = [np.array([c.zero, c.width], np.int64) for c in weights.config.chain]
+
+    def encode(
+        self, symbols: Symbols, layout: Geometry, layers: int
+    ) -> Iterator[tuple[int, bytes]]:
+        """Yield (number of symbols, payload) of the coarsest `layers` layers."""
+        done = CodedState(layout)
+        peaks = band_peaks(symbols.q, layout)
+        for plan in self._weights.config.layers[:layers]:
+            most = plan.cell_steps * layout.most_symbols + plan.palette_steps * self._most(layout)
+            coder = rans.begin_encoding(most)
+            mode = (rans.ENCODE, *coder, _NO_COUNTS)
+            count = self._layer(mode, plan, done, symbols, peaks)
+            yield count, rans.write_intervals(coder[2][:count]).astype("<u4").tobytes()
+
+    def count(self, symbols: Symbols, layout: Geometry, counts: np.ndarray) -> None:
+        """Add the symbols of one image to `counts`, int64 [tables, 5]."""
+        done = CodedState(layout)
+        peaks = band_peaks(symbols.q, layout)
+        mode = (rans.COUNT, *rans.begin_encoding(0), counts)
+        for plan in self._weights.config.layers:
+            self._layer(mode, plan, done, symbols, peaks)
+
+    def decode(self, payload: bytes, symbols: int, index: int, done: CodedState) -> None:
+        """Take `done` one layer further.
+
+        Raises LayerDamaged if the payload does not end exactly where its symbols do.
+        """
+        coder = rans.begin_decoding(payload)
+        unknown = Symbols([], done.cell)
+        plan = self._weights.config.layers[index]
+        mode = (rans.DECODE, *coder, _NO_COUNTS)
+        count = self._layer(mode, plan, done, unknown, np.zeros(BANDS, np.int64))
+        if count != symbols:
+            raise LayerDamaged(index, f"{count} symbols where {symbols} were written")
+        if not rans.finished(coder[0], coder[1]):
+            raise LayerDamaged(index, "payload does not end where its symbols do")
+
+    def _most(self, layout: Geometry) -> int:
+        rows, columns = layout.positions
+        return ENTRY_BITS + (2 + self._class_bits) * (rows * columns + 256)
+
+    def _layer(self, mode, plan, done: CodedState, symbols: Symbols, peaks: np.ndarray) -> int:
+        count = 0
+        for _ in range(plan.palette_steps):
+            count += self._palette_step(mode, done, symbols.palettes)
+        for _ in range(plan.cell_steps):
+            count += self._cell_step(mode, done, symbols.q, peaks)
+        return count
+
+    def _palette_step(self, mode, done: CodedState, known: Sequence[PaletteState]) -> int:
+        step = len(done.palettes)
+        tables = self._weights.cumulative
+        rows, columns = done.layout.positions
+        before = done.palettes[-1].labels if done.palettes else np.zeros((rows, columns), np.int16)
+        parent_count = len(done.palettes[-1].classes) if done.palettes else 1
+        decoding = mode[0] == rans.DECODE
+        entries = 1 if decoding else len(known[step].classes)
+        entries = 1 + int(plain(*mode, tables, ENTRY_BITS, entries - 1))
+        if decoding:
+            classes, parents = np.zeros((2, entries), np.int16)
+            labels = np.zeros((rows, columns), np.int16)
+        else:
+            state = known[step]
+            classes, parents, labels = state.classes.copy(), state.parents.copy(), state.labels
+        count = ENTRY_BITS
+        count += walk_entries(*mode, tables, self._class_bits, parent_count, classes, parents)
+        np.minimum(classes, self._weights.classes.count - 1, out=classes)
+        starts = np.searchsorted(parents, np.arange(parent_count + 1))
+        count += walk_palette(
+            *mode,
+            tables,
+            self._layout.palette(step),
+            before.ravel(),
+            starts,
+            labels.ravel(),
+            columns,
+        )
+        done.palettes.append(PaletteState(classes, labels, parents))
+        return count
+
+    def _cell_step(self, mode, done: CodedState, q: np.ndarray, peaks: np.ndarray) -> int:
+        step = done.cell_step
+        weights, layout = self._weights, done.layout
+        class_map = np.ascontiguousarray(done.palettes[-1].class_map)
+        count = walk(
+            *mode, weights.cumulative, q, peaks, done.magnitude, done.cell, done.flags, done.sums,
+            class_map.ravel(), class_map.shape[1], self._law, layout.bands, layout.blocks,
+            weights.activity[step], weights.flag_activity[step], BIN_OF,
+            self._layout.cells(step), self._chain[step], self._chain[step + 1],
+        )  # fmt: skip
+        done.cell_step += 1
+        return count

@@ -1,0 +1,147 @@
+"""Between pictures and finest indices: pad, transform, quantise, and back to bands.
+
+Bands travel in two forms: as the list that `wavelet.analyse` gives, float [N, 3, ...] on any
+device, and as one flat int16 array an image that the entropy coder walks (see `bands`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from codec.bands import BANDS, Geometry, band_index, view
+from codec.cells import Cells
+from codec.wavelet import (
+    BLOCK,
+    DYADIC_LEVELS,
+    LEVELS,
+    ORIENTATIONS,
+    analyse,
+    synthesise,
+    to_opponent,
+    to_rgb,
+)
+
+CENTROID_KINDS = 4
+"""Cells that have an expected place of their own: zero, the first, the second, all others."""
+
+
+def pad_to_blocks(images: Sequence[np.ndarray], device: torch.device) -> torch.Tensor:
+    """Stack uint8 [H, W, 3] images of one padded size to float32 [N, 3, ...], edges repeated."""
+    height, width = (-(-side // BLOCK) * BLOCK for side in images[0].shape[:2])
+    stack = np.empty((len(images), height, width, 3), np.uint8)
+    for target, image in zip(stack, images, strict=True):
+        h, w = image.shape[:2]
+        target[:h, :w] = image
+        target[:h, w:] = image[:, -1:]
+        target[h:] = target[h - 1]
+    return torch.from_numpy(stack).to(device).permute(0, 3, 1, 2).float()
+
+
+def picture_bands(pixels: torch.Tensor) -> list[torch.Tensor]:
+    """Transform float RGB [N, 3, H, W] in 0..255 into wavelet bands of opponent colours."""
+    return analyse(to_opponent(pixels))
+
+
+def bands_picture(bands: list[torch.Tensor]) -> torch.Tensor:
+    """Invert `picture_bands`."""
+    return to_rgb(synthesise(bands))
+
+
+def band_group(level: int) -> slice:
+    """Return where the bands of a level (0 the low band) stand in a list of bands."""
+    if level == 0:
+        return slice(ORIENTATIONS * LEVELS, ORIENTATIONS * LEVELS + 1)
+    return slice(ORIENTATIONS * (level - 1), ORIENTATIONS * level)
+
+
+def flat_index(level: int) -> list[list[int]]:
+    """Return the walking-order indices [band of the level][component] of a level."""
+    ways = ORIENTATIONS if level else 1
+    return [[band_index(level, component, way) for component in range(3)] for way in range(ways)]
+
+
+def step_bands(steps: np.ndarray, masks: torch.Tensor) -> list[torch.Tensor]:
+    """Return the quantisation step of each coefficient, broadcastable to the bands.
+
+    `steps` float32 [BANDS]; `masks` float32 [N, 1, h, w], the factor at each position, which
+    holds for the levels that lie within a position.
+    """
+    out: list[torch.Tensor] = []
+    for level in [*range(1, LEVELS + 1), 0]:
+        mask = None
+        if 0 < level <= DYADIC_LEVELS:
+            repeat = 1 << (DYADIC_LEVELS - level)
+            mask = masks.repeat_interleave(repeat, -1).repeat_interleave(repeat, -2)
+        for index in flat_index(level):
+            step = torch.as_tensor(steps[index]).to(masks)[None, :, None, None]
+            out.append(step if mask is None else step * mask)
+    return out
+
+
+def quantise(
+    bands: list[torch.Tensor], steps: list[torch.Tensor], limit: int
+) -> list[torch.Tensor]:
+    """Round bands to finest indices within +-limit, int16."""
+    return [
+        (band / step).round_().clamp_(-limit, limit).to(torch.int16)
+        for band, step in zip(bands, steps, strict=True)
+    ]
+
+
+def flatten(bands: list[torch.Tensor], image: int, layout: Geometry) -> np.ndarray:
+    """Lay the int16 bands of one image of a batch into a flat array."""
+    flat = np.zeros(layout.size, np.int16)
+    for level in range(LEVELS + 1):
+        for band, index in zip(bands[band_group(level)], flat_index(level), strict=True):
+            values = band[image].cpu().numpy()
+            for component in range(3):
+                view(flat, layout, index[component])[:] = values[component]
+    return flat
+
+
+def unflatten(flats: Sequence[np.ndarray], layout: Geometry) -> list[torch.Tensor]:
+    """Gather the flat int16 arrays of images of one padded size into bands, int16 [N, 3, ...]."""
+    bands = []
+    for level in [*range(1, LEVELS + 1), 0]:
+        for index in flat_index(level):
+            values = [[view(flat, layout, i) for i in index] for flat in flats]
+            bands.append(torch.from_numpy(np.array(values)))
+    return bands
+
+
+def expected_places(
+    cells: list[torch.Tensor], state: Cells, centroids: np.ndarray
+) -> list[torch.Tensor]:
+    """Put each coefficient at the mean of its cell, float32, in finest steps.
+
+    `cells` signed cell indices; `centroids` float32 [7 levels, 2, 4], the mean distance from the
+    inner edge of a cell in units of its width, by level, lightness or chroma, and kind of cell.
+    """
+    places = []
+    for level in [*range(1, LEVELS + 1), 0]:
+        table = torch.as_tensor(centroids[level][[0, 1, 1]]).to(cells[0].device)
+        for band in cells[band_group(level)]:
+            index = band.abs().long()
+            kind = index.clamp(max=CENTROID_KINDS - 1)
+            component = torch.arange(3, device=band.device)[None, :, None, None]
+            inner = state.zero + 0.5 + (index - 1) * state.width
+            place = torch.where(index > 0, inner + table[component, kind] * state.width, 0.0)
+            places.append(place * band.sign())
+    return places
+
+
+def cell_bounds(band: torch.Tensor, state: Cells) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the lower and upper edge of the cell of each coefficient, float32, in finest steps."""
+    index = band.abs().float()
+    inner = state.zero + 0.5 + (index - 1) * state.width
+    outer = inner + state.width
+    rim = torch.full_like(index, state.zero + 0.5)
+    low = torch.where(band > 0, inner, torch.where(band < 0, -outer, -rim))
+    high = torch.where(band > 0, outer, torch.where(band < 0, -inner, rim))
+    return low, high
+
+
+assert 3 * len(flat_index(0)) + sum(3 * len(flat_index(level)) for level in range(1, 7)) == BANDS

@@ -1,0 +1,272 @@
+"""The codec: pictures to layers, any prefix of layers to pictures or to latents.
+
+    picture -> bands -> class map -> palette chain ------------------> layers 0, 1
+                 |         | masks                                        | contexts
+                 +------ finest indices -> scalar chain -------------> layers 0 ... n
+    layers 0 ... k -> palette state, cells -> expected places -> backward network -> picture
+
+Source: the method of Guo et al. 2023 (arXiv 2410.06149), on wavelet latents.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from codec.bands import geometry
+from codec.classes import smooth_assignment, texture_energies
+from codec.entropy import CodedState, EntropyCoder, Symbols
+from codec.errors import LayerDamaged, UsageError, WeightsMismatch
+from codec.latent import (
+    bands_picture,
+    expected_places,
+    flatten,
+    pad_to_blocks,
+    picture_bands,
+    quantise,
+    step_bands,
+    unflatten,
+)
+from codec.palette import diffuse
+from codec.stream import PictureHeader, check_sides, pack_layer, unpack_stream
+from codec.wavelet import BLOCK, DYADIC_LEVELS, synthesise
+from codec.weights import Weights, load_weights
+
+BATCH_PIXELS = 1 << 22
+"""Most padded pixels that go through the transforms at once: bounds memory at about 400 MB."""
+
+
+@dataclass(frozen=True)
+class Latents:
+    """A state of an image as tensors, without synthesis, at 1/16 of its sides.
+
+    class_map     int64 [h, w]
+    embedding     float32 [E, h, w], the place of each position's class among textures
+    coefficients  float32 [768, h, w], expected wavelet coefficients, folded to one position;
+                  zero where the state knows nothing
+    """
+
+    class_map: np.ndarray
+    embedding: np.ndarray
+    coefficients: np.ndarray
+
+
+class Codec:
+    """Encode and decode pictures with one set of weights on one torch device."""
+
+    def __init__(self, weights: Weights, device: str | torch.device = "cpu") -> None:
+        self._weights = weights
+        self._device = torch.device(device)
+        self._network = weights.network.to(self._device).eval()
+        self._entropy = EntropyCoder(weights)
+        self._divergence = weights.classes.divergence()
+        self._ends = np.cumsum([plan.cell_steps for plan in weights.config.layers])
+
+    @classmethod
+    def load(cls, weights: str | None = None, *, device: str | torch.device = "cpu") -> Codec:
+        """Load weights from a path or fsspec URL (None: those in the package).
+
+        Raises UsageError if there are none and WeightsDamaged if they cannot be read.
+        """
+        return cls(load_weights(weights), device)
+
+    @property
+    def weights_id(self) -> str:
+        """Name of the weights, 16 hex digits, which every stream carries."""
+        return self._weights.id
+
+    @property
+    def layers(self) -> int:
+        """Number of layers of a full stream."""
+        return len(self._weights.config.layers)
+
+    @property
+    def layer_names(self) -> tuple[str, ...]:
+        """What each layer adds, coarsest first."""
+        return tuple(plan.name for plan in self._weights.config.layers)
+
+    def encode(
+        self, images: Sequence[np.ndarray], *, layers: int | None = None
+    ) -> list[tuple[bytes, ...]]:
+        """Encode uint8 [H, W, 3] sRGB images of any mix of sizes into their coarsest `layers`.
+
+        The bytes of an image do not depend on what else is in the batch. Raises PictureTooLarge
+        for sides beyond the limits and UsageError for anything that is not such an array.
+        """
+        count = self._checked_layers(layers)
+        for image in images:
+            if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+                raise UsageError(f"want uint8 [H, W, 3], not {image.dtype} {list(image.shape)}")
+            check_sides(*image.shape[:2])
+        streams: dict[int, tuple[bytes, ...]] = {}
+        for batch in _batches([image.shape[:2] for image in images]):
+            symbols = self.quantised([images[i] for i in batch])
+            packed = _in_threads(
+                lambda job: self._pack(job[1], images[job[0]].shape[:2], count),
+                list(zip(batch, symbols, strict=True)),
+            )
+            streams.update(zip(batch, packed, strict=True))
+        return [streams[i] for i in range(len(images))]
+
+    def decode(self, streams: Sequence[Sequence[bytes]]) -> list[np.ndarray]:
+        """Decode any non-empty prefix of the layers of each image to uint8 [H, W, 3].
+
+        Raises LayerDamaged, WeightsMismatch or UnknownVersion.
+        """
+        pictures: dict[int, np.ndarray] = {}
+        for batch, states in self._decoded_batches(streams):
+            pixels = self._synthesised(states)
+            for image, picture, state in zip(batch, pixels, states, strict=True):
+                pictures[image] = picture[: state.layout.height, : state.layout.width].copy()
+        return [pictures[i] for i in range(len(streams))]
+
+    def latents(self, streams: Sequence[Sequence[bytes]]) -> list[Latents]:
+        """Return the state of each image as tensors; raises as `decode` does."""
+        found: dict[int, Latents] = {}
+        for batch, states in self._decoded_batches(streams):
+            places, _, steps = self._places(states)
+            scaled = [p * s for p, s in zip(places, steps, strict=True)]
+            dyadic = 3 * DYADIC_LEVELS
+            parts = [synthesise(scaled[dyadic:])]
+            for level in range(DYADIC_LEVELS, 0, -1):
+                side = 1 << (DYADIC_LEVELS - level)
+                bands = torch.cat(scaled[3 * (level - 1) : 3 * level], 1)
+                parts.append(torch.nn.functional.pixel_unshuffle(bands, side))
+            packed = torch.cat(parts, 1).cpu().numpy()
+            for image, coefficients, state in zip(batch, packed, states, strict=True):
+                class_map = state.palettes[-1].class_map.astype(np.int64)
+                embedding = self._weights.classes.embedding[class_map].transpose(2, 0, 1)
+                found[image] = Latents(class_map, np.ascontiguousarray(embedding), coefficients)
+        return [found[i] for i in range(len(streams))]
+
+    def check(self, stream: Sequence[bytes]) -> None:
+        """Decode every layer of one image to symbols, without synthesis; raises as `decode`."""
+        self._decoded(stream)
+
+    def symbols(self, stream: Sequence[bytes]) -> list[np.ndarray]:
+        """Return the decoded integers of one image: class map of each palette state, then cells.
+
+        The cells are int16, one flat array in walking order with the margins of `bands`; equal on
+        every machine, device and library version.
+        """
+        state = self._decoded(stream)
+        return [*(palette.class_map for palette in state.palettes), state.cell]
+
+    def _checked_layers(self, layers: int | None) -> int:
+        if layers is None:
+            return self.layers
+        if not 1 <= layers <= self.layers:
+            raise UsageError(f"layers: {layers} of {self.layers}")
+        return layers
+
+    @torch.inference_mode()
+    def quantised(self, images: Sequence[np.ndarray]) -> list[Symbols]:
+        """Return palette chain and finest indices of uint8 images of one padded size."""
+        weights, config = self._weights, self._weights.config
+        bands = picture_bands(pad_to_blocks(images, self._device))
+        energies = texture_energies(bands, weights.steps).permute(0, 2, 3, 1).cpu().numpy()
+        palettes = []
+        for energy in energies:
+            lengths = weights.classes.code_lengths(energy.reshape(-1, energy.shape[-1]))
+            labels = smooth_assignment(lengths.reshape(*energy.shape[:2], -1), config.smoothing)
+            palettes.append(diffuse(labels, self._divergence, config.palette_budgets))
+        steps = step_bands(weights.steps, self._masks([p[0].class_map for p in palettes]))
+        q = quantise(bands, steps, config.chain[0].zero)
+        return [
+            Symbols(palette, flatten(q, i, geometry(*images[i].shape[:2])))
+            for i, palette in enumerate(palettes)
+        ]
+
+    def _masks(self, class_maps: Sequence[np.ndarray]) -> torch.Tensor:
+        """Return the masking factor of each position, float32 [N, 1, h, w]."""
+        masks = self._weights.classes.mask[np.stack(class_maps)]
+        return torch.from_numpy(masks[:, None]).to(self._device)
+
+    def _pack(self, symbols: Symbols, shape: tuple[int, ...], layers: int) -> tuple[bytes, ...]:
+        layout = geometry(*shape)
+        header: PictureHeader | None = PictureHeader(*shape, self.weights_id)
+        blobs, check = [], 0
+        for index, (count, payload) in enumerate(self._entropy.encode(symbols, layout, layers)):
+            blob, check = pack_layer(index, count, payload, check, header)
+            blobs.append(blob)
+            header = None
+        return tuple(blobs)
+
+    def _decoded(self, stream: Sequence[bytes]) -> CodedState:
+        layers = unpack_stream(stream)
+        header = layers[0].picture
+        if header is None:
+            raise LayerDamaged(0, "names no picture")
+        if header.weights_id != self.weights_id:
+            raise WeightsMismatch(f"made with weights {header.weights_id}, not {self.weights_id}")
+        if len(layers) > self.layers:
+            raise LayerDamaged(self.layers, f"a stream has at most {self.layers} layers")
+        state = CodedState(geometry(header.height, header.width))
+        for layer in layers:
+            self._entropy.decode(layer.payload, layer.symbols, layer.index, state)
+        return state
+
+    def _decoded_batches(
+        self, streams: Sequence[Sequence[bytes]]
+    ) -> Iterator[tuple[list[int], list[CodedState]]]:
+        """Yield images of one padded size and one number of layers, decoded to symbols."""
+        if not streams:
+            return
+        shapes = []
+        for stream in streams:
+            header = unpack_stream(stream[:1])[0].picture
+            shapes.append((header.height, header.width) if header else (1, 1))
+        for batch in _batches(shapes, [len(stream) for stream in streams]):
+            yield batch, _in_threads(self._decoded, [streams[i] for i in batch])
+
+    @torch.inference_mode()
+    def _places(self, states: Sequence[CodedState]) -> tuple[list[torch.Tensor], ...]:
+        weights = self._weights
+        step = states[0].cell_step
+        cells = unflatten([state.cell for state in states], states[0].layout)
+        cells = [band.to(self._device) for band in cells]
+        state = weights.config.chain[step]
+        places = expected_places(cells, state, weights.centroids[step - 1])
+        steps = step_bands(weights.steps, self._masks([s.palettes[0].class_map for s in states]))
+        return places, cells, steps
+
+    @torch.inference_mode()
+    def _synthesised(self, states: Sequence[CodedState]) -> np.ndarray:
+        step = states[0].cell_step
+        places, cells, steps = self._places(states)
+        classes = np.stack([state.palettes[-1].class_map for state in states]).astype(np.int64)
+        bands = self._network(
+            places, cells, steps, torch.from_numpy(classes).to(self._device),
+            self._weights.config.chain[step],
+            torch.full((len(states),), step - 1, device=self._device),
+        )  # fmt: skip
+        pixels = bands_picture(bands).clamp_(0, 255).round_().to(torch.uint8)
+        return pixels.permute(0, 2, 3, 1).cpu().numpy()
+
+
+def _batches(
+    shapes: Sequence[tuple[int, ...]], kinds: Sequence[int] | None = None
+) -> Iterator[list[int]]:
+    """Group indices of one padded shape and kind, at most BATCH_PIXELS together."""
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for index, (height, width) in enumerate(shapes):
+        padded = (-(-height // BLOCK), -(-width // BLOCK), kinds[index] if kinds else 0)
+        groups.setdefault(padded, []).append(index)
+    for (rows, columns, _), members in groups.items():
+        most = max(1, BATCH_PIXELS // (rows * columns * BLOCK * BLOCK))
+        for start in range(0, len(members), most):
+            yield members[start : start + most]
+
+
+def _in_threads(function, jobs: list) -> list:
+    """Apply the entropy coder, which releases the interpreter lock, to each job."""
+    threads = min(len(jobs), torch.get_num_threads(), os.cpu_count() or 1)
+    if threads <= 1:
+        return [function(job) for job in jobs]
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(function, jobs))

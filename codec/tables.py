@@ -1,0 +1,113 @@
+"""Where each integer table stands, and how tables are made from counts.
+
+0                     the plain bit
+1 ...                 palette steps, `PALETTE_TABLES` each
+then, for each step of the scalar chain:
+  BANDS               does any coefficient of the band group leave zero
+  FLAG_GROUPS x BINS  does any coefficient of the block leave zero
+  BANDS x BINS        splits of the zero cell (children: zero, +1, -1, +2, ...)
+  BANDS x BINS        splits of the first cell
+  BANDS x BINS        splits of the other cells
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from codec.bands import BANDS, FLAG_GROUPS
+from codec.cells import MOST_CHILDREN, Cells
+from codec.contexts import BINS
+from codec.palette_walk import PALETTE_TABLES
+from codec.rans import PROBABILITY_BITS
+
+TOTAL = 1 << PROBABILITY_BITS
+
+_BAND_TABLES = BANDS * BINS
+_STEP_TABLES = BANDS + FLAG_GROUPS * BINS + 3 * _BAND_TABLES
+
+
+@dataclass(frozen=True)
+class TableLayout:
+    """Places of the tables for a number of palette steps and of scalar steps."""
+
+    palette_steps: int
+    cell_steps: int
+
+    @property
+    def count(self) -> int:
+        """Number of all tables."""
+        return 1 + self.palette_steps * PALETTE_TABLES + self.cell_steps * _STEP_TABLES
+
+    def palette(self, step: int) -> int:
+        """Return the first table of a palette step."""
+        return 1 + step * PALETTE_TABLES
+
+    def cells(self, step: int) -> np.ndarray:
+        """Return the first tables of a scalar step, int64 [5]: band, block, zero, first, other."""
+        sizes = [BANDS, FLAG_GROUPS * BINS, _BAND_TABLES, _BAND_TABLES]
+        first = 1 + self.palette_steps * PALETTE_TABLES + step * _STEP_TABLES
+        return np.concatenate([[first], first + np.cumsum(sizes)]).astype(np.int64)
+
+
+def cumulative(frequencies: np.ndarray) -> np.ndarray:
+    """Turn frequencies, uint16 [tables, 5], into the coder's form, uint32 [tables, 6]."""
+    sums = np.zeros((len(frequencies), MOST_CHILDREN + 1), np.uint32)
+    sums[:, 1:] = np.cumsum(frequencies, 1)
+    return sums
+
+
+def _normalised(counts: np.ndarray) -> np.ndarray:
+    """Scale positive counts [n, symbols] to integer frequencies that sum to TOTAL, each >= 1."""
+    symbols = counts.shape[1]
+    share = counts / counts.sum(1, keepdims=True)
+    frequencies = 1 + np.floor(share * (TOTAL - symbols)).astype(np.int64)
+    most = counts.argmax(1)
+    frequencies[np.arange(len(counts)), most] += TOTAL - frequencies.sum(1)
+    return frequencies
+
+
+def _pooled(counts: np.ndarray, weight: float) -> np.ndarray:
+    """Add to each band's counts [groups, BINS, symbols] what all bands show for that bin."""
+    flat = np.full(counts.shape[-1], 0.02)
+    flat[0] = 1
+    pool = counts.sum(0) + flat
+    return counts + weight * pool / pool.sum(-1, keepdims=True)
+
+
+def frequencies_from_counts(
+    counts: np.ndarray, layout: TableLayout, chain: list[Cells]
+) -> np.ndarray:
+    """Make all tables by counting, uint16 [tables, 5] with zeros for absent symbols.
+
+    `counts` int64 [tables, 5] from walks in COUNT mode; `chain` the states, root first. Signs are
+    made equally likely; tables with few counts lean on those of the same bin in other bands.
+    """
+    result = np.zeros((layout.count, MOST_CHILDREN), np.int64)
+    result[0, :2] = TOTAL // 2
+
+    def put(first: int, values: np.ndarray) -> None:
+        flat = values.reshape(-1, values.shape[-1])
+        result[first : first + len(flat), : flat.shape[1]] = _normalised(flat)
+
+    palette = counts[1 : layout.palette(layout.palette_steps), :2]
+    if len(palette):
+        put(1, palette + 0.5)
+    for step in range(layout.cell_steps):
+        band, block, zero, first, other = layout.cells(step)
+        end = other + _BAND_TABLES
+        before, after = chain[step], chain[step + 1]
+        put(band, counts[band:block, :2] + 0.5)
+        put(block, _pooled(counts[block:zero, :2].reshape(FLAG_GROUPS, BINS, 2), 4))
+        children = 1 + 2 * (before.zero - after.zero) // after.width
+        splits = counts[zero:first, :children].astype(np.float64)
+        for plus in range(1, children, 2):
+            splits[:, plus : plus + 2] = splits[:, plus : plus + 2].mean(1, keepdims=True)
+        put(zero, _pooled(splits.reshape(BANDS, BINS, children), 8))
+        if step:
+            parts = before.width // after.width
+            for start, stop in ((first, other), (other, end)):
+                halves = counts[start:stop, :parts].reshape(BANDS, BINS, parts)
+                put(start, _pooled(halves + 0.5, 8))
+    return result.astype(np.uint16)

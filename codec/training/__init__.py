@@ -1,0 +1,1 @@
+"""The recipe that makes weights from photos: count, fit, train, export."""

@@ -1,0 +1,159 @@
+"""Fit all that is counted rather than trained: classes, laws, contexts, tables, centroids."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from codec.bands import BANDS, FLAG_GROUPS, geometry, view
+from codec.cells import MOST_CHILDREN, Cells
+from codec.classes import LAW_UNIT, TextureClasses, texture_energies
+from codec.contexts import FEATURES, FLAG_FEATURES
+from codec.entropy import EntropyCoder, Symbols
+from codec.latent import CENTROID_KINDS, pad_to_blocks, picture_bands, step_bands
+from codec.model import Codec
+from codec.network import BackwardNetwork, NetworkShape
+from codec.tables import frequencies_from_counts
+from codec.training.fit_classes import fit_scales, masks_from_scales, unfitted_classes
+from codec.training.fit_contexts import class_of, fit_step
+from codec.training.recipe import Recipe
+from codec.wavelet import LEVELS
+from codec.weights import Weights, content_id, pack_weights
+
+log = logging.getLogger(__name__)
+
+_ENERGIES_PER_PHOTO = 200
+_CENTROID_PHOTOS = 150
+
+
+def fit_weights(photos: Sequence[np.ndarray], recipe: Recipe) -> Weights:
+    """Fit every part of the weights but the network, which stays as it starts: the identity.
+
+    `photos` uint8 [H, W, 3] in an order that is random enough for a prefix to be a sample.
+    """
+    rng = np.random.default_rng(recipe.seed)
+    torch.manual_seed(recipe.seed)
+    weights = _unfitted(photos, recipe, rng)
+    codec = Codec(weights)
+    symbols = [codec.quantised([photo])[0] for photo in photos]
+    log.info("quantised %d photos", len(photos))
+    shapes = [photo.shape[:2] for photo in photos]
+    weights = replace(weights, classes=_with_laws(weights.classes, shapes, symbols))
+    weights = _with_contexts(weights, shapes, symbols, recipe, rng)
+    weights = _with_tables(weights, shapes, symbols)
+    weights = _with_centroids(weights, photos[:_CENTROID_PHOTOS], symbols)
+    return replace(weights, id=content_id(pack_weights(weights)))
+
+
+def _unfitted(photos: Sequence[np.ndarray], recipe: Recipe, rng: np.random.Generator) -> Weights:
+    config, steps = recipe.config(), recipe.steps()
+    energies = []
+    for photo in photos[: recipe.class_photos]:
+        bands = picture_bands(pad_to_blocks([photo], torch.device("cpu")))
+        energy = texture_energies(bands, steps)[0].flatten(1).T.numpy()
+        energies.append(energy[rng.permutation(len(energy))[:_ENERGIES_PER_PHOTO]])
+    scale = fit_scales(np.concatenate(energies), recipe.classes, recipe.class_rounds, rng)
+    log.info("fitted %d texture classes", len(scale))
+    count = len(recipe.config().widths)
+    return Weights(
+        config=config,
+        steps=steps,
+        classes=unfitted_classes(scale, masks_from_scales(scale, recipe.masking)),
+        activity=np.zeros((count, BANDS, FEATURES), np.int32),
+        flag_activity=np.zeros((count, FLAG_GROUPS, FLAG_FEATURES), np.int32),
+        frequencies=np.zeros((config.table_layout.count, MOST_CHILDREN), np.uint16),
+        centroids=np.full((count, LEVELS + 1, 2, CENTROID_KINDS), 0.5, np.float32),
+        network=BackwardNetwork(NetworkShape(classes=len(scale), states=count)).eval(),
+    )
+
+
+def _with_laws(
+    classes: TextureClasses, shapes: Sequence[tuple[int, ...]], symbols: Sequence[Symbols]
+) -> TextureClasses:
+    """Average the magnitudes of every band over the positions of each class."""
+    sums = np.zeros((classes.count, BANDS))
+    sizes = np.ones((classes.count, BANDS))
+    for shape, image in zip(shapes, symbols, strict=True):
+        layout = geometry(*shape)
+        labels = image.palettes[-1].class_map.ravel()
+        for band in range(BANDS):
+            values = np.abs(view(image.q, layout, band).astype(np.int32))
+            y, x = np.mgrid[: values.shape[0], : values.shape[1]]
+            which = labels[class_of(layout, int(layout.bands[band, 4]), y, x)].ravel()
+            sums[:, band] += np.bincount(which, values.ravel(), classes.count)
+            sizes[:, band] += np.bincount(which, minlength=classes.count)
+    law = np.round(LAW_UNIT * sums / sizes).astype(np.int32)
+    return replace(classes, law=law)
+
+
+def _with_contexts(
+    weights: Weights,
+    shapes: Sequence[tuple[int, ...]],
+    symbols: Sequence[Symbols],
+    recipe: Recipe,
+    rng: np.random.Generator,
+) -> Weights:
+    chain, plans = weights.config.chain, weights.config.layers
+    palette_at = np.concatenate(
+        [np.full(plan.cell_steps, sum(p.palette_steps for p in plans[: i + 1]) - 1)
+         for i, plan in enumerate(plans)]
+    )  # fmt: skip
+    law = weights.classes.law.astype(np.float32) / LAW_UNIT
+    activity, flags = [], []
+    for step in range(len(weights.config.widths)):
+        images = (
+            (geometry(*shape), image.q, law[image.palettes[palette_at[step]].class_map.ravel()])
+            for shape, image in zip(shapes[: recipe.context_photos], symbols, strict=False)
+        )
+        fitted = fit_step(images, chain[step], chain[step + 1], step == 0, rng)
+        activity.append(fitted[0])
+        flags.append(fitted[1])
+        log.info("fitted the contexts of step %d", step)
+    return replace(weights, activity=np.stack(activity), flag_activity=np.stack(flags))
+
+
+def _with_tables(
+    weights: Weights, shapes: Sequence[tuple[int, ...]], symbols: Sequence[Symbols]
+) -> Weights:
+    layout = weights.config.table_layout
+    counts = np.zeros((layout.count, MOST_CHILDREN), np.int64)
+    coder = EntropyCoder(weights)
+    for shape, image in zip(shapes, symbols, strict=True):
+        coder.count(image, geometry(*shape), counts)
+    log.info("counted %d symbols", counts.sum())
+    frequencies = frequencies_from_counts(counts, layout, list(weights.config.chain))
+    return replace(weights, frequencies=frequencies)
+
+
+def _with_centroids(
+    weights: Weights, photos: Sequence[np.ndarray], symbols: Sequence[Symbols]
+) -> Weights:
+    """Average where in their cells coefficients lie, by step, level, component kind and cell."""
+    config = weights.config
+    shape = (len(config.widths), LEVELS + 1, 2, CENTROID_KINDS)
+    sums, sizes = np.full(shape, 4.0), np.full(shape, 8.0)
+    for photo, image in zip(photos, symbols, strict=False):
+        masks = torch.from_numpy(weights.classes.mask[image.palettes[0].class_map])[None, None]
+        bands = picture_bands(pad_to_blocks([photo], torch.device("cpu")))
+        steps = step_bands(weights.steps, masks)
+        for place, (band, step) in enumerate(zip(bands, steps, strict=True)):
+            level = place // 3 + 1 if place < 3 * LEVELS else 0
+            values = (band / step)[0].abs().numpy()
+            for state, cells in enumerate(config.chain[1:]):
+                _add_centroids(values, cells, sums[state, level], sizes[state, level])
+    return replace(weights, centroids=(sums / sizes).astype(np.float32))
+
+
+def _add_centroids(values: np.ndarray, cells: Cells, sums: np.ndarray, sizes: np.ndarray) -> None:
+    for component in range(3):
+        magnitude = values[component]
+        index = cells.index(np.round(magnitude).astype(np.int32))
+        inside = (magnitude - cells.zero - 0.5) / cells.width - (index - 1)
+        kind = np.minimum(index, CENTROID_KINDS - 1).ravel()
+        target = min(component, 1)
+        sums[target] += np.bincount(kind, inside.ravel(), CENTROID_KINDS)
+        sizes[target] += np.bincount(kind, minlength=CENTROID_KINDS)

@@ -1,0 +1,217 @@
+"""The weights of a codec: one safetensors file, named by the hash of its content.
+
+The file holds the integer tables, the classes, the steps and the network; its metadata holds the
+configuration as JSON. Nothing is pickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from codec.bands import BANDS, FLAG_GROUPS
+from codec.cells import MOST_CHILDREN, Cells, chain
+from codec.classes import TEXTURE_BANDS, TextureClasses
+from codec.contexts import FEATURES, FLAG_FEATURES
+from codec.errors import UsageError, WeightsDamaged
+from codec.latent import CENTROID_KINDS
+from codec.network import BackwardNetwork, NetworkShape
+from codec.tables import TOTAL, TableLayout, cumulative
+from codec.wavelet import LEVELS
+
+SHIPPED = Path(__file__).with_name("weights") / "pentimento.safetensors"
+"""The weights in the package."""
+
+WEIGHTS_FORMAT = 1
+
+_METADATA = "pentimento"
+_NETWORK = "network."
+
+
+@dataclass(frozen=True)
+class LayerPlan:
+    """What one layer of the stream holds: steps of the palette chain and of the scalar chain."""
+
+    name: str
+    palette_steps: int
+    cell_steps: int
+
+
+@dataclass(frozen=True)
+class CodecConfig:
+    """All that is decided before training.
+
+    widths           cell widths of the scalar chain, coarsest first, in finest steps; a zero cell
+                     reaches one step less than its state's width on either side
+    layers           what each layer holds
+    palette_budgets  most bits a position of the index map, for each palette state
+    smoothing        price of a class border in the map, in bits of texture
+    profile          what the weights were trained for
+    """
+
+    widths: tuple[int, ...]
+    layers: tuple[LayerPlan, ...]
+    palette_budgets: tuple[float, ...]
+    smoothing: float
+    profile: str
+
+    @cached_property
+    def chain(self) -> tuple[Cells, ...]:
+        """The states of the scalar chain, the root (one cell holds all) first."""
+        root = Cells(2 * self.widths[0] - 1, self.widths[0])
+        return chain([(root.zero, root.width), *((width - 1, width) for width in self.widths)])
+
+    @property
+    def table_layout(self) -> TableLayout:
+        """Where the tables of this configuration stand."""
+        return TableLayout(len(self.palette_budgets), len(self.widths))
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Everything that `pentimento train` makes.
+
+    steps        float32 [BANDS], finest quantisation steps, in units of orthonormal coefficients
+    activity     int32 [S, BANDS, FEATURES]; flag_activity int32 [S, FLAG_GROUPS, FLAG_FEATURES]
+    frequencies  uint16 [tables, 5]
+    centroids    float32 [S, 7, 2, 4]: see `latent.expected_places`
+    """
+
+    config: CodecConfig
+    steps: np.ndarray
+    classes: TextureClasses
+    activity: np.ndarray
+    flag_activity: np.ndarray
+    frequencies: np.ndarray
+    centroids: np.ndarray
+    network: BackwardNetwork
+    id: str = "0" * 16
+
+    @cached_property
+    def cumulative(self) -> np.ndarray:
+        """The tables in the coder's form, uint32 [tables, 6]."""
+        return cumulative(self.frequencies)
+
+
+def _arrays(weights: Weights) -> dict[str, np.ndarray]:
+    classes = weights.classes
+    return {
+        "steps": weights.steps,
+        "classes.scale": classes.scale,
+        "classes.law": classes.law,
+        "classes.mask": classes.mask,
+        "classes.embedding": classes.embedding,
+        "activity": weights.activity,
+        "flag_activity": weights.flag_activity,
+        "frequencies": weights.frequencies,
+        "centroids": weights.centroids,
+    }
+
+
+def pack_weights(weights: Weights) -> bytes:
+    """Write weights as a safetensors file; the network in float16."""
+    tensors = {name: torch.from_numpy(array) for name, array in _arrays(weights).items()}
+    for name, tensor in weights.network.state_dict().items():
+        tensors[_NETWORK + name] = tensor.detach().cpu().half().contiguous()
+    config = {
+        "format": WEIGHTS_FORMAT,
+        "codec": asdict(weights.config),
+        "network": asdict(weights.network.shape),
+    }
+    return save(tensors, {_METADATA: json.dumps(config, sort_keys=True)})
+
+
+def content_id(data: bytes) -> str:
+    """Return the name of a weights file: 16 hex digits of its SHA-256."""
+    return hashlib.sha256(data).hexdigest()[:16]
+
+
+def _metadata(data: bytes) -> dict:
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    found = json.loads(header["__metadata__"][_METADATA])
+    if found["format"] != WEIGHTS_FORMAT:
+        raise WeightsDamaged(f"weights of format {found['format']}, not {WEIGHTS_FORMAT}")
+    return found
+
+
+def unpack_weights(data: bytes) -> Weights:
+    """Read weights; raises WeightsDamaged if anything is missing or has a wrong shape."""
+    try:
+        tensors = load(data)
+        found = _metadata(data)
+        codec = found["codec"]
+        config = CodecConfig(
+            widths=tuple(codec["widths"]),
+            layers=tuple(LayerPlan(**layer) for layer in codec["layers"]),
+            palette_budgets=tuple(codec["palette_budgets"]),
+            smoothing=codec["smoothing"],
+            profile=codec["profile"],
+        )
+        network = BackwardNetwork(NetworkShape(**found["network"]))
+        network.load_state_dict(
+            {
+                name.removeprefix(_NETWORK): tensor.float()
+                for name, tensor in tensors.items()
+                if name.startswith(_NETWORK)
+            }
+        )
+        array = {n: t.numpy() for n, t in tensors.items() if not n.startswith(_NETWORK)}
+        weights = Weights(
+            config=config,
+            steps=array["steps"],
+            classes=TextureClasses(
+                *(array[f"classes.{name}"] for name in ("scale", "law", "mask", "embedding"))
+            ),
+            activity=array["activity"],
+            flag_activity=array["flag_activity"],
+            frequencies=array["frequencies"],
+            centroids=array["centroids"],
+            network=network.eval(),
+            id=content_id(data),
+        )
+    except WeightsDamaged:
+        raise
+    except (SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
+        raise WeightsDamaged(f"weights cannot be read: {error}") from error
+    _check_shapes(weights)
+    return weights
+
+
+def _check_shapes(weights: Weights) -> None:
+    steps, count = len(weights.config.widths), weights.classes.count
+    expected = {
+        "steps": (BANDS,),
+        "classes.scale": (count, TEXTURE_BANDS),
+        "classes.law": (count, BANDS),
+        "classes.mask": (count,),
+        "activity": (steps, BANDS, FEATURES),
+        "flag_activity": (steps, FLAG_GROUPS, FLAG_FEATURES),
+        "frequencies": (weights.config.table_layout.count, MOST_CHILDREN),
+        "centroids": (steps, LEVELS + 1, 2, CENTROID_KINDS),
+    }
+    for name, array in _arrays(weights).items():
+        if name in expected and array.shape != expected[name]:
+            raise WeightsDamaged(f"{name} has shape {array.shape}, not {expected[name]}")
+    if (weights.frequencies.astype(np.int64).sum(1)[1:] > TOTAL).any():
+        raise WeightsDamaged("a frequency table sums to more than it may")
+
+
+def load_weights(path: str | None) -> Weights:
+    """Load weights from a path or fsspec URL, or those in the package when None."""
+    location = str(SHIPPED) if path is None else path
+    try:
+        with fsspec.open(location, "rb") as file:
+            data = file.read()
+    except OSError as error:
+        raise UsageError(f"no weights at {location}: {error}") from error
+    return unpack_weights(data)
