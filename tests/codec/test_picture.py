@@ -159,7 +159,7 @@ ALL = LOSSLESS | OTHERS
 
 
 def test_every_row_of_the_table_has_a_test_and_every_test_a_row():
-    page = (Path(codec.picture.__file__).parent / "PICTURES.md").read_text()
+    page = (Path(__file__).parents[2] / "codec" / "PICTURES.md").read_text()
     rows = re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)
     tests = [name.removeprefix("test_row_") for name in globals() if name.startswith("test_row_")]
     assert sorted(rows) == sorted(tests)
@@ -678,7 +678,7 @@ horrors = {{
     "jpeg segments": OTHERS["JPEG"][:2] + b"\\xff\\xfe\\0\\2" * 500_000 + OTHERS["JPEG"][2:],
     "jpeg exif": OTHERS["JPEG"][:2] + (b"\\xff\\xe1\\xff\\xffExif\\0\\0" + bytes(65527)) * 200
     + OTHERS["JPEG"][2:],
-    "jpeg junk": OTHERS["JPEG"][:2] + bytes(10_000_000) + OTHERS["JPEG"][2:],
+    "jpeg junk": OTHERS["JPEG"][:20] + bytes(10_000_000) + OTHERS["JPEG"][20:],
     "ppm comments": b"P3 8 8 255\\n" + b"#\\n" * 1_000_000 + b"1 2 3",
     "tiff strips": tiff({{256: (4, (4096,)), 257: (4, (4096,)), 259: (3, (5,)),
                          324: (4, (8,) * 1_000_000), 322: (3, (1,)), 323: (3, (1,))}}, bytes(9)),
