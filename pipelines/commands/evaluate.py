@@ -41,22 +41,24 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--weights", metavar="FILE", help="weights of the codec (default: the shipped ones)")
     add("--peers-only", action="store_true", help="leave the codec out")
-    add("--workers", type=_positive, default=os.cpu_count() or 1, metavar="N", help="processes")
-    add("--limit", type=_positive, metavar="N", help="at most N photos, evenly spread")
+    add("--workers", type=positive, default=os.cpu_count() or 1, metavar="N", help="processes")
+    add("--limit", type=positive, metavar="N", help="at most N photos, evenly spread")
     add("--cache", type=Path, metavar="FOLDER", help="keep results of peers for later runs")
-    add("--speed-photos", type=_count, default=8, metavar="N", help="photos timed; 0: no speeds")
+    add("--speed-photos", type=count, default=8, metavar="N", help="photos timed; 0: no speeds")
     add("--page", action="store_true", help="also write a page with crops at equal bytes")
-    add("--page-photos", type=_positive, default=4, metavar="N", help="photos on the page")
+    add("--page-photos", type=positive, default=4, metavar="N", help="photos on the page")
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
+    """An argument that is a whole number from 1 on."""
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError("at least 1")
     return value
 
 
-def _count(text: str) -> int:
+def count(text: str) -> int:
+    """An argument that is a whole number from 0 on."""
     value = int(text)
     if value < 0:
         raise argparse.ArgumentTypeError("at least 0")

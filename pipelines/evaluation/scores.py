@@ -56,7 +56,9 @@ def _as_file(pixels: np.ndarray) -> io.BytesIO:
 def _ssimulacra2(original: np.ndarray, decoded: np.ndarray) -> float:
     """SSIMULACRA2 (Cloudinary, 2022), about 90 for no visible loss, 30 for low quality.
 
-    The package reads files; a PPM in memory is one without loss.
+    Its weights are meant for six scales; a photo whose smaller side is under 256 px has fewer, and
+    the weights then fall on other terms (as in the original), so its figure stands only beside
+    others of the same photo. The package reads files; a PPM in memory is one without loss.
     """
     import ssimulacra2
 

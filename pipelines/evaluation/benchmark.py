@@ -1,0 +1,115 @@
+"""Figures of the product on one machine: from files to archive and back, and of the codec alone."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines.evaluation.measurement import CODEC
+from pipelines.evaluation.photos import Photo, find_photos, spread
+from pipelines.evaluation.speed import throughputs
+from pipelines.evaluation.usage import CommandFailed, measured_run
+
+AVIF_QUALITY = 44
+"""About 0.5 bpp on photos: a lighter task for AVIF than the codec's full state, so the ratios
+lean towards AVIF."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One number of a benchmark."""
+
+    name: str
+    value: float
+    unit: str
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What to measure."""
+
+    inputs: tuple[str, ...]
+    weights: str | None
+    workers: int
+    limit: int | None
+    codec_photos: int
+    """Photos in memory for the codec-level figures; 0: none of these."""
+    commands: bool
+    """Whether to run the commands."""
+    folder: Path | None
+    """Where the archive and the decoded pictures are written; None: the system's temporary one."""
+
+
+def benchmark(settings: Settings) -> Iterator[Figure]:
+    """Yield each figure as soon as it is known.
+
+    Raises UsageError, PictureError, CommandFailed or SpeedError.
+    """
+    photos = find_photos(settings.inputs, settings.limit)
+    if settings.commands:
+        yield from command_figures(photos, settings)
+    if settings.codec_photos:
+        yield from codec_figures(spread(photos, settings.codec_photos), settings)
+
+
+def command_figures(photos: list[Photo], settings: Settings) -> Iterator[Figure]:
+    """`encode` and `decode` as a person runs them: throughput from files to files, peak memory."""
+    with tempfile.TemporaryDirectory(dir=settings.folder, prefix="pentimento-") as folder:
+        archive, pictures = Path(folder, "archive"), Path(folder, "pictures")
+        inputs = settings.inputs if settings.limit is None else [photo.uri for photo in photos]
+        options = ["--output", str(archive), "--workers", str(settings.workers)]
+        if settings.weights is not None:
+            options += ["--weights", settings.weights]
+        encode = measured_run(["encode", *inputs, *options])
+        stored = _inspect(archive)
+        pixels = stored["pixels"] / 1e6
+        yield Figure("photos", stored["images"], "")
+        yield Figure("pixels", pixels, "Mpx")
+        yield Figure("encode, files to archive", pixels / encode.seconds, "Mpx/s")
+        yield Figure("encode, peak memory of all processes", encode.peak_bytes / 2**20, "MiB")
+        options = ["--output", str(pictures), "--workers", str(settings.workers)]
+        if settings.weights is not None:
+            options += ["--weights", settings.weights]
+        decode = measured_run(["decode", str(archive), *options])
+        yield Figure("decode, archive to PNG files", pixels / decode.seconds, "Mpx/s")
+        yield Figure("decode, peak memory of all processes", decode.peak_bytes / 2**20, "MiB")
+
+
+def codec_figures(photos: list[Photo], settings: Settings) -> Iterator[Figure]:
+    """The codec in memory, one process a core, beside AVIF on the same cores in the same run."""
+    pixels = [photo.read() for photo in photos]
+    found = throughputs(
+        pixels,
+        [(CODEC, None), ("avif", AVIF_QUALITY)],
+        weights=settings.weights,
+        workers=settings.workers,
+    )
+    speed = {key: value for key, (value, _) in found.items()}
+    encode, decode = speed[CODEC, "encode"], speed[CODEC, "decode"]
+    yield Figure("AVIF speed 6, encode", speed["avif", "encode"], "Mpx/s")
+    yield Figure("AVIF speed 6, encoded rate", found["avif", "encode"][1], "bpp")
+    yield Figure("AVIF speed 6, decode", speed["avif", "decode"], "Mpx/s")
+    yield Figure("codec, encode", encode, "Mpx/s")
+    yield Figure("codec, encoded rate of all layers", found[CODEC, "encode"][1], "bpp")
+    yield Figure("codec, encode against AVIF", encode / speed["avif", "encode"], "times")
+    yield Figure("codec, decode of all layers", decode, "Mpx/s")
+    yield Figure("codec, decode against AVIF", decode / speed["avif", "decode"], "times")
+    yield Figure("codec, decode of layers 0 and 1", speed[CODEC, "decode 2"], "Mpx/s")
+    yield Figure("codec, layers 0 and 1 to latents", speed[CODEC, "latents 2"], "Mpx/s")
+    share = decode / speed[CODEC, "check"]
+    yield Figure("codec, share of entropy coding in decode", 100 * share, "%")
+
+
+def _inspect(archive: Path) -> dict[str, float]:
+    """What `pentimento inspect --json` says of an archive."""
+    command = [sys.executable, "-m", "pipelines.main", "inspect", str(archive), "--json"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=False)
+    if done.returncode:
+        raise CommandFailed(f"pentimento inspect ended with status {done.returncode}")
+    parsed: dict[str, float] = json.loads(done.stdout)
+    return parsed

@@ -1,0 +1,67 @@
+"""Wall time and peak memory of a command with all its child processes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+import psutil
+
+from codec.errors import PentimentoError
+
+SAMPLE_SECONDS = 0.1
+
+
+class CommandFailed(PentimentoError):
+    """A command that was to be measured did not succeed."""
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What one run of a command took."""
+
+    seconds: float
+    """Wall time from start to end, start of the interpreter included."""
+    peak_bytes: int
+    """Largest sum of resident memory over the command and its children, sampled ten times a
+    second. Pages that processes share count once for each, so it is an upper bound."""
+
+
+def measured_run(arguments: Sequence[str]) -> Usage:
+    """Run `pentimento` with these arguments; its output goes to standard error.
+
+    Raises CommandFailed where its exit status is not 0.
+    """
+    command = [sys.executable, "-m", "pipelines.main", *arguments]
+    start = time.perf_counter()
+    peak = 0
+    with subprocess.Popen(command, stdout=sys.stderr) as child:
+        root = psutil.Process(child.pid)
+        while True:
+            peak = max(peak, _resident(root))
+            try:
+                status = child.wait(SAMPLE_SECONDS)
+            except subprocess.TimeoutExpired:
+                continue
+            break
+    seconds = time.perf_counter() - start
+    if status:
+        raise CommandFailed(f"pentimento {arguments[0]} ended with status {status}")
+    return Usage(seconds, peak)
+
+
+def _resident(root: psutil.Process) -> int:
+    """Bytes resident in a process and everything below it, as far as they still run."""
+    total = 0
+    try:
+        family = [root, *root.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return 0
+    for process in family:
+        with suppress(psutil.NoSuchProcess):
+            total += process.memory_info().rss
+    return total

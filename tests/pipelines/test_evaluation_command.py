@@ -1,0 +1,177 @@
+"""`evaluate` from photos to files, and the page it writes."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage import data
+
+from codec.errors import UsageError
+from pipelines.commands import benchmark, evaluate
+from pipelines.evaluation.corpus import corpus_curve, difference, excess_at
+from pipelines.evaluation.crops import Crop, CropRow
+from pipelines.evaluation.measurement import CODEC, Measure, PhotoMeasures
+from pipelines.evaluation.page import Section, evaluation_page
+from pipelines.evaluation.scores import SCORES
+from pipelines.evaluation.speed import speeds
+from pipelines.evaluation.tables import align, percent
+
+PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("photos")
+    Image.fromarray(data.astronaut()[60:188, 150:310]).save(folder / "a <b>.png")
+    Image.fromarray(data.coffee()[100:200, 200:312]).save(folder / "coffee.png")
+    return folder
+
+
+def run(module, *arguments) -> int:
+    parser = argparse.ArgumentParser()
+    module.add_parser(parser.add_subparsers())
+    parsed = parser.parse_args([str(argument) for argument in arguments])
+    return parsed.run(parsed)
+
+
+def read_csv(path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_peers_alone(photos, tmp_path, capsys):
+    out, cache = tmp_path / "out", tmp_path / "cache"
+    arguments = ["evaluate", photos, "--peers", "jpeg,webp", "--peers-only", "--workers", 1]
+    arguments += ["--speed-photos", 0, "--cache", cache]
+    assert run(evaluate, *arguments, "--output", out) == 0
+    printed = capsys.readouterr().out
+    assert "JPEG (optimised, 4:2:0)" in printed
+    assert (out / "rate_distortion.png").read_bytes().startswith(PNG_MAGIC)
+    rows = read_csv(out / "photos.csv")
+    assert {row["photo"] for row in rows} == {"a <b>.png", "coffee.png"}
+    assert len(rows) == 2 * (14 + 13)
+    for row in rows:
+        assert float(row["bpp"]) == pytest.approx(
+            8 * int(row["bytes"]) / int(row["pixels"]), rel=1e-5
+        )
+    means = read_csv(out / "curves.csv")
+    of_both = [float(r["psnr"]) for r in rows if (r["codec"], r["setting"]) == ("jpeg", "37")]
+    (mean,) = [float(r["psnr"]) for r in means if (r["codec"], r["setting"]) == ("jpeg", "37")]
+    assert mean == pytest.approx(sum(of_both) / 2, rel=1e-5)
+    assert len(list(cache.iterdir())) == 2
+
+    again = tmp_path / "again"
+    assert run(evaluate, *arguments, "--output", again) == 0
+    assert (again / "photos.csv").read_text() == (out / "photos.csv").read_text()
+
+
+def test_mistakes_get_one_line(photos, tmp_path):
+    with pytest.raises(UsageError, match="no such file or folder"):
+        run(evaluate, "evaluate", tmp_path / "absent", "--output", tmp_path)
+    with pytest.raises(UsageError, match="nothing to measure"):
+        run(evaluate, "evaluate", photos, "--peers", "", "--peers-only", "--output", tmp_path)
+    file = tmp_path / "file"
+    file.write_text("")
+    with pytest.raises(UsageError, match="cannot write to"):
+        run(evaluate, "evaluate", photos, "--peers-only", "--output", file / "below")
+    with pytest.raises(UsageError, match="no such file or folder"):
+        run(benchmark, "benchmark", tmp_path / "absent")
+
+
+def test_speeds_of_peers():
+    photos = [data.astronaut()[:96, :128], data.coffee()[:64, :64]]
+    (jpeg,) = speeds(photos, [("jpeg", "JPEG", 37)], weights=None, workers=1)
+    assert jpeg.encode > 0
+    assert jpeg.decode > 0
+    assert 0.2 < jpeg.bpp < 5
+
+
+def ladder(rates: list[float], values: list[float]) -> list[Measure]:
+    return [
+        Measure(round(r * 12500), 100_000, {"psnr": v}) for r, v in zip(rates, values, strict=True)
+    ]
+
+
+def test_corpus_figures():
+    """Ours: a coarse point that would ruin the curve if it counted, then half the peer's bytes."""
+    score = SCORES["psnr"]
+    values = [26.0, 29.0, 33.0, 37.0]
+    measured = [
+        PhotoMeasures(
+            name,
+            {
+                "jpeg": ladder([0.2 * k, 0.4 * k, 0.8 * k, 1.6 * k], values),
+                CODEC: ladder([0.19 * k, 0.2 * k, 0.4 * k, 0.8 * k], [10.0, *values[1:]]),
+            },
+        )
+        for name, k in (("a", 1.0), ("b", 2.0))
+    ]
+    peer = corpus_curve(measured, "jpeg", "JPEG", list("wxyz"), [score])
+    ours = corpus_curve(measured, CODEC, "Pentimento", list("0123"), [score])
+    assert peer.bpp == pytest.approx((0.3, 0.6, 1.2, 2.4))
+    found = difference(measured, ours, peer, score)
+    assert found.of_means == pytest.approx(-50, abs=0.5)
+    assert found.mean_of_photos == pytest.approx(-50, abs=0.5)
+    assert found.photos == 2
+    assert excess_at(ours, peer, score, 2) == pytest.approx(-50)
+    assert percent(excess_at(ours, peer, score, 0)) == "-"
+    with pytest.raises(UsageError, match="a has 4 points of jpeg, not 3"):
+        corpus_curve(measured, "jpeg", "JPEG", list("xyz"), [score])
+
+
+def test_columns_line_up():
+    assert align(["a", "bb"], [["ccc", "1"], ["d", "22"]]).splitlines() == [
+        "a    bb",
+        "---  --",
+        "ccc   1",
+        "d    22",
+    ]
+
+
+class Outline(HTMLParser):
+    """Tags and attributes of a page, and its text."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def test_the_page_escapes_what_photos_are_called():
+    evil = '<script>alert("x")</script>&'
+    buffer = PNG_MAGIC
+    page = evaluation_page(
+        evil,
+        evil,
+        [Section(evil, evil, evil)],
+        [(evil, buffer)],
+        [(evil, [CropRow(evil, (Crop(evil, buffer), Crop(evil, buffer)))])],
+    )
+    outline = Outline(page)
+    tags = [tag for tag, _ in outline.tags]
+    assert "script" not in tags
+    assert outline.text.count(evil) == 10
+    images = [attributes for tag, attributes in outline.tags if tag == "img"]
+    assert [image["alt"] for image in images] == [evil] * 3
+    assert all(str(image["src"]).startswith("data:image/png;base64,") for image in images)
+    assert "http" not in page
+
+
+def test_pixels_reach_peers_as_they_are(photos):
+    from pipelines.evaluation.photos import find_photos
+
+    first, second = find_photos([str(photos)])
+    assert (first.name, second.name) == ("a <b>.png", "coffee.png")
+    np.testing.assert_array_equal(first.read(), data.astronaut()[60:188, 150:310])
