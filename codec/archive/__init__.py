@@ -7,8 +7,13 @@ Write (see `ArchiveWriter`):
     publish(root)
 
 Read (see `Archive`): `Archive.open(root)` with `statistics()`, `rows()`, `row_groups()`, `get()`,
-`dead_letters()`. The bytes of all files are specified in FORMAT.md.
+`dead_letters()`. Train (see `LayerDataset` and `LayerMap`, imported at their first use: they need
+torch). The bytes of all files are specified in FORMAT.md.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 from codec.archive.manifest import (
     Commit,
@@ -25,6 +30,10 @@ from codec.archive.salvage import Damage
 from codec.archive.schema import DeadLetter, Row
 from codec.archive.writer import ArchiveWriter
 
+if TYPE_CHECKING:
+    from codec.archive.dataset import LayerDataset
+    from codec.archive.mapstyle import LayerMap
+
 __all__ = [
     "Archive",
     "ArchiveWriter",
@@ -32,6 +41,8 @@ __all__ = [
     "Damage",
     "DeadLetter",
     "FileEntry",
+    "LayerDataset",
+    "LayerMap",
     "Manifest",
     "Row",
     "RowGroup",
@@ -42,3 +53,16 @@ __all__ = [
     "publish",
     "sweep",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the PyTorch data sets at their first use."""
+    if name == "LayerDataset":
+        from codec.archive.dataset import LayerDataset
+
+        return LayerDataset
+    if name == "LayerMap":
+        from codec.archive.mapstyle import LayerMap
+
+        return LayerMap
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -176,7 +176,8 @@ class Archive:
                         raise
                     small = [*FIXED_NAMES, *self.label_names] if where is not None else []
                     wanted = list(dict.fromkeys([*small, *names]))
-                    table = salvage(self._reader, entry, group, wanted, error, on_damage)
+                    found = salvage(self._reader, entry, group, wanted, error, on_damage)
+                    table = found[0] if found else None
                     if table is not None and where is not None:
                         table = table.filter(where).select(names)
                 if table is not None and table.num_rows:
@@ -258,8 +259,8 @@ class Archive:
 
     def salvage_group(
         self, file: int, group: int, columns: Sequence[str], error: Exception, report: OnDamage
-    ) -> pa.Table | None:
-        """What can be read of a damaged row group; each loss goes to `report`."""
+    ) -> tuple[pa.Table, np.ndarray] | None:
+        """What can be read of a damaged row group, as `salvage`; each loss goes to `report`."""
         return salvage(self._reader, self.files[file], group, columns, error, report)
 
     def _row_columns(self, layers: int | None, *, labels: bool, source: bool) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 
 from codec.archive.manifest import FileEntry
@@ -41,8 +42,10 @@ def salvage(
     columns: Sequence[str],
     error: Exception,
     report: Callable[[Damage], None],
-) -> pa.Table | None:
-    """Rows of a row group that failed to read with `error`; None where nothing is left.
+) -> tuple[pa.Table, np.ndarray] | None:
+    """Rows of a row group that failed to read with `error`, and their numbers in the group.
+
+    None where nothing is left.
 
     Small columns and source bytes must hold their page checksums. A layer column that does not is
     read without them, and all layers of the group must then pass the CRC of the layer itself
@@ -80,7 +83,9 @@ def salvage(
     read = {name: table.column(name) for name in small} if table else {}
     for place, name in enumerate(layers):
         read[name] = pa.chunked_array([pa.array([row[place] for row in kept], pa.large_binary())])
-    return pa.table({name: read[name] for name in columns}).filter(pa.array(alive))
+    mask = np.array(alive)
+    result = pa.table({name: read[name] for name in columns}).filter(pa.array(mask))
+    return result, np.flatnonzero(mask)
 
 
 def _good_prefix(blobs: Sequence[bytes | None]) -> tuple[int, str]:

@@ -1,0 +1,313 @@
+"""LayerDataset: an archive as a PyTorch data set that can stop and go on anywhere."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
+
+import torch
+from torch.utils.data import IterableDataset, get_worker_info
+
+from codec.archive.order import EpochOrder, Interval, Piece, count, subtract, union
+from codec.archive.prefetch import prefetched
+from codec.archive.ranges import Traffic
+from codec.archive.reader import Archive, OnDamage
+from codec.archive.samples import Group, Output, Sample, SampleMaker, Wanted
+from codec.archive.state import ReaderState, gather
+from codec.errors import StateMismatch, UsageError
+
+WINDOW_BYTES = 64 << 20
+"""Default bytes of the row groups whose rows are shuffled together."""
+
+PREFETCH_BYTES = 64 << 20
+"""Default bytes loaded ahead of use."""
+
+
+class LayerDataset(IterableDataset[Sample]):
+    """Images of an archive in shuffled order, each once an epoch, over ranks and workers.
+
+        dataset = LayerDataset("gs://bucket/archive", layers=2, output="latent", seed=1)
+        loader = DataLoader(dataset, batch_size=None, num_workers=4)      # or StatefulDataLoader
+
+    A sample is a dict: "key" (str), "position" (int: its place in the epoch, plus images times
+    epoch), "labels" (dict, where the archive has any) and, by `output`:
+
+    * "bytes": "layers", a tuple of bytes;
+    * "latent": "class_map" int64 [h, w], "embedding" float32 [E, h, w], "coefficients" float32
+      [C, h, w], with h = ceil(H / 16) and w = ceil(W / 16), no synthesis;
+    * "image": "image" uint8 [3, H, W], sRGB.
+
+    Images differ in size, so give the loader a `collate_fn` or `batch_size=None`.
+
+    **Resuming.** `state_dict()` names the consumed positions of the epoch; `load_state_dict()`
+    takes one such state, a list of those of all ranks, or a StatefulDataLoader's state (or a list),
+    and deals what is left over the ranks and workers that there are now: each image exactly once an
+    epoch, whatever was and is their number, again and again. With equal numbers each worker goes on
+    where it was, in the same order. A worker's progress counts where this object is iterated; with
+    a plain DataLoader of several workers call `acknowledge(batch["position"])` in the process that
+    trains, and save that process's `state_dict()`.
+
+    **Epochs.** Iterating to the end and again goes on to the next epoch. With workers that live for
+    one epoch only (DataLoader without `persistent_workers`) call `set_epoch` before each. Breaking
+    off and iterating again starts the same epoch anew.
+
+    Args:
+        archive: an open archive, a local path or an fsspec URL.
+        layers: how many layers are fetched and decoded (None: all).
+        output: what a sample holds.
+        labels: all label columns, none, or those named.
+        seed: of the shuffle; None: the order of the archive.
+        rank, world_size: of this process; by default those of torch.distributed, or 0 of 1.
+        window_bytes: bytes of row groups shuffled together. A worker holds this much, …
+        prefetch_bytes: … and this much loaded ahead by `threads` threads.
+        decode_batch: images decoded at once.
+        weights, device: for `Codec.load`.
+        on_damage: called with each `Damage`, and the image is left out. None: an error is raised.
+    """
+
+    def __init__(
+        self,
+        archive: Archive | str | os.PathLike[str],
+        *,
+        layers: int | None = None,
+        output: Output = "latent",
+        labels: bool | Sequence[str] = True,
+        seed: int | None = 0,
+        rank: int | None = None,
+        world_size: int | None = None,
+        window_bytes: int = WINDOW_BYTES,
+        prefetch_bytes: int = PREFETCH_BYTES,
+        threads: int = 4,
+        decode_batch: int = 16,
+        weights: str | None = None,
+        device: str = "cpu",
+        on_damage: OnDamage | None = None,
+    ) -> None:
+        super().__init__()
+        self.archive = archive if isinstance(archive, Archive) else Archive.open(archive)
+        self.rank, self.world_size = _place(rank, world_size)
+        self._maker = SampleMaker(
+            self.archive,
+            layers=layers,
+            output=output,
+            labels=labels,
+            weights=weights,
+            device=device,
+            on_damage=on_damage,
+        )
+        self._seed, self._window_bytes = seed, window_bytes
+        self._prefetch_bytes, self._threads = prefetch_bytes, threads
+        self._decode_batch = decode_batch
+        if seed is None:
+            self._order_id = f"{self.archive.manifest.identity} as stored"
+        else:
+            windows = f"windows of {window_bytes} bytes of {len(self._maker.layer_columns)} layers"
+            self._order_id = f"{self.archive.manifest.identity} seed {seed} {windows}"
+        # what `set_epoch` says, seen by workers that already run
+        self._asked_epoch = torch.zeros(1, dtype=torch.int64).share_memory_()
+        self._followed_epoch = 0
+        self._epoch = 0
+        self._base: tuple[Interval, ...] = ()
+        self._consumed: list[Interval] = []
+        self._open: Interval = (0, 0)
+        self._resumed: ReaderState | None = None
+        self._begun = self._finished = False
+
+    def __len__(self) -> int:
+        """Images of this rank in a whole epoch."""
+        rows = len(self.archive)
+        return rows // self.world_size + (self.rank < rows % self.world_size)
+
+    @property
+    def epoch(self) -> int:
+        """Number of the epoch that is or will next be iterated."""
+        self._follow()
+        return self._epoch
+
+    @property
+    def traffic(self) -> Traffic:
+        """Bytes fetched and wanted by this process so far."""
+        return self.archive.traffic
+
+    def set_epoch(self, epoch: int) -> None:
+        """Go to an epoch's start; no effect where a state of that epoch was loaded."""
+        self._follow()
+        self._asked_epoch[0] = self._followed_epoch = epoch
+        if epoch != self._epoch:
+            self._restart(epoch)
+
+    def acknowledge(self, positions: int | torch.Tensor | Sequence[int]) -> None:
+        """Count samples as consumed, by their "position", where workers iterated the data set."""
+        if isinstance(positions, torch.Tensor):
+            positions = positions.reshape(-1).tolist()
+        for at in [positions] if isinstance(positions, int) else positions:
+            epoch, place = divmod(at, len(self.archive))
+            if self._resumed is not None and not self._begun:
+                self._resume(self._resumed, 0)
+                self._resumed = None
+            again = any(start <= place < stop for start, stop in self._consumed)
+            if epoch != self._epoch or again:  # the workers have begun a new pass
+                self._restart(epoch)
+            self._consumed = union([*self._consumed, (place, place + 1)])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Progress of this worker, or of this rank where there are no workers."""
+        if self._resumed is not None and not self._begun:
+            return self._resumed.as_dict()
+        worker, workers = _worker()
+        return ReaderState(
+            order=self._order_id,
+            epoch=self._epoch,
+            base=self._base,
+            consumed=tuple(union([*self._consumed, self._open])),
+            ranks=self.world_size,
+            workers=workers,
+            covers=((self.rank, worker if workers else -1),),
+        ).as_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any] | Sequence[Any]) -> None:
+        """Go on from a saved state, or several: see the class. Raises StateMismatch."""
+        loaded = gather(state)
+        if loaded.order != self._order_id:
+            raise StateMismatch(
+                f"the state is of {loaded.order!r}, this reader of {self._order_id!r}"
+            )
+        self._restart(loaded.epoch)
+        self._resumed = loaded
+        self._asked_epoch[0] = self._followed_epoch = loaded.epoch
+
+    def __iter__(self) -> Iterator[Sample]:
+        """Samples of this worker's share of the epoch."""
+        self._follow()
+        worker, workers = _worker()
+        order = self._begin(workers)
+        share = order.deal(self._base, self.world_size, max(workers, 1))[self.rank][worker]
+        left = [
+            piece
+            for whole in share
+            for piece in order.pieces(subtract([(whole.start, whole.stop)], self._consumed))
+        ]
+        return self._samples(order, left)
+
+    def _begin(self, workers: int) -> EpochOrder:
+        """Settle epoch, base and consumed positions for a pass that starts now."""
+        resumed = self._resumed
+        if resumed is None:
+            self._restart(self._epoch + 1 if self._finished else self._epoch)
+        else:
+            order = self._order(resumed.epoch)
+            if count(resumed.consumed) == len(order) and len(order):
+                self._restart(resumed.epoch + 1)
+            else:
+                self._resume(resumed, workers)
+        self._begun = True
+        return self._order(self._epoch)
+
+    def _resume(self, resumed: ReaderState, workers: int) -> None:
+        """Take up a state. With equal ranks the shares stay, so this rank's progress is enough."""
+        same_ranks = resumed.ranks == self.world_size
+        known = resumed.knows(self.rank)
+        if resumed.workers == workers > 0:
+            known = known or (self.rank, _worker()[0]) in resumed.covers
+        if not (known if same_ranks else resumed.complete):
+            raise StateMismatch(
+                f"the state covers {len(resumed.covers)} workers of {resumed.ranks} ranks of "
+                f"{resumed.workers}: gather the states of all to go on with another number"
+            )
+        self._epoch = resumed.epoch
+        self._base = resumed.base if same_ranks else resumed.consumed
+        self._consumed = list(resumed.consumed)
+        self._open = (0, 0)
+
+    def _restart(self, epoch: int) -> None:
+        self._epoch, self._base = epoch, ()
+        self._consumed, self._open = [], (0, 0)
+        self._resumed = None
+        self._begun = self._finished = False
+
+    def _follow(self) -> None:
+        asked = int(self._asked_epoch[0])
+        if asked != self._followed_epoch:
+            self._followed_epoch = asked
+            if asked != self._epoch:
+                self._restart(asked)
+
+    def _order(self, epoch: int) -> EpochOrder:
+        return EpochOrder(
+            self._maker.rows,
+            self._maker.sizes,
+            seed=self._seed,
+            epoch=epoch,
+            window_bytes=self._window_bytes,
+        )
+
+    def _samples(self, order: EpochOrder, pieces: Sequence[Piece]) -> Iterator[Sample]:
+        self._resumed = None
+        for piece, wanted in self._loaded(order, pieces):
+            self._open = (piece.start, piece.start)
+            for first in range(0, len(wanted), self._decode_batch):
+                batch = wanted[first : first + self._decode_batch]
+                for sample in self._maker.make(batch):
+                    self._open = (piece.start, sample["position"] + 1)
+                    sample["position"] += self._epoch * len(order)
+                    yield sample
+                del batch
+            wanted.clear()
+            self._consumed = union([*self._consumed, (piece.start, piece.stop)])
+            self._open = (0, 0)
+        self._finished = True
+
+    def _loaded(
+        self, order: EpochOrder, pieces: Sequence[Piece]
+    ) -> Iterator[tuple[Piece, list[Wanted]]]:
+        """Each piece with its rows in memory; the groups of the next ones load meanwhile."""
+
+        def tasks() -> Iterator[tuple[int, int]]:
+            for number, piece in enumerate(pieces):
+                groups, _ = order.locate(piece)
+                for group in dict.fromkeys(groups.tolist()):
+                    yield number, group
+
+        loaded = prefetched(
+            tasks(),
+            lambda task: (task[0], task[1], self._maker.load(task[1])),
+            lambda task: int(self._maker.sizes[task[1]]),
+            budget=self._prefetch_bytes,
+            threads=self._threads,
+        )
+        for number, members in groupby(loaded, key=itemgetter(0)):
+            held: dict[int, Group] = {group: content for _, group, content in members}
+            piece = pieces[number]
+            groups, rows = order.locate(piece)
+            yield (
+                piece,
+                [
+                    Wanted(piece.start + at, held[group], row)
+                    for at, (group, row) in enumerate(
+                        zip(groups.tolist(), rows.tolist(), strict=True)
+                    )
+                ],
+            )
+            held.clear()
+
+
+def _worker() -> tuple[int, int]:
+    """Number of this DataLoader worker and of all; (0, 0) outside of one."""
+    info = get_worker_info()
+    return (info.id, info.num_workers) if info else (0, 0)
+
+
+def _place(rank: int | None, world_size: int | None) -> tuple[int, int]:
+    if (rank is None) != (world_size is None):
+        raise UsageError("give both rank and world_size, or neither")
+    if rank is None or world_size is None:
+        distributed = torch.distributed
+        if distributed.is_available() and distributed.is_initialized():
+            return distributed.get_rank(), distributed.get_world_size()
+        return 0, 1
+    if not 0 <= rank < world_size:
+        raise UsageError(f"rank {rank} of {world_size}")
+    return rank, world_size

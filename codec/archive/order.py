@@ -1,0 +1,187 @@
+"""The order of an epoch: a pure function of archive, seed and epoch, dealt to any set of workers.
+
+    row groups ──keyed shuffle──> windows of some row groups ──keyed shuffle of their rows──>
+    positions 0 … N-1, one for each image; the same whatever the number of ranks and workers
+
+A shuffle buffer is a state that a saved reader would have to carry along. Here there is none: an
+epoch is a numbered sequence, what was consumed is a set of intervals of it, and resuming is to deal
+what is left. Windows are dealt whole (a row group is read by one worker), except where the shares
+of the ranks must be cut to be equal.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+Interval = tuple[int, int]
+"""Positions [start, stop)."""
+
+
+def union(intervals: Iterable[Interval]) -> list[Interval]:
+    """The same positions as sorted intervals that neither touch nor overlap."""
+    merged: list[Interval] = []
+    for start, stop in sorted(interval for interval in intervals if interval[0] < interval[1]):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(stop, merged[-1][1]))
+        else:
+            merged.append((start, stop))
+    return merged
+
+
+def subtract(intervals: Sequence[Interval], taken: Sequence[Interval]) -> list[Interval]:
+    """Positions of `intervals` that are not in `taken`; both as `union` returns them."""
+    left: list[Interval] = []
+    index = 0
+    for start, stop in intervals:
+        while index < len(taken) and taken[index][1] <= start:
+            index += 1
+        place = index
+        while place < len(taken) and taken[place][0] < stop:
+            if start < taken[place][0]:
+                left.append((start, taken[place][0]))
+            start = max(start, taken[place][1])
+            place += 1
+        if start < stop:
+            left.append((start, stop))
+    return left
+
+
+def count(intervals: Iterable[Interval]) -> int:
+    """Number of positions in intervals that do not overlap."""
+    return sum(stop - start for start, stop in intervals)
+
+
+def keyed_permutation(length: int, *key: int) -> np.ndarray:
+    """A permutation of 0 … length-1, int64, that depends on the integers of `key` only.
+
+    Indices sorted by their SplitMix64 hash (Steele, Lea and Flood 2014), because the streams of
+    NumPy's generators may change between versions and a saved state must not.
+    """
+    state = np.zeros(1, np.uint64)
+    with np.errstate(over="ignore"):
+        for part in key:
+            state = _splitmix64(state ^ np.uint64(part & 0xFFFFFFFFFFFFFFFF))
+        hashes = _splitmix64(state + np.arange(length, dtype=np.uint64))
+    return np.argsort(hashes, kind="stable")
+
+
+def _splitmix64(x: np.ndarray) -> np.ndarray:
+    x = x + np.uint64(0x9E3779B97F4A7C15)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Positions [start, stop) of one window: what a worker does in one go."""
+
+    window: int
+    start: int
+    stop: int
+
+
+class EpochOrder:
+    """Positions of one epoch over row groups of `rows` images each.
+
+    Args:
+        rows: int64 [G], images of each row group, in the order of the archive.
+        sizes: int64 [G], bytes to be read of each: windows are closed at `window_bytes`.
+        seed: None for the order of the archive (each row group is a window).
+        epoch: its number.
+    """
+
+    def __init__(
+        self,
+        rows: np.ndarray,
+        sizes: np.ndarray,
+        *,
+        seed: int | None,
+        epoch: int,
+        window_bytes: int,
+    ) -> None:
+        self._rows, self._key = rows, None if seed is None else (seed, epoch)
+        groups = len(rows)
+        self._order = np.arange(groups)
+        first = np.arange(groups + 1)  # place in the order of each window's first group
+        if self._key is not None:
+            self._order = keyed_permutation(groups, *self._key, 0)
+            first = _window_starts(sizes[self._order], window_bytes)
+        ends = np.concatenate([[0], np.cumsum(rows[self._order])])
+        self._first = first
+        self.bounds: np.ndarray = ends[first]
+        """int64 [windows + 1]: the first position of each window, and N."""
+
+    def __len__(self) -> int:
+        return int(self.bounds[-1])
+
+    def locate(self, piece: Piece) -> tuple[np.ndarray, np.ndarray]:
+        """Row group and row in it for each position of a piece, two int64 arrays."""
+        groups = self._order[self._first[piece.window] : self._first[piece.window + 1]]
+        rows = self._rows[groups]
+        base = int(self.bounds[piece.window])
+        flat = np.arange(int(rows.sum()))
+        if self._key is not None:
+            flat = keyed_permutation(len(flat), *self._key, 1, piece.window)
+        flat = flat[piece.start - base : piece.stop - base]
+        starts = np.concatenate([[0], np.cumsum(rows)])
+        place = np.searchsorted(starts, flat, side="right") - 1
+        return groups[place], flat - starts[place]
+
+    def pieces(self, intervals: Iterable[Interval]) -> list[Piece]:
+        """Intervals cut where windows end."""
+        cut = []
+        for start, stop in intervals:
+            window = int(np.searchsorted(self.bounds, start, side="right")) - 1
+            while start < stop:
+                end = min(stop, int(self.bounds[window + 1]))
+                if start < end:
+                    cut.append(Piece(window, start, end))
+                start, window = end, window + 1
+        return cut
+
+    def deal(self, done: Sequence[Interval], ranks: int, workers: int) -> list[list[list[Piece]]]:
+        """Pieces of each worker of each rank, [ranks][workers], for all that is not `done`.
+
+        Ranks get equally many positions, to one; of the workers of a rank the one with the least
+        takes the next piece.
+        """
+        todo = self.pieces(subtract([(0, len(self))], done))
+        total = sum(piece.stop - piece.start for piece in todo)
+        shares: list[list[Piece]] = [[] for _ in range(ranks)]
+        wanting = [(-(total // ranks + (rank < total % ranks)), rank) for rank in range(ranks)]
+        heapq.heapify(wanting)
+        for piece in todo:
+            start = piece.start
+            while start < piece.stop:
+                want, rank = heapq.heappop(wanting)
+                stop = min(piece.stop, start - want)
+                shares[rank].append(Piece(piece.window, start, stop))
+                heapq.heappush(wanting, (want + stop - start, rank))
+                start = stop
+        return [_spread(share, workers) for share in shares]
+
+
+def _spread(share: Sequence[Piece], workers: int) -> list[list[Piece]]:
+    lists: list[list[Piece]] = [[] for _ in range(workers)]
+    loads = [(0, worker) for worker in range(workers)]
+    for piece in share:
+        load, worker = heapq.heappop(loads)
+        lists[worker].append(piece)
+        heapq.heappush(loads, (load + piece.stop - piece.start, worker))
+    return lists
+
+
+def _window_starts(sizes: np.ndarray, window_bytes: int) -> np.ndarray:
+    """First group of each window and the number of groups; a window holds at least one."""
+    ends = np.cumsum(sizes)
+    starts = [0]
+    while starts[-1] < len(sizes):
+        before = int(ends[starts[-1] - 1]) if starts[-1] else 0
+        stop = int(np.searchsorted(ends, before + window_bytes, side="right"))
+        starts.append(max(starts[-1] + 1, stop))
+    return np.array(starts)
