@@ -15,11 +15,11 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
+from codec import Codec
 from codec.errors import UsageError
 from pipelines.evaluation.peers import Peer, peer_named
 from pipelines.evaluation.photos import Photo
@@ -136,14 +136,12 @@ def measure_states(
     return measures
 
 
-_codecs: dict[str | None, Any] = {}
+_codecs: dict[str | None, Codec] = {}
 
 
-def load_codec(weights: str | None) -> Any:
+def load_codec(weights: str | None) -> Codec:
     """The codec of these weights, loaded once a process."""
     if weights not in _codecs:
-        from codec import Codec
-
         _codecs[weights] = Codec.load(weights)
     return _codecs[weights]
 

@@ -28,7 +28,7 @@ from pipelines.evaluation.scores import Score, scores_named
 from pipelines.evaluation.speed import Speed, speeds
 
 SPEED_BPP = 0.5
-"""A peer is timed at the rung nearest to this rate: a fair picture, not a fine one."""
+"""Every codec is timed at the point nearest to this rate: a fair picture, not a fine one."""
 
 PAGE_STATES = 4
 """Most states shown for each photo on the page."""
@@ -87,7 +87,7 @@ def evaluate(settings: Settings) -> None:
     differences = [
         difference(measured, ours, curve, score) for curve in theirs for score in scores if ours
     ]
-    timed = _speeds(found, settings, peers, theirs)
+    timed = _speeds(found, settings, peers, ours, theirs)
     curves = [*([ours] if ours else []), *theirs]
     sections = list(_sections(measured, ours, theirs, curves, differences, timed, scores))
     for section in sections:
@@ -106,7 +106,7 @@ def evaluate(settings: Settings) -> None:
             _crops(found, settings, peers),
         )
         (settings.output / "evaluation.html").write_text(page, encoding="utf-8")
-    print(f"written to {settings.output}: {', '.join(sorted(_names(settings.output)))}")
+    print(f"written to {settings.output}")
 
 
 def make_folder(folder: Path) -> None:
@@ -130,20 +130,29 @@ def _speeds(
     found: Sequence[Photo],
     settings: Settings,
     peers: Sequence[Peer],
+    ours: CorpusCurve | None,
     curves: Sequence[CorpusCurve],
 ) -> list[Speed]:
-    """Speeds on a spread of the photos: the codec's full state, peers near `SPEED_BPP`."""
+    """Speeds on a spread of the photos: the codec's full state, it and its peers near one rate."""
     if not settings.speed_photos:
         return []
     print("timing …", file=sys.stderr)
-    chosen: list[tuple[str, str, float | None]] = []
-    if settings.with_codec:
-        chosen.append((CODEC, "Pentimento, all layers", None))
+    chosen: list[tuple[str, float, str]] = []
+    if ours:
+        layers = len(ours.bpp)
+        near = _nearest(ours) + 1
+        chosen.append((CODEC, layers, f"Pentimento, all {layers} layers"))
+        if near < layers:
+            chosen.append((CODEC, near, f"Pentimento, {near} layers"))
     for peer, curve in zip(peers, curves, strict=True):
-        at = min(range(len(curve.bpp)), key=lambda i: abs(curve.bpp[i] - SPEED_BPP))
-        chosen.append((peer.name, peer.label, peer.qualities[at]))
+        chosen.append((peer.name, peer.qualities[_nearest(curve)], peer.label))
     pixels = [photo.read() for photo in spread(found, settings.speed_photos)]
     return speeds(pixels, chosen, weights=settings.weights, workers=settings.workers)
+
+
+def _nearest(curve: CorpusCurve) -> int:
+    """The point of a curve nearest to `SPEED_BPP`."""
+    return min(range(len(curve.bpp)), key=lambda i: abs(curve.bpp[i] - SPEED_BPP))
 
 
 def _sections(
@@ -167,7 +176,7 @@ def _sections(
             Section(
                 "Speed",
                 "One process a core, each in one thread, all on the same cores in the same run; "
-                f"peers near {SPEED_BPP:g} bpp.",
+                f"each at its point nearest to {SPEED_BPP:g} bpp.",
                 tables.speeds_table(timed),
             )
         )
@@ -209,7 +218,3 @@ def _crops(
 
 def _pixels(measures: PhotoMeasures) -> int:
     return next(iter(measures.ladders.values()))[0].pixels
-
-
-def _names(folder: Path) -> list[str]:
-    return [path.name for path in folder.iterdir() if path.is_file()]

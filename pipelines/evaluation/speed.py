@@ -48,23 +48,29 @@ class SpeedError(PentimentoError):
     """A process of a speed measurement failed or was lost."""
 
 
+Setting = tuple[str, float]
+"""A codec's name, and its quality or number of layers."""
+
+Timed = tuple[str, float, str]
+"""A setting, and what was timed at it."""
+
 Operation = Callable[[], int]
 """Does its work on one process's share and returns bytes that came out, or 0."""
 
 
 def throughputs(
     photos: Sequence[np.ndarray],
-    operations: Sequence[tuple[str, Any]],
+    settings: Sequence[Setting],
     *,
     weights: str | None,
     workers: int,
     rounds: int = ROUNDS,
-) -> dict[tuple[str, str], tuple[float, float]]:
-    """Mpx/s and total bits per pixel of each operation, by (codec, operation).
+) -> dict[Timed, tuple[float, float]]:
+    """Mpx/s and total bits per pixel of each operation at each setting.
 
-    `operations` names codecs with their settings: ("avif", 44), or (`CODEC`, None). A peer has
-    the operations "encode" and "decode"; the codec has also "check" (parsing and entropy decoding
-    alone), "decode 2" (two coarsest layers) and "latents 2" (the same without synthesis).
+    A setting is a codec and its quality: ("avif", 44), or for `CODEC` a number of layers. The
+    operations of a peer are "encode" and "decode"; the codec has also "check" (parsing and entropy
+    decoding alone) and "latents" (decoding without synthesis).
     """
     context = get_context("spawn")
     workers = min(workers, len(photos))
@@ -73,14 +79,14 @@ def throughputs(
     processes = [
         context.Process(
             target=_work,
-            args=(share, list(operations), weights, rounds, barrier, results),
+            args=(share, list(settings), weights, rounds, barrier, results),
             daemon=True,
         )
         for share in _shares(photos, workers)
     ]
     for process in processes:
         process.start()
-    replies: list[dict[tuple[str, str], tuple[list[float], int]]] = []
+    replies: list[dict[Timed, tuple[list[float], int]]] = []
     try:
         while len(replies) < workers:
             try:
@@ -113,24 +119,24 @@ def throughputs(
 
 def speeds(
     photos: Sequence[np.ndarray],
-    settings: Sequence[tuple[str, str, Any]],
+    settings: Sequence[tuple[str, float, str]],
     *,
     weights: str | None,
     workers: int,
 ) -> list[Speed]:
-    """Encoding and decoding speed of (name, label, quality) triples, codecs in the given order."""
+    """Encoding and decoding speed of (name, quality, label) triples, in the given order."""
     found = throughputs(
-        photos, [(name, q) for name, _, q in settings], weights=weights, workers=workers
+        photos, [(name, q) for name, q, _ in settings], weights=weights, workers=workers
     )
     return [
         Speed(
             name=name,
             label=label,
-            bpp=found[name, "encode"][1],
-            encode=found[name, "encode"][0],
-            decode=found[name, "decode"][0],
+            bpp=found[name, quality, "encode"][1],
+            encode=found[name, quality, "encode"][0],
+            decode=found[name, quality, "decode"][0],
         )
-        for name, label, _ in settings
+        for name, quality, label in settings
     ]
 
 
@@ -147,7 +153,7 @@ def _shares(photos: Sequence[np.ndarray], workers: int) -> list[list[np.ndarray]
 
 def _work(
     share: list[np.ndarray],
-    operations: list[tuple[str, Any]],
+    settings: list[Setting],
     weights: str | None,
     rounds: int,
     barrier: Barrier,
@@ -157,11 +163,11 @@ def _work(
     single_thread()
     try:
         prepared = {
-            (name, what): run
-            for name, quality in operations
+            (name, quality, what): run
+            for name, quality in settings
             for what, run in _operations(name, quality, share, weights).items()
         }
-        seconds: dict[tuple[str, str], list[float]] = {key: [] for key in prepared}
+        seconds: dict[Timed, list[float]] = {key: [] for key in prepared}
         sizes = dict.fromkeys(prepared, 0)
         for _ in range(rounds):
             for key, run in prepared.items():
@@ -176,11 +182,11 @@ def _work(
 
 
 def _operations(
-    name: str, quality: Any, share: list[np.ndarray], weights: str | None
+    name: str, quality: float, share: list[np.ndarray], weights: str | None
 ) -> dict[str, Operation]:
     """What one codec is timed at; everything is run once here, so nothing is compiled later."""
     if name == CODEC:
-        return _codec_operations(share, weights)
+        return _codec_operations(share, int(quality), weights)
     peer = peer_named(name)
     files = [peer.encode(photo, quality) for photo in share]
 
@@ -196,15 +202,16 @@ def _operations(
     return {"encode": encode, "decode": decode}
 
 
-def _codec_operations(share: list[np.ndarray], weights: str | None) -> dict[str, Operation]:
+def _codec_operations(
+    share: list[np.ndarray], layers: int, weights: str | None
+) -> dict[str, Operation]:
     codec = load_codec(weights)
     batches = [share[i : i + BATCH] for i in range(0, len(share), BATCH)]
-    streams = [codec.encode(batch) for batch in batches]
-    coarse = [[layers[:2] for layers in batch] for batch in streams]
+    streams = [codec.encode(batch, layers=layers) for batch in batches]
 
     def encode() -> int:
-        encoded = [layers for batch in batches for layers in codec.encode(batch)]
-        return sum(len(layer) for layers in encoded for layer in layers)
+        encoded = [one for batch in batches for one in codec.encode(batch, layers=layers)]
+        return sum(len(layer) for one in encoded for layer in one)
 
     def decode() -> int:
         for batch in streams:
@@ -213,17 +220,12 @@ def _codec_operations(share: list[np.ndarray], weights: str | None) -> dict[str,
 
     def check() -> int:
         for batch in streams:
-            for layers in batch:
-                codec.check(layers)
+            for one in batch:
+                codec.check(one)
         return 0
 
-    def decode_two() -> int:
-        for batch in coarse:
-            codec.decode(batch)
-        return 0
-
-    def latents_two() -> int:
-        for batch in coarse:
+    def latents() -> int:
+        for batch in streams:
             codec.latents(batch)
         return 0
 
@@ -231,9 +233,8 @@ def _codec_operations(share: list[np.ndarray], weights: str | None) -> dict[str,
         "encode": encode,
         "decode": decode,
         "check": check,
-        "decode 2": decode_two,
-        "latents 2": latents_two,
+        "latents": latents,
     }
-    for what in ("decode", "check", "latents 2"):
-        operations[what]()
+    for run in operations.values():
+        run()
     return operations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import json
 from html.parser import HTMLParser
 
 import numpy as np
@@ -11,7 +12,9 @@ import pytest
 from PIL import Image
 from skimage import data
 
+from codec import Codec
 from codec.errors import UsageError
+from codec.metrics import psnr
 from pipelines.commands import benchmark, evaluate
 from pipelines.evaluation.corpus import corpus_curve, difference, excess_at
 from pipelines.evaluation.crops import Crop, CropRow
@@ -70,6 +73,45 @@ def test_peers_alone(photos, tmp_path, capsys):
     assert (again / "photos.csv").read_text() == (out / "photos.csv").read_text()
 
 
+def test_codec_and_peers(photos, tmp_path, capsys):
+    out = tmp_path / "out"
+    arguments = ["evaluate", photos, "--peers", "jpeg", "--workers", 1, "--speed-photos", 2]
+    assert run(evaluate, *arguments, "--output", out, "--page", "--page-photos", 1) == 0
+    printed = capsys.readouterr().out
+    assert "BD-rate" in printed
+    codec = Codec.load()
+    rows = [row for row in read_csv(out / "photos.csv") if row["codec"] == CODEC]
+    assert len(rows) == 2 * codec.layers
+    (layers,) = codec.encode([data.astronaut()[60:188, 150:310]])
+    first = [row for row in rows if row["photo"] == "a <b>.png"]
+    sizes = np.cumsum([len(layer) for layer in layers])
+    assert [int(row["bytes"]) for row in first] == list(sizes)
+    (half,) = codec.decode([layers[:3]])
+    of_three = psnr(data.astronaut()[60:188, 150:310], half)
+    assert float(first[2]["psnr"]) == pytest.approx(of_three, rel=1e-4)
+    (psnr_row, _) = read_csv(out / "bd_rates.csv")
+    assert (psnr_row["against"], psnr_row["metric"]) == ("jpeg", "psnr")
+    assert -90 < float(psnr_row["percent"]) < 0
+    names = [row["codec"] for row in read_csv(out / "speeds.csv")]
+    assert names[0] == CODEC
+    assert names[-1] == "jpeg"
+    outline = Outline((out / "evaluation.html").read_text())
+    assert "coffee.png" in outline.text
+    crops = [at for tag, at in outline.tags if tag == "img"]
+    assert len(crops) == 1 + 3 * 4
+
+
+def test_codec_figures_of_the_benchmark(photos, tmp_path, capsys):
+    found = tmp_path / "figures.json"
+    arguments = ["benchmark", photos, "--codec-only", "--workers", 1, "--json", found]
+    assert run(benchmark, *arguments) == 0
+    figures = json.loads(found.read_text())
+    ratio = figures["codec, encode"]["value"] / figures["AVIF speed 6, encode"]["value"]
+    assert figures["codec, encode against AVIF"]["value"] == pytest.approx(ratio)
+    printed = capsys.readouterr().out
+    assert all(name in printed and figure["value"] > 0 for name, figure in figures.items())
+
+
 def test_mistakes_get_one_line(photos, tmp_path):
     with pytest.raises(UsageError, match="no such file or folder"):
         run(evaluate, "evaluate", tmp_path / "absent", "--output", tmp_path)
@@ -85,7 +127,7 @@ def test_mistakes_get_one_line(photos, tmp_path):
 
 def test_speeds_of_peers():
     photos = [data.astronaut()[:96, :128], data.coffee()[:64, :64]]
-    (jpeg,) = speeds(photos, [("jpeg", "JPEG", 37)], weights=None, workers=1)
+    (jpeg,) = speeds(photos, [("jpeg", 37, "JPEG")], weights=None, workers=1)
     assert jpeg.encode > 0
     assert jpeg.decode > 0
     assert 0.2 < jpeg.bpp < 5
