@@ -250,6 +250,20 @@ class RangeReader:
         self.counter.add(wanted=small + blobs)
         return table
 
+    def difference(self, entry: FileEntry) -> str:
+        """How a file differs from what was committed; "" where it does not."""
+        try:
+            size = self.storage.size(entry.path)
+        except FileNotFoundError:
+            return "the file is missing"
+        if size != entry.bytes:
+            return f"{size} bytes, not {entry.bytes}"
+        digest = hashlib.sha256()
+        for start in range(0, size, REQUEST_BYTES):
+            digest.update(self._fetch(entry, start, min(start + REQUEST_BYTES, size)))
+        same = digest.hexdigest() == entry.sha256
+        return "" if same else "the content does not match its checksum"
+
     def _fetch_all(self, entry: FileEntry, ranges: Sequence[Range]) -> list[tuple[int, bytes]]:
         requests = [
             (start, min(start + REQUEST_BYTES, stop))

@@ -253,6 +253,14 @@ class Archive:
                 for values in zip(*(c.to_pylist() for c in table.columns), strict=True):
                     yield DeadLetter(*values)
 
+    def check_files(self) -> Iterator[Damage]:
+        """Files that are missing, or whose bytes are not those committed. Reads everything once."""
+        for unit in self.manifest.units:
+            for entry in (unit.data, unit.failed):
+                reason = self._reader.difference(entry) if entry else ""
+                if entry and reason:
+                    yield Damage(entry.path, None, None, None, reason)
+
     def read_group(self, file: int, group: int, columns: Sequence[str]) -> pa.Table:
         """Columns of row group `group` of file `file` (index into `files`); ArchiveDamaged."""
         return self._reader.read(self.files[file], group, columns)

@@ -22,7 +22,8 @@ class Damage:
 
     path: str
     """The data file, below the archive."""
-    row_group: int
+    row_group: int | None
+    """Its number in the file; None where the file as a whole is meant."""
     key: str | None
     """Of the image; None where its whole row group cannot be read, not even its keys."""
     layer: int | None
@@ -30,6 +31,8 @@ class Damage:
     reason: str
 
     def __str__(self) -> str:
+        if self.row_group is None:
+            return f"{self.path}: {self.reason}"
         what = f"image {self.key!r}" if self.key is not None else f"row group {self.row_group}"
         part = f" from layer {self.layer}" if self.layer is not None else ""
         return f"{self.path}: {what}{part}: {self.reason}"

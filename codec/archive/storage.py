@@ -179,6 +179,8 @@ class Storage:
         """
         if self.is_local:
             return self._link_new(name, data)
+        with suppress(FileNotFoundError):  # stores without preconditions: look first
+            return self.read(name) == data
         with suppress(FileExistsError):
             with_retries(lambda: self.fs.pipe_file(self.path(name), data, mode="create"))
         return self.read(name) == data

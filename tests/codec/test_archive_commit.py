@@ -64,10 +64,12 @@ def write(root: object, unit: str, keys: list[str], failed: list[str] = [], **se
             writer.fail(DeadLetter(key, f"file:///photos/{key}", "decode", "PictureDamaged", "cut"))
 
 
-@pytest.fixture(params=["local", "memory"])
+@pytest.fixture(params=["local", "memory", "gs"])
 def root(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "local":
         return str(tmp_path / "archive")
+    if request.param == "gs":
+        return f"{request.getfixturevalue('gs_folder')}/archive"
     return f"memory://{uuid.uuid4().hex}/archive"
 
 
