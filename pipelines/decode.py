@@ -1,0 +1,219 @@
+"""The decoding job: rows of an archive to picture files."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from codec.archive import Archive, Damage, Row
+from codec.archive.storage import Storage
+from codec.errors import LayerDamaged, PentimentoError, UsageError
+from codec.picture import WRITE_SUFFIX, write_picture
+from pipelines.console import ProgressLine
+from pipelines.farm import batches, check_weights, wanted_workers, work, worker_codec
+from pipelines.outputs import OutputNames
+from transforms.progress import Counts
+
+
+@dataclass(frozen=True)
+class DecodeOptions:
+    """What is to be decoded, and how."""
+
+    archive: str
+    output: str
+    layers: int | None = None
+    """The coarsest layers to use; None: all."""
+    format: str = "png"
+    workers: int | None = None
+    weights: str | None = None
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class DecodeResult:
+    """What a run has done."""
+
+    images: int
+    pixels: int
+    bytes_out: int
+    damaged: int
+    """Images that came back from fewer layers than they should have."""
+    lost: int
+    """Rows that did not become pictures at all."""
+    seconds: float
+
+
+@dataclass(frozen=True)
+class _Task:
+    output: str
+    format: str
+    names: tuple[str, ...]
+    keys: tuple[str, ...]
+    streams: tuple[tuple[bytes, ...], ...]
+
+
+@dataclass(frozen=True)
+class _Answer:
+    counts: Counts
+    warnings: tuple[str, ...]
+    damaged: int
+    lost: int
+
+
+class _Warnings:
+    """Lines on standard error, counted by image."""
+
+    def __init__(self) -> None:
+        self.damaged: set[str] = set()
+        self.lost = 0
+
+    def damage(self, damage: Damage) -> None:
+        """What the archive could not read."""
+        self.say(str(damage))
+        if damage.layer is None:
+            self.lost += 1
+        elif damage.key is not None:
+            self.damaged.add(damage.key)
+
+    def say(self, text: str) -> None:
+        """Print a line."""
+        print(f"warning: {text}", file=sys.stderr)
+
+
+def decode(options: DecodeOptions) -> DecodeResult:
+    """Run the job. UsageError for a mistake in the options; damage is counted, not raised."""
+    if options.format not in WRITE_SUFFIX:
+        raise UsageError(f"no format {options.format!r}: choose from {', '.join(WRITE_SUFFIX)}")
+    archive = Archive.open(options.archive)
+    archive.layer_columns(options.layers)
+    statistics = archive.statistics()
+    if not statistics.images:
+        raise UsageError(f"{options.archive}: no images in this archive")
+    check_weights(options.weights, options.device, archive.weights_id)
+    if Storage(options.output).is_local:
+        Path(Storage(options.output).path("")).mkdir(parents=True, exist_ok=True)
+    begin = time.monotonic()
+    warnings = _Warnings()
+    counts = Counts()
+    damaged = 0
+    answers = work(
+        _decode_task,
+        _tasks(archive, options, warnings),
+        workers=wanted_workers(options.workers, statistics.pixels),
+        weights=options.weights,
+        device=options.device,
+    )
+    with ProgressLine(lambda: counts, 0, statistics.images):
+        for answer in answers:
+            counts += answer.counts
+            damaged += answer.damaged
+            warnings.lost += answer.lost
+            for text in answer.warnings:
+                warnings.say(text)
+    return DecodeResult(
+        images=counts.images,
+        pixels=counts.pixels,
+        bytes_out=counts.bytes_out,
+        damaged=len(warnings.damaged) + damaged,
+        lost=warnings.lost,
+        seconds=time.monotonic() - begin,
+    )
+
+
+def _tasks(archive: Archive, options: DecodeOptions, warnings: _Warnings) -> Iterator[_Task]:
+    names = OutputNames(WRITE_SUFFIX[options.format])
+    rows = archive.rows(options.layers, labels=False, on_damage=warnings.damage)
+    for group in batches(rows):
+        kept: list[tuple[str, Row]] = []
+        for row in group:
+            name = names.name(row.key)
+            if name is None:
+                warnings.say(f"{row.key!r} is no path below the output folder: left out")
+                warnings.lost += 1
+            else:
+                kept.append((name, row))
+        if kept:
+            yield _Task(
+                output=options.output,
+                format=options.format,
+                names=tuple(name for name, _ in kept),
+                keys=tuple(row.key for _, row in kept),
+                streams=tuple(row.layers for _, row in kept),
+            )
+
+
+def _decode_task(task: _Task) -> _Answer:
+    """Decode and write the pictures of one task, in a worker."""
+    codec = worker_codec()
+    warnings: list[str] = []
+    damaged = lost = images = pixels = bytes_in = bytes_out = 0
+    try:
+        pictures: Sequence[Any] = codec.decode(task.streams)
+        whole = True
+    except (PentimentoError, RuntimeError, MemoryError):
+        pictures, whole = task.streams, False  # one of them is bad: they go one by one
+    storage = Storage(task.output)
+    for name, key, stream, picture in zip(
+        task.names, task.keys, task.streams, pictures, strict=True
+    ):
+        try:
+            if not whole:
+                picture, note = decode_prefix(stream)
+                if note:
+                    damaged += 1
+                    warnings.append(f"{key}: {note}")
+            data = write_picture(picture, task.format)
+            _put(storage, name, data)
+        except (PentimentoError, RuntimeError, MemoryError) as error:
+            lost += 1
+            warnings.append(f"{key}: {error}")
+            continue
+        images += 1
+        pixels += picture.shape[0] * picture.shape[1]
+        bytes_in += sum(map(len, stream))
+        bytes_out += len(data)
+    counts = Counts(
+        images=images, failed=lost, pixels=pixels, bytes_in=bytes_in, bytes_out=bytes_out
+    )
+    return _Answer(counts, tuple(warnings), damaged, lost)
+
+
+def decode_prefix(stream: Sequence[bytes]) -> tuple[np.ndarray, str]:
+    """The picture of the layers that are good, and what is said of the others ("" if all are).
+
+    StreamError where not even the coarsest layer is good.
+    """
+    codec = worker_codec()
+    note = ""
+    while True:
+        try:
+            return codec.decode([stream])[0], note
+        except LayerDamaged as error:  # noqa: PERF203
+            if not 0 < error.layer < len(stream):
+                raise
+            note = note or f"{error}; decoded from the {error.layer} layers before it"
+            stream = stream[: error.layer]
+
+
+def _put(storage: Storage, name: str, data: bytes) -> None:
+    """Write a picture, whole or not at all; a local one is not forced to disk at once."""
+    if not storage.is_local:
+        storage.put(name, data)
+        return
+    root = os.path.realpath(storage.path(""))
+    path = os.path.join(root, name)
+    folder = os.path.dirname(path)
+    os.makedirs(folder, exist_ok=True)
+    if os.path.commonpath([root, os.path.realpath(folder)]) != root:
+        raise PentimentoError(f"{name!r} leads out of the output folder by a link: left out")
+    temporary = f"{path}.{os.getpid()}.part"
+    with open(temporary, "wb") as file:
+        file.write(data)
+    os.replace(temporary, path)

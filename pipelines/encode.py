@@ -1,0 +1,346 @@
+"""The encoding job: inputs to plan, plan to pipeline, pipeline to archive and report."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from apache_beam import Pipeline
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.runners.runner import PipelineRunner, create_runner
+from apache_beam.transforms.environments import SubprocessSDKEnvironment
+
+from codec import Codec
+from codec.archive import Archive, Commit, DeadLetter, Statistics, committed_units, publish
+from codec.archive.manifest import COMMITS, MANIFEST, read_commit
+from codec.archive.storage import Storage
+from codec.errors import PentimentoError, UsageError
+from pipelines import worker
+from pipelines.console import ProgressLine
+from pipelines.report import write_report
+from transforms.encode import EncodePictures, Job
+from transforms.plan import DUPLICATE, PLANS, Plan, make_plan, remove_plan
+from transforms.progress import Board, Counts
+from transforms.sources import Choice, all_labels, open_sources
+from transforms.unit import Settings
+
+LOCAL = "FnApiRunner"
+"""Beam's local runner by its own name: `DirectRunner` may try to download another one."""
+
+REFUSED = {
+    "PrismRunner": f"downloads a program; use {LOCAL}",
+    "DaskRunner": f"loses elements without a word; use {LOCAL}, PortableRunner or a cluster",
+}
+
+UNITS_FOR_A_PROCESS = 8
+"""Fewer units do not pay for the start of one more process, unless it is asked for."""
+
+SECONDS_BETWEEN_LISTINGS = 10.0
+"""How often the commits of a remote job are counted."""
+
+
+@dataclass(frozen=True)
+class EncodeOptions:
+    """What is to be encoded, and how."""
+
+    inputs: tuple[str, ...]
+    output: str
+    choice: Choice = field(default_factory=Choice)
+    max_layers: int | None = None
+    max_failed: float = 0.0
+    """Share of failed inputs up to which the job counts as a success."""
+    retry_failed: bool = False
+    deduplicate: bool = False
+    keep_source: bool = False
+    weights: str | None = None
+    device: str = "auto"
+    runner: str = LOCAL
+    workers: int | None = None
+    """Processes; None: one a core."""
+    memory: int = 2 << 30
+    """Bytes that pictures on their way may take, over all local workers."""
+    picture_timeout_s: float = 60.0
+    fetchers: int | None = None
+    """Threads a worker that wait for storage; None: by where the inputs are."""
+    unit_bytes: int | None = None
+    """Input bytes of a unit of work; None: by the size of the inputs."""
+    beam_options: tuple[str, ...] = ()
+    verbose: bool = False
+
+
+@dataclass(frozen=True)
+class EncodeResult:
+    """What a run has done, and what the archive holds now."""
+
+    counts: Counts
+    statistics: Statistics
+    seconds: float
+    status: int
+    """0, or 1 where more inputs have failed than the options allow."""
+    letters: tuple[DeadLetter, ...]
+    """The first few dead letters of the archive."""
+
+    @property
+    def duplicates(self) -> int:
+        """Dead letters of pictures that were left out on purpose."""
+        causes = self.statistics.failures.items()
+        return sum(count for cause, count in causes if cause.endswith(f": {DUPLICATE}"))
+
+    @property
+    def failed(self) -> int:
+        """Dead letters of inputs that failed."""
+        return self.statistics.failed - self.duplicates
+
+
+def encode(options: EncodeOptions) -> EncodeResult:
+    """Run the job. UsageError for a mistake in the options, PentimentoError where the job broke."""
+    begin = time.time()
+    runner = _runner_name(options)
+    unknown = _unknown_options(options.beam_options)
+    if unknown:
+        raise UsageError(f"unknown options: {' '.join(unknown)}")
+    storage = Storage(options.output)
+    committed = _standing(storage)
+    sources = open_sources(options.inputs, options.choice)
+    codec = Codec.load(options.weights)
+    layers = _stored_layers(codec, options.max_layers)
+    workers = options.workers or _cores()  # memory is shared out before the work is known
+    settings = Settings(
+        archive=storage.path("").rstrip("/") if storage.is_local else storage.root,
+        weights_id=codec.weights_id,
+        layer_names=layers,
+        labels=all_labels(sources),
+        memory=options.memory // (workers if runner == LOCAL else 1),
+        keep_source=options.keep_source,
+        picture_timeout_s=options.picture_timeout_s,
+        fetchers=options.fetchers or (8 if _any_remote(options.inputs) else 1),
+    )
+    del codec
+    _check_fits(settings, committed)
+    plan = make_plan(
+        sources,
+        storage,
+        committed,
+        retry_failed=options.retry_failed,
+        span_bytes=options.unit_bytes,
+    )
+    if not plan.inputs:
+        raise UsageError(f"no pictures in {', '.join(options.inputs)}")
+    if not plan.shards:
+        most = plan.units if options.workers else plan.units // UNITS_FOR_A_PROCESS
+        workers = max(1, min(workers, most))
+    board = tempfile.mkdtemp(prefix="pentimento-progress-") if runner == LOCAL else None
+    job = Job(
+        sources=sources,
+        plan=plan,
+        settings=settings,
+        weights=options.weights,
+        device=options.device,
+        deduplicate=options.deduplicate,
+        board=board,
+    )
+    try:
+        counts = _run(job, options, runner, workers, storage, committed)
+    finally:
+        publish(storage)
+        if board:
+            shutil.rmtree(board, ignore_errors=True)
+    remove_plan(storage, plan)
+    result = _result(storage, options, counts, time.time() - begin)
+    write_report(storage, _facts(options, settings, plan, workers, runner, begin), result)
+    return result
+
+
+def _run(
+    job: Job,
+    options: EncodeOptions,
+    runner: str,
+    workers: int,
+    storage: Storage,
+    committed: Mapping[str, Commit],
+) -> Counts:
+    if not job.plan.parts:
+        return Counts()
+    counts: Callable[[], Counts]
+    if job.board:
+        counts = Board(job.board).total
+    else:
+        counts = CommitWatch(storage, frozenset(committed)).total
+    logging.getLogger().setLevel(logging.INFO if options.verbose else logging.CRITICAL)
+    pipeline = Pipeline(_runner(runner, workers), _pipeline_options(options, runner, workers))
+    _ = pipeline | "Encode pictures" >> EncodePictures(job)
+    try:
+        with ProgressLine(counts, job.plan.bytes, 0 if job.plan.shards else job.plan.records):
+            pipeline.run().wait_until_finish()
+    except (RuntimeError, OSError) as error:
+        if options.verbose:
+            raise
+        raise PentimentoError(f"the job broke: {_last_line(error)}") from error
+    return counts()
+
+
+class CommitWatch:
+    """Counts of a job by its new commits, for workers that share no disk with the driver."""
+
+    def __init__(self, storage: Storage, known: frozenset[str]) -> None:
+        self._storage = storage
+        self._seen = {f"{unit}.json" for unit in known}
+        self._total = Counts()
+        self._listed = 0.0
+
+    def total(self) -> Counts:
+        """What the commits up to now tell; listed anew every few seconds at most."""
+        if time.monotonic() - self._listed >= SECONDS_BETWEEN_LISTINGS:
+            names = [n for n in self._storage.names(COMMITS) if n.endswith(".json")]
+            for name in set(names) - self._seen:
+                self._total += _counts_of(read_commit(self._storage, name.removesuffix(".json")))
+                self._seen.add(name)
+            self._listed = time.monotonic()
+        return self._total
+
+
+def _counts_of(commit: Commit) -> Counts:
+    return Counts(
+        images=commit.rows,
+        failed=commit.dead_letters,
+        pixels=commit.pixels,
+        bytes_in=commit.source_bytes,
+        bytes_out=sum(commit.layer_bytes),
+        input_bytes=commit.source_bytes,
+        units=1,
+    )
+
+
+def _runner_name(options: EncodeOptions) -> str:
+    name = options.runner.rsplit(".", 1)[-1]
+    for refused, reason in REFUSED.items():
+        if name.lower() in (refused.lower(), refused.lower().removesuffix("runner")):
+            raise UsageError(f"{refused} {reason}")
+    return LOCAL if name.lower() in ("directrunner", "direct", "fnapirunner") else options.runner
+
+
+def _runner(name: str, workers: int) -> PipelineRunner:
+    """The runner; the local one with worker processes of `pipelines.worker` if there are several.
+
+    That is its mode `multi_processing` with another command; the mode's own one cannot be changed.
+    """
+    if name != LOCAL or workers == 1:
+        return create_runner(name)
+    return FnApiRunner(SubprocessSDKEnvironment.from_command_string(worker.command()))
+
+
+def _unknown_options(flags: tuple[str, ...]) -> list[str]:
+    """Flags that no option class of Beam knows."""
+    try:
+        options = PipelineOptions(list(flags))
+        known = options.get_all_options()
+        retained = options.get_all_options(retain_unknown_options=True)
+    except SystemExit:
+        raise UsageError(f"options that Beam does not take: {' '.join(flags)}") from None
+    loose = [flag for at, flag in enumerate(flags) if not flag.startswith("-") and not at]
+    return loose + [f"--{name}" for name in sorted(set(retained) - set(known))]
+
+
+def _pipeline_options(options: EncodeOptions, runner: str, workers: int) -> PipelineOptions:
+    flags = list(options.beam_options)
+    if runner == LOCAL:
+        for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+            os.environ.setdefault(name, "1")
+        os.environ.setdefault("NUMBA_NUM_THREADS", "1")
+        paths = [path for path in sys.path if path]
+        os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
+        os.environ[worker.QUIET] = "" if options.verbose else "1"
+        flags.append(f"--direct_num_workers={workers}")
+    return PipelineOptions(flags, runner=runner, save_main_session=False)
+
+
+def _standing(storage: Storage) -> dict[str, Commit]:
+    """The commits of an archive that is there; UsageError where the folder is of something else."""
+    if storage.fs.isfile(storage.path("").rstrip("/")):
+        raise UsageError(f"{storage.root}: a file, not a folder")
+    committed = committed_units(storage)
+    if not committed:
+        found = storage.names("")
+        if found and MANIFEST not in found and not storage.fs.isdir(storage.path(PLANS)):
+            raise UsageError(f"{storage.root}: holds files, and no archive; choose another folder")
+    return committed
+
+
+def _stored_layers(codec: Codec, most: int | None) -> tuple[str, ...]:
+    if most is not None and not 1 <= most <= codec.layers:
+        raise UsageError(f"--max-layers {most}: the codec has layers 1 to {codec.layers}")
+    return codec.layer_names[:most]
+
+
+def _check_fits(settings: Settings, committed: Mapping[str, Commit]) -> None:
+    """UsageError where the archive was made in another way: its rows must be of one make."""
+    if not committed:
+        return
+    standing = next(iter(committed.values()))
+    labels = tuple((label.name, str(label.type)) for label in settings.labels)
+    for what, have, want in (
+        ("weights", standing.weights_id, settings.weights_id),
+        ("layers", len(standing.layer_names), len(settings.layer_names)),
+        ("labels", standing.labels, labels),
+        ("kept sources", standing.keeps_source, settings.keep_source),
+    ):
+        if have != want:
+            raise UsageError(
+                f"{settings.archive}: made with {what} {have}, now {want}; choose another folder"
+            )
+
+
+def _result(
+    storage: Storage, options: EncodeOptions, counts: Counts, seconds: float
+) -> EncodeResult:
+    archive = Archive.open(storage.root)
+    letters = []
+    for letter in archive.dead_letters():
+        if letter.error != DUPLICATE:
+            letters.append(letter)
+        if len(letters) == 5:
+            break
+    result = EncodeResult(counts, archive.statistics(), seconds, 0, tuple(letters))
+    inputs = result.statistics.images + result.failed
+    status = int(result.failed > options.max_failed * inputs)
+    return EncodeResult(counts, result.statistics, seconds, status, tuple(letters))
+
+
+def _facts(
+    options: EncodeOptions, settings: Settings, plan: Plan, workers: int, runner: str, begin: float
+) -> dict[str, Any]:
+    shown = {**asdict(options), "inputs": list(options.inputs)[:100]}
+    return {
+        "begun": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(begin)),
+        "runner": runner,
+        "workers": workers if runner == LOCAL else None,
+        "weights": settings.weights_id,
+        "layers": list(settings.layer_names),
+        "labels": settings.labels.names,
+        "options": shown,
+        "plan": {key: value for key, value in asdict(plan).items() if key != "parts"},
+    }
+
+
+def _any_remote(inputs: tuple[str, ...]) -> bool:
+    return any("://" in text or text.endswith((".csv", ".jsonl")) for text in inputs)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _last_line(error: BaseException) -> str:
+    """What went wrong, of the long text in which a runner wraps a worker's error."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    plain = [line for line in lines if not line.startswith(("File ", "Traceback", "^", "~"))]
+    errors = [line for line in plain if ": " in line and line.split(":")[0].endswith("Error")]
+    return (errors or plain or [type(error).__name__])[-1][:500]

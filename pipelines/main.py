@@ -1,0 +1,121 @@
+"""The `pentimento` command: one subcommand a module of `pipelines.commands`.
+
+Each module has `add_parser(subparsers)` and `run(arguments) -> exit status`, and imports what is
+heavy (torch, Beam) only when it runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.util
+import os
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+from types import ModuleType
+
+from codec.errors import PentimentoError, UsageError
+
+COMMANDS = (
+    "encode",
+    "decode",
+    "inspect",
+    "verify",
+    "view",
+    "trim",
+    "merge",
+    "export",
+    "sweep",
+    "train",
+    "evaluate",
+    "benchmark",
+)
+"""Modules of `pipelines.commands`, in the order of the help page."""
+
+DAMAGED, MISTAKEN, INTERRUPTED = 1, 2, 130
+"""Exit statuses: something failed or is damaged; a mistake of the user; stopped by the user."""
+
+EPILOG = """\
+start with:
+  pentimento encode PHOTOS --output ARCHIVE     photos to layers
+  pentimento inspect ARCHIVE                    what it holds, byte by byte
+  pentimento decode ARCHIVE --output FOLDER     layers to pictures
+
+PHOTOS are folders, globs, files or shards, ARCHIVE and FOLDER are folders; each may be local or the
+URL of anything fsspec opens, such as gs://bucket/folder.
+
+exit status: 0 all well, 1 something failed or is damaged, 2 a mistake in what was asked.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line; its exit status."""
+    parser = build_parser()
+    known, rest = parser.parse_known_args(arguments)
+    if rest and not hasattr(known, "beam_options"):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if hasattr(known, "beam_options"):
+        known.beam_options = rest
+    try:
+        status: int = known.run(known)
+    except UsageError as error:
+        return _complain(error, MISTAKEN)
+    except PentimentoError as error:
+        return _complain(error, DAMAGED)
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader of our output went away
+            return DAMAGED
+        return _complain(error, DAMAGED)
+    except KeyboardInterrupt:
+        return _complain("stopped", INTERRUPTED)
+    return status
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of the whole command line."""
+    parser = argparse.ArgumentParser(
+        prog="pentimento",
+        description="Store image corpora in layers: machines read little, people see everything.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"pentimento {version()}")
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for name in COMMANDS:
+        module = _command(name)
+        if module is not None:
+            before = set(subparsers.choices)
+            module.add_parser(subparsers)
+            for added in set(subparsers.choices) - before:
+                subparsers.choices[added].set_defaults(run=module.run)
+                subparsers.choices[added].allow_abbrev = False
+    return parser
+
+
+def version() -> str:
+    """Version of the installed distribution."""
+    try:
+        return metadata.version("pentimento")
+    except metadata.PackageNotFoundError:
+        return "of a source tree"
+
+
+def _command(name: str) -> ModuleType | None:
+    """The module of a command; None where this distribution has none of that name."""
+    full = f"pipelines.commands.{name}"
+    if importlib.util.find_spec(full) is None:
+        return None
+    return importlib.import_module(full)
+
+
+def _complain(error: object, status: int) -> int:
+    text = " ".join(str(error).split()) or type(error).__name__
+    print(f"pentimento: {text}", file=sys.stderr)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,268 @@
+"""The Beam transforms of encoding.
+
+    Create(parts of the plan)                                          # str, name of a file
+      │ "Read plan"          FlatMap                                   # str, unit or shard as JSON
+      │ "Spread shards"      Reshuffle
+      │ "Split shards"       ParDo                                     # str, unit as JSON
+      │ "Spread units"       Reshuffle
+      │ "Encode units"       ParDo, writes and commits                 # tuple of counts
+      │ "Add up"             CombineGlobally                           # tuple of counts
+      └ "Publish"            Map, writes manifest.json                 # tuple of counts
+
+Pictures never travel between workers: a unit names them, and one worker takes it from the bytes in
+storage to its commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import astuple, dataclass
+
+import apache_beam as beam
+from apache_beam.metrics import Metrics
+from apache_beam.utils.shared import Shared
+
+from codec.archive import Archive, publish
+from codec.archive.storage import Storage
+from codec.errors import NotAnArchive
+from transforms.device import load_codec
+from transforms.keys import KeySet
+from transforms.plan import Plan, State, read_plan_line
+from transforms.prefetch import Prefetcher
+from transforms.progress import Board, Counts
+from transforms.records import Unit, unit_of_span
+from transforms.sources import Source
+from transforms.unit import Exclusions, Settings, encode_unit, records_of
+
+NAMESPACE = "pentimento"
+"""Of the Beam metrics."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that the transforms of one run need."""
+
+    sources: tuple[Source, ...]
+    plan: Plan
+    settings: Settings
+    weights: str | None = None
+    """Path or URL of the weights; None: those in the package."""
+    device: str = "auto"
+    deduplicate: bool = False
+    board: str | None = None
+    """Folder for notes of progress, where workers and driver share a disk."""
+
+    def state(self) -> State:
+        """The state of the archive as the plan took it down."""
+        storage = Storage(self.settings.archive)
+        return State.from_json(storage.read(f"{self.plan.folder}/state.json"))
+
+    def done(self) -> KeySet:
+        """Keys that records are to be compared with."""
+        if not self.plan.filtered:
+            return KeySet()
+        storage = Storage(self.settings.archive)
+        return KeySet(storage.read(f"{self.plan.folder}/done.keys"))
+
+
+class EncodePictures(beam.PTransform):
+    """Carries out a plan; the one element of its output is the tuple of the run's `Counts`."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__()
+        self._job = job
+
+    def expand(self, pbegin: beam.pvalue.PBegin) -> beam.PCollection:
+        """From the start of a pipeline to the totals."""
+        job = self._job
+        units = (
+            pbegin
+            | "Plan" >> beam.Create(list(job.plan.parts), reshuffle=False)  # str
+            | "Read plan" >> beam.ParDo(ReadPlan(job.settings.archive))  # str
+            | "Spread shards" >> beam.Reshuffle()  # str
+            | "Split shards" >> beam.ParDo(SplitShards(job))  # str
+            | "Spread units" >> beam.Reshuffle()  # str
+        )
+        duplicates = (units | "Find duplicates" >> FindDuplicates(job),) if job.deduplicate else ()
+        sides = [beam.pvalue.AsMultiMap(pairs) for pairs in duplicates]
+        return (
+            units
+            | "Encode units" >> beam.ParDo(EncodeUnits(job), *sides)  # tuple[int, ...]
+            | "Add up" >> beam.CombineGlobally(add_up)  # tuple[int, ...]
+            | "Publish" >> beam.ParDo(Publish(job.settings.archive))  # tuple[int, ...]
+        )
+
+
+class ReadPlan(beam.DoFn):
+    """Lines of a file of the plan."""
+
+    def __init__(self, archive: str) -> None:
+        self._archive = archive
+
+    def process(self, element: str) -> Iterator[str]:  # type: ignore[override]
+        """One element a unit or shard."""
+        yield from Storage(self._archive).read(element).decode().splitlines()
+
+
+class SplitShards(beam.DoFn):
+    """Shards to units; what the archive holds already is left out."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+
+    def setup(self) -> None:
+        """Read the state of the archive."""
+        self._state = self._job.state()
+
+    def process(self, element: str) -> Iterator[str]:  # type: ignore[override]
+        """The units of a shard; a unit as it is."""
+        each = read_plan_line(element)
+        if isinstance(each, Unit):
+            yield element
+            return
+        span_bytes = self._job.plan.span_bytes
+        source = self._job.sources[each.source]
+        settings = f"{source.settings()} {span_bytes}"
+        for span in source.split(each, span_bytes):
+            due = self._state.due(unit_of_span(each, span, settings))
+            if due:
+                yield due.to_json()
+
+
+class EncodeUnits(beam.DoFn):
+    """Encodes units; all threads of a process share one codec, so a GPU has one owner."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._shared = Shared()
+        self._images = Metrics.counter(NAMESPACE, "images")
+        self._failed = Metrics.counter(NAMESPACE, "failed")
+        self._pixels = Metrics.counter(NAMESPACE, "pixels")
+        self._bytes_in = Metrics.counter(NAMESPACE, "bytes_in")
+        self._bytes_out = Metrics.counter(NAMESPACE, "bytes_out")
+        self._unit_images = Metrics.distribution(NAMESPACE, "images_in_a_unit")
+
+    def setup(self) -> None:
+        """Load the codec and start the helpers."""
+        job = self._job
+        self._codec = self._shared.acquire(lambda: load_codec(job.weights, job.device))
+        self._prefetcher: Prefetcher = job.settings.prefetcher()
+        self._state = job.state()
+        self._done = job.done()
+        self._board = Board(job.board) if job.board else None
+
+    def process(  # type: ignore[override]
+        self,
+        element: str,
+        duplicates: Mapping[str, Iterable[tuple[str, str]]] | None = None,
+    ) -> Iterator[tuple[int, ...]]:
+        """Do one unit."""
+        unit = Unit.from_json(element)
+        same = dict(duplicates[unit.name]) if duplicates and unit.name in duplicates else {}
+        counts = encode_unit(
+            unit,
+            self._state.retried(unit),
+            self._job.sources[unit.source],
+            self._codec,
+            self._job.settings,
+            self._prefetcher,
+            self._board,
+            Exclusions(self._done, same),
+        )
+        self._images.inc(counts.images)
+        self._failed.inc(counts.failed)
+        self._pixels.inc(counts.pixels)
+        self._bytes_in.inc(counts.bytes_in)
+        self._bytes_out.inc(counts.bytes_out)
+        self._unit_images.update(counts.images)
+        yield astuple(counts)
+
+    def teardown(self) -> None:
+        """End the helpers."""
+        self._prefetcher.close()
+
+
+class FindDuplicates(beam.PTransform):
+    """Of pictures with the same bytes all but the one with the smallest key.
+
+    A picture that the archive holds already goes before all others.
+    """
+
+    def __init__(self, job: Job) -> None:
+        super().__init__()
+        self._job = job
+
+    def expand(self, units: beam.PCollection) -> beam.PCollection:
+        """Units to (unit, (key of a duplicate, key of the one that stays))."""
+        held = units.pipeline | "Archive" >> beam.Create([self._job.settings.archive])  # str
+        return (
+            (
+                units | "Hash sources" >> beam.ParDo(HashSources(self._job)),
+                held | "Hashes held" >> beam.ParDo(HashesHeld()),
+            )  # (sha256, (rank, key, unit))
+            | "Together" >> beam.Flatten()
+            | "By hash" >> beam.GroupByKey()  # (sha256, [(rank, key, unit)])
+            | "All but one" >> beam.FlatMap(all_but_one)  # (unit, (key, key))
+        )
+
+
+class HashSources(beam.DoFn):
+    """Hashes of the source bytes of a unit."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+
+    def process(self, element: str) -> Iterator[tuple[bytes, tuple[int, str, str]]]:  # type: ignore[override]
+        """One element a record that can be read."""
+        import hashlib
+
+        unit = Unit.from_json(element)
+        for record in records_of(unit, self._job.sources[unit.source]):
+            try:
+                digest = hashlib.sha256(record.fetch()).digest()
+            except Exception:  # encoding meets the same failure and reports it
+                continue
+            yield digest, (1, record.key, unit.name)
+
+
+class HashesHeld(beam.DoFn):
+    """Hashes of the sources of an archive's rows."""
+
+    def process(self, element: str) -> Iterator[tuple[bytes, tuple[int, str, str]]]:  # type: ignore[override]
+        """One element a row."""
+        try:
+            archive = Archive.open(element)
+        except NotAnArchive:
+            return
+        for group in archive.row_groups(["key", "source_sha256"]):
+            keys = group.table.column("key").to_pylist()
+            for key, digest in zip(keys, group.table.column(1).to_pylist(), strict=True):
+                if digest:
+                    yield digest, (0, key, "")
+
+
+class Publish(beam.DoFn):
+    """Makes all commits count."""
+
+    def __init__(self, archive: str) -> None:
+        self._archive = archive
+
+    def process(self, element: tuple[int, ...]) -> Iterator[tuple[int, ...]]:  # type: ignore[override]
+        """Write the manifest; the counts go through."""
+        publish(self._archive)
+        yield element
+
+
+def all_but_one(
+    group: tuple[bytes, Iterable[tuple[int, str, str]]],
+) -> Iterator[tuple[str, tuple[str, str]]]:
+    """The pictures of one hash that are left out, each with the key of the one that stays."""
+    first, *others = sorted(group[1])
+    for rank, key, unit in others:
+        if rank and key != first[1]:
+            yield unit, (key, first[1])
+
+
+def add_up(counts: Iterable[tuple[int, ...]]) -> tuple[int, ...]:
+    """The sum of counts of units."""
+    return astuple(sum((Counts(*each) for each in counts), Counts()))

@@ -1,0 +1,179 @@
+"""A helper process that turns source bytes into pixels: `python -m transforms.picture_process`.
+
+Decoders of pictures are old C code fed with bytes from strangers. Here they may run out of time,
+out of memory or crash, and it costs one picture: `PictureReader` kills and replaces the process.
+
+    request   u64 length, source bytes
+    response  u32 length, JSON {"height", "width", "format", "notes"} or {"error", "message",
+              "trace"}; then height x width x 3 bytes of pixels (none after an error)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import struct
+import subprocess
+import sys
+import threading
+import traceback
+from typing import IO, Any
+
+import numpy as np
+
+from codec import errors
+from codec.errors import PictureDamaged, PictureError, PictureTooLarge
+from codec.picture import Picture, read_picture
+
+_REQUEST = struct.Struct("<Q")
+_RESPONSE = struct.Struct("<I")
+
+
+class PictureTimeout(PictureError):
+    """A picture took longer to decode than it is given."""
+
+
+class PictureReader:
+    """`codec.picture.read_picture` in a helper process; not for several threads at once.
+
+    Args:
+        timeout_s: seconds one picture may take.
+        memory: bytes the helper may use beyond what it starts with.
+    """
+
+    def __init__(self, *, timeout_s: float = 60.0, memory: int = 1 << 30) -> None:
+        self._timeout_s = timeout_s
+        self._memory = memory
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def read(self, data: bytes) -> Picture:
+        """The picture; errors as `read_picture`, and PictureTimeout."""
+        process = self._started()
+        late = threading.Event()
+
+        def expire() -> None:
+            late.set()
+            process.kill()
+
+        timer = threading.Timer(self._timeout_s, expire)
+        timer.daemon = True
+        timer.start()
+        try:
+            return _ask(process, data)
+        except (OSError, EOFError) as error:
+            self.close()
+            if late.is_set():
+                raise PictureTimeout(f"not decoded in {self._timeout_s:g} s") from None
+            status = process.returncode
+            raise PictureDamaged(f"the decoder ended with status {status}") from error
+        finally:
+            timer.cancel()
+
+    def close(self) -> None:
+        """End the helper."""
+        process, self._process = self._process, None
+        if process:
+            process.kill()
+            process.wait()
+            for pipe in (process.stdin, process.stdout):
+                if pipe:
+                    with contextlib.suppress(OSError):
+                        pipe.close()
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        if self._process is None or self._process.poll() is not None:
+            self.close()
+            environment = dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, sys.path)))
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "transforms.picture_process", str(self._memory)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env=environment,
+            )
+        return self._process
+
+
+def _ask(process: subprocess.Popen[bytes], data: bytes) -> Picture:
+    assert process.stdin
+    assert process.stdout
+    process.stdin.write(_REQUEST.pack(len(data)))
+    process.stdin.write(data)
+    process.stdin.flush()
+    (length,) = _RESPONSE.unpack(_exactly(process.stdout, _RESPONSE.size))
+    answer = json.loads(_exactly(process.stdout, length))
+    if "error" in answer:
+        kind = getattr(errors, answer["error"], PictureDamaged)
+        error = kind(answer["message"])
+        error.add_note(answer["trace"]) if hasattr(error, "add_note") else None
+        raise error
+    shape = (answer["height"], answer["width"], 3)
+    pixels = np.empty(shape, np.uint8)
+    view = pixels.reshape(-1).data
+    while view:
+        count = process.stdout.readinto(view)  # type: ignore[attr-defined]
+        if not count:
+            raise EOFError
+        view = view[count:]
+    return Picture(pixels, answer["format"], tuple(answer["notes"]))
+
+
+def serve(requests: IO[bytes], responses: IO[bytes]) -> None:
+    """Answer requests until there are no more."""
+    while head := requests.read(_REQUEST.size):
+        (length,) = _REQUEST.unpack(head)
+        answer, pixels = _answer(_exactly(requests, length))
+        text = json.dumps(answer).encode()
+        responses.write(_RESPONSE.pack(len(text)) + text)
+        if pixels is not None:
+            responses.write(np.ascontiguousarray(pixels).data)
+        responses.flush()
+
+
+def _answer(data: bytes) -> tuple[dict[str, Any], np.ndarray | None]:
+    try:
+        picture = read_picture(data)
+    except (PictureError, MemoryError) as error:
+        kind = type(error).__name__
+        if isinstance(error, MemoryError):
+            kind = PictureTooLarge.__name__
+        message = str(error) or "needs more memory than a worker may use"
+        return {"error": kind, "message": message, "trace": traceback.format_exc(limit=4)}, None
+    height, width, _ = picture.pixels.shape
+    answer = {"height": height, "width": width, "format": picture.format}
+    return {**answer, "notes": picture.notes}, picture.pixels
+
+
+def _exactly(file: IO[bytes], length: int) -> bytes:
+    data = file.read(length)
+    if len(data) != length:
+        raise EOFError
+    return data
+
+
+def limit_memory(extra: int) -> None:
+    """Let this process take `extra` more bytes of address space than it has, where Linux runs."""
+    try:
+        import resource
+
+        with open("/proc/self/statm") as file:
+            used = int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+        limit = used + extra
+        if hard == resource.RLIM_INFINITY or limit <= hard:
+            resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+    except (ImportError, OSError, ValueError):
+        return
+
+
+def main() -> None:
+    """Serve on standard input and output."""
+    limit_memory(int(sys.argv[1]))
+    requests, responses = sys.stdin.buffer, os.fdopen(os.dup(1), "wb", buffering=1 << 16)
+    os.dup2(2, 1)  # what a decoder prints goes to standard error, not into the answers
+    with contextlib.suppress(BrokenPipeError, KeyboardInterrupt, EOFError):
+        serve(requests, responses)
+
+
+if __name__ == "__main__":
+    main()

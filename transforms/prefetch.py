@@ -1,0 +1,114 @@
+"""Fetch and decode ahead: threads keep pictures coming while the codec is at work."""
+
+from __future__ import annotations
+
+import hashlib
+import queue
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+from codec.picture import Picture
+from transforms.picture_process import PictureReader
+from transforms.records import Record
+
+PIXELS_PER_SOURCE_BYTE = 16
+"""Guess of how many bytes of pixels a source byte becomes, until it is decoded."""
+
+UNKNOWN_SOURCE_BYTES = 1 << 20
+"""Guess of the size of a source that no listing tells."""
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A record whose picture is decoded, or the stage and error at which it failed."""
+
+    record: Record
+    data: bytes = b""
+    """Source bytes, where they are to be kept."""
+    source_bytes: int = 0
+    """Their number."""
+    sha256: bytes = b""
+    picture: Picture | None = None
+    stage: str = ""
+    error: Exception | None = None
+
+
+class Prefetcher:
+    """Decodes records in order, ahead of the reader by at most `ahead` bytes.
+
+    Args:
+        readers: helper processes that decode pictures.
+        fetchers: threads that wait for storage besides.
+        ahead: bytes of source and pixels that may wait; one record is always on its way.
+        keep_source: whether `Ready.data` is wanted.
+    """
+
+    def __init__(
+        self,
+        readers: int,
+        fetchers: int,
+        ahead: int,
+        *,
+        timeout_s: float,
+        reader_memory: int,
+        keep_source: bool = False,
+    ) -> None:
+        self._ahead = ahead
+        self._keep_source = keep_source
+        self._most = 2 * (readers + fetchers)
+        self._pool = ThreadPoolExecutor(readers + fetchers, thread_name_prefix="prefetch")
+        self._all = [
+            PictureReader(timeout_s=timeout_s, memory=reader_memory) for _ in range(readers)
+        ]
+        self._free: queue.Queue[PictureReader] = queue.Queue()
+        for reader in self._all:
+            self._free.put(reader)
+
+    def ready(self, records: Iterator[Record]) -> Iterator[Ready]:
+        """The records decoded, in their order."""
+        waiting: deque[tuple[int, Future[Ready]]] = deque()
+        more = True
+        while more or waiting:
+            while more and len(waiting) < self._most and sum(map(_held, waiting)) <= self._ahead:
+                record = next(records, None)
+                if record is None:
+                    more = False
+                    break
+                size = record.size if record.size >= 0 else UNKNOWN_SOURCE_BYTES
+                guess = size * (1 + PIXELS_PER_SOURCE_BYTE)
+                waiting.append((guess, self._pool.submit(self._decode, record)))
+            if waiting:
+                yield waiting.popleft()[1].result()
+
+    def close(self) -> None:
+        """End threads and helpers."""
+        for reader in self._all:
+            reader.close()
+        self._pool.shutdown(cancel_futures=True)
+
+    def _decode(self, record: Record) -> Ready:
+        try:
+            data = record.fetch()
+        except Exception as error:  # storage and shard formats raise what they like
+            return Ready(record, stage="read", error=error)
+        digest = hashlib.sha256(data).digest()
+        reader = self._free.get()
+        try:
+            picture = reader.read(data)
+        except Exception as error:  # as above: any failure here is this record's own
+            return Ready(record, stage="decode", error=error)
+        finally:
+            self._free.put(reader)
+        kept = data if self._keep_source else b""
+        return Ready(record, kept, len(data), digest, picture)
+
+
+def _held(waiting: tuple[int, Future[Ready]]) -> int:
+    """Bytes that a waiting record holds: what is known once it is decoded, a guess before."""
+    guess, future = waiting
+    if not future.done():
+        return guess
+    ready = future.result()
+    return len(ready.data) + (ready.picture.pixels.nbytes if ready.picture else 0)

@@ -1,0 +1,77 @@
+"""Progress over processes: each worker keeps a small file of counts, the driver adds them up."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+PERIOD_S = 0.5
+"""Seconds between two notes of a worker."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What has been done."""
+
+    images: int = 0
+    failed: int = 0
+    duplicates: int = 0
+    """Left out because the archive or the inputs hold the same bytes already."""
+    skipped: int = 0
+    """Records read but done before."""
+    pixels: int = 0
+    bytes_in: int = 0
+    """Source bytes of encoded pictures."""
+    bytes_out: int = 0
+    """Bytes of their layers."""
+    input_bytes: int = 0
+    """Input bytes of finished units, as the plan counts them."""
+    units: int = 0
+    peak_memory: int = 0
+    """Most bytes a process has held; the greatest of all processes."""
+
+    def __add__(self, other: Counts) -> Counts:
+        sums = {f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)}
+        return Counts(**{**sums, "peak_memory": max(self.peak_memory, other.peak_memory)})
+
+
+class Board:
+    """A folder of notes that the driver's machine and its workers share."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = Path(folder)
+        self._lock = threading.Lock()
+        self._counts = Counts()
+        self._noted = 0.0
+
+    def add(self, counts: Counts, *, now: bool = False) -> None:
+        """Add to what this process has done; noted at most each PERIOD_S, or `now`."""
+        with self._lock:
+            self._counts += counts
+            if (now or time.monotonic() - self._noted >= PERIOD_S) and self._folder.is_dir():
+                note = self._folder / f"{os.getpid()}.tmp"
+                note.write_text(json.dumps(asdict(self._counts)))
+                note.rename(note.with_suffix(".json"))
+                self._noted = time.monotonic()
+
+    def total(self) -> Counts:
+        """What all processes have noted."""
+        total = Counts()
+        for note in self._folder.glob("*.json"):
+            total += Counts(**json.loads(note.read_text()))
+        return total
+
+
+def peak_memory() -> int:
+    """Most bytes of memory that this process has held so far; 0 where the system does not say."""
+    try:
+        import resource
+        import sys
+    except ImportError:
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,206 @@
+"""A table of addresses: CSV, JSON lines or Parquet, one picture a row, other columns as labels.
+
+Paths in it are relative to the folder of the table; anything fsspec opens may stand there. Spans of
+CSV and JSON lines are byte ranges of whole records, spans of Parquet are row ranges.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import IO, Any
+
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+
+from codec.errors import PictureDamaged, UsageError
+from transforms.records import Item, Record, Shard, Span, clean_key
+from transforms.sources.base import Source, conform, failing, label_name, open_file, read_bytes
+from transforms.sources.parquet import read_rows, read_schema
+
+URL_COLUMNS = ("url", "uri", "image_url", "path", "file_name", "filename", "file", "image")
+"""Names under which the column of addresses is looked for, in this order."""
+
+ROWS_PER_SPAN = 256
+"""Rows in one unit of work: what a picture behind an address weighs is not known."""
+
+PEEKED_ROWS = 256
+"""Rows of the first table that decide the types of the label columns."""
+
+
+@dataclass(frozen=True)
+class ManifestSource(Source):
+    """Tables of addresses."""
+
+    shards: tuple[Shard, ...]
+    url: str
+    """Column with the address."""
+    key: str | None = None
+    """Column that names the record; else the address does."""
+    columns: pa.Schema = field(default_factory=lambda: pa.schema([]))
+
+    @staticmethod
+    def of(
+        shards: tuple[Shard, ...], url: str | None = None, key: str | None = None
+    ) -> ManifestSource:
+        """The source of these tables; columns besides address and key become labels."""
+        schema = _schema(shards[0].uri)
+        url = url or next((name for name in URL_COLUMNS if name in schema.names), None)
+        if url is None or url not in schema.names or (key and key not in schema.names):
+            have = ", ".join(schema.names)
+            raise UsageError(
+                f"{shards[0].uri}: say with --url-column and --key-column which to use: {have}"
+            )
+        columns = [
+            (label_name(column.name), column.type)
+            for column in schema
+            if column.name not in (url, key)
+        ]
+        return ManifestSource(shards, url, key, pa.schema(columns))
+
+    def listing(self) -> Iterator[Item | Shard]:
+        """The tables."""
+        yield from self.shards
+
+    def labels(self) -> pa.Schema:
+        """The other columns, with the types that their first rows show."""
+        return self.columns
+
+    def settings(self) -> str:
+        """The columns that make address and key."""
+        return f"{self.url} {self.key}"
+
+    def split(self, shard: Shard, span_bytes: int) -> Iterator[Span]:
+        """Runs of ROWS_PER_SPAN rows."""
+        if shard.uri.endswith(".parquet"):
+            with open_file(shard.uri) as file:
+                rows = pq.ParquetFile(file).metadata.num_rows
+            size = max(shard.size, 0)
+            for start in range(0, rows, ROWS_PER_SPAN):
+                stop = min(start + ROWS_PER_SPAN, rows)
+                yield Span(start, stop, start, stop - start, size * (stop - start) // rows)
+            return
+        with open_file(shard.uri) as file:
+            start = first = count = 0
+            position = 0
+            if _is_csv(shard.uri):
+                start = position = len(_csv_record(file))
+            while record := (_csv_record(file) if _is_csv(shard.uri) else file.readline()):
+                position += len(record)
+                count += bool(record.strip())
+                if count == ROWS_PER_SPAN:
+                    yield Span(start, position, first, count, position - start)
+                    start, first, count = position, first + count, 0
+            if count:
+                yield Span(start, position, first, count, position - start)
+
+    def read(self, shard: Shard, span: Span) -> Iterator[Record]:
+        """One record a row."""
+        for row, values in self._rows(shard, span):
+            yield self._record(shard, row, values)
+
+    def _rows(self, shard: Shard, span: Span) -> Iterator[tuple[int, dict[str, Any]]]:
+        if shard.uri.endswith(".parquet"):
+            yield from read_rows(shard.uri, span.start, span.stop)
+            return
+        with open_file(shard.uri) as file:
+            header = _csv_record(file) if _is_csv(shard.uri) else b""
+            file.seek(span.start)
+            text = (header + file.read(span.stop - span.start)).decode("utf-8-sig", "replace")
+        if _is_csv(shard.uri):
+            yield from enumerate(csv.DictReader(io.StringIO(text, newline="")), span.first)
+        else:
+            lines = (line for line in text.split("\n") if line.strip())
+            for row, line in enumerate(lines, span.first):
+                try:
+                    values = json.loads(line)
+                except ValueError:
+                    values = None
+                yield row, values if isinstance(values, dict) else {}
+
+    def _record(self, shard: Shard, row: int, values: dict[str, Any]) -> Record:
+        url = values.pop(self.url, None)
+        if not isinstance(url, str) or not url:
+            key = clean_key(f"{shard.prefix}/{row:08d}")
+            error = PictureDamaged(f"no address in column {self.url!r} of row {row}")
+            return Record(key, f"{shard.uri}#{row}", failing(error))
+        named = values.pop(self.key, None) if self.key else None
+        key = clean_key(str(named) if named is not None else _path_of(url))
+        uri = url if "://" in url or url.startswith("/") else f"{_folder(shard.uri)}{url}"
+        try:
+            labels = self._labels(values)
+        except ValueError as error:
+            return Record(key, uri, failing(PictureDamaged(f"label: {error}")))
+        return Record(key, uri, lambda: read_bytes(uri), labels=labels)
+
+    def _labels(self, values: dict[str, Any]) -> dict[str, Any]:
+        labels = {}
+        for name, value in values.items():
+            column = label_name(name) if isinstance(name, str) else ""
+            if column in self.columns.names:
+                kind = self.columns.field(column).type
+                labels[column] = (
+                    _parsed(value, kind) if isinstance(value, str) else conform(value, kind)
+                )
+        return labels
+
+
+def _schema(uri: str) -> pa.Schema:
+    if uri.endswith(".parquet"):
+        return read_schema(uri)
+    try:
+        with open_file(uri) as file:
+            if _is_csv(uri):
+                head = b"".join(islice(iter(lambda: _csv_record(file), b""), PEEKED_ROWS + 1))
+                return pa_csv.read_csv(io.BytesIO(head), parse_options=_CSV).schema
+            lines = [json.loads(line) for line in islice(file, PEEKED_ROWS) if line.strip()]
+            return pa.Table.from_pylist(lines).schema
+    except FileNotFoundError:
+        raise UsageError(f"no such file: {uri}") from None
+    except (OSError, ValueError, pa.ArrowException, AttributeError) as error:
+        raise UsageError(f"{uri}: not a table ({str(error).splitlines()[0]})") from None
+
+
+_CSV = pa_csv.ParseOptions(newlines_in_values=True)
+
+
+def _is_csv(uri: str) -> bool:
+    return uri.endswith((".csv", ".csv.gz"))
+
+
+def _csv_record(file: IO[bytes]) -> bytes:
+    """The next record with its line end: a newline between quotes does not end it (RFC 4180)."""
+    record = line = file.readline()
+    while line and record.count(b'"') % 2:
+        line = file.readline()
+        record += line
+    return record
+
+
+def _parsed(text: str, kind: pa.DataType) -> Any:
+    """A CSV field as its column's type; an empty one is null where the column is not text."""
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return text
+    if not text:
+        return None
+    try:
+        return pa.scalar(text).cast(kind).as_py()
+    except pa.ArrowException as error:
+        raise ValueError(f"{text!r} is no {kind}") from error
+
+
+def _path_of(url: str) -> str:
+    """What names a picture by its address: the path, without scheme, host and query."""
+    path = url.split("://", 1)[-1].split("?", 1)[0].split("#", 1)[0]
+    if "://" in url and "/" in path:
+        path = path.split("/", 1)[1]
+    return "/".join(part for part in path.split("/") if part not in ("", ".", "..")) or path
+
+
+def _folder(uri: str) -> str:
+    return uri[: uri.rfind("/") + 1]

@@ -1,0 +1,155 @@
+"""Parquet files with a column of picture bytes (binary, or a struct with a field `bytes`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from codec.errors import PictureDamaged, UsageError
+from transforms.records import Item, Record, Shard, Span, clean_key
+from transforms.sources.base import SPAN_RECORDS, Source, failing, label_name, open_file
+
+PICTURE_COLUMNS = ("image", "image_bytes", "picture", "bytes", "jpg", "jpeg", "png", "content")
+"""Names under which the picture column is looked for, in this order."""
+
+ROWS_AT_ONCE = 64
+"""Rows that are held in memory while a span is read."""
+
+
+@dataclass(frozen=True)
+class ParquetSource(Source):
+    """Parquet shards; spans count rows, and a row group is read once a span."""
+
+    shards: tuple[Shard, ...]
+    picture: str
+    """Column with the bytes of the picture."""
+    key: str | None = None
+    """Column that names the record; else its row number in the shard does."""
+    columns: pa.Schema = field(default_factory=lambda: pa.schema([]))
+
+    @staticmethod
+    def of(
+        shards: tuple[Shard, ...], picture: str | None = None, key: str | None = None
+    ) -> ParquetSource:
+        """The source of these shards; columns besides picture and key become labels."""
+        schema = read_schema(shards[0].uri)
+        picture = picture or _picture_column(schema, shards[0].uri)
+        for name in (picture, key):
+            if name is not None and name not in schema.names:
+                have = ", ".join(schema.names)
+                raise UsageError(f"{shards[0].uri}: no column {name!r}; there are {have}")
+        columns = [
+            (label_name(column.name), column.type)
+            for column in schema
+            if column.name not in (picture, key)
+        ]
+        return ParquetSource(shards, picture, key, pa.schema(columns))
+
+    def listing(self) -> Iterator[Item | Shard]:
+        """The shards."""
+        yield from self.shards
+
+    def labels(self) -> pa.Schema:
+        """The other columns, with their types."""
+        return self.columns
+
+    def settings(self) -> str:
+        """The columns that make picture and key."""
+        return f"{self.picture} {self.key}"
+
+    def split(self, shard: Shard, span_bytes: int) -> Iterator[Span]:
+        """Row ranges by the mean size of a row in each row group, which they do not cross."""
+        try:
+            with open_file(shard.uri) as file:
+                metadata = pq.ParquetFile(file).metadata
+        except (OSError, pa.ArrowException) as error:
+            yield Span(0, 0, 0, 1, max(shard.size, 0), broken=f"{type(error).__name__}: {error}")
+            return
+        first = 0
+        for index in range(metadata.num_row_groups):
+            group = metadata.row_group(index)
+            size = sum(group.column(c).total_compressed_size for c in range(group.num_columns))
+            per_row = max(1, size // max(1, group.num_rows))
+            step = min(SPAN_RECORDS, max(1, span_bytes // per_row))
+            for start in range(first, first + group.num_rows, step):
+                stop = min(start + step, first + group.num_rows)
+                yield Span(start, stop, start, stop - start, per_row * (stop - start))
+            first += group.num_rows
+
+    def read(self, shard: Shard, span: Span) -> Iterator[Record]:
+        """One record a row."""
+        for row, values in read_rows(shard.uri, span.start, span.stop):
+            yield self._record(shard, row, values)
+
+    def _record(self, shard: Shard, row: int, values: dict[str, Any]) -> Record:
+        uri = f"{shard.uri}#{row}"
+        data: Any = values.pop(self.picture, None)
+        path = None
+        if isinstance(data, dict):
+            data, path = data.get("bytes"), data.get("path")
+        key = f"{shard.prefix}/{row:08d}"
+        if self.key is not None:
+            named = values.pop(self.key, None)
+            key = key if named is None else str(named)
+        elif path:
+            key = f"{key}-{path.rsplit('/', 1)[-1]}"
+        key = clean_key(key)
+        labels = {
+            label_name(name): value
+            for name, value in values.items()
+            if label_name(name) in self.columns.names
+        }
+        if not isinstance(data, bytes):
+            error = PictureDamaged(f"no bytes in column {self.picture!r}")
+            return Record(key, uri, failing(error), labels=labels)
+        return Record(key, uri, lambda: data, len(data), labels)
+
+
+def read_schema(uri: str) -> pa.Schema:
+    """Arrow schema of a Parquet file; UsageError where it is none."""
+    try:
+        with open_file(uri) as file:
+            return pq.ParquetFile(file).schema_arrow
+    except FileNotFoundError:
+        raise UsageError(f"no such file: {uri}") from None
+    except (OSError, pa.ArrowException) as error:
+        raise UsageError(f"{uri}: not a Parquet file ({str(error).splitlines()[0]})") from None
+
+
+def read_rows(uri: str, start: int, stop: int) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Rows [start, stop) of a Parquet file with their numbers; page checksums are verified."""
+    with open_file(uri) as file:
+        parquet = pq.ParquetFile(file, page_checksum_verification=True, pre_buffer=False)
+        first = 0
+        for index in range(parquet.metadata.num_row_groups):
+            rows = parquet.metadata.row_group(index).num_rows
+            if first < stop and first + rows > start:
+                row = first
+                for batch in parquet.iter_batches(ROWS_AT_ONCE, row_groups=[index]):
+                    if row < stop and row + len(batch) > start:
+                        for number, values in enumerate(batch.to_pylist(), row):
+                            if start <= number < stop:
+                                yield number, values
+                    row += len(batch)
+            first += rows
+
+
+def _picture_column(schema: pa.Schema, uri: str) -> str:
+    binary = [column.name for column in schema if _holds_bytes(column.type)]
+    for name in PICTURE_COLUMNS:
+        if name in binary:
+            return name
+    if len(binary) == 1:
+        return str(binary[0])
+    have = ", ".join(schema.names)
+    raise UsageError(f"{uri}: say with --picture-column which column holds pictures: {have}")
+
+
+def _holds_bytes(kind: pa.DataType) -> bool:
+    if pa.types.is_struct(kind):
+        return any(part.name == "bytes" and _holds_bytes(part.type) for part in kind)
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))

@@ -1,0 +1,321 @@
+"""One unit of work from its inputs to its commit: read, decode, batch, encode, write.
+
+    source ─records─> Prefetcher ─pictures─> window ─batches by shape─> codec ─layers─> writer
+                          │ read, decode          │ encode                   │ write
+                          └───────────────────────┴─────── dead letters ─────┘
+
+Rows are written in the order of the inputs. Every input of the unit becomes one row or one dead
+letter. What fails for reasons of its own (storage full, weights gone) fails the unit, which leaves
+nothing behind.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from codec.archive import ArchiveWriter, DeadLetter, Row
+from codec.archive.manifest import read_commit
+from codec.archive.storage import Storage
+from codec.errors import DuplicateKey, PentimentoError, PictureTooLarge, RowInvalid, UnitConflict
+from transforms.batching import Stream, encode_halving, shape_batches
+from transforms.keys import KeySet
+from transforms.plan import DUPLICATE
+from transforms.prefetch import Prefetcher, Ready
+from transforms.progress import Board, Counts, peak_memory
+from transforms.records import Record, Unit, clean_key
+from transforms.sources import Source
+from transforms.sources.base import failing, read_bytes
+
+BYTES_PER_PIXEL = 160
+"""What the codec holds for each pixel of a batch, at its peak; measured, rounded up."""
+
+WINDOW_PIXELS = 1 << 23
+"""Pixels collected before batches are formed, where memory allows."""
+
+TRACE_CHARACTERS = 4_000
+
+
+class Encoder(Protocol):
+    """What a unit needs of the codec."""
+
+    def encode(
+        self, images: Sequence[np.ndarray], *, layers: int | None = None
+    ) -> list[tuple[bytes, ...]]:
+        """Layers of each picture."""
+        ...
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How units are encoded; equal for all units of a run."""
+
+    archive: str
+    weights_id: str
+    layer_names: tuple[str, ...]
+    """Of the layers that are stored, coarsest first."""
+    labels: pa.Schema
+    memory: int
+    """Bytes that the pictures on their way through one worker may take."""
+    keep_source: bool = False
+    picture_timeout_s: float = 60.0
+    readers: int = 1
+    """Helper processes that decode pictures, for one worker."""
+    fetchers: int = 1
+    """Threads that wait for storage, for one worker."""
+
+    @property
+    def largest_pixels(self) -> int:
+        """Most pixels of one picture that can be encoded within the memory."""
+        return self.memory * 3 // 4 // BYTES_PER_PIXEL
+
+    @property
+    def window_pixels(self) -> int:
+        """Pixels of a batch."""
+        return min(WINDOW_PIXELS, self.memory // 2 // BYTES_PER_PIXEL)
+
+    def prefetcher(self) -> Prefetcher:
+        """The threads and helpers of one worker."""
+        return Prefetcher(
+            self.readers,
+            self.fetchers,
+            self.memory // 8,
+            timeout_s=self.picture_timeout_s,
+            reader_memory=max(self.memory // 2, 256 << 20),
+            keep_source=self.keep_source,
+        )
+
+
+@dataclass(frozen=True)
+class Exclusions:
+    """Records that a unit must not do again."""
+
+    done: KeySet
+    """Keys that the archive holds already."""
+    duplicates: Mapping[str, str]
+    """Keys of pictures of the same bytes as another one, by its key."""
+
+
+def encode_unit(
+    unit: Unit,
+    retries: str | None,
+    source: Source,
+    encoder: Encoder,
+    settings: Settings,
+    prefetcher: Prefetcher,
+    board: Board | None = None,
+    exclusions: Exclusions | None = None,
+) -> Counts:
+    """Do one unit and commit it; what was done.
+
+    Another run may have committed the same unit meanwhile: then its commit stands.
+    """
+    storage = Storage(settings.archive)
+    writer = ArchiveWriter(
+        settings.archive,
+        unit.name,
+        layers=settings.layer_names,
+        weights_id=settings.weights_id,
+        label_schema=settings.labels,
+        keep_source=settings.keep_source,
+        row_group_limit=min(64 << 20, max(1 << 20, settings.memory // 32)),
+        retries=retries,
+    )
+    work = _Work(unit, writer, encoder, settings, board)
+    try:
+        with writer:
+            work.run(source, prefetcher, exclusions or Exclusions(KeySet(), {}))
+    except UnitConflict:
+        read_commit(storage, unit.name)
+    if board:
+        final = Counts(input_bytes=unit.size, units=1, peak_memory=peak_memory())
+        board.add(final, now=True)
+    return work.counts + Counts(input_bytes=unit.size, units=1, peak_memory=peak_memory())
+
+
+def records_of(unit: Unit, source: Source) -> Iterator[Record]:
+    """The records of a unit; a unit of loose pictures reads them itself."""
+    if unit.shard is None or unit.span is None:
+        for item in unit.items:
+            yield Record(item.key, item.uri, partial(read_bytes, item.uri), item.size)
+        return
+    prefix, span = unit.shard.prefix, unit.span
+    done = 0
+    trouble: Exception | None = RuntimeError(span.broken) if span.broken else None
+    if trouble is None:
+        try:
+            for record in source.read(unit.shard, span):
+                yield record
+                done += 1
+        except Exception as error:  # a shard format raises what it likes; its rest is one failure
+            trouble = error
+    if trouble is None and span.records > done:
+        trouble = OSError(f"{span.records - done} records of the span are not there any more")
+    if trouble is not None:
+        key = clean_key(f"{prefix}@{span.first + done:08d}")
+        yield Record(key, unit.shard.uri, failing(trouble))
+
+
+class _Work:
+    """The state of one unit while it is done."""
+
+    def __init__(
+        self,
+        unit: Unit,
+        writer: ArchiveWriter,
+        encoder: Encoder,
+        settings: Settings,
+        board: Board | None,
+    ) -> None:
+        self.counts = Counts()
+        self._unit, self._writer, self._encoder = unit, writer, encoder
+        self._settings, self._board = settings, board
+        self._missing: dict[str, None] = dict.fromkeys(unit.only or ())
+
+    def run(self, source: Source, prefetcher: Prefetcher, exclusions: Exclusions) -> None:
+        records = self._wanted(records_of(self._unit, source), exclusions)
+        window: list[Ready] = []
+        pixels = 0
+        for ready in prefetcher.ready(records):
+            size = _pixels(ready)
+            if window and pixels + size > self._settings.window_pixels:
+                self._encode(window)
+                window, pixels = [], 0
+            window.append(ready)
+            pixels += size
+            if len(window) >= 1024:
+                self._encode(window)
+                window, pixels = [], 0
+        self._encode(window)
+        self._report_missing()
+        for letter in self._unit.carried:
+            self._writer.fail(DeadLetter(*letter))
+            self._count(Counts(failed=1))
+
+    def _wanted(self, records: Iterator[Record], exclusions: Exclusions) -> Iterator[Record]:
+        for record in records:
+            if self._unit.only is not None:
+                if record.key not in self._missing:
+                    continue
+                del self._missing[record.key]
+            elif record.key in exclusions.done:
+                self._count(Counts(skipped=1))
+                continue
+            if record.key in exclusions.duplicates:
+                of = exclusions.duplicates[record.key]
+                record = Record(record.key, record.uri, failing(_Duplicate(f"same bytes as {of}")))
+            yield record
+
+    def _report_missing(self) -> None:
+        for key in self._missing:
+            uri = self._unit.shard.uri if self._unit.shard else ""
+            error = FileNotFoundError("the record is not among the inputs any more")
+            self._fail(Record(key, uri, failing(error)), "read", error)
+
+    def _encode(self, window: Sequence[Ready]) -> None:
+        able = [i for i, ready in enumerate(window) if self._fits(ready)]
+        shapes = [_shape(window[i]) for i in able]
+        streams: dict[int, Stream | Exception] = {}
+        for batch in shape_batches(shapes, self._settings.window_pixels):
+            chosen = [able[index] for index in batch]
+            results = encode_halving(self._layers, [_array(window[i]) for i in chosen])
+            streams.update(zip(chosen, results, strict=True))
+        for index, ready in enumerate(window):
+            self._write(ready, streams.get(index))
+
+    def _layers(self, images: Sequence[np.ndarray]) -> list[Stream]:
+        return self._encoder.encode(images, layers=len(self._settings.layer_names))
+
+    def _fits(self, ready: Ready) -> bool:
+        return ready.picture is not None and _pixels(ready) <= self._settings.largest_pixels
+
+    def _write(self, ready: Ready, stream: Stream | Exception | None) -> None:
+        record, picture = ready.record, ready.picture
+        if picture is None:
+            self._fail(record, ready.stage, ready.error or RuntimeError("no picture"))
+            return
+        height, width = picture.pixels.shape[:2]
+        if stream is None:
+            most = self._settings.largest_pixels
+            stream = PictureTooLarge(
+                f"{width} x {height} pixels are more than the {most} that --memory has room for"
+            )
+        if isinstance(stream, Exception):
+            self._fail(record, "encode", stream)
+            return
+        row = Row(
+            key=record.key,
+            layers=tuple(stream),
+            width=width,
+            height=height,
+            source_uri=record.uri,
+            source_sha256=ready.sha256,
+            source_bytes=ready.source_bytes,
+            source_format=picture.format,
+            notes=picture.notes,
+            labels=record.labels,
+            source=ready.data if self._settings.keep_source else None,
+        )
+        try:
+            self._writer.add(row)
+        except (RowInvalid, DuplicateKey) as error:
+            self._fail(record, "write", error)
+            return
+        self._count(
+            Counts(
+                images=1,
+                pixels=width * height,
+                bytes_in=row.source_bytes,
+                bytes_out=sum(map(len, stream)),
+            )
+        )
+
+    def _fail(self, record: Record, stage: str, error: Exception) -> None:
+        duplicate = isinstance(error, _Duplicate)
+        letter = DeadLetter(
+            key=record.key,
+            source_uri=record.uri,
+            stage="deduplicate" if duplicate else stage,
+            error=DUPLICATE if duplicate else type(error).__name__,
+            message=" ".join(str(error).split())[:1000],
+            trace="" if isinstance(error, PentimentoError | _Duplicate) else _trace(error),
+        )
+        try:
+            self._writer.fail(letter)
+        except DuplicateKey:
+            free = f"{letter.key}@{self.counts.failed + self.counts.duplicates}"
+            self._writer.fail(replace(letter, key=clean_key(free)))
+        self._count(Counts(duplicates=1) if duplicate else Counts(failed=1))
+
+    def _count(self, counts: Counts) -> None:
+        self.counts += counts
+        if self._board:
+            self._board.add(counts)
+
+
+class _Duplicate(Exception):
+    """A picture of the same bytes is in the archive under another key."""
+
+
+def _trace(error: Exception) -> str:
+    return "".join(traceback.format_exception(error, limit=-8))[-TRACE_CHARACTERS:]
+
+
+def _array(ready: Ready) -> np.ndarray:
+    assert ready.picture
+    return ready.picture.pixels
+
+
+def _shape(ready: Ready) -> tuple[int, int]:
+    height, width = _array(ready).shape[:2]
+    return height, width
+
+
+def _pixels(ready: Ready) -> int:
+    return ready.picture.pixels.size // 3 if ready.picture else 0
