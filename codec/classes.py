@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from codec.bands import COMPONENTS, band_index, band_levels
+from codec.bands import COMPONENTS, band_index
 from codec.wavelet import DYADIC_LEVELS, ORIENTATIONS
 
 TEXTURE_BANDS = COMPONENTS * ORIENTATIONS * DYADIC_LEVELS
@@ -114,16 +114,3 @@ def smooth_assignment(lengths: np.ndarray, cost: float, sweeps: int = 4) -> np.n
         better = (lengths - agree[1:-1, 1:-1]).argmin(-1)
         labels = np.where(colour == sweep % 2, better, labels)
     return labels
-
-
-def masked_steps(steps: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    """Return the step of each band at positions with the given masks, float32 [..., BANDS].
-
-    Only the texture bands are masked: classes know nothing of the coarser ones.
-    """
-    level = band_levels()[:, 0]
-    masked = (level > 0) & (level <= DYADIC_LEVELS)
-    return np.where(masked, masks[..., None], 1).astype(np.float32) * steps
-
-
-

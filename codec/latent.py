@@ -7,6 +7,7 @@ device, and as one flat int16 array an image that the entropy coder walks (see `
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -81,12 +82,39 @@ def step_bands(steps: np.ndarray, masks: torch.Tensor) -> list[torch.Tensor]:
     return out
 
 
+@dataclass(frozen=True)
+class Compander:
+    """A law by which steps grow with the magnitude they quantise: large coefficients hide errors.
+
+    A magnitude of v finest steps becomes knee * ((1 + v / knee) ** power - 1) / power: one step
+    wide at zero, wider beyond the knee. A power of 1 is plain uniform quantisation. Source: the
+    self-contrast masking of JPEG 2000 part 2, with a knee.
+    """
+
+    knee: float
+    power: float
+
+    def compress(self, value: torch.Tensor) -> torch.Tensor:
+        """Map values in finest steps to the scale on which cells are uniform."""
+        if self.power == 1:
+            return value
+        grown = (1 + value.abs() / self.knee) ** self.power - 1
+        return grown * (self.knee / self.power) * value.sign()
+
+    def expand(self, value: torch.Tensor) -> torch.Tensor:
+        """Invert `compress`."""
+        if self.power == 1:
+            return value
+        shrunk = (1 + value.abs() * (self.power / self.knee)) ** (1 / self.power) - 1
+        return shrunk * self.knee * value.sign()
+
+
 def quantise(
-    bands: list[torch.Tensor], steps: list[torch.Tensor], limit: int
+    bands: list[torch.Tensor], steps: list[torch.Tensor], compander: Compander, limit: int
 ) -> list[torch.Tensor]:
     """Round bands to finest indices within +-limit, int16."""
     return [
-        (band / step).round_().clamp_(-limit, limit).to(torch.int16)
+        compander.compress(band / step).round_().clamp_(-limit, limit).to(torch.int16)
         for band, step in zip(bands, steps, strict=True)
     ]
 
@@ -113,7 +141,7 @@ def unflatten(flats: Sequence[np.ndarray], layout: Geometry) -> list[torch.Tenso
 
 
 def expected_places(
-    cells: list[torch.Tensor], state: Cells, centroids: np.ndarray
+    cells: list[torch.Tensor], state: Cells, compander: Compander, centroids: np.ndarray
 ) -> list[torch.Tensor]:
     """Put each coefficient at the mean of its cell, float32, in finest steps.
 
@@ -129,11 +157,13 @@ def expected_places(
             component = torch.arange(3, device=band.device)[None, :, None, None]
             inner = state.zero + 0.5 + (index - 1) * state.width
             place = torch.where(index > 0, inner + table[component, kind] * state.width, 0.0)
-            places.append(place * band.sign())
+            places.append(compander.expand(place * band.sign()))
     return places
 
 
-def cell_bounds(band: torch.Tensor, state: Cells) -> tuple[torch.Tensor, torch.Tensor]:
+def cell_bounds(
+    band: torch.Tensor, state: Cells, compander: Compander
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the lower and upper edge of the cell of each coefficient, float32, in finest steps."""
     index = band.abs().float()
     inner = state.zero + 0.5 + (index - 1) * state.width
@@ -141,7 +171,7 @@ def cell_bounds(band: torch.Tensor, state: Cells) -> tuple[torch.Tensor, torch.T
     rim = torch.full_like(index, state.zero + 0.5)
     low = torch.where(band > 0, inner, torch.where(band < 0, -outer, -rim))
     high = torch.where(band > 0, outer, torch.where(band < 0, -inner, rim))
-    return low, high
+    return compander.expand(low), compander.expand(high)
 
 
 assert 3 * len(flat_index(0)) + sum(3 * len(flat_index(level)) for level in range(1, 7)) == BANDS

@@ -176,7 +176,7 @@ class Codec:
             labels = smooth_assignment(lengths.reshape(*energy.shape[:2], -1), config.smoothing)
             palettes.append(diffuse(labels, self._divergence, config.palette_budgets))
         steps = step_bands(weights.steps, self._masks([p[0].class_map for p in palettes]))
-        q = quantise(bands, steps, config.chain[0].zero)
+        q = quantise(bands, steps, config.compander, config.chain[0].zero)
         return [
             Symbols(palette, flatten(q, i, geometry(*images[i].shape[:2])))
             for i, palette in enumerate(palettes)
@@ -189,7 +189,7 @@ class Codec:
 
     def _pack(self, symbols: Symbols, shape: tuple[int, ...], layers: int) -> tuple[bytes, ...]:
         layout = geometry(*shape)
-        header: PictureHeader | None = PictureHeader(*shape, self.weights_id)
+        header: PictureHeader | None = PictureHeader(shape[0], shape[1], self.weights_id)
         blobs, check = [], 0
         for index, (count, payload) in enumerate(self._entropy.encode(symbols, layout, layers)):
             blob, check = pack_layer(index, count, payload, check, header)
@@ -231,7 +231,9 @@ class Codec:
         cells = unflatten([state.cell for state in states], states[0].layout)
         cells = [band.to(self._device) for band in cells]
         state = weights.config.chain[step]
-        places = expected_places(cells, state, weights.centroids[step - 1])
+        places = expected_places(
+            cells, state, weights.config.compander, weights.centroids[step - 1]
+        )
         steps = step_bands(weights.steps, self._masks([s.palettes[0].class_map for s in states]))
         return places, cells, steps
 
@@ -242,7 +244,7 @@ class Codec:
         classes = np.stack([state.palettes[-1].class_map for state in states]).astype(np.int64)
         bands = self._network(
             places, cells, steps, torch.from_numpy(classes).to(self._device),
-            self._weights.config.chain[step],
+            self._weights.config.chain[step], self._weights.config.compander,
             torch.full((len(states),), step - 1, device=self._device),
         )  # fmt: skip
         pixels = bands_picture(bands).clamp_(0, 255).round_().to(torch.uint8)

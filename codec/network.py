@@ -22,7 +22,7 @@ from torch import nn
 from torch.nn import functional
 
 from codec.cells import Cells
-from codec.latent import band_group, cell_bounds
+from codec.latent import Compander, band_group, cell_bounds
 from codec.wavelet import DYADIC_LEVELS, synthesise
 
 COARSE_CHANNELS = 3 + 9 + 36
@@ -48,14 +48,22 @@ class NetworkShape:
     embedding: int = 24
 
 
+class Pointwise(nn.Linear):
+    """A 1 x 1 convolution of [N, C, h, w] in channels-last memory, as one matrix product."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map [N, in, h, w] to [N, out, h, w]."""
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
 class Block(nn.Module):
     """Depthwise 5 x 5, then a pointwise network of twice the width, added to the input."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.spatial = nn.Conv2d(width, width, 5, padding=2, groups=width)
-        self.widen = nn.Conv2d(width, 2 * width, 1)
-        self.narrow = nn.Conv2d(2 * width, width, 1)
+        self.widen = Pointwise(width, 2 * width)
+        self.narrow = Pointwise(2 * width, width)
         nn.init.normal_(self.narrow.weight, std=0.2 / (2 * width) ** 0.5)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -80,16 +88,16 @@ class BackwardNetwork(nn.Module):
         self.fine_state = nn.Embedding(shape.states, fine)
         nn.init.normal_(self.coarse_state.weight, std=0.02)
         nn.init.normal_(self.fine_state.weight, std=0.02)
-        self.coarse_in = nn.Conv2d(COARSE_CHANNELS + 3 + shape.embedding, coarse, 1)
+        self.coarse_in = Pointwise(COARSE_CHANNELS + 3 + shape.embedding, coarse)
         self.coarse = nn.Sequential(*(Block(coarse) for _ in range(shape.coarse_depth)))
-        self.coarse_out = nn.Conv2d(coarse, COARSE_CHANNELS, 1)
-        self.share = nn.Conv2d(coarse, 16 * shape.shared, 1)
-        self.fine_in = nn.Conv2d(FINE_CHANNELS + shape.shared, fine, 1)
+        self.coarse_out = Pointwise(coarse, COARSE_CHANNELS)
+        self.share = Pointwise(coarse, 16 * shape.shared)
+        self.fine_in = Pointwise(FINE_CHANNELS + shape.shared, fine)
         self.fine = nn.Sequential(*(Block(fine) for _ in range(shape.fine_depth)))
-        self.fine_out = nn.Conv2d(fine, FINE_CHANNELS, 1)
+        self.fine_out = Pointwise(fine, FINE_CHANNELS)
         for last in (self.coarse_out, self.fine_out):
             nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)  # type: ignore[arg-type]
+            nn.init.zeros_(last.bias)
 
     def forward(
         self,
@@ -98,6 +106,7 @@ class BackwardNetwork(nn.Module):
         steps: list[torch.Tensor],
         classes: torch.Tensor,
         state: Cells,
+        compander: Compander,
         state_index: torch.Tensor,
     ) -> list[torch.Tensor]:
         """Return the estimated bands in pixel units: levels 1 and 2 and the low band at 1/4.
@@ -124,7 +133,7 @@ class BackwardNetwork(nn.Module):
         change_3 = functional.pixel_shuffle(change[:, 12:], 2)
         changes = [*change_3.split(3, 1), *change[:, 3:12].split(3, 1)]
         coarse = [
-            _clipped(p, c, d * width, state) * s
+            _clipped(p, c, d * width, state, compander) * s
             for p, c, d, s in zip(
                 places[levels_3_4], cells[levels_3_4], changes, steps[levels_3_4], strict=True
             )
@@ -143,7 +152,7 @@ class BackwardNetwork(nn.Module):
         change_1 = functional.pixel_shuffle(change[:, 12:], 2)
         changes = [*change_1.split(3, 1), *change[:, 3:12].split(3, 1)]
         fine = [
-            _clipped(p, c, d * width, state) * s
+            _clipped(p, c, d * width, state, compander) * s
             for p, c, d, s in zip(
                 places[fine_slice], cells[fine_slice], changes, steps[fine_slice], strict=True
             )
@@ -152,7 +161,11 @@ class BackwardNetwork(nn.Module):
 
 
 def _clipped(
-    place: torch.Tensor, cell: torch.Tensor, change: torch.Tensor, state: Cells
+    place: torch.Tensor,
+    cell: torch.Tensor,
+    change: torch.Tensor,
+    state: Cells,
+    compander: Compander,
 ) -> torch.Tensor:
-    low, high = cell_bounds(cell, state)
+    low, high = cell_bounds(cell, state, compander)
     return torch.maximum(torch.minimum(place + change, high), low)

@@ -23,7 +23,7 @@ from codec.cells import MOST_CHILDREN, Cells, chain
 from codec.classes import TEXTURE_BANDS, TextureClasses
 from codec.contexts import FEATURES, FLAG_FEATURES
 from codec.errors import UsageError, WeightsDamaged
-from codec.latent import CENTROID_KINDS
+from codec.latent import CENTROID_KINDS, Compander
 from codec.network import BackwardNetwork, NetworkShape
 from codec.tables import TOTAL, TableLayout, cumulative
 from codec.wavelet import LEVELS
@@ -54,6 +54,7 @@ class CodecConfig:
                      reaches one step less than its state's width on either side
     layers           what each layer holds
     palette_budgets  most bits a position of the index map, for each palette state
+    compander        how steps grow with magnitude
     smoothing        price of a class border in the map, in bits of texture
     profile          what the weights were trained for
     """
@@ -61,6 +62,7 @@ class CodecConfig:
     widths: tuple[int, ...]
     layers: tuple[LayerPlan, ...]
     palette_budgets: tuple[float, ...]
+    compander: Compander
     smoothing: float
     profile: str
 
@@ -154,6 +156,7 @@ def unpack_weights(data: bytes) -> Weights:
             widths=tuple(codec["widths"]),
             layers=tuple(LayerPlan(**layer) for layer in codec["layers"]),
             palette_budgets=tuple(codec["palette_budgets"]),
+            compander=Compander(**codec["compander"]),
             smoothing=codec["smoothing"],
             profile=codec["profile"],
         )

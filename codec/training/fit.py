@@ -20,7 +20,8 @@ from codec.network import BackwardNetwork, NetworkShape
 from codec.tables import frequencies_from_counts
 from codec.training.fit_classes import fit_scales, masks_from_scales, unfitted_classes
 from codec.training.fit_contexts import class_of, fit_step
-from codec.training.recipe import Recipe
+from codec.training.recipe import codec_config, finest_steps
+from codec.training.settings import Recipe
 from codec.wavelet import LEVELS
 from codec.weights import Weights, content_id, pack_weights
 
@@ -50,7 +51,7 @@ def fit_weights(photos: Sequence[np.ndarray], recipe: Recipe) -> Weights:
 
 
 def _unfitted(photos: Sequence[np.ndarray], recipe: Recipe, rng: np.random.Generator) -> Weights:
-    config, steps = recipe.config(), recipe.steps()
+    config, steps = codec_config(recipe), finest_steps(recipe)
     energies = []
     for photo in photos[: recipe.class_photos]:
         bands = picture_bands(pad_to_blocks([photo], torch.device("cpu")))
@@ -58,7 +59,7 @@ def _unfitted(photos: Sequence[np.ndarray], recipe: Recipe, rng: np.random.Gener
         energies.append(energy[rng.permutation(len(energy))[:_ENERGIES_PER_PHOTO]])
     scale = fit_scales(np.concatenate(energies), recipe.classes, recipe.class_rounds, rng)
     log.info("fitted %d texture classes", len(scale))
-    count = len(recipe.config().widths)
+    count = len(config.widths)
     return Weights(
         config=config,
         steps=steps,
@@ -142,7 +143,7 @@ def _with_centroids(
         steps = step_bands(weights.steps, masks)
         for place, (band, step) in enumerate(zip(bands, steps, strict=True)):
             level = place // 3 + 1 if place < 3 * LEVELS else 0
-            values = (band / step)[0].abs().numpy()
+            values = config.compander.compress(band / step)[0].abs().numpy()
             for state, cells in enumerate(config.chain[1:]):
                 _add_centroids(values, cells, sums[state, level], sizes[state, level])
     return replace(weights, centroids=(sums / sizes).astype(np.float32))

@@ -50,7 +50,7 @@ def masks_from_scales(scale: np.ndarray, power: float) -> np.ndarray:
     """
     energy = np.log(scale) @ EVIDENCE / EVIDENCE.sum()
     masks = np.exp(power * (energy - energy.mean()))
-    return np.clip(masks, 0.5, 2.0).astype(np.float32)
+    return np.clip(masks, 0.3, 3.0).astype(np.float32)
 
 
 def embed(scale: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ the walk sees. Its weights maximise the likelihood of a Laplace law whose scale 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -176,7 +176,7 @@ def integer_weights(weights: np.ndarray, width: int, law: int) -> np.ndarray:
 
 
 def fit_step(
-    images: Sequence[tuple[Geometry, np.ndarray, np.ndarray]],
+    images: Iterable[tuple[Geometry, np.ndarray, np.ndarray]],
     before: Cells,
     after: Cells,
     root: bool,

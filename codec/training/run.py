@@ -1,0 +1,124 @@
+"""The whole recipe, from a folder of photos to a weights file, resumable at every stage.
+
+photos -> fit (classes, contexts, tables, centroids) -> fitted.safetensors
+       -> train (backward network)                   -> network/state.safetensors, log.csv
+       -> export                                     -> OUTPUT, OUTPUT's log and report
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from codec.errors import UsageError
+from codec.metrics import ms_ssim_of_pictures, psnr
+from codec.model import Codec
+from codec.network import BackwardNetwork
+from codec.training.fit import fit_weights
+from codec.training.photos import find_photos, load_photos
+from codec.training.settings import Recipe, TrainingPlan
+from codec.training.train_network import CropSource, NetworkTrainer
+from codec.weights import Weights, content_id, pack_weights, unpack_weights
+
+log = logging.getLogger(__name__)
+
+HELD_OUT_EVERY = 64
+"""One photo in so many is kept from training, to be measured on."""
+
+MOST_HELD_OUT = 16
+
+
+def train(
+    photos: Sequence[str],
+    output: Path,
+    run: Path,
+    recipe: Recipe,
+    plan: TrainingPlan,
+    device: torch.device,
+    start_from: Path | None = None,
+) -> Weights:
+    """Make weights from photos and write them to `output`; continue whatever `run` holds.
+
+    `start_from` is an earlier run's weights file whose network the training begins with. Raises
+    UsageError if there are no photos, or if `run` was begun with another recipe or plan.
+    """
+    run.mkdir(parents=True, exist_ok=True)
+    _same_settings(run / "settings.json", recipe, plan)
+    paths = find_photos(photos)
+    order = np.random.default_rng(recipe.seed).permutation(len(paths))
+    held_out = list(load_photos([paths[i] for i in order[::HELD_OUT_EVERY]][:MOST_HELD_OUT]))
+    kept = [paths[i] for place, i in enumerate(order) if place % HELD_OUT_EVERY]
+    pictures = list(load_photos(kept))
+    if len(pictures) < 2 or not held_out:
+        raise UsageError(f"too few photos to train on: {len(pictures)}")
+    log.info("%d photos to train on, %d held out", len(pictures), len(held_out))
+    weights = _fitted(run / "fitted.safetensors", pictures, recipe)
+    if start_from is not None:
+        network = unpack_weights(start_from.read_bytes()).network
+        weights = replace(weights, network=network)
+    codec = Codec(weights)
+    symbols = [codec.quantised([picture])[0] for picture in pictures]
+
+    def measure(step: int, network: BackwardNetwork) -> None:
+        _measure(run / "held_out.csv", step, replace(weights, network=network), held_out)
+
+    source = CropSource(pictures, symbols, plan.crop)
+    trainer = NetworkTrainer(weights, source, plan, run / "network", device, measure)
+    trained = replace(weights, network=trainer.run().cpu().eval())
+    data = pack_weights(trained)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_bytes(data)
+    for name, place in (
+        ("training", run / "network" / "log.csv"),
+        ("held-out", run / "held_out.csv"),
+    ):
+        if place.exists():
+            shutil.copy(place, output.with_name(f"{output.stem}-{name}.csv"))
+    shutil.copy(run / "settings.json", output.with_name(f"{output.stem}-settings.json"))
+    log.info("wrote %s, weights %s", output, content_id(data))
+    return unpack_weights(data)
+
+
+def _same_settings(path: Path, recipe: Recipe, plan: TrainingPlan) -> None:
+    settings = json.dumps({"recipe": asdict(recipe), "plan": asdict(plan)}, indent=2) + "\n"
+    if path.exists() and path.read_text() != settings:
+        raise UsageError(f"{path.parent} was begun with other settings: see {path}")
+    path.write_text(settings)
+
+
+def _fitted(path: Path, pictures: Sequence[np.ndarray], recipe: Recipe) -> Weights:
+    if path.exists():
+        log.info("took the fitted parts from %s", path)
+    else:
+        path.write_bytes(pack_weights(fit_weights(pictures, recipe)))
+    return unpack_weights(path.read_bytes())
+
+
+def _measure(path: Path, step: int, weights: Weights, pictures: Sequence[np.ndarray]) -> None:
+    """Append mean rate, PSNR and MS-SSIM of every layer prefix over held-out photos."""
+    codec = Codec(weights)
+    streams = [codec.encode([picture])[0] for picture in pictures]
+    fresh = not path.exists()
+    with path.open("a", newline="") as file:
+        rows = csv.writer(file)
+        if fresh:
+            rows.writerow(["step", "layers", "bpp", "psnr_db", "ms_ssim"])
+        for layers in range(1, codec.layers + 1):
+            figures = []
+            for picture, stream in zip(pictures, streams, strict=True):
+                decoded = codec.decode([stream[:layers]])[0]
+                bits = 8 * sum(map(len, stream[:layers])) / (picture.shape[0] * picture.shape[1])
+                figures.append(
+                    (bits, psnr(picture, decoded), ms_ssim_of_pictures(picture, decoded))
+                )
+            means = np.mean(figures, 0)
+            rows.writerow([step, layers, *(f"{value:.5f}" for value in means)])
+            log.info("held out, %d layers: %.4f bpp, %.2f dB, MS-SSIM %.4f", layers, *means)

@@ -1,0 +1,61 @@
+"""What a training run is told: everything that decides the weights besides the photos.
+
+Plain values only, so that the command line can list them without loading torch.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+
+def _option(default: Any, text: str) -> Any:
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Choices of one profile: what is fitted by counting."""
+
+    profile: str = _option("balanced", "name of what the weights are made for")
+    finest_step: float = _option(10.0, "step of the finest state, in orthonormal coefficients")
+    level_steps: tuple[float, ...] = _option(
+        (1.0,) * 7, "factors on the step for the low band and levels 1 (finest) to 6"
+    )
+    chroma_step: float = _option(1.0, "factor on the step of the two chroma components")
+    masking: float = _option(0.6, "power of a class's texture energy in its steps")
+    knee: float = _option(8.0, "knee of the compander, in finest steps")
+    power: float = _option(1.0, "power of the compander; 1 quantises uniformly")
+    classes: int = _option(64, "size of the codebook of texture classes")
+    palette_budgets: tuple[float, ...] = _option(
+        (0.9, 1.6), "most bits a position of the index map in each palette state"
+    )
+    smoothing: float = _option(12.0, "price of a class border in the map, in bits of texture")
+    class_photos: int = _option(300, "photos that the classes are fitted on")
+    class_rounds: int = _option(20, "rounds of expectation maximisation of the classes")
+    context_photos: int = _option(150, "photos that the activities are fitted on")
+    seed: int = 1
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """How the backward network is trained."""
+
+    steps: int = _option(10_000, "optimiser steps")
+    batch: int = _option(8, "crops a step")
+    crop: int = _option(160, "side of a crop in pixels, a multiple of 32")
+    learning_rate: float = _option(1.5e-3, "peak learning rate; a cosine takes it to zero")
+    warm_up: int = _option(200, "steps of linear warm-up")
+    average: float = _option(0.998, "decay of the moving average of the weights")
+    ssim_weight: float = _option(0.0, "share of 1 - MS-SSIM in the loss; the rest is squared error")
+    checkpoint_every: int = _option(250, "steps between checkpoints")
+    measure_every: int = _option(1000, "steps between measurements on held-out photos")
+    seed: int = 1
+
+    def rate_at(self, step: int) -> float:
+        """Return the learning rate of a step: linear warm-up, then a cosine to zero."""
+        if step < self.warm_up:
+            return self.learning_rate * (step + 1) / self.warm_up
+        done = (step - self.warm_up) / max(1, self.steps - self.warm_up)
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
