@@ -27,7 +27,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("photos", nargs="+", metavar="PHOTOS", help="folders, globs or files")
+    add("photos", nargs="*", metavar="PHOTOS", help="folders, globs or files")
+    add(
+        "--tasks",
+        type=Path,
+        metavar="FOLDER",
+        help="what detectors, segmenters and landmark networks see: photos, truth and networks",
+    )
     add("--output", required=True, metavar="FOLDER", type=Path, help="where results go")
     add(
         "--peers",
@@ -71,9 +77,12 @@ def run(arguments: argparse.Namespace) -> int:
         from pipelines.evaluation.report import Settings, evaluate
     except ImportError as error:
         raise UsageError(f"evaluate needs pip install 'pentimento[evaluate]' ({error})") from error
+    if not arguments.photos and arguments.tasks is None:
+        raise UsageError("nothing to evaluate: no photos and no --tasks")
     evaluate(
         Settings(
             inputs=tuple(arguments.photos),
+            tasks=arguments.tasks,
             output=arguments.output,
             peers=_names(arguments.peers),
             metrics=_names(arguments.metrics),

@@ -15,6 +15,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -152,7 +153,7 @@ class PeerCache:
     def __init__(self, folder: Path | None, pixels: np.ndarray) -> None:
         digest = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
         self._path = None if folder is None else folder / f"{digest}.json"
-        self._results: dict[str, dict[str, dict[str, float]]] = {}
+        self._results: dict[str, dict[str, dict[str, Any]]] = {}
         self._changed = False
         if self._path is not None and self._path.exists():
             try:
@@ -160,14 +161,14 @@ class PeerCache:
             except ValueError as error:
                 raise UsageError(f"{self._path} is not a cache of results: {error}") from error
 
-    def get(self, key: str, quality: float) -> tuple[int, dict[str, float]]:
-        """Bytes and known scores; no scores where nothing is known."""
+    def get(self, key: str, quality: float) -> tuple[int, dict[str, Any]]:
+        """Bytes and known results by name; none where nothing is known."""
         known = dict(self._results.get(key, {}).get(repr(quality), {}))
         return int(known.pop("bytes", 0)), known
 
-    def put(self, key: str, quality: float, size: int, scores: dict[str, float]) -> None:
-        """Remember bytes and scores of one quality."""
-        self._results.setdefault(key, {})[repr(quality)] = {"bytes": size, **scores}
+    def put(self, key: str, quality: float, size: int, results: dict[str, Any]) -> None:
+        """Remember bytes and results of one quality."""
+        self._results.setdefault(key, {})[repr(quality)] = {"bytes": size, **results}
         self._changed = True
 
     def save(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -51,7 +52,10 @@ def find_photos(inputs: Sequence[str], limit: int | None = None) -> list[Photo]:
     return photos if limit is None else spread(photos, limit)
 
 
-def spread(photos: Sequence[Photo], count: int) -> list[Photo]:
+Kind = TypeVar("Kind")
+
+
+def spread(photos: Sequence[Kind], count: int) -> list[Kind]:
     """At most `count` photos, evenly spread, in order."""
     if len(photos) <= count:
         return list(photos)

@@ -33,21 +33,29 @@ def rate_distortion_png(
     figure.suptitle(title, fontsize=12, x=0.01, ha="left")
     panels = figure.subplots(1, len(scores), squeeze=False)[0]
     for panel, score in zip(panels, scores, strict=True):
-        _draw(panel, curves, score)
+        drawn = [
+            (c.name, c.label, c.bpp, [score.for_curves(v) for v in c.scores[score.name]])
+            for c in curves
+        ]
+        draw_curves(panel, drawn, score.label)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return buffer.getvalue()
 
 
-def _draw(panel: Axes, curves: Sequence[CorpusCurve], score: Score) -> None:
+def draw_curves(
+    panel: Axes,
+    curves: Sequence[tuple[str, str, Sequence[float], Sequence[float]]],
+    title: str,
+) -> None:
+    """Draw (codec, label, bits per pixel, values) on one panel; values not finite are left out."""
     ends = []
     peers = 0
-    for curve in curves:
-        values = [score.for_curves(v) for v in curve.scores[score.name]]
-        points = [(r, v) for r, v in zip(curve.bpp, values, strict=True) if math.isfinite(v)]
+    for codec, label, bpp, values in curves:
+        points = [(r, v) for r, v in zip(bpp, values, strict=True) if math.isfinite(v)]
         if not points:
             continue
-        if curve.name == CODEC:
+        if codec == CODEC:
             colour, width, marker = CODEC_COLOUR, 2.4, "o"
         else:
             colour = PEER_COLOURS[peers % len(PEER_COLOURS)]
@@ -55,10 +63,10 @@ def _draw(panel: Axes, curves: Sequence[CorpusCurve], score: Score) -> None:
             peers += 1
         rates, heights = zip(*points, strict=True)
         panel.plot(rates, heights, color=colour, linewidth=width, marker=marker, markersize=5)
-        ends.append((curve.label, colour, *points[-1], curve.name == CODEC))
+        ends.append((label, colour, *points[-1], codec == CODEC))
     panel.set_xscale("log")
     panel.set_xlabel("bits per pixel (mean over photos)")
-    panel.set_title(score.label, loc="left", fontsize=11)
+    panel.set_title(title, loc="left", fontsize=11)
     low, high = panel.get_xlim()
     panel.set_xticks([tick for tick in TICKS if low <= tick <= high])
     panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

@@ -39,6 +39,9 @@ class Settings:
     """What is to be evaluated, and where results go."""
 
     inputs: tuple[str, ...]
+    """Photos to measure; empty: none."""
+    tasks: Path | None
+    """Folder of tasks to run."""
     output: Path
     peers: tuple[str, ...]
     metrics: tuple[str, ...]
@@ -61,8 +64,37 @@ def evaluate(settings: Settings) -> None:
     peers = peers_named(settings.peers)
     if not scores or not (peers or settings.with_codec):
         raise UsageError("nothing to measure: no metric, or neither codec nor peers")
-    found = find_photos(settings.inputs, settings.limit)
+    found = find_photos(settings.inputs, settings.limit) if settings.inputs else []
     make_folder(settings.output)
+    sections: list[Section] = []
+    plots: list[tuple[str, bytes]] = []
+    if found:
+        new_sections, plot = _rate_and_distortion(found, settings, peers, scores)
+        sections += new_sections
+        plots.append(plot)
+    if settings.tasks is not None:
+        new_sections, plot = _tasks(settings.tasks, settings)
+        sections += new_sections
+        plots.append(plot)
+    if settings.page_photos:
+        page = evaluation_page(
+            "Pentimento beside its peers",
+            "Every byte of the layers is counted, headers and checksums included.",
+            sections,
+            plots,
+            _crops(found, settings, peers),
+        )
+        (settings.output / "evaluation.html").write_text(page, encoding="utf-8")
+    print(f"written to {settings.output}")
+
+
+def _rate_and_distortion(
+    found: Sequence[Photo],
+    settings: Settings,
+    peers: Sequence[Peer],
+    scores: Sequence[Score],
+) -> tuple[list[Section], tuple[str, bytes]]:
+    """Measure photos, print and write; sections and plot for the page."""
     measured = list(
         tqdm(
             measure_photos(
@@ -89,24 +121,43 @@ def evaluate(settings: Settings) -> None:
     ]
     timed = _speeds(found, settings, peers, ours, theirs)
     curves = [*([ours] if ours else []), *theirs]
-    sections = list(_sections(measured, ours, theirs, curves, differences, timed, scores))
-    for section in sections:
-        print(f"{section.heading}\n{section.note}\n\n{section.table}\n")
+    sections = _sections(measured, ours, theirs, curves, differences, timed, scores)
+    _print(sections)
     tables.write_csvs(settings.output, measured, curves, differences, timed, scores)
-    title = f"Rate and distortion over {len(measured)} photos"
+    megapixels = sum(_pixels(each) for each in measured) / 1e6
+    title = f"Rate and distortion over {len(measured)} photos, {megapixels:.1f} megapixels"
     plot = rate_distortion_png(curves, scores, title)
     (settings.output / "rate_distortion.png").write_bytes(plot)
-    if settings.page_photos:
-        page = evaluation_page(
-            "Pentimento beside its peers",
-            f"{len(measured)} photos, {sum(_pixels(m) for m in measured) / 1e6:.1f} megapixels. "
-            "Every byte of the layers is counted, headers and checksums included.",
-            sections,
-            [(title, plot)],
-            _crops(found, settings, peers),
-        )
-        (settings.output / "evaluation.html").write_text(page, encoding="utf-8")
-    print(f"written to {settings.output}")
+    return sections, (title, plot)
+
+
+def _tasks(folder: Path, settings: Settings) -> tuple[list[Section], tuple[str, bytes]]:
+    """Run the tasks of a folder, print and write; sections and plot for the page."""
+    try:
+        from pipelines.evaluation.tasks import report as task_report
+        from pipelines.evaluation.tasks.run import run_tasks
+    except ImportError as error:
+        raise UsageError(f"--tasks needs pip install 'pentimento[tasks]' ({error})") from error
+    reports = run_tasks(
+        folder,
+        settings.peers,
+        weights=settings.weights,
+        with_codec=settings.with_codec,
+        cache=settings.cache,
+        workers=settings.workers,
+        limit=settings.limit,
+    )
+    sections = task_report.task_sections(reports)
+    _print(sections)
+    task_report.write_task_csvs(settings.output, reports)
+    plot = task_report.tasks_png(reports)
+    (settings.output / "tasks.png").write_bytes(plot)
+    return sections, ("What machines still see", plot)
+
+
+def _print(sections: Sequence[Section]) -> None:
+    for section in sections:
+        print(f"{section.heading}\n{section.note}\n\n{section.table}\n", flush=True)
 
 
 def make_folder(folder: Path) -> None:
@@ -205,7 +256,7 @@ def _crops(
     found: Sequence[Photo], settings: Settings, peers: Sequence[Peer]
 ) -> list[tuple[str, list[CropRow]]]:
     """Rows of crops for a spread of the photos; none where the codec is left out."""
-    if not settings.with_codec:
+    if not (found and settings.with_codec):
         return []
     layers = load_codec(settings.weights).layers
     states = sorted({round(i * (layers - 2) / (PAGE_STATES - 1)) for i in range(PAGE_STATES)})

@@ -1,0 +1,40 @@
+"""An ONNX network as a function from one array to its outputs."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from codec.errors import UsageError
+
+
+class Network:
+    """One network on the CPU, in one thread."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises UsageError where the file is no network that onnxruntime can run."""
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        try:
+            data = path.read_bytes()
+            self._session = onnxruntime.InferenceSession(
+                data, options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # onnxruntime's errors share no class of their own
+            raise UsageError(f"{path}: {str(error).splitlines()[0]}") from error
+        self.id = f"{path.name} {hashlib.sha256(data).hexdigest()[:16]}"
+        self._input = self._session.get_inputs()[0]
+
+    @property
+    def input_shape(self) -> list[int]:
+        """Shape of the input; free dimensions are names."""
+        return list(self._input.shape)
+
+    def __call__(self, array: np.ndarray) -> list[np.ndarray]:
+        """Outputs for one input of the network's own shape and dtype."""
+        return list(self._session.run(None, {self._input.name: array}))

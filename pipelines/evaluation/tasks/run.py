@@ -1,0 +1,192 @@
+"""Every task on originals, on the codec's states and on peers: bytes against what machines see."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from codec.picture import read_picture
+from pipelines.evaluation.curves import rate_at
+from pipelines.evaluation.measurement import CODEC, PeerCache, load_codec, single_thread
+from pipelines.evaluation.peers import peer_named, peers_named
+from pipelines.evaluation.photos import spread
+from pipelines.evaluation.tasks.kinds import DataSet, Task, find_data_sets
+
+ORIGINAL = "original"
+
+RUNGS = 9
+"""How many rungs of a peer's ladder are looked at, from the coarsest: up to about 1 bpp."""
+
+KEPT = (0.95, 0.9, 0.8)
+"""Shares of the originals' score at which bytes are compared."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """One photo at one setting of one codec: its bytes, and what each task's networks saw."""
+
+    size: int
+    seen: dict[str, Any]
+    """By the task's name."""
+
+
+@dataclass(frozen=True)
+class PhotoLooks:
+    """One photo at every setting of every codec."""
+
+    photo: str
+    pixels: int
+    looks: dict[str, list[Look]]
+    """By codec; `ORIGINAL` has one."""
+
+
+@dataclass(frozen=True)
+class TaskCurve:
+    """One task's score along the settings of one codec, coarse to fine."""
+
+    codec: str
+    label: str
+    settings: tuple[str, ...]
+    bpp: tuple[float, ...]
+    """Mean over photos."""
+    size: tuple[float, ...]
+    """Mean bytes of a photo."""
+    score: tuple[float, ...]
+    kept: tuple[float, ...]
+    """Share of the originals' score."""
+
+    def bpp_at(self, share: float) -> float:
+        """Bits per pixel at which a share of the score is kept, read off the rising part of the
+        curve; `nan` where it is reached nowhere, or already by the coarsest point."""
+        return rate_at(self.bpp, self.kept, share)
+
+
+@dataclass(frozen=True)
+class TaskReport:
+    """One task over all codecs."""
+
+    task: Task
+    photos: int
+    of_originals: float
+    curves: tuple[TaskCurve, ...]
+
+
+def run_tasks(
+    folder: Path,
+    peers: Sequence[str],
+    *,
+    weights: str | None,
+    with_codec: bool,
+    cache: Path | None,
+    workers: int,
+    limit: int | None,
+) -> list[TaskReport]:
+    """Run every task of a folder. Raises UsageError or PictureError."""
+    reports = []
+    for data in find_data_sets(folder):
+        photos = list(data.photos) if limit is None else spread(data.photos, limit)
+        jobs = [(photo, data, tuple(peers), weights, with_codec, cache) for photo in photos]
+        looks = list(
+            tqdm(
+                _in_processes(jobs, min(workers, len(jobs))),
+                total=len(jobs),
+                unit="photo",
+                desc=data.name,
+                file=sys.stderr,
+            )
+        )
+        reports += [_report(task, looks, peers, weights) for task in data.tasks]
+    return reports
+
+
+Job = tuple[Path, DataSet, tuple[str, ...], "str | None", bool, "Path | None"]
+
+
+def _in_processes(jobs: Sequence[Job], workers: int) -> Iterator[PhotoLooks]:
+    if workers == 1:
+        yield from map(_look_at_photo, jobs)
+        return
+    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=single_thread) as pool:
+        yield from pool.map(_look_at_photo, jobs)
+
+
+def _look_at_photo(job: Job) -> PhotoLooks:
+    path, data, peer_names, weights, with_codec, folder = job
+    pixels = read_picture(path.read_bytes()).pixels
+    tasks = [task for task in data.tasks if task.has_truth(path.name)]
+    store = PeerCache(folder, pixels)
+
+    def look(key: str, quality: float, encode: Any, decode: Any) -> Look:
+        size, known = store.get(f"tasks; {key}", quality)
+        missing = [task for task in tasks if task.key not in known]
+        if missing:
+            file = encode()
+            size, decoded = len(file), decode(file)
+            known |= {task.key: task.look(path.name, decoded) for task in missing}
+            store.put(f"tasks; {key}", quality, size, known)
+        return Look(size, {task.name: known[task.key] for task in tasks})
+
+    looks = {ORIGINAL: [look(ORIGINAL, 0, path.read_bytes, lambda _: pixels)]}
+    for peer in peers_named(peer_names):
+        looks[peer.name] = [
+            look(peer.key, q, lambda p=peer, q=q: p.encode(pixels, q), peer.decode)
+            for q in peer.qualities[:RUNGS]
+        ]
+    store.save()
+    if with_codec:
+        codec = load_codec(weights)
+        (layers,) = codec.encode([pixels])
+        looks[CODEC] = []
+        for count in range(1, len(layers) + 1):
+            (decoded,) = codec.decode([layers[:count]])
+            seen = {task.name: task.look(path.name, decoded) for task in tasks}
+            looks[CODEC].append(Look(sum(map(len, layers[:count])), seen))
+    return PhotoLooks(path.name, pixels.shape[0] * pixels.shape[1], looks)
+
+
+def _report(
+    task: Task, photos: Sequence[PhotoLooks], peers: Sequence[str], weights: str | None
+) -> TaskReport:
+    marked = [photo for photo in photos if task.name in photo.looks[ORIGINAL][0].seen]
+    of_originals = _grade(task, marked, ORIGINAL, 0)
+    curves = []
+    for name in [CODEC, *dict.fromkeys(peers)]:
+        if name not in marked[0].looks:
+            continue
+        if name == CODEC:
+            label = "Pentimento"
+            settings = [f"{i} {layer}" for i, layer in enumerate(load_codec(weights).layer_names)]
+        else:
+            label = peer_named(name).label
+            settings = [f"{q:g}" for q in peer_named(name).qualities[:RUNGS]]
+        columns = range(len(settings))
+        scores = [_grade(task, marked, name, at) for at in columns]
+        sizes = [[photo.looks[name][at].size for photo in marked] for at in columns]
+        curves.append(
+            TaskCurve(
+                codec=name,
+                label=label,
+                settings=tuple(settings),
+                bpp=tuple(
+                    math.fsum(8 * s / p.pixels for s, p in zip(column, marked, strict=True))
+                    / len(marked)
+                    for column in sizes
+                ),
+                size=tuple(sum(column) / len(marked) for column in sizes),
+                score=tuple(scores),
+                kept=tuple(task.kept(score, of_originals) for score in scores),
+            )
+        )
+    return TaskReport(task, len(marked), of_originals, tuple(curves))
+
+
+def _grade(task: Task, photos: Sequence[PhotoLooks], codec: str, at: int) -> float:
+    return task.grade({photo.photo: photo.looks[codec][at].seen[task.name] for photo in photos})

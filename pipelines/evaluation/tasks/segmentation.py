@@ -1,0 +1,98 @@
+"""Segmentation: classes a DeepLab network sees at each pixel against painted masks, as mIoU."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from codec.errors import UsageError
+from pipelines.evaluation.tasks.network import Network
+
+VOC_CLASSES = (
+    ("background",),
+    ("airplane", "aeroplane"),
+    ("bicycle",),
+    ("bird",),
+    ("boat",),
+    ("bottle",),
+    ("bus",),
+    ("car",),
+    ("cat",),
+    ("chair",),
+    ("cow",),
+    ("dining table", "diningtable"),
+    ("dog",),
+    ("horse",),
+    ("motorcycle", "motorbike"),
+    ("person",),
+    ("potted plant", "pottedplant"),
+    ("sheep",),
+    ("couch", "sofa"),
+    ("train",),
+    ("tv", "tvmonitor"),
+)
+"""The network's classes, by the names that lists of classes use for them."""
+
+UNKNOWN = 255
+"""Pixels of a mask that count neither way."""
+
+
+def read_mask_classes(path: Path) -> np.ndarray:
+    """Table from a mask's values to VOC classes, uint8 [256], from lines `  number: name`.
+
+    Value 0 ("unlabeled") becomes `UNKNOWN`; what VOC does not name is background.
+    """
+    voc = {name: index for index, names in enumerate(VOC_CLASSES) for name in names}
+    table = np.zeros(256, np.uint8)
+    table[0] = UNKNOWN
+    for line in path.read_text(encoding="utf-8").splitlines():
+        number, colon, name = line.strip().partition(":")
+        if colon and number.isdigit() and int(number) < 256 and name.strip() in voc:
+            table[int(number)] = voc[name.strip()]
+    if not (table[1:] > 0).any():
+        raise UsageError(f"{path}: names no class that the network knows")
+    return table
+
+
+def read_truth(path: Path, classes: np.ndarray) -> np.ndarray:
+    """A mask as VOC classes, uint8 [H, W]; `classes` as `read_mask_classes` made it."""
+    with Image.open(path) as mask:
+        return np.asarray(classes[np.asarray(mask.convert("L"))])
+
+
+def confusion(network: Network, pixels: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Pixels of each true class (row) by the class seen (column), int64 [21, 21].
+
+    The photo, uint8 [H, W, 3] RGB, is scaled to fit the network's square, put in its top left
+    corner on grey and given in -1..1; the class scores of its part are stretched back to the
+    mask's size before the best is taken.
+    """
+    side = int(network.input_shape[1])
+    height, width = pixels.shape[:2]
+    scale = side / max(height, width)
+    fitted = (max(1, round(width * scale)), max(1, round(height * scale)))
+    canvas = np.zeros((side, side, 3), np.float32)
+    resized = Image.fromarray(pixels).resize(fitted, Image.Resampling.BILINEAR)
+    canvas[: fitted[1], : fitted[0]] = np.asarray(resized, np.float32) / 127.5 - 1
+    (scores,) = network(canvas[None])
+    planes = torch.from_numpy(scores).permute(0, 3, 1, 2)[..., : fitted[1], : fitted[0]]
+    shape = (int(truth.shape[0]), int(truth.shape[1]))
+    seen = F.interpolate(planes, shape, mode="bilinear").argmax(1)[0].numpy()
+    known = truth != UNKNOWN
+    count = len(VOC_CLASSES)
+    pairs = truth[known].astype(np.int64) * count + seen[known]
+    return np.bincount(pairs, minlength=count * count).reshape(count, count)
+
+
+def mean_iou(confusions: Sequence[np.ndarray]) -> float:
+    """Mean intersection over union, 0..1, over the classes that occur in the truth of any photo."""
+    total = np.sum(confusions, axis=0).astype(np.float64)
+    shared = np.diag(total)
+    union = total.sum(0) + total.sum(1) - shared
+    present = total.sum(1) > 0
+    return float((shared[present] / union[present]).mean())
