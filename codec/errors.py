@@ -89,3 +89,7 @@ class NoSuchKey(ArchiveError, UsageError):
 
 class StateMismatch(ArchiveError, UsageError):
     """A saved reader state belongs to another archive, order or set of workers."""
+
+
+class MeasurementFailed(PentimentoError):
+    """A command or process that was to be measured failed or was lost."""

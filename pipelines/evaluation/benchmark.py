@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from codec.errors import MeasurementFailed
 from pipelines.evaluation.measurement import CODEC, load_codec
 from pipelines.evaluation.photos import Photo, find_photos, spread
 from pipelines.evaluation.speed import Setting, throughputs
-from pipelines.evaluation.usage import CommandFailed, measured_run
+from pipelines.evaluation.usage import measured_run
 
 AVIF_QUALITY = 44
 """About 0.5 bpp on photos: a lighter task for AVIF than the codec's full state, so the ratios
@@ -51,7 +52,7 @@ class Settings:
 def benchmark(settings: Settings) -> Iterator[Figure]:
     """Yield each figure as soon as it is known.
 
-    Raises UsageError, PictureError, CommandFailed or SpeedError.
+    Raises UsageError, PictureError, MeasurementFailed.
     """
     photos = find_photos(settings.inputs, settings.limit)
     if settings.commands:
@@ -125,6 +126,6 @@ def _inspect(archive: Path) -> dict[str, float]:
     command = [sys.executable, "-m", "pipelines.main", "inspect", str(archive), "--json"]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=False)
     if done.returncode:
-        raise CommandFailed(f"pentimento inspect ended with status {done.returncode}")
+        raise MeasurementFailed(f"pentimento inspect ended with status {done.returncode}")
     parsed: dict[str, float] = json.loads(done.stdout)
     return parsed

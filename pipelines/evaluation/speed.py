@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from codec.errors import PentimentoError
+from codec.errors import MeasurementFailed
 from pipelines.evaluation.measurement import CODEC, load_codec, single_thread
 from pipelines.evaluation.peers import peer_named
 
@@ -42,10 +42,6 @@ class Speed:
     """Mpx/s."""
     decode: float
     """Mpx/s."""
-
-
-class SpeedError(PentimentoError):
-    """A process of a speed measurement failed or was lost."""
 
 
 Setting = tuple[str, float]
@@ -93,10 +89,10 @@ def throughputs(
                 reply = results.get(timeout=1)
             except Empty:
                 if any(process.exitcode not in (None, 0) for process in processes):
-                    raise SpeedError("a process of the speed measurement was lost") from None
+                    raise MeasurementFailed("a process of the speed measurement was lost") from None
                 continue
             if isinstance(reply, str):
-                raise SpeedError(f"speed measurement: {reply}")
+                raise MeasurementFailed(f"speed measurement: {reply}")
             replies.append(reply)
     finally:
         for process in processes:

@@ -11,13 +11,9 @@ from dataclasses import dataclass
 
 import psutil
 
-from codec.errors import PentimentoError
+from codec.errors import MeasurementFailed
 
 SAMPLE_SECONDS = 0.1
-
-
-class CommandFailed(PentimentoError):
-    """A command that was to be measured did not succeed."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +30,7 @@ class Usage:
 def measured_run(arguments: Sequence[str]) -> Usage:
     """Run `pentimento` with these arguments; its output goes to standard error.
 
-    Raises CommandFailed where its exit status is not 0.
+    Raises MeasurementFailed where its exit status is not 0.
     """
     command = [sys.executable, "-m", "pipelines.main", *arguments]
     start = time.perf_counter()
@@ -50,7 +46,7 @@ def measured_run(arguments: Sequence[str]) -> Usage:
             break
     seconds = time.perf_counter() - start
     if status:
-        raise CommandFailed(f"pentimento {arguments[0]} ended with status {status}")
+        raise MeasurementFailed(f"pentimento {arguments[0]} ended with status {status}")
     return Usage(seconds, peak)
 
 
