@@ -23,6 +23,7 @@ from codec.archive.schema import (
     DeadLetter,
     Row,
     layer_column,
+    rows_of,
 )
 from codec.archive.storage import Storage
 from codec.errors import ArchiveDamaged, NoSuchKey, UsageError
@@ -312,31 +313,6 @@ class Archive:
                 yield group  # a writer may leave out the statistics of long keys
             elif statistics.min <= key <= statistics.max:
                 yield group
-
-
-def rows_of(table: pa.Table) -> Iterator[Row]:
-    """The rows of a table of archive columns."""
-    names = table.column_names
-    layers = [name for name in names if name.startswith("layer_") and name[6:].isdigit()]
-    fixed = [name for name in names if name in FIXED_NAMES and name not in ("states", "weights_id")]
-    labels = [n for n in names if n not in (*FIXED_NAMES, *layers, EMBEDDING, SOURCE)]
-    columns = {name: table.column(name).to_pylist() for name in names}
-    for index in range(table.num_rows):
-        values: dict[str, Any] = {name: columns[name][index] for name in fixed}
-        if "notes" in values:
-            values["notes"] = tuple(values["notes"])
-        if "source_sha256" in values:
-            values["source_sha256"] = values["source_sha256"] or b""
-        if EMBEDDING in columns and columns[EMBEDDING][index] is not None:
-            values["embedding"] = np.array(columns[EMBEDDING][index], dtype=np.float16)
-        if SOURCE in columns:
-            values["source"] = columns[SOURCE][index]
-        blobs = (columns[name][index] for name in layers)
-        yield Row(
-            **values,
-            layers=tuple(blob for blob in blobs if blob is not None),
-            labels={name: columns[name][index] for name in labels},
-        )
 
 
 def _may_hold(unit: Commit, key: str) -> bool:

@@ -8,7 +8,7 @@ The layers lie side by side, coarsest first, so the coarse prefix of a row group
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -229,6 +229,31 @@ def table(schema: pa.Schema, rows: Sequence[tuple[Any, ...]]) -> pa.Table:
         for values, column in zip(columns, schema, strict=True)
     ]
     return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def rows_of(table: pa.Table) -> Iterator[Row]:
+    """The rows of a table of archive columns."""
+    names = table.column_names
+    layers = [name for name in names if name.startswith("layer_") and name[6:].isdigit()]
+    fixed = [name for name in names if name in FIXED_NAMES and name not in ("states", "weights_id")]
+    labels = [n for n in names if n not in (*FIXED_NAMES, *layers, EMBEDDING, SOURCE)]
+    columns = {name: table.column(name).to_pylist() for name in names}
+    for index in range(table.num_rows):
+        values: dict[str, Any] = {name: columns[name][index] for name in fixed}
+        if "notes" in values:
+            values["notes"] = tuple(values["notes"])
+        if "source_sha256" in values:
+            values["source_sha256"] = values["source_sha256"] or b""
+        if EMBEDDING in columns and columns[EMBEDDING][index] is not None:
+            values["embedding"] = np.array(columns[EMBEDDING][index], dtype=np.float16)
+        if SOURCE in columns:
+            values["source"] = columns[SOURCE][index]
+        blobs = (columns[name][index] for name in layers)
+        yield Row(
+            **values,
+            layers=tuple(blob for blob in blobs if blob is not None),
+            labels={name: columns[name][index] for name in labels},
+        )
 
 
 def parquet_settings(schema: pa.Schema) -> dict[str, Any]:

@@ -34,10 +34,11 @@ from codec.archive.schema import (
     is_blob,
     parquet_settings,
     printable,
+    rows_of,
     table,
 )
 from codec.archive.storage import Storage
-from codec.errors import ArchiveError, DuplicateKey, UnitConflict
+from codec.errors import ArchiveError, DuplicateKey, RowInvalid, UnitConflict
 
 ROW_GROUP_BYTES = 2 << 20
 """Default size of a row group in bytes of the coarse layer."""
@@ -134,18 +135,39 @@ class ArchiveWriter:
         """Take one image. Raises RowInvalid or DuplicateKey; the writer goes on without the row."""
         values = self.columns.values(row, self.weights_id)
         self._take_key(row.key)
-        self._content.update(_row_content(row))
+        self._count(row)
         self._rows.append(values)
         self._coarse += len(row.layers[0])
         self._total += sum(len(values[index] or b"") for index in self._blobs)
+        if self._coarse >= self._row_group_bytes or self._total >= self._row_group_limit:
+            self._flush()
+
+    def _count(self, row: Row) -> None:
+        self._content.update(_row_content(row))
         for layer, blob in enumerate(row.layers):
             self._layer_bytes[layer] += len(blob)
         self._pixels += row.width * row.height
         self._source_bytes += row.source_bytes
         self._first_key = min(self._first_key or row.key, row.key)
         self._last_key = max(self._last_key or row.key, row.key)
-        if self._coarse >= self._row_group_bytes or self._total >= self._row_group_limit:
+
+    def add_group(self, group: pa.Table) -> None:
+        """Take the rows of another archive's row group as one row group, whatever its size.
+
+        The columns must be those of this writer, in order; types are not converted, so labels of
+        any Arrow type stay as they are. Raises RowInvalid or DuplicateKey before anything is taken.
+        """
+        if self._rows:
             self._flush()
+        if not group.schema.equals(self._schema):
+            raise RowInvalid(f"unit {self.unit!r}: a row group of other columns")
+        keys = group.column("key").to_pylist()
+        if len(set(keys)) != len(keys):
+            raise DuplicateKey(f"unit {self.unit!r}: a key stands twice in one row group")
+        for row in rows_of(group):
+            self._take_key(row.key)
+            self._count(row)
+        self._write(group)
 
     def fail(self, letter: DeadLetter) -> None:
         """Take one input that did not become a row. Raises RowInvalid or DuplicateKey."""
@@ -164,12 +186,15 @@ class ArchiveWriter:
         self._seen.add(digest)
 
     def _flush(self) -> None:
+        self._write(table(self._schema, self._rows))
+        self._rows = []
+        self._coarse = self._total = 0
+
+    def _write(self, group: pa.Table) -> None:
         if self._data is None:
             scratch = self._exit.enter_context(self._storage.scratch(f"{DATA}/{self.unit}"))
             self._data = _File(scratch, self._schema)
-        self._data.write(table(self._schema, self._rows))
-        self._rows = []
-        self._coarse = self._total = 0
+        self._data.write(group)
 
     def _finish(self) -> None:
         if self._rows:
