@@ -15,8 +15,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="write WebDataset tar shards or a folder of pictures with their labels",
         description="Write every image, decoded from all layers or the coarser ones, with its key "
         "and labels: as WebDataset shards (NAME.png, NAME.json) or as a folder with "
-        "metadata.jsonl, which Hugging Face datasets reads as an imagefolder. A name is the key, with every "
-        "character but letters, digits, _, - and / percent-encoded.",
+        "metadata.jsonl, which Hugging Face datasets reads as an imagefolder. A name is the key "
+        "with every character but letters, digits, _, - and / percent-encoded.",
     )
     parser.add_argument("archive", metavar="ARCHIVE", help="folder of the archive, local or URL")
     parser.add_argument(
