@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 from pathlib import Path
 
-from codec.errors import PentimentoError, UsageError
+from codec.errors import UsageError
 from pipelines.commands.evaluate import count, positive
 
 
@@ -20,11 +19,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         description="Run encode and decode on photos, then time the codec alone beside AVIF on "
         "the same cores. Prints megapixels a second and peak memory.",
     )
-    _add_arguments(parser)
     parser.set_defaults(run=run)
-
-
-def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("photos", nargs="+", metavar="PHOTOS", help="folders, globs or files")
     add("--weights", metavar="FILE", help="weights of the codec (default: the shipped ones)")
@@ -63,18 +58,3 @@ def run(arguments: argparse.Namespace) -> int:
         except OSError as error:
             raise UsageError(f"cannot write {arguments.json}: {error.strerror}") from error
     return 0
-
-
-def main() -> int:
-    """The command by itself: `python -m pipelines.commands.benchmark PHOTOS...`."""
-    parser = argparse.ArgumentParser(prog="benchmark")
-    _add_arguments(parser)
-    try:
-        return run(parser.parse_args())
-    except PentimentoError as error:
-        print(f"benchmark: {error}", file=sys.stderr)
-        return 2
-
-
-if __name__ == "__main__":
-    sys.exit(main())

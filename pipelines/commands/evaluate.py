@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from pathlib import Path
 
-from codec.errors import PentimentoError, UsageError
+from codec.errors import UsageError
 
 DEFAULT_PEERS = "jpeg,webp,avif"
 DEFAULT_METRICS = "psnr,ms-ssim"
@@ -21,11 +20,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         description="Encode photos with Pentimento and its peers; print and write rate points, "
         "BD-rates and speeds as tables, CSV, a plot and, with --page, a page with crops.",
     )
-    _add_arguments(parser)
     parser.set_defaults(run=run)
-
-
-def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("photos", nargs="*", metavar="PHOTOS", help="folders, globs or files")
     add(
@@ -101,18 +96,3 @@ def run(arguments: argparse.Namespace) -> int:
 def _names(text: str) -> tuple[str, ...]:
     """Names parted by commas."""
     return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
-
-
-def main() -> int:
-    """The command by itself: `python -m pipelines.commands.evaluate PHOTOS... --output FOLDER`."""
-    parser = argparse.ArgumentParser(prog="evaluate")
-    _add_arguments(parser)
-    try:
-        return run(parser.parse_args())
-    except PentimentoError as error:
-        print(f"evaluate: {error}", file=sys.stderr)
-        return 2
-
-
-if __name__ == "__main__":
-    sys.exit(main())
