@@ -9,6 +9,7 @@ finer state's, so a state follows from the one before it, and refining never mov
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -40,9 +41,9 @@ MOST_CHILDREN = 5
 
 
 def chain(pairs: list[tuple[int, int]]) -> tuple[Cells, ...]:
-    """Build the chain, coarsest first, from (zero, width) pairs; raises ValueError if not nested."""
+    """Build the chain from (zero, width) pairs, coarsest first; ValueError if it does not nest."""
     states = tuple(Cells(zero, width) for zero, width in pairs)
-    for coarse, fine in zip(states, states[1:], strict=False):
+    for coarse, fine in pairwise(states):
         children = max(coarse.width // fine.width, 1 + 2 * (coarse.zero - fine.zero) // fine.width)
         if not coarse.nests(fine) or children > MOST_CHILDREN:
             raise ValueError(f"cells {coarse} do not nest over {fine}")

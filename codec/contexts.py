@@ -101,25 +101,18 @@ def walk(
                  first cell, and of the others
     before, after   int64 [2]: zero half-width and width of the two states
     """
-    zero_before, width_before = before[0], before[1]
     zero, width = after[0], after[1]
-    spread = (zero_before - zero) // width
-    parts = width_before // width if width_before else 1
     coded = 0
     empty = False
-    group = -1
     for band in range(BANDS):
-        offset, height, columns, stride, level, component, way = bands[band, :7]
-        if height == 0 or columns == 0:
-            continue
+        level, component, way = bands[band, 4], bands[band, 5], bands[band, 6]
         flagged = 0 < level <= FLAGGED_LEVELS
+        group = COMPONENTS * (FLAGGED_LEVELS - level) + component if flagged else -1
         if way == 0:
-            group = COMPONENTS * (FLAGGED_LEVELS - level) + component if flagged else -1
-            ways = ORIENTATIONS if level else 1
             occupied = 0
             if mode != DECODE:
-                for b in range(band, band + ways):
-                    if peaks[b] > zero:
+                for member in range(band, band + (ORIENTATIONS if level else 1)):
+                    if peaks[member] > zero:
                         occupied = 1
             occupied = code(
                 mode, state, words, intervals, counts, cumulative, tables[0] + band, 2, occupied
@@ -128,93 +121,108 @@ def walk(
             empty = occupied == 0
             if flagged and not empty:
                 coded += _walk_flags(
-                    mode, state, words, intervals, counts, cumulative, q, m, flags, sums,
+                    mode, state, words, intervals, counts, cumulative, q, flags, sums,
                     classes, class_width, law, bands, blocks, group, flag_weights, bin_of,
                     tables[1], zero, width,
                 )  # fmt: skip
             elif flagged:
-                base, high, wide, across = blocks[group, :4]
+                base, high, wide, stride = blocks[group, :4]
                 for y in range(high):
-                    flags[base + y * across : base + y * across + wide] = 0
-        if empty:
-            continue
-        parent, sib_1, sib_2, light, other = bands[band, 7:12]
-        w = weights[band]
-        scale = (level if level else LEVELS) - DYADIC_LEVELS
-        block_base, block_stride = 0, 0
-        if flagged:
-            block_base, block_stride = blocks[group, 0], blocks[group, 3]
-        zero_table = tables[2] + band * BINS
-        one_table = tables[3] + band * BINS
-        more_table = tables[4] + band * BINS
-        for y in range(height):
-            row = offset + y * stride
-            row_parent = row
-            if parent >= 0:
-                row_parent = bands[parent, 0] + (y >> 1) * bands[parent, 3]
-            row_1 = bands[sib_1, 0] + y * bands[sib_1, 3] if sib_1 >= 0 else row
-            row_2 = bands[sib_2, 0] + y * bands[sib_2, 3] if sib_2 >= 0 else row_1
-            row_light = bands[light, 0] + y * bands[light, 3] if light >= 0 else row
-            row_other = bands[other, 0] + y * bands[other, 3] if other >= 0 else row
-            row_class = (y << scale if scale >= 0 else y >> -scale) * class_width
-            row_block = block_base + (y >> 2) * block_stride
-            x = 0
-            while x < columns:
-                if flagged and (x & 3) == 0 and flags[row_block + (x >> 2)] == 0:
-                    x += BLOCK_SIDE
-                    continue
-                at = row + x
-                here = min(x << scale, class_width - 1) if scale >= 0 else x >> -scale
-                place = min(row_class + here, classes.size - 1)
-                activity = _activity(
-                    m, at, stride,
-                    row_parent + (x >> 1) if parent >= 0 else at,
-                    row_1 + x, row_2 + x, row_light + x, row_other + x,
-                    law[classes[place], band], w,
+                    flags[base + y * stride : base + y * stride + wide] = 0
+        if not empty:
+            coded += _walk_band(
+                mode, state, words, intervals, counts, cumulative, q, m, cell, flags, sums,
+                classes, class_width, law, bands, blocks, band, group, weights[band], bin_of,
+                tables, before, after,
+            )  # fmt: skip
+    return coded
+
+
+@njit(nogil=True, cache=True)
+def _walk_band(
+    mode, state, words, intervals, counts, cumulative, q, m, cell, flags, sums,
+    classes, class_width, law, bands, blocks, band, group, w, bin_of, tables, before, after,
+):  # fmt: skip
+    """Code the cells of one band; return the number of symbols."""
+    offset, height, columns, stride, level = bands[band, :5]
+    parent, sib_1, sib_2, light, other = bands[band, 7:12]
+    zero_before, width_before = before[0], before[1]
+    zero, width = after[0], after[1]
+    children = 1 + 2 * ((zero_before - zero) // width)
+    parts = width_before // width
+    scale = (level if level else LEVELS) - DYADIC_LEVELS
+    flagged = group >= 0
+    block_base, block_stride = 0, 0
+    if flagged:
+        block_base, block_stride = blocks[group, 0], blocks[group, 3]
+    zero_table = tables[2] + band * BINS
+    one_table = tables[3] + band * BINS
+    more_table = tables[4] + band * BINS
+    coded = 0
+    for y in range(height):
+        row = offset + y * stride
+        row_parent = bands[parent, 0] + (y >> 1) * bands[parent, 3] if parent >= 0 else row
+        row_1 = bands[sib_1, 0] + y * bands[sib_1, 3] if sib_1 >= 0 else row
+        row_2 = bands[sib_2, 0] + y * bands[sib_2, 3] if sib_2 >= 0 else row_1
+        row_light = bands[light, 0] + y * bands[light, 3] if light >= 0 else row
+        row_other = bands[other, 0] + y * bands[other, 3] if other >= 0 else row
+        row_class = (y << scale if scale >= 0 else y >> -scale) * class_width
+        row_block = block_base + (y >> 2) * block_stride
+        x = 0
+        while x < columns:
+            if flagged and (x & 3) == 0 and flags[row_block + (x >> 2)] == 0:
+                x += BLOCK_SIDE
+                continue
+            at = row + x
+            here = min(x << scale, class_width - 1) if scale >= 0 else x >> -scale
+            place = min(row_class + here, classes.size - 1)
+            activity = _activity(
+                m, at, stride,
+                row_parent + (x >> 1) if parent >= 0 else at,
+                row_1 + x, row_2 + x, row_light + x, row_other + x,
+                law[classes[place], band], w,
+            )  # fmt: skip
+            chosen = _bin(activity, bin_of)
+            old = int(cell[at])
+            value = int(q[at])
+            size = abs(value)
+            if old == 0:
+                symbol = 0
+                if mode != DECODE and size > zero:
+                    symbol = 2 * ((size - zero - 1) // width) + (1 if value > 0 else 2)
+                symbol = code(
+                    mode, state, words, intervals, counts, cumulative,
+                    zero_table + chosen, children, symbol,
                 )  # fmt: skip
-                chosen = _bin(activity, bin_of)
-                old = int(cell[at])
-                value = int(q[at])
-                size = abs(value)
-                if old == 0:
-                    symbol = 0
-                    if mode != DECODE and size > zero:
-                        symbol = 2 * ((size - zero - 1) // width) + (1 if value > 0 else 2)
+                coded += 1
+                index = (symbol + 1) >> 1
+                positive = symbol & 1
+            else:
+                base = zero_before + (abs(old) - 1) * width_before
+                symbol = 0
+                if mode != DECODE:
+                    symbol = (size - base - 1) // width
+                if parts > 1:
                     symbol = code(
                         mode, state, words, intervals, counts, cumulative,
-                        zero_table + chosen, 1 + 2 * spread, symbol,
+                        (one_table if abs(old) == 1 else more_table) + chosen, parts, symbol,
                     )  # fmt: skip
                     coded += 1
-                    if symbol:
-                        index = (symbol + 1) >> 1
-                        m[at] = zero + index * width - (width >> 1)
-                        if flagged:
-                            sums[row_block + (x >> 2)] += m[at]
-                        cell[at] = index if symbol & 1 else -index
-                elif parts > 1:
-                    index = abs(old)
-                    base = zero_before + (index - 1) * width_before
-                    symbol = 0
-                    if mode != DECODE:
-                        symbol = (size - base - 1) // width
-                    table = one_table if index == 1 else more_table
-                    symbol = code(
-                        mode, state, words, intervals, counts, cumulative,
-                        table + chosen, parts, symbol,
-                    )  # fmt: skip
-                    coded += 1
-                    index = (base - zero) // width + 1 + symbol
-                    if flagged:
-                        sums[row_block + (x >> 2)] += zero + index * width - (width >> 1) - m[at]
-                    m[at] = zero + index * width - (width >> 1)
-                    cell[at] = index if old > 0 else -index
-                x += 1
+                index = (base - zero) // width + 1 + symbol
+                positive = old > 0
+            if index:
+                magnitude = zero + index * width - (width >> 1)
+                if flagged:
+                    sums[row_block + (x >> 2)] += magnitude - m[at]
+                m[at] = magnitude
+                cell[at] = index if positive else -index
+            x += 1
     return coded
 
 
 @njit(nogil=True, cache=True)
 def _walk_flags(
-    mode, state, words, intervals, counts, cumulative, q, m, flags, sums,
+    mode, state, words, intervals, counts, cumulative, q, flags, sums,
     classes, class_width, law, bands, blocks, group, flag_weights, bin_of, table, zero, width,
 ):  # fmt: skip
     """Code the flags of the blocks of one level and component; return the number coded."""

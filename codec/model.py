@@ -37,7 +37,7 @@ from codec.stream import PictureHeader, check_sides, pack_layer, unpack_stream
 from codec.wavelet import BLOCK, DYADIC_LEVELS, synthesise
 from codec.weights import Weights, load_weights
 
-BATCH_PIXELS = 1 << 22
+BATCH_PIXELS = 1 << 18
 """Most padded pixels that go through the transforms at once: bounds memory at about 400 MB."""
 
 

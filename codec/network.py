@@ -68,7 +68,7 @@ class Block(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map [N, width, h, w] to the same shape."""
-        return x + self.narrow(functional.relu(self.widen(self.spatial(x))))
+        return x + self.narrow(functional.relu_(self.widen(self.spatial(x))))
 
 
 def _fold(bands: list[torch.Tensor], by: int) -> torch.Tensor:

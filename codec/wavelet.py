@@ -54,14 +54,14 @@ def to_rgb(opponent: torch.Tensor) -> torch.Tensor:
 
 
 def _next(x: torch.Tensor, length: int) -> torch.Tensor:
-    """Right neighbour of the first `length` samples along the last-but-one axis, mirrored at the end."""
+    """Right neighbours of `length` samples along the last-but-one axis, mirrored at the end."""
     if x.shape[-2] > length:
         return x[..., 1 : length + 1, :]
     return torch.cat([x[..., 1:, :], x[..., -1:, :]], -2)
 
 
 def _previous(x: torch.Tensor, length: int) -> torch.Tensor:
-    """Left neighbour of `length` samples along the last-but-one axis, mirrored at both ends."""
+    """Left neighbours of `length` samples along the last-but-one axis, mirrored at both ends."""
     parts = [x[..., :1, :], x]
     if length <= x.shape[-2]:
         parts = [x[..., :1, :], x[..., : length - 1, :]]

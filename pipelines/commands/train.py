@@ -34,12 +34,13 @@ def add_parser(subparsers: Any) -> None:
         group = parser.add_argument_group(title)
         for option in fields(settings):
             if "help" in option.metadata:
-                many = isinstance(option.default, tuple)
+                default: Any = option.default
+                many = isinstance(default, tuple)
                 group.add_argument(
                     f"--{option.name.replace('_', '-')}",
-                    type=float if many else type(option.default),
-                    nargs=len(option.default) if many else None,
-                    default=option.default,
+                    type=float if many else type(default),
+                    nargs=len(default) if many else None,
+                    default=default,
                     help=option.metadata["help"],
                 )
     parser.add_argument("--seed", type=int, default=1, help="seed of everything that is drawn")
