@@ -108,6 +108,11 @@ class Archive:
         return self.manifest.rows
 
     @property
+    def paths(self) -> list[str]:
+        """Paths or URLs of the data files that count, for other tools that read Parquet."""
+        return [f"{self.storage.root}/{entry.path}" for entry in self.files]
+
+    @property
     def traffic(self) -> Traffic:
         """Bytes fetched and wanted by all reads of this object so far."""
         return self._reader.counter.traffic
