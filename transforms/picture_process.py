@@ -24,6 +24,7 @@ import numpy as np
 
 from codec import errors
 from codec.errors import PictureDamaged, PictureError, PictureTooLarge
+from codec.limits import MAX_PIXELS
 from codec.picture import Picture, read_picture
 
 _REQUEST = struct.Struct("<Q")
@@ -39,12 +40,15 @@ class PictureReader:
 
     Args:
         timeout_s: seconds one picture may take.
+        most_pixels: a picture of more is refused.
         memory: bytes the helper may use beyond what it starts with.
     """
 
-    def __init__(self, *, timeout_s: float = 60.0, memory: int = 1 << 30) -> None:
+    def __init__(
+        self, *, timeout_s: float = 60.0, most_pixels: int = MAX_PIXELS, memory: int = 4 << 30
+    ) -> None:
         self._timeout_s = timeout_s
-        self._memory = memory
+        self._limits = (str(most_pixels), str(memory))
         self._process: subprocess.Popen[bytes] | None = None
 
     def read(self, data: bytes) -> Picture:
@@ -86,7 +90,7 @@ class PictureReader:
             self.close()
             environment = dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, sys.path)))
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "transforms.picture_process", str(self._memory)],
+                [sys.executable, "-m", "transforms.picture_process", *self._limits],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 env=environment,
@@ -118,11 +122,11 @@ def _ask(process: subprocess.Popen[bytes], data: bytes) -> Picture:
     return Picture(pixels, answer["format"], tuple(answer["notes"]))
 
 
-def serve(requests: IO[bytes], responses: IO[bytes]) -> None:
+def serve(requests: IO[bytes], responses: IO[bytes], most_pixels: int) -> None:
     """Answer requests until there are no more."""
     while head := requests.read(_REQUEST.size):
         (length,) = _REQUEST.unpack(head)
-        answer, pixels = _answer(_exactly(requests, length))
+        answer, pixels = _answer(_exactly(requests, length), most_pixels)
         text = json.dumps(answer).encode()
         responses.write(_RESPONSE.pack(len(text)) + text)
         if pixels is not None:
@@ -130,16 +134,20 @@ def serve(requests: IO[bytes], responses: IO[bytes]) -> None:
         responses.flush()
 
 
-def _answer(data: bytes) -> tuple[dict[str, Any], np.ndarray | None]:
+def _answer(data: bytes, most_pixels: int) -> tuple[dict[str, Any], np.ndarray | None]:
     try:
         picture = read_picture(data)
+        height, width, _ = picture.pixels.shape
+        if height * width > most_pixels:
+            raise PictureTooLarge(
+                f"{width} x {height} pixels: the memory given has room for {most_pixels}"
+            )
     except (PictureError, MemoryError) as error:
         kind = type(error).__name__
         if isinstance(error, MemoryError):
             kind = PictureTooLarge.__name__
         message = str(error) or "needs more memory than a worker may use"
         return {"error": kind, "message": message, "trace": traceback.format_exc(limit=4)}, None
-    height, width, _ = picture.pixels.shape
     answer = {"height": height, "width": width, "format": picture.format}
     return {**answer, "notes": picture.notes}, picture.pixels
 
@@ -168,11 +176,12 @@ def limit_memory(extra: int) -> None:
 
 def main() -> None:
     """Serve on standard input and output."""
-    limit_memory(int(sys.argv[1]))
+    most_pixels, memory = map(int, sys.argv[1:3])
+    limit_memory(memory)
     requests, responses = sys.stdin.buffer, os.fdopen(os.dup(1), "wb", buffering=1 << 16)
     os.dup2(2, 1)  # what a decoder prints goes to standard error, not into the answers
     with contextlib.suppress(BrokenPipeError, KeyboardInterrupt, EOFError):
-        serve(requests, responses)
+        serve(requests, responses, most_pixels)
 
 
 if __name__ == "__main__":

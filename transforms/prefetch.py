@@ -42,6 +42,7 @@ class Prefetcher:
         readers: helper processes that decode pictures.
         fetchers: threads that wait for storage besides.
         ahead: bytes of source and pixels that may wait; one record is always on its way.
+        timeout_s, most_pixels, reader_memory: limits of one picture, see `PictureReader`.
         keep_source: whether `Ready.data` is wanted.
     """
 
@@ -52,6 +53,7 @@ class Prefetcher:
         ahead: int,
         *,
         timeout_s: float,
+        most_pixels: int,
         reader_memory: int,
         keep_source: bool = False,
     ) -> None:
@@ -60,7 +62,8 @@ class Prefetcher:
         self._most = 2 * (readers + fetchers)
         self._pool = ThreadPoolExecutor(readers + fetchers, thread_name_prefix="prefetch")
         self._all = [
-            PictureReader(timeout_s=timeout_s, memory=reader_memory) for _ in range(readers)
+            PictureReader(timeout_s=timeout_s, most_pixels=most_pixels, memory=reader_memory)
+            for _ in range(readers)
         ]
         self._free: queue.Queue[PictureReader] = queue.Queue()
         for reader in self._all:

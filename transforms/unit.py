@@ -33,8 +33,12 @@ from transforms.records import Record, Unit, clean_key
 from transforms.sources import Source
 from transforms.sources.base import failing, read_bytes
 
-BYTES_PER_PIXEL = 160
-"""What the codec holds for each pixel of a batch, at its peak; measured, rounded up."""
+BYTES_PER_PIXEL = 80
+"""What encoding holds for each pixel of a batch, at its peak: 60 measured, rounded up."""
+
+READER_BYTES_PER_PIXEL = 24
+READER_LEAST_BYTES = 256 << 20
+"""What decoding a picture may take in the helper process: 16-bit samples, alpha, a copy."""
 
 WINDOW_PIXELS = 1 << 23
 """Pixels collected before batches are formed, where memory allows."""
@@ -87,7 +91,8 @@ class Settings:
             self.fetchers,
             self.memory // 8,
             timeout_s=self.picture_timeout_s,
-            reader_memory=max(self.memory // 2, 256 << 20),
+            most_pixels=self.largest_pixels,
+            reader_memory=READER_LEAST_BYTES + READER_BYTES_PER_PIXEL * self.largest_pixels,
             keep_source=self.keep_source,
         )
 
@@ -244,7 +249,7 @@ class _Work:
         if stream is None:
             most = self._settings.largest_pixels
             stream = PictureTooLarge(
-                f"{width} x {height} pixels are more than the {most} that --memory has room for"
+                f"{width} x {height} pixels: the memory given has room for {most}"
             )
         if isinstance(stream, Exception):
             self._fail(record, "encode", stream)

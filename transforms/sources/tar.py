@@ -162,9 +162,20 @@ def _members(tar: tarfile.TarFile, *, quiet: bool = False) -> Iterator[tarfile.T
                 return
             raise
         if member is None:
+            if not quiet:
+                _check_end(tar)
             return
         tar.members = []  # type: ignore[attr-defined]
         yield member
+
+
+def _check_end(tar: tarfile.TarFile) -> None:
+    """ReadError unless a block of zeros ends the tar: tarfile takes any bad header for an end."""
+    assert tar.fileobj
+    tar.fileobj.seek(tar.offset)  # type: ignore[attr-defined]
+    if tar.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        place = tar.offset  # type: ignore[attr-defined]
+        raise tarfile.ReadError(f"cut or damaged at byte {place}: no end mark")
 
 
 def _stem_of(member: tarfile.TarInfo) -> str:

@@ -1,0 +1,215 @@
+"""Sources: the same photos from every kind of shard, split anywhere, damage contained."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+import shards
+from shards import photos, write_manifests, write_parquet, write_tar, write_tfrecord
+
+from codec.errors import UsageError
+from transforms.records import Item, Record, Shard, Span, unit_of_items, unit_of_span
+from transforms.sources import Choice, Source, all_labels, listed, open_sources
+from transforms.unit import records_of
+
+AUTO = Choice()
+
+
+def read_all(inputs: list[Path], choice: Choice = AUTO, span_bytes: int = 1) -> list[Record]:
+    """Every record of the inputs, through spans of `span_bytes`."""
+    sources = open_sources([str(path) for path in inputs], choice)
+    records: list[Record] = []
+    for each in listed(sources):
+        if isinstance(each, Item):
+            records += records_of(unit_of_items([each]), sources[each.source])
+            continue
+        for span in sources[each.source].split(each, span_bytes):
+            records += records_of(unit_of_span(each, span, ""), sources[each.source])
+    return records
+
+
+def outcome(record: Record) -> bytes | type:
+    """Its bytes, or the class of what reading them raises."""
+    try:
+        return record.fetch()
+    except Exception as error:
+        return type(error)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    photos(tmp_path / "photos")
+    return tmp_path
+
+
+def contents(folder: Path) -> list[bytes]:
+    return [path.read_bytes() for path in sorted((folder / "photos").rglob("*.jpg"))]
+
+
+@pytest.mark.parametrize("span_bytes", [1, 5000, 1 << 30])
+@pytest.mark.parametrize("kind", ["tar", "tar.gz", "tfrecord", "tfrecord.gz", "parquet"])
+def test_a_shard_gives_its_photos_whatever_the_span(
+    folder: Path, kind: str, span_bytes: int
+) -> None:
+    pictures = sorted((folder / "photos").rglob("*.jpg"))
+    path = folder / f"shard.{kind.removesuffix('.gz')}"
+    {"tar": write_tar, "tfrecord": write_tfrecord, "parquet": write_parquet}[
+        kind.removesuffix(".gz")
+    ](path, pictures)
+    if kind.endswith(".gz"):
+        zipped = path.with_name(path.name + ".gz")
+        with path.open("rb") as source, gzip.open(zipped, "wb") as target:
+            shutil.copyfileobj(source, target)
+        path = zipped
+    records = read_all([path], span_bytes=span_bytes)
+    assert [record.fetch() for record in records] == contents(folder)
+    assert len({record.key for record in records}) == len(records)
+    assert all(record.key.startswith("shard/") for record in records)
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_a_manifest_gives_its_photos(
+    folder: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("transforms.sources.manifest.ROWS_PER_SPAN", 2)
+    path = write_manifests(folder, sorted((folder / "photos").rglob("*.jpg")))[kind]
+    records = read_all([path], Choice("manifest"))
+    assert [record.fetch() for record in records] == contents(folder)
+    labels = [(record.labels["caption"], record.labels["score"]) for record in records]
+    assert labels == [(f'a "quoted"\nline {n}', n / 4) for n in range(len(records))]
+
+
+def test_labels_of_each_kind_have_types(folder: Path) -> None:
+    pictures = sorted((folder / "photos").rglob("*.jpg"))
+    write_tar(folder / "a.tar", pictures)
+    write_tfrecord(folder / "a.tfrecord", pictures)
+    write_parquet(folder / "a.parquet", pictures)
+
+    def of(name: str) -> tuple[pa.Schema, dict]:
+        path = str(folder / name)
+        labels = read_all([folder / name])[1].labels
+        return all_labels(open_sources([path], Choice())), dict(labels)
+
+    schema, labels = of("a.tar")
+    assert schema == pa.schema([("cls", pa.int64()), ("json", pa.string())])
+    assert labels == {"cls": 1, "json": json.dumps({"name": pictures[1].stem})}
+    schema, labels = of("a.tfrecord")
+    assert schema.field("image/class/label").type == pa.list_(pa.int64())
+    assert labels["image/class/label"] == [1]
+    assert labels["image/bbox"] == [0.25, 0.5]
+    assert labels["image/filename"] == [pictures[1].name.encode()]
+    schema, labels = of("a.parquet")
+    assert schema.field("label").type == pa.int16()
+    assert labels == {"label": 1, "label_width": 1.5}  # the archive has a column `width`
+
+
+def test_records_can_be_named_by_a_column(folder: Path) -> None:
+    pictures = sorted((folder / "photos").rglob("*.jpg"))
+    write_tfrecord(folder / "a.tfrecord", pictures)
+    records = read_all([folder / "a.tfrecord"], Choice(key="image/filename"))
+    assert [record.key for record in records] == [path.name for path in pictures]
+
+
+@pytest.mark.parametrize("cut", [0.3, 0.5, 0.5001, 0.52, 0.6, 0.7, 0.8])
+def test_a_cut_tar_loses_its_end_only(folder: Path, cut: float) -> None:
+    pictures = sorted((folder / "photos").rglob("*.jpg"))
+    write_tar(folder / "a.tar", pictures)
+    whole = (folder / "a.tar").read_bytes()
+    (folder / "a.tar").write_bytes(whole[: int(len(whole) * cut)])
+    outcomes = [outcome(record) for record in read_all([folder / "a.tar"])]
+    good = [each for each in outcomes if isinstance(each, bytes)]
+    assert 0 < len(good) < len(pictures)
+    assert good == contents(folder)[: len(good)]
+    assert 1 <= len(outcomes) - len(good) <= 2
+
+
+def test_a_cut_tfrecord_loses_its_end_only(folder: Path) -> None:
+    pictures = sorted((folder / "photos").rglob("*.jpg"))
+    write_tfrecord(folder / "a.tfrecord", pictures)
+    whole = (folder / "a.tfrecord").read_bytes()
+    (folder / "a.tfrecord").write_bytes(whole[:-10])
+    outcomes = [outcome(record) for record in read_all([folder / "a.tfrecord"])]
+    assert outcomes[:-1] == contents(folder)[:-1]
+    assert isinstance(outcomes[-1], type)
+
+
+def test_a_flipped_tfrecord_loses_one_record(folder: Path) -> None:
+    pictures = sorted((folder / "photos").rglob("*.jpg"))
+    write_tfrecord(folder / "a.tfrecord", pictures)
+    data = bytearray((folder / "a.tfrecord").read_bytes())
+    data[data.index(pictures[2].read_bytes()) + 100] ^= 1
+    (folder / "a.tfrecord").write_bytes(data)
+    outcomes = [outcome(record) for record in read_all([folder / "a.tfrecord"])]
+    expected = contents(folder)
+    assert [each for each in outcomes if isinstance(each, bytes)] == expected[:2] + expected[3:]
+    assert len(outcomes) == len(expected)
+
+
+@pytest.mark.parametrize("name", ["a.tar", "a.tfrecord"])
+def test_a_shard_of_rubbish_is_one_failure(folder: Path, name: str) -> None:
+    (folder / name).write_bytes(b"\xff" * 3000)
+    assert [type(outcome(record)) for record in read_all([folder / name])] == [type]
+
+
+def test_a_sample_without_a_picture_is_one_failure(folder: Path) -> None:
+    import io
+    import tarfile
+
+    with tarfile.open(folder / "a.tar", "w") as tar:
+        member = tarfile.TarInfo("000.cls")
+        member.size = 1
+        tar.addfile(member, io.BytesIO(b"7"))
+    assert [outcome(record).__name__ for record in read_all([folder / "a.tar"])] == [
+        "UnsupportedFormat"
+    ]
+
+
+def test_files_are_keyed_by_their_path_below_the_input(folder: Path) -> None:
+    (folder / "photos" / ".hidden.jpg").write_bytes(b"")
+    (folder / "photos" / "notes.txt").write_bytes(b"")
+    keys = [record.key for record in read_all([folder / "photos"])]
+    assert keys[:2] == ["left/001.jpg", "left/003.jpg"]
+    assert len(keys) == 6
+    keys = [record.key for record in read_all([folder / "photos/left", folder / "photos/right"])]
+    assert keys[0] == "left/001.jpg"
+    assert keys[-1] == "right/004.jpg"
+    assert [r.key for r in read_all([folder / "photos/*/00[12].jpg"])] == [
+        "left/001.jpg",
+        "right/002.jpg",
+    ]
+    assert [r.key for r in read_all([folder / "photos/left/001.jpg"])] == ["001.jpg"]
+
+
+def test_folders_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    photos(tmp_path / "a" / "set", 1)
+    photos(tmp_path / "b" / "set", 1)
+    keys = [record.key for record in read_all([tmp_path / "a" / "set", tmp_path / "b" / "set"])]
+    assert keys == ["a/set/right/000.jpg", "b/set/right/000.jpg"]
+
+
+@pytest.mark.parametrize("missing", ["nowhere", "no/where/*.jpg", "photos/none.jpg", "x.tar"])
+def test_a_missing_input_is_a_mistake(folder: Path, missing: str) -> None:
+    with pytest.raises(UsageError):
+        read_all([folder / missing])
+
+
+def test_an_unknown_scheme_is_a_mistake() -> None:
+    with pytest.raises(UsageError):
+        open_sources(["nosuch://x"], Choice())
+
+
+def test_a_source_of_ones_own(folder: Path) -> None:
+    sources = open_sources(["hello"], Choice(kind="shards:Letters"))
+    (shard,) = listed(sources)
+    assert isinstance(shard, Shard)
+    (span,) = sources[0].split(shard, 1)
+    assert [r.fetch() for r in records_of(unit_of_span(shard, span, ""), sources[0])] == [
+        letter.encode() for letter in "hello"
+    ]
+    assert issubclass(shards.Letters, Source)
+    assert isinstance(span, Span)
