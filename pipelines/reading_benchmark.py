@@ -23,7 +23,7 @@ import numpy as np
 import psutil
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+from torch.utils.data import DataLoader, IterableDataset
 
 from codec.archive import Archive, ArchiveWriter, LayerDataset, Row, publish
 from codec.archive.samples import Output
@@ -101,7 +101,7 @@ def _rate(arguments: argparse.Namespace) -> Iterator[Figure]:
 
 
 class JpegTars(IterableDataset[dict[str, Any]]):
-    """Tar shards of JPEGs, dealt to workers, decoded by Pillow: what a WebDataset job does."""
+    """Tar shards of JPEGs, which webdataset deals to workers, decoded by Pillow."""
 
     def __init__(self, tars: Sequence[str]) -> None:
         self._tars = tars
@@ -110,9 +110,7 @@ class JpegTars(IterableDataset[dict[str, Any]]):
         """Pictures as uint8 [3, H, W]."""
         import webdataset
 
-        info = get_worker_info()
-        mine = self._tars[info.id :: info.num_workers] if info else self._tars
-        for sample in webdataset.WebDataset(list(mine), shardshuffle=False, empty_check=False):
+        for sample in webdataset.WebDataset(list(self._tars), shardshuffle=False):
             picture = np.asarray(Image.open(io.BytesIO(sample["jpg"])).convert("RGB"))
             yield {"image": torch.from_numpy(picture.copy()).permute(2, 0, 1).contiguous()}
 
