@@ -55,7 +55,8 @@ def crop_rows(
         ]
         for peer in peers:
             data = nearest_file(peer, pixels, size)
-            caption = _caption(peer.label, len(data), area)
+            caption = _caption(peer.label.split(" (")[0], len(data), area)
+            caption += f" · {len(data) / size:.2f}x"
             crops.append(Crop(caption, _png(peer.decode(data)[window])))
         rows.append(CropRow(f"layers 0 to {state}" if state else "layer 0", tuple(crops)))
     return rows

@@ -63,7 +63,8 @@ def evaluation_page(
         parts.append(
             '<p class="note">The busiest window of each photo, magnified. Each peer is shown at '
             "the quality whose file comes nearest to the bytes of the state; a peer that cannot "
-            "go that low or high is shown at the end of its range.</p>"
+            "go that low or high is shown at the end of its range. The factor is its bytes over "
+            "those of the state.</p>"
         )
     for name, rows in photos:
         parts.append(f"<h3>{escape(name)}</h3>")

@@ -50,16 +50,20 @@ def differences_table(differences: Sequence[Difference], scores: Sequence[Score]
 
 def states_table(ours: CorpusCurve, peers: Sequence[CorpusCurve], scores: Sequence[Score]) -> str:
     """For each state, its bytes against each peer's at the state's own score."""
-    heading = ["state", "bpp", *(f"{peer.name} {s.name}" for s in scores for peer in peers)]
-    rows = [
-        [
-            ours.settings[state],
-            f"{ours.bpp[state]:.4f}",
-            *(percent(excess_at(ours, peer, s, state)) for s in scores for peer in peers),
+    blocks = []
+    for score in scores:
+        rows = [
+            [
+                ours.settings[state],
+                f"{ours.bpp[state]:.4f}",
+                f"{ours.scores[score.name][state]:.{score.digits}f}",
+                *(percent(excess_at(ours, peer, score, state)) for peer in peers),
+            ]
+            for state in range(len(ours.bpp))
         ]
-        for state in range(len(ours.bpp))
-    ]
-    return align(heading, rows)
+        heading = ["state", "bpp", score.name, *(peer.name for peer in peers)]
+        blocks.append(align(heading, rows))
+    return "\n\n".join(blocks)
 
 
 def speeds_table(speeds: Sequence[Speed]) -> str:
