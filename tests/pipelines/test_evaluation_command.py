@@ -13,7 +13,7 @@ from PIL import Image
 from skimage import data
 
 from codec import Codec
-from codec.errors import UsageError
+from codec.errors import MeasurementFailed, UsageError
 from codec.metrics import psnr
 from pipelines.commands import benchmark, evaluate
 from pipelines.evaluation.corpus import corpus_curve, difference, excess_at
@@ -23,6 +23,7 @@ from pipelines.evaluation.page import Section, evaluation_page
 from pipelines.evaluation.scores import SCORES
 from pipelines.evaluation.speed import speeds
 from pipelines.evaluation.tables import align, percent
+from pipelines.evaluation.usage import measured_run
 
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 
@@ -110,6 +111,17 @@ def test_codec_figures_of_the_benchmark(photos, tmp_path, capsys):
     assert figures["codec, encode against AVIF"]["value"] == pytest.approx(ratio)
     printed = capsys.readouterr().out
     assert all(name in printed and figure["value"] > 0 for name, figure in figures.items())
+
+
+def test_memory_and_time_of_a_command():
+    usage = measured_run(["--help"])
+    assert usage.seconds > 0
+    assert usage.peak_bytes > 1 << 20
+
+
+def test_a_command_that_fails_gives_no_figures(tmp_path):
+    with pytest.raises(MeasurementFailed, match="pentimento inspect ended with status 2"):
+        measured_run(["inspect", str(tmp_path / "absent")])
 
 
 def test_mistakes_get_one_line(photos, tmp_path):
