@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -289,3 +290,30 @@ def test_mistakes_get_one_line(archive: Archive) -> None:
 def test_positions_collate_to_a_tensor(archive: Archive) -> None:
     batch = next(iter(DataLoader(reader(archive), batch_size=4, collate_fn=None)))
     assert batch["position"].dtype == torch.int64
+
+
+def test_workers_read_from_cloud_storage_after_a_fork(gs_folder: str, tmp_path: Path) -> None:
+    make(tmp_path, rows=40)
+    for path in sorted(tmp_path.rglob("*.*")):
+        fsspec.filesystem("gs").put_file(str(path), f"{gs_folder}/{path.relative_to(tmp_path)}")
+    archive = Archive.open(gs_folder)
+    expected = sorted(archive.keys())  # the parent's connections are in use before the fork
+    for start, workers in (("fork", 2), ("spawn", 1)):
+        loader = DataLoader(
+            reader(archive), batch_size=None, num_workers=workers, multiprocessing_context=start
+        )
+        assert sorted(keys(loader)) == expected
+
+
+def test_writers_commit_to_cloud_storage_what_they_commit_to_disk(
+    gs_folder: str, archive: Archive
+) -> None:
+    rows = list(archive.rows())
+    labels = pa.schema([("cls", pa.int64())])
+    settings = {"layers": archive.layer_names, "weights_id": "w" * 16, "label_schema": labels}
+    with ArchiveWriter(gs_folder, "unit", row_group_bytes=500, **settings) as writer:
+        for row in rows:
+            writer.add(row)
+    publish(gs_folder)
+    assert list(Archive.open(gs_folder).rows()) == rows
+    assert sorted(keys(reader(Archive.open(gs_folder)))) == sorted(row.key for row in rows)

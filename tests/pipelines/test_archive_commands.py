@@ -1,0 +1,66 @@
+"""`trim`, `merge`, `export` and `view` on the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from codec.archive import Archive, ArchiveWriter, Row, publish
+from codec.model import Codec
+from pipelines.main import main
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("archives")
+    codec = Codec.load()
+    rng = np.random.default_rng(0)
+    for name in ("one", "two"):
+        with ArchiveWriter(
+            root / name, name, layers=codec.layer_names, weights_id=codec.weights_id
+        ) as writer:
+            pixels = rng.integers(0, 256, (18, 20, 3), np.uint8)
+            (stream,) = codec.encode([pixels])
+            writer.add(Row(f"{name}.jpg", stream, 20, 18))
+        publish(str(root / name))
+    return root
+
+
+def test_trim(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["trim", str(root / "one"), "--layers", "2", "--output", str(tmp_path / "t")]) == 0
+    assert "1 images, 2 of" in capsys.readouterr().out
+    assert len(Archive.open(tmp_path / "t").layer_names) == 2
+    assert main(["trim", str(root / "one"), "--layers", "99", "--output", str(tmp_path)]) == 2
+    assert "layer 99 of" in capsys.readouterr().err
+
+
+def test_merge(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sources = [str(root / "one"), str(root / "two")]
+    assert main(["merge", *sources, "--output", str(tmp_path / "m")]) == 0
+    assert "2 images of 2 archives" in capsys.readouterr().out
+    assert sorted(Archive.open(tmp_path / "m").keys()) == ["one.jpg", "two.jpg"]
+    assert main(["merge", str(tmp_path), "--output", str(tmp_path / "x")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_export(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    command = ["export", str(root / "one"), "--output", str(out), "--as", "folder", "--layers", "1"]
+    assert main([*command, "--format", "webp"]) == 0
+    assert "1 images in 2 files" in capsys.readouterr().out
+    assert {path.name for path in out.iterdir()} == {"one%2Ejpg.webp", "metadata.jsonl"}
+    assert main(command) == 2
+    assert "the folder is not empty" in capsys.readouterr().err
+
+
+def test_view(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = tmp_path / "page.html"
+    assert main(["view", str(root / "one"), "one.jpg", "--html", str(page)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4 + len(Archive.open(root / "one").layer_names)
+    assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert main(["view", str(root / "one")]) == 0
+    assert main(["view", str(root / "one"), "none.jpg"]) == 2
+    assert "no image 'none.jpg'" in capsys.readouterr().err
