@@ -1,0 +1,183 @@
+"""The codec as a whole: any picture in, any prefix of layers out, damage noticed."""
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+from skimage import data
+
+from codec import Codec
+from codec.errors import LayerDamaged, UnknownVersion, UsageError, WeightsDamaged, WeightsMismatch
+from codec.metrics import psnr
+from codec.stream import unpack_stream
+from codec.wavelet import DYADIC_LEVELS, analyse, to_opponent
+from codec.weights import SHIPPED, load_weights, unpack_weights
+
+
+@pytest.fixture(scope="module")
+def codec() -> Codec:
+    return Codec.load()
+
+
+@pytest.fixture(scope="module")
+def photo() -> np.ndarray:
+    return data.astronaut()[:208, 100:340]
+
+
+@pytest.fixture(scope="module")
+def stream(codec, photo) -> tuple[bytes, ...]:
+    return codec.encode([photo])[0]
+
+
+def _equal(one: list[np.ndarray], other: list[np.ndarray]) -> bool:
+    return len(one) == len(other) and all(map(np.array_equal, one, other))
+
+
+def test_each_layer_brings_the_picture_closer(codec, photo, stream):
+    assert 6 <= codec.layers <= 8
+    assert len(codec.layer_names) == codec.layers == len(stream)
+    decoded = codec.decode([stream[:n] for n in range(1, codec.layers + 1)])
+    quality = [psnr(photo, picture) for picture in decoded]
+    assert quality == sorted(quality)
+    assert quality[-1] >= 38
+    pixels = photo.shape[0] * photo.shape[1]
+    assert 8 * len(stream[0]) / pixels < 0.1
+
+
+@pytest.mark.parametrize(
+    "shape", [(1, 1), (1, 40), (40, 1), (16, 32), (32, 16), (33, 17), (5, 300), (130, 66)]
+)
+@pytest.mark.parametrize("kind", ["noise", "flat", "checkerboard"])
+def test_any_size_and_content(codec, shape, kind):
+    rng = np.random.default_rng(7)
+    if kind == "noise":
+        picture = rng.integers(0, 256, (*shape, 3), dtype=np.uint8)
+    elif kind == "flat":
+        picture = np.full((*shape, 3), rng.integers(0, 256, 3), np.uint8)
+    else:
+        picture = (np.indices(shape).sum(0) % 2 * 255)[..., None].repeat(3, 2).astype(np.uint8)
+    layers = codec.encode([picture])[0]
+    decoded = codec.decode([layers])[0]
+    assert decoded.shape == picture.shape
+    assert np.abs(decoded.astype(int) - picture).max() <= 48
+    symbols, known = codec.symbols(layers), codec.quantised([picture])[0]
+    assert _equal(symbols, [*(state.class_map for state in known.palettes), known.q])
+
+
+def test_bytes_do_not_depend_on_the_batch(codec, photo, stream):
+    others = [photo[:100], photo[::-1].copy(), photo[:, :37]]
+    together = codec.encode([others[0], photo, *others[1:]])
+    assert together[1] == stream
+    pictures = codec.decode([together[0], together[1], together[2][:2], together[3]])
+    alone = codec.decode([stream])[0]
+    assert np.abs(pictures[1].astype(int) - alone).max() <= 1
+    assert [p.shape for p in pictures] == [i.shape for i in (others[0], photo, *others[1:])]
+
+
+def test_fewer_layers_are_a_prefix(codec, photo, stream):
+    assert codec.encode([photo], layers=2)[0] == stream[:2]
+
+
+def test_symbols_depend_on_nothing_but_the_bytes(codec, stream):
+    expected = codec.symbols(stream)
+    double = Codec(load_weights(None))
+    double._network.double()
+    assert _equal(double.symbols(stream), expected)
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2 if threads == 1 else 1)
+        assert _equal(codec.symbols(stream), expected)
+    finally:
+        torch.set_num_threads(threads)
+    results: list[bool] = []
+    workers = [
+        threading.Thread(target=lambda: results.append(_equal(codec.symbols(stream), expected)))
+        for _ in range(4)
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert results == [True] * 4
+
+
+def test_latents(codec, photo, stream):
+    found = codec.latents([stream[:2], stream])
+    for latents in found:
+        assert latents.class_map.shape == (13, 15)
+        assert latents.embedding.shape[1:] == (13, 15)
+        assert latents.coefficients.shape == (768, 13, 15)
+        assert latents.coefficients.dtype == latents.embedding.dtype == np.float32
+    assert np.abs(found[0].coefficients).sum() < np.abs(found[1].coefficients).sum()
+    pixels = torch.from_numpy(photo.copy()).permute(2, 0, 1)[None].float()
+    low = analyse(to_opponent(pixels), DYADIC_LEVELS)[-1][0].numpy()
+    np.testing.assert_allclose(found[1].coefficients[:3], low, atol=40)
+
+
+def test_flipped_bits_are_noticed_and_the_prefix_still_decodes(codec, stream):
+    rng = np.random.default_rng(11)
+    clean = [codec.symbols(stream[:n]) for n in range(1, len(stream) + 1)]
+    for index, blob in enumerate(stream):
+        for bit in rng.integers(0, 8 * len(blob), 200):
+            damaged = bytearray(blob)
+            damaged[bit // 8] ^= 1 << bit % 8
+            with pytest.raises((LayerDamaged, UnknownVersion)):
+                unpack_stream([*stream[:index], bytes(damaged), *stream[index + 1 :]])
+        with pytest.raises(LayerDamaged) as caught:
+            codec.check([*stream[:index], blob[:-1] + bytes([blob[-1] ^ 1])])
+        assert caught.value.layer == index
+        if index:
+            assert _equal(codec.symbols(stream[:index]), clean[index - 1])
+
+
+def test_symbol_count_and_payload_end_are_checked_behind_the_checksum(codec, stream):
+    from codec.stream import pack_layer
+
+    first = unpack_stream(stream)[0]
+    for symbols, payload in (
+        (first.symbols + 1, first.payload),
+        (first.symbols, first.payload + bytes(4)),
+        (first.symbols, first.payload[:4] + bytes(4) + first.payload[8:]),
+    ):
+        forged, _ = pack_layer(0, symbols, payload, 0, first.picture)
+        with pytest.raises(LayerDamaged):
+            codec.check([forged])
+
+
+def test_other_weights_are_refused(codec, stream):
+    from codec.stream import PictureHeader, pack_layer
+
+    first = unpack_stream(stream)[0]
+    blob, _ = pack_layer(
+        0, first.symbols, first.payload, 0, PictureHeader(208, 240, "ffffffffffffffff")
+    )
+    with pytest.raises(WeightsMismatch, match="ffffffffffffffff"):
+        codec.decode([[blob]])
+
+
+def test_mistakes_get_a_clear_line(codec, photo):
+    with pytest.raises(UsageError, match="layers: 9"):
+        codec.encode([photo], layers=9)
+    with pytest.raises(UsageError, match="uint8"):
+        codec.encode([photo.astype(np.float32)])
+    with pytest.raises(UsageError, match="no weights"):
+        Codec.load("/nowhere/weights.safetensors")
+    with pytest.raises(LayerDamaged):
+        codec.decode([[]])
+
+
+def test_damaged_weights_are_refused():
+    data = SHIPPED.read_bytes()
+    assert len(data) <= 12_000_000
+    for wrong in (data[:1000], b"", data[: len(data) // 2], b"{}" * 100):
+        with pytest.raises(WeightsDamaged):
+            unpack_weights(wrong)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_gpu_decodes_the_same_symbols_and_nearly_the_same_picture(codec, photo, stream):
+    on_gpu = Codec.load(device="cuda")
+    assert _equal(on_gpu.symbols(stream), codec.symbols(stream))
+    difference = on_gpu.decode([stream])[0].astype(int) - codec.decode([stream])[0]
+    assert np.abs(difference).max() <= 2
