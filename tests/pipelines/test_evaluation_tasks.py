@@ -21,6 +21,7 @@ from pipelines.evaluation.tasks import detection, landmarks, segmentation
 from pipelines.evaluation.tasks.detection import Boxes, iou, mean_average_precision
 from pipelines.evaluation.tasks.kinds import find_data_sets
 from pipelines.evaluation.tasks.network import Network
+from pipelines.evaluation.tasks.run import TaskCurve
 
 CELL = 8
 """Side of a cell of the detector built here."""
@@ -270,6 +271,16 @@ def task_folder(tmp_path_factory) -> Path:
         Image.fromarray(mask).save(shapes / "masks" / f"{index}.png")
         (shapes / "boxes" / f"{index}.txt").write_text("\n".join(lines) + "\n")
     return folder
+
+
+def test_rate_at_a_share_of_the_score():
+    rates, shares = (0.1, 0.2, 0.4), (0.7, 0.9, 0.85)
+    curve = TaskCurve("avif", "AVIF", ("a", "b", "c"), rates, (1.0, 2.0, 4.0), shares, shares)
+    assert curve.bpp_at(0.9) == pytest.approx(0.2)
+    assert 0.1 < curve.bpp_at(0.8) < 0.2
+    assert np.isnan(curve.bpp_at(0.95))
+    assert (curve.bpp_at(0.6), curve.is_bound(0.6)) == (0.1, True)
+    assert not curve.is_bound(0.8)
 
 
 def test_tasks_from_folder_to_files(task_folder, tmp_path, capsys):

@@ -18,8 +18,8 @@ from pipelines.evaluation.tasks.run import KEPT, TaskReport
 POINTS_NOTE = "Mean bits per pixel and bytes of a photo, score, and share of the originals' score."
 KEPT_NOTE = (
     "Mean bits per pixel at which a share of the originals' score is kept (an error kept at 95 % "
-    "is at most 1/0.95 of the originals'), in brackets against Pentimento; a dash where the curve "
-    "crosses that share nowhere."
+    'is at most 1/0.95 of the originals\'); in brackets what Pentimento takes of that. With "<", '
+    "the coarsest point already keeps more; a dash where no point keeps it."
 )
 
 
@@ -61,9 +61,9 @@ def write_task_csvs(folder: Path, reports: Sequence[TaskReport]) -> None:
     )
     write_csv(
         folder / "tasks_kept.csv",
-        ["task", "codec", "kept", "bpp"],
+        ["task", "codec", "kept", "bpp", "is_bound"],
         (
-            [r.task.name, c.codec, share, c.bpp_at(share)]
+            [r.task.name, c.codec, share, c.bpp_at(share), int(c.is_bound(share))]
             for r in reports
             for c in r.curves
             for share in KEPT
@@ -97,10 +97,11 @@ def _kept_table(reports: Sequence[TaskReport]) -> str:
             cells = []
             for share in KEPT:
                 bpp = curve.bpp_at(share)
-                cell = "-" if math.isnan(bpp) else f"{bpp:.4f}"
+                bound = "<" if curve.is_bound(share) else ""
+                cell = "-" if math.isnan(bpp) else f"{bound}{bpp:.4f}"
                 if ours is not None and curve is not ours:
                     ratio = ours.bpp_at(share) / bpp
-                    cell += " (-)" if math.isnan(ratio) else f" (ours {ratio:.2f}x)"
+                    cell += " (-)" if math.isnan(ratio) else f" ({ratio:.2f}x)"
                 cells.append(cell)
             rows.append([report.task.name if i == 0 else "", curve.label, *cells])
     return align(["task", "codec", *(f"{100 * share:.0f} %" for share in KEPT)], rows, left=2)

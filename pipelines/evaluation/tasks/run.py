@@ -65,8 +65,12 @@ class TaskCurve:
 
     def bpp_at(self, share: float) -> float:
         """Bits per pixel at which a share of the score is kept, read off the rising part of the
-        curve; `nan` where it is reached nowhere, or already by the coarsest point."""
-        return rate_at(self.bpp, self.kept, share)
+        curve; where the coarsest point keeps more, that point's; `nan` where none keeps it."""
+        return self.bpp[0] if self.is_bound(share) else rate_at(self.bpp, self.kept, share)
+
+    def is_bound(self, share: float) -> bool:
+        """Whether the coarsest point keeps more, so that fewer bits might do."""
+        return self.kept[0] > share
 
 
 @dataclass(frozen=True)
