@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from codec.archive.manifest import FileEntry
+from codec.archive.pages import blob_pages, index_ranges
 from codec.archive.schema import is_blob
 from codec.archive.storage import Storage
 from codec.errors import ArchiveDamaged
@@ -175,9 +176,10 @@ class RangeReader:
     def _reset(self) -> None:
         self._lock = threading.Lock()
         self._footers: OrderedDict[str, pq.FileMetaData] = OrderedDict()
+        self._indices: OrderedDict[tuple[str, int], dict[str, Range]] = OrderedDict()
 
     def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_lock": None, "_footers": None}
+        return {**self.__dict__, "_lock": None, "_footers": None, "_indices": None}
 
     def __setstate__(self, state: dict[str, object]) -> None:
         self.__dict__.update(state)
@@ -189,9 +191,7 @@ class RangeReader:
             if entry.path in self._footers:
                 self._footers.move_to_end(entry.path)
                 return self._footers[entry.path]
-        tail = self._fetch(entry, entry.bytes - entry.footer_bytes, entry.bytes)
-        if hashlib.sha256(tail).hexdigest() != entry.footer_sha256:
-            raise ArchiveDamaged(f"{entry.path}: the footer does not match its checksum")
+        tail = self._tail(entry)
         try:
             footer = pq.read_metadata(pa.BufferReader(tail))
         except (pa.ArrowException, OSError) as error:
@@ -204,6 +204,65 @@ class RangeReader:
             while len(self._footers) > FOOTERS_KEPT:
                 self._footers.popitem(last=False)
         return footer
+
+    def _tail(self, entry: FileEntry) -> bytes:
+        tail = self._fetch(entry, entry.bytes - entry.footer_bytes, entry.bytes)
+        if hashlib.sha256(tail).hexdigest() != entry.footer_sha256:
+            raise ArchiveDamaged(f"{entry.path}: the footer does not match its checksum")
+        return tail
+
+    def row_blobs(
+        self, entry: FileEntry, group: int, row: int, columns: Sequence[str]
+    ) -> dict[str, bytes | None]:
+        """Blob columns of one row: the page index, then one page a column; ArchiveDamaged."""
+        rows = entry.row_groups[group]
+        columns = list(columns)
+        chunks = self.chunks(entry, group, columns)
+        indices = self._offset_indices(entry, group, columns)
+        schema = self.footer(entry).schema.to_arrow_schema()
+
+        def fetch(start: int, stop: int) -> bytes:
+            return self._fetch(entry, start, stop)
+
+        def value(name: str) -> bytes | None:
+            nullable = schema.field(name).nullable
+            pages = blob_pages(indices[name], chunks[name], rows, nullable=nullable)
+            return pages.read(fetch, row)
+
+        try:
+            if self.storage.is_local or len(columns) == 1:
+                values = [value(name) for name in columns]
+            else:
+                with ThreadPoolExecutor(min(self._threads, len(columns))) as pool:
+                    values = list(pool.map(value, columns))
+        except ArchiveDamaged as error:
+            raise ArchiveDamaged(f"{entry.path}: row group {group}: {error}") from None
+        self.counter.add(wanted=sum(len(value or b"") for value in values))
+        return dict(zip(columns, values, strict=True))
+
+    def _offset_indices(
+        self, entry: FileEntry, group: int, columns: Sequence[str]
+    ) -> dict[str, bytes]:
+        with self._lock:
+            known = self._indices.get((entry.path, group))
+        if known is None:
+            tail = self._tail(entry)
+            known = index_ranges(tail[:-8], group)
+            with self._lock:
+                self._indices[entry.path, group] = known
+                while len(self._indices) > FOOTERS_KEPT:
+                    self._indices.popitem(last=False)
+        missing = [name for name in columns if name not in known]
+        if missing:
+            raise ArchiveDamaged(f"{entry.path}: no page index for {missing[0]!r}")
+        found = {}
+        for start, stop in coalesce((known[name] for name in columns), waste=8.0):
+            data = self._fetch(entry, start, stop)
+            for name in columns:
+                first, last = known[name]
+                if start <= first and last <= stop:
+                    found[name] = data[first - start : last - start]
+        return found
 
     def chunks(self, entry: FileEntry, group: int, columns: Iterable[str]) -> dict[str, Range]:
         """Where each column's chunk lies in the file: path of the Parquet leaf -> range."""

@@ -22,6 +22,7 @@ from codec.archive.schema import (
     SOURCE,
     DeadLetter,
     Row,
+    is_blob,
     layer_column,
     rows_of,
 )
@@ -210,7 +211,8 @@ class Archive:
     def get(self, key: str, layers: int | None = None, *, source: bool = False) -> Row:
         """The image of a key, with its coarsest `layers` layers (None: all).
 
-        Fetches the keys of the row groups that may hold it, then one row group. Raises NoSuchKey.
+        Fetches the keys of the row groups that may hold it, the small columns of that group, and of
+        the blobs only the pages that hold the row. Raises NoSuchKey or ArchiveDamaged.
         """
         names = self._row_columns(layers, labels=True, source=source)
         for unit in self.manifest.units:
@@ -219,8 +221,7 @@ class Archive:
                     keys = self._reader.read(unit.data, group, ["key"]).column("key")
                     at = pc.index(keys, key).as_py()
                     if at >= 0:
-                        table = self._reader.read(unit.data, group, names).slice(at, 1)
-                        return next(rows_of(table))
+                        return next(rows_of(self._one_row(unit.data, group, at, names)))
         raise NoSuchKey(f"{self.storage.root}: no image {key!r}")
 
     def keys(self) -> Iterator[str]:
@@ -276,6 +277,14 @@ class Archive:
     ) -> tuple[pa.Table, np.ndarray] | None:
         """What can be read of a damaged row group, as `salvage`; each loss goes to `report`."""
         return salvage(self._reader, self.files[file], group, columns, error, report)
+
+    def _one_row(self, entry: FileEntry, group: int, at: int, names: Sequence[str]) -> pa.Table:
+        small = [name for name in names if not is_blob(name)]
+        table = self._reader.read(entry, group, small).slice(at, 1)
+        blobs = [name for name in names if is_blob(name)]
+        for name, value in self._reader.row_blobs(entry, group, at, blobs).items():
+            table = table.append_column(name, pa.array([value], pa.large_binary()))
+        return table
 
     def _row_columns(self, layers: int | None, *, labels: bool, source: bool) -> list[str]:
         names = [*FIXED_NAMES, *(self.label_names if labels else ())]
