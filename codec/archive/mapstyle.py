@@ -21,10 +21,11 @@ CACHE_BYTES = 256 << 20
 class LayerMap(Dataset[Sample | None]):
     """Images of an archive by index, in the order of the archive; samples as in `LayerDataset`.
 
-    The unit of reading is a row group: those used last stay in memory up to `cache_bytes`. A
-    sampler that jumps at random over more than that reads a row group for each image; to train in
-    shuffled order take `LayerDataset`. "position" is the index. A damaged image raises
-    ArchiveDamaged or LayerDamaged; with `on_damage` it is reported and its sample is None.
+    Few images of a row group are fetched by their pages, many by reading the group, which then
+    stays in memory: the groups used last, up to `cache_bytes`. A sampler that jumps at random over
+    a large archive fetches several times the bytes it uses; to train in shuffled order take
+    `LayerDataset`. "position" is the index. A damaged image raises ArchiveDamaged or LayerDamaged;
+    with `on_damage` it is reported and its sample is None.
 
     Arguments not named here are those of `LayerDataset`.
     """
@@ -79,8 +80,11 @@ class LayerMap(Dataset[Sample | None]):
                 raise IndexError(f"image {index} of {rows}")
         places = [int(index) % rows for index in indices]
         numbers = np.searchsorted(self._ends, places, side="right").tolist()
-        held = {number: self._group(number) for number in sorted(set(numbers))}
         first = self._ends - self._maker.rows
+        rows_of: dict[int, list[int]] = {}
+        for place, number in zip(places, numbers, strict=True):
+            rows_of.setdefault(number, []).append(place - int(first[number]))
+        held = {number: self._group(number, rows) for number, rows in sorted(rows_of.items())}
         wanted = [
             Wanted(at, held[number], place - int(first[number]))
             for at, (place, number) in enumerate(zip(places, numbers, strict=True))
@@ -92,13 +96,15 @@ class LayerMap(Dataset[Sample | None]):
             samples[at] = sample
         return samples
 
-    def _group(self, number: int) -> Group:
-        if number not in self._cache:
-            self._cache[number] = self._maker.load(number)
-        self._cache.move_to_end(number)
-        group = self._cache[number]
-        while len(self._cache) > 1 and self._cached_bytes() > self._cache_bytes:
-            self._cache.popitem(last=False)
+    def _group(self, number: int, rows: Sequence[int]) -> Group:
+        if number in self._cache:
+            self._cache.move_to_end(number)
+            return self._cache[number]
+        group = self._maker.load_rows(number, sorted(set(rows)))
+        if group.whole:
+            self._cache[number] = group
+            while len(self._cache) > 1 and self._cached_bytes() > self._cache_bytes:
+                self._cache.popitem(last=False)
         return group
 
     def _cached_bytes(self) -> int:

@@ -272,6 +272,12 @@ class Archive:
         """Columns of row group `group` of file `file` (index into `files`); ArchiveDamaged."""
         return self._reader.read(self.files[file], group, columns)
 
+    def read_blobs(
+        self, file: int, group: int, row: int, columns: Sequence[str]
+    ) -> dict[str, bytes | None]:
+        """Blob columns of one row of a row group, by their pages; ArchiveDamaged."""
+        return self._reader.row_blobs(self.files[file], group, row, columns)
+
     def salvage_group(
         self, file: int, group: int, columns: Sequence[str], error: Exception, report: OnDamage
     ) -> tuple[pa.Table, np.ndarray] | None:

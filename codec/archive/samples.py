@@ -12,6 +12,7 @@ import torch
 
 from codec.archive.reader import Archive, OnDamage
 from codec.archive.salvage import Damage
+from codec.archive.schema import PAGE_BYTES
 from codec.errors import ArchiveDamaged, LayerDamaged, StreamError, UsageError, WeightsMismatch
 
 if TYPE_CHECKING:
@@ -29,7 +30,9 @@ class Group:
     index: int
     table: pa.Table
     place: dict[int, int] | None
-    """Row of the group -> row of the table, where some are lost; None: all are there."""
+    """Row of the group -> row of the table, where some are not there; None: all are."""
+    whole: bool = True
+    """Whether all rows that can be read are there."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,23 @@ class SampleMaker:
             if self._on_damage is None:
                 raise
             return self._salvaged(file, index, error, self._on_damage)
+
+    def load_rows(self, number: int, rows: Sequence[int]) -> Group:
+        """Some rows of row group `number`: by their pages where that costs less than the group."""
+        by_pages = len(rows) * len(self.layer_columns) * PAGE_BYTES
+        if by_pages >= int(self.sizes[number]):
+            return self.load(number)
+        file, index = int(self.files[number]), int(self.groups[number])
+        try:
+            small = self.archive.read_group(file, index, ["key", *self.labels]).take(list(rows))
+            read = [self.archive.read_blobs(file, index, row, self.layer_columns) for row in rows]
+        except ArchiveDamaged:
+            return self.load(number)  # which raises it, or finds out what is lost
+        for name in self.layer_columns:
+            column = pa.array([blobs[name] for blobs in read], pa.large_binary())
+            small = small.append_column(name, column)
+        place = {row: number for number, row in enumerate(rows)}
+        return Group(file, index, small, place, whole=False)
 
     def make(self, wanted: Sequence[Wanted]) -> list[Sample]:
         """Samples of those rows that are sound, in order."""

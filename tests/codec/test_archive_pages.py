@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codec.archive import Archive, ArchiveWriter, Row, publish
+from codec.archive import Archive, ArchiveWriter, LayerMap, Row, publish
 from codec.archive.pages import index_ranges, page_values
 from codec.errors import ArchiveDamaged, NoSuchKey
 
@@ -110,6 +110,24 @@ def test_a_flipped_bit_in_the_page_index_is_noticed_or_changes_nothing(root: Pat
 def _group_of(archive: Archive, key: str) -> int:
     groups = archive.row_groups(["key"])
     return next(g.index for g in groups if key in g.table.column("key").to_pylist())
+
+
+def test_single_images_of_a_map_style_data_set_cost_their_pages(root: Path) -> None:
+    rows = list(Archive.open(root).rows())
+    mapped = LayerMap(root, output="bytes")
+    mapped[150]
+    before = mapped.traffic.fetched
+    for index in (7, 150, 290):
+        sample = mapped[index]
+        assert sample is not None
+        assert (sample["key"], sample["layers"]) == (rows[index].key, rows[index].layers)
+    fetched = mapped.traffic.fetched - before
+    assert fetched < sum(sum(map(len, rows[i].layers)) for i in (7, 150, 290)) + 12 * (128 << 10)
+    batch = mapped.__getitems__(list(range(100, 200)))
+    assert [s["layers"] for s in batch if s] == [row.layers for row in rows[100:200]]
+    before = mapped.traffic.fetched
+    mapped.__getitems__(list(range(110, 150)))
+    assert mapped.traffic.fetched == before  # whole groups stay in memory
 
 
 values = st.lists(st.none() | st.binary(max_size=300), min_size=1, max_size=60)
