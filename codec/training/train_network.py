@@ -141,7 +141,7 @@ class NetworkTrainer:
             self._step += 1
             if self._step % LOG_EVERY == 0:
                 pace = (time.monotonic() - started) / (self._step - begun_at)
-                self._log(pace, *(float(np.nanmean(v)) for v in (losses, gains, psnrs, ssims)))
+                self._log(pace, *(float(np.mean(v)) for v in (losses, gains, psnrs, ssims)))
                 losses, gains, psnrs, ssims = [], [], [], []
             if self._step % self._plan.checkpoint_every == 0 or self._step == self._plan.steps:
                 self._save()

@@ -1,0 +1,32 @@
+#!/bin/sh
+# Set up, then compress the real photos that scikit-image and scikit-learn carry, show what the
+# archive holds, and bring back the coarse, a middle and the full state as pictures.
+. "$(dirname "$0")/environment.sh"
+rm -rf demo
+photos=$(python - <<'PYTHON'
+from pathlib import Path
+import skimage, sklearn
+
+pictures = Path(skimage.__file__).parent / "data"
+print(Path(sklearn.__file__).parent / "datasets" / "images")
+for name in ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "hubble_deep_field.jpg"):
+    print(pictures / name)
+PYTHON
+)
+IFS='
+'
+# shellcheck disable=SC2086  # one photo a line
+pentimento encode $photos --output demo/archive
+pentimento inspect demo/archive
+for layers in 1 2 3 6; do
+    pentimento decode demo/archive --output "demo/first-$layers-layers" --layers "$layers"
+done
+key=$(python -c 'from codec.archive import Archive
+print(next(row.key for row in Archive.open("demo/archive").rows(layers=1) if "coffee" in row.key))')
+pentimento view demo/archive "$key" --html demo/coffee.html
+cat <<TEXT
+
+look at   demo/coffee.html            one photo at every state, its palette and class map
+          demo/first-1-layers ...     the pictures from the coarsest layers
+          demo/archive                the archive: Parquet, one column a layer
+TEXT

@@ -1,0 +1,92 @@
+"""The recipe: a small run makes weights that work, and a stopped run goes on as if it had not."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from skimage import data
+
+from codec import Codec
+from codec.errors import UsageError
+from codec.training.photos import find_photos
+from codec.training.run import train
+from codec.training.settings import Recipe, TrainingPlan
+from codec.training.train_network import CropSource, NetworkTrainer
+from codec.weights import load_weights
+
+RECIPE = Recipe(classes=8, class_photos=4, class_rounds=3, context_photos=2)
+PLAN = TrainingPlan(steps=4, batch=2, crop=64, warm_up=1, checkpoint_every=2, measure_every=4)
+
+
+class _Stopped(Exception):
+    """A crash at the third of four steps."""
+
+
+def _stop(*_: object) -> None:
+    raise _Stopped
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("photos")
+    for name in ("astronaut", "coffee", "chelsea", "rocket"):
+        picture = getattr(data, name)()
+        for corner in range(2):
+            crop = picture[40 + 60 * corner :, 30 + 90 * corner :][:128, :160]
+            Image.fromarray(crop).save(folder / f"{name}-{corner}.png")
+    (folder / "notes.txt").write_text("no photo")
+    return folder
+
+
+def test_a_small_run_makes_weights_that_round_trip(photos, tmp_path, caplog):
+    output = tmp_path / "weights.safetensors"
+    weights = train([str(photos)], output, tmp_path / "run", RECIPE, PLAN, torch.device("cpu"))
+    codec = Codec.load(str(output))
+    assert codec.weights_id == weights.id
+    picture = data.coffee()[:100, :150]
+    stream = codec.encode([picture])[0]
+    decoded = codec.decode([stream])[0].astype(float)
+    assert np.square(decoded - picture).mean() < 40
+    for log in ("weights-training.csv", "weights-held-out.csv", "weights-settings.json"):
+        assert (tmp_path / log).exists() == (log != "weights-training.csv")
+    again = train([str(photos)], output, tmp_path / "run", RECIPE, PLAN, torch.device("cpu"))
+    assert again.id == weights.id
+    with pytest.raises(UsageError, match="other settings"):
+        train(
+            [str(photos)], output, tmp_path / "run", replace(RECIPE, masking=0.1), PLAN,
+            torch.device("cpu"),
+        )  # fmt: skip
+
+
+def test_a_stopped_training_goes_on_as_if_it_had_not(tmp_path):
+    pictures = [data.astronaut()[:160, :200], data.coffee()[:160, :200]]
+    codec = Codec.load()
+    symbols = [codec.quantised([picture])[0] for picture in pictures]
+    source = CropSource(pictures, symbols, PLAN.crop)
+
+    def trainer(folder: str) -> NetworkTrainer:
+        return NetworkTrainer(
+            load_weights(None), source, PLAN, tmp_path / folder, torch.device("cpu"),
+            lambda step, network: None,
+        )  # fmt: skip
+
+    whole = trainer("whole").run().state_dict()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(NetworkTrainer, "_log", _stop)
+        patch.setattr("codec.training.train_network.LOG_EVERY", 3)
+        with pytest.raises(_Stopped):
+            trainer("stopped").run()
+    resumed = trainer("stopped").run().state_dict()
+    assert whole.keys() == resumed.keys()
+    for name, tensor in whole.items():
+        torch.testing.assert_close(resumed[name], tensor, rtol=0, atol=0)
+
+
+def test_no_photos_is_one_clear_line(tmp_path):
+    with pytest.raises(UsageError, match="no such photo"):
+        find_photos([str(tmp_path / "nowhere")])
+    with pytest.raises(UsageError, match="no photos"):
+        find_photos([str(tmp_path)])
