@@ -15,17 +15,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from codec.archive.manifest import (
-    Commit,
-    FileEntry,
-    Manifest,
-    committed_units,
-    orphans,
-    publish,
-    sweep,
-)
+from codec.archive.manifest import committed_units, orphans, publish, sweep
 from codec.archive.ranges import Traffic
 from codec.archive.reader import Archive, RowGroup, Statistics
+from codec.archive.records import Commit, FileEntry, Manifest
 from codec.archive.salvage import Damage
 from codec.archive.schema import DeadLetter, Row
 from codec.archive.writer import ArchiveWriter

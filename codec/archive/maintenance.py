@@ -11,9 +11,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from codec.archive.manifest import Commit, FileEntry, Manifest, check_unit, committed_units, publish
+from codec.archive.manifest import committed_units, publish
 from codec.archive.ranges import REQUEST_BYTES, RangeReader
 from codec.archive.reader import Archive
+from codec.archive.records import Commit, FileEntry, Manifest, check_unit
 from codec.archive.schema import DEAD_LETTER_SCHEMA, DeadLetter, is_blob
 from codec.archive.storage import Storage
 from codec.archive.writer import ArchiveWriter, commit_once

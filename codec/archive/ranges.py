@@ -19,8 +19,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from codec.archive.manifest import FileEntry
 from codec.archive.pages import blob_pages, index_ranges
+from codec.archive.records import FileEntry
 from codec.archive.schema import is_blob
 from codec.archive.storage import Storage
 from codec.errors import ArchiveDamaged

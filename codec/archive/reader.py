@@ -12,8 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from codec.archive.manifest import Commit, FileEntry, Manifest, read_manifest
+from codec.archive.manifest import read_manifest
 from codec.archive.ranges import RangeReader, Traffic
+from codec.archive.records import Commit, FileEntry, Manifest
 from codec.archive.salvage import Damage, salvage
 from codec.archive.schema import (
     DEAD_LETTER_SCHEMA,

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from codec.archive.manifest import FileEntry
 from codec.archive.ranges import RangeReader
+from codec.archive.records import FileEntry
 from codec.archive.schema import SOURCE, is_blob
 from codec.errors import ArchiveDamaged, StreamError
 from codec.stream import unpack_layer

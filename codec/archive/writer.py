@@ -15,7 +15,8 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from codec.archive.manifest import (
+from codec.archive.manifest import read_commit
+from codec.archive.records import (
     COMMITS,
     DATA,
     FAILED,
@@ -23,7 +24,6 @@ from codec.archive.manifest import (
     FileEntry,
     check_unit,
     encode_commit,
-    read_commit,
 )
 from codec.archive.schema import (
     DEAD_LETTER_SCHEMA,

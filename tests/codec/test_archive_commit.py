@@ -23,7 +23,7 @@ from codec.archive import (
     publish,
     sweep,
 )
-from codec.archive.manifest import decode_commit, decode_json, encode_json
+from codec.archive.records import decode_commit, decode_json, encode_json
 from codec.archive.storage import Storage
 from codec.errors import (
     ArchiveDamaged,

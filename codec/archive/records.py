@@ -1,0 +1,318 @@
+"""Commit records and the manifest as values, and their JSON, which carries its own SHA-256.
+
+Nothing in them depends on the time or the machine: the same commits give the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from codec import limits
+from codec.errors import (
+    ArchiveDamaged,
+    ArchiveError,
+    NotAnArchive,
+    UnknownArchiveVersion,
+    UsageError,
+)
+
+FORMAT = "pentimento-archive"
+VERSION = 1
+FEATURES: frozenset[str] = frozenset()
+"""Features beyond version 1 that this reader knows; see the versioning rules."""
+
+MANIFEST = "manifest.json"
+DATA, FAILED, COMMITS = "data", "failed", "commits"
+
+_UNIT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+@-]{0,159}")
+_FILE = re.compile(r"(data|failed)/[A-Za-z0-9][A-Za-z0-9._=+@-]{0,199}\.parquet")
+_HEX = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """One Parquet file that counts."""
+
+    path: str
+    """Below the archive's folder, with `/`."""
+    bytes: int
+    sha256: str
+    """Of the whole file, hex."""
+    footer_bytes: int
+    """Length of the Parquet footer with its 8 closing bytes: one exact range at the end."""
+    footer_sha256: str
+    """Of those bytes, hex (Parquet gives its footer no checksum)."""
+    row_groups: tuple[int, ...]
+    """Rows of each row group."""
+
+    @property
+    def rows(self) -> int:
+        """Rows of the file."""
+        return sum(self.row_groups)
+
+
+@dataclass(frozen=True)
+class Commit:
+    """One finished unit of work."""
+
+    unit: str
+    weights_id: str
+    layer_names: tuple[str, ...]
+    labels: tuple[tuple[str, str], ...]
+    """Name and Arrow type of each label column."""
+    embedding_size: int | None
+    keeps_source: bool
+    content: str
+    """SHA-256 (hex) of what the unit holds, whatever the Parquet bytes: see the specification."""
+    data: FileEntry | None = None
+    failed: FileEntry | None = None
+    pixels: int = 0
+    source_bytes: int = 0
+    layer_bytes: tuple[int, ...] = ()
+    """Bytes of all blobs of each layer."""
+    failures: Mapping[str, int] = field(default_factory=dict)
+    """Dead letters by cause, "stage: error class"."""
+    first_key: str | None = None
+    last_key: str | None = None
+    """Smallest and greatest key of the rows, by code point."""
+    retries: str | None = None
+    """Unit whose dead letters this one has tried again: they no longer count."""
+
+    @property
+    def rows(self) -> int:
+        """Images of the unit."""
+        return self.data.rows if self.data else 0
+
+    @property
+    def dead_letters(self) -> int:
+        """Dead letters of the unit."""
+        return self.failed.rows if self.failed else 0
+
+    @property
+    def shape(self) -> tuple[Any, ...]:
+        """What must be equal in all commits of one archive."""
+        return (
+            self.weights_id,
+            self.layer_names,
+            self.labels,
+            self.embedding_size,
+            self.keeps_source,
+        )
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """All that counts in an archive."""
+
+    units: tuple[Commit, ...]
+    """In the order of their names."""
+
+    @property
+    def weights_id(self) -> str:
+        """Weights that made every stream of the archive; "" where nothing is committed yet."""
+        return self.units[0].weights_id if self.units else ""
+
+    @property
+    def layer_names(self) -> tuple[str, ...]:
+        """Names of the layers, coarsest first."""
+        return self.units[0].layer_names if self.units else ()
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """Names of the label columns."""
+        return tuple(name for name, _ in self.units[0].labels) if self.units else ()
+
+    @property
+    def rows(self) -> int:
+        """Images of the archive."""
+        return sum(commit.rows for commit in self.units)
+
+    @property
+    def failed_units(self) -> tuple[Commit, ...]:
+        """Commits whose dead letters count: those no later unit has tried again."""
+        retried = {commit.retries for commit in self.units}
+        return tuple(unit for unit in self.units if unit.failed and unit.unit not in retried)
+
+    @property
+    def identity(self) -> str:
+        """16 hex digits that change with the rows of the archive and their order."""
+        parts = [(unit.data.sha256, unit.data.row_groups) for unit in self.units if unit.data]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def check_unit(unit: str) -> str:
+    """The unit's name; UsageError unless it is 1 to 160 of `A-Za-z0-9._=+@-`, not led by a sign."""
+    if not _UNIT.fullmatch(unit):
+        raise UsageError(f"{unit!r} cannot name a unit of work: use A-Z a-z 0-9 . _ = + @ -")
+    return unit
+
+
+def encode_json(value: Mapping[str, Any]) -> bytes:
+    """Canonical JSON (sorted names, one item of `units` a line) closed by its own SHA-256."""
+    units = value.get("units")
+    body = {name: item for name, item in value.items() if name != "units"}
+    text = json.dumps(body, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    if units is not None:
+        lines = ",\n".join(
+            json.dumps(unit, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+            for unit in units
+        )
+        text = f'{text[:-1]},\n"units":[\n{lines}\n]}}'
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return f'{text[:-1]},\n"sha256":"{digest}"}}\n'.encode()
+
+
+def decode_json(data: bytes, name: str) -> dict[str, Any]:
+    """The object written by `encode_json`.
+
+    Raises ArchiveDamaged where the bytes are cut, changed or of another make, NotAnArchive where
+    they are JSON of something else, UnknownArchiveVersion where this reader is too old.
+    """
+    if len(data) > limits.MAX_MANIFEST_BYTES:
+        raise ArchiveDamaged(f"{name}: {len(data)} bytes are over the limit")
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError):
+        raise ArchiveDamaged(f"{name}: not JSON, or cut") from None
+    if not isinstance(value, dict) or value.get("format") != FORMAT:
+        raise NotAnArchive(f"{name}: not of a Pentimento archive")
+    seal = data[-79:]
+    digest = hashlib.sha256(data[:-79] + b"}").hexdigest()
+    if seal != f',\n"sha256":"{digest}"}}\n'.encode():
+        raise ArchiveDamaged(f"{name}: the content does not match its checksum")
+    if value.get("version") != VERSION:
+        raise UnknownArchiveVersion(
+            f"{name}: version {value.get('version')!r}, this reader knows {VERSION}"
+        )
+    unknown = [feature for feature in value.get("requires", []) if feature not in FEATURES]
+    if unknown:
+        raise UnknownArchiveVersion(f"{name}: needs {unknown[0]!r}, unknown to this reader")
+    return value
+
+
+def encode_commit(commit: Commit) -> bytes:
+    """Bytes of a commit record."""
+    return encode_json({"format": FORMAT, "version": VERSION, "requires": [], **_as_json(commit)})
+
+
+def decode_commit(data: bytes, name: str) -> Commit:
+    """A commit record; errors as `decode_json`."""
+    return _from_json(decode_json(data, name), name)
+
+
+def encode_manifest(manifest: Manifest) -> bytes:
+    """Bytes of `manifest.json`."""
+    units = [_as_json(unit) for unit in manifest.units]
+    head = {"format": FORMAT, "version": VERSION, "requires": [], "rows": manifest.rows}
+    return encode_json({**head, "units": units})
+
+
+def decode_manifest(data: bytes, name: str = MANIFEST) -> Manifest:
+    """A manifest; errors as `decode_json`."""
+    value = decode_json(data, name)
+    units = value.get("units")
+    if not isinstance(units, list):
+        raise ArchiveDamaged(f"{name}: no list of units")
+    return manifest_of(tuple(_from_json(unit, name) for unit in units), name)
+
+
+def manifest_of(units: tuple[Commit, ...], name: str) -> Manifest:
+    """A manifest of commits; ArchiveError where they are not of one archive."""
+    for unit in units[1:]:
+        if unit.shape != units[0].shape:
+            raise ArchiveError(
+                f"{name}: units {units[0].unit!r} and {unit.unit!r} differ in weights, layers, "
+                "labels, embedding or kept sources; they cannot be one archive"
+            )
+    if len({unit.unit for unit in units}) != len(units):
+        raise ArchiveDamaged(f"{name}: a unit is named twice")
+    return Manifest(units)
+
+
+_RENAMED = {"weights_id": "weights", "layer_names": "layers", "embedding_size": "embedding"}
+
+
+def _as_json(commit: Commit) -> dict[str, Any]:
+    value = asdict(replace(commit, failures=dict(sorted(commit.failures.items()))))
+    value["source"] = value.pop("keeps_source")
+    return {_RENAMED.get(name, name): item for name, item in value.items()}
+
+
+def _from_json(value: Mapping[str, Any], name: str) -> Commit:
+    """A commit from JSON whose checksum held; types and ranges are still checked."""
+    if not isinstance(value, dict):
+        raise ArchiveDamaged(f"{name}: a unit is not an object")
+    try:
+        commit = Commit(
+            unit=_text(value["unit"]),
+            weights_id=_text(value["weights"]),
+            layer_names=tuple(map(_text, _list(value["layers"], limits.MAX_LAYERS))),
+            labels=tuple(
+                (_text(label), _text(kind)) for label, kind in _list(value["labels"], 100_000)
+            ),
+            embedding_size=None if value["embedding"] is None else _count(value["embedding"]),
+            keeps_source=value["source"] is True,
+            content=_hex(value["content"]),
+            data=_entry(value["data"], DATA),
+            failed=_entry(value["failed"], FAILED),
+            pixels=_count(value["pixels"]),
+            source_bytes=_count(value["source_bytes"]),
+            layer_bytes=tuple(map(_count, _list(value["layer_bytes"], limits.MAX_LAYERS))),
+            failures={_text(cause): _count(n) for cause, n in value["failures"].items()},
+            first_key=None if value["first_key"] is None else _text(value["first_key"]),
+            last_key=None if value["last_key"] is None else _text(value["last_key"]),
+            retries=None if value["retries"] is None else check_unit(_text(value["retries"])),
+        )
+        check_unit(commit.unit)
+    except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
+        raise ArchiveDamaged(f"{name}: {type(error).__name__} in a unit: {error}") from None
+    if len(commit.layer_bytes) != len(commit.layer_names) or not commit.layer_names:
+        raise ArchiveDamaged(f"{name}: unit {commit.unit!r} counts bytes of other layers")
+    return commit
+
+
+def _entry(value: Mapping[str, Any] | None, folder: str) -> FileEntry | None:
+    if value is None:
+        return None
+    entry = FileEntry(
+        path=_text(value["path"]),
+        bytes=_count(value["bytes"]),
+        sha256=_hex(value["sha256"]),
+        footer_bytes=_count(value["footer_bytes"]),
+        footer_sha256=_hex(value["footer_sha256"]),
+        row_groups=tuple(map(_count, _list(value["row_groups"], 1 << 20))),
+    )
+    if not _FILE.fullmatch(entry.path) or not entry.path.startswith(f"{folder}/"):
+        raise ValueError(f"{entry.path!r} is no file of an archive")
+    if not 12 <= entry.footer_bytes <= min(entry.bytes, limits.MAX_FOOTER_BYTES):
+        raise ValueError(f"{entry.path}: a footer of {entry.footer_bytes} bytes")
+    return entry
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is not text")
+    return value
+
+
+def _count(value: Any) -> int:
+    if type(value) is not int or value < 0:
+        raise ValueError(f"{value!r} is not a count")
+    return value
+
+
+def _list(value: Any, most: int) -> Sequence[Any]:
+    if not isinstance(value, list) or len(value) > most:
+        raise ValueError("not a list, or too long")
+    return value
+
+
+def _hex(value: Any) -> str:
+    if not isinstance(value, str) or not _HEX.fullmatch(value):
+        raise ValueError(f"{value!r} is not a SHA-256")
+    return value
