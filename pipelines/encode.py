@@ -20,12 +20,12 @@ from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
 from codec import Codec
 from codec.archive import Archive, Commit, DeadLetter, Statistics, committed_units, publish
-from codec.archive.manifest import COMMITS, MANIFEST, read_commit
+from codec.archive.manifest import COMMITS, DATA, FAILED, MANIFEST, read_commit
 from codec.archive.storage import Storage
 from codec.errors import PentimentoError, UsageError
 from pipelines import worker
 from pipelines.console import ProgressLine
-from pipelines.report import write_report
+from pipelines.report import JOB, write_report
 from transforms.encode import EncodePictures, Job
 from transforms.plan import DUPLICATE, PLANS, Plan, make_plan, remove_plan
 from transforms.progress import Board, Counts
@@ -39,6 +39,9 @@ REFUSED = {
     "PrismRunner": f"downloads a program; use {LOCAL}",
     "DaskRunner": f"loses elements without a word; use {LOCAL}, PortableRunner or a cluster",
 }
+
+REMOTE_MEMORY = 3 << 30
+"""Bytes for pictures in a worker of a cluster, where nothing else is said."""
 
 UNITS_FOR_A_PROCESS = 8
 """Fewer units do not pay for the start of one more process, unless it is asked for."""
@@ -65,8 +68,9 @@ class EncodeOptions:
     runner: str = LOCAL
     workers: int | None = None
     """Processes; None: one a core."""
-    memory: int = 2 << 30
-    """Bytes that pictures on their way may take, over all local workers."""
+    memory: int | None = None
+    """Bytes that pictures on their way may take, over all local workers, or in each remote one;
+    None: half of this machine's memory, or REMOTE_MEMORY."""
     picture_timeout_s: float = 60.0
     fetchers: int | None = None
     """Threads a worker that wait for storage; None: by where the inputs are."""
@@ -118,7 +122,7 @@ def encode(options: EncodeOptions) -> EncodeResult:
         weights_id=codec.weights_id,
         layer_names=layers,
         labels=all_labels(sources),
-        memory=options.memory // (workers if runner == LOCAL else 1),
+        memory=_memory_of_a_worker(options.memory, workers if runner == LOCAL else None),
         keep_source=options.keep_source,
         picture_timeout_s=options.picture_timeout_s,
         fetchers=options.fetchers or (8 if _any_remote(options.inputs) else 1),
@@ -267,9 +271,10 @@ def _standing(storage: Storage) -> dict[str, Commit]:
     if storage.fs.isfile(storage.path("").rstrip("/")):
         raise UsageError(f"{storage.root}: a file, not a folder")
     committed = committed_units(storage)
-    if not committed:
-        found = storage.names("")
-        if found and MANIFEST not in found and not storage.fs.isdir(storage.path(PLANS)):
+    if not committed and storage.fs.isdir(storage.path("").rstrip("/")):
+        entries = storage.fs.ls(storage.path("").rstrip("/"), detail=False)
+        names = {str(entry).rstrip("/").rsplit("/", 1)[-1] for entry in entries}
+        if names - {MANIFEST, JOB, DATA, FAILED, COMMITS, PLANS}:
             raise UsageError(f"{storage.root}: holds files, and no archive; choose another folder")
     return committed
 
@@ -328,6 +333,17 @@ def _facts(
         "options": shown,
         "plan": {key: value for key, value in asdict(plan).items() if key != "parts"},
     }
+
+
+def _memory_of_a_worker(given: int | None, local_workers: int | None) -> int:
+    if local_workers is None:
+        return given or REMOTE_MEMORY
+    if given is None:
+        try:
+            given = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+        except (AttributeError, ValueError, OSError):
+            given = REMOTE_MEMORY
+    return given // local_workers
 
 
 def _any_remote(inputs: tuple[str, ...]) -> bool:

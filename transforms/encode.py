@@ -158,7 +158,7 @@ class EncodeUnits(beam.DoFn):
     ) -> Iterator[tuple[int, ...]]:
         """Do one unit."""
         unit = Unit.from_json(element)
-        same = dict(duplicates[unit.name]) if duplicates and unit.name in duplicates else {}
+        same = dict(duplicates[unit.name]) if duplicates is not None else {}
         counts = encode_unit(
             unit,
             self._state.retried(unit),

@@ -87,9 +87,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     machine.add_argument(
         "--memory",
         type=parse_size,
-        default="2GiB",
         metavar="SIZE",
-        help="what photos on their way may take, over all local workers (default 2GiB)",
+        help="most that photos on their way may take, over all local workers (default: half of "
+        "the machine's); a photo that does not fit is a failure",
     )
     machine.add_argument(
         "--device", default="auto", help="torch device: auto, cpu, cuda (default auto)"

@@ -1,0 +1,235 @@
+"""encode, inspect, decode, verify as a person runs them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pictures import encode, make_photos, pentimento
+from PIL import Image
+
+from codec import Codec
+from codec.archive import Archive
+from codec.picture import read_picture
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with photos, one of them broken, and an archive of them."""
+    folder = tmp_path_factory.mktemp("made")
+    make_photos(folder / "photos")
+    (folder / "photos" / "left" / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 no more")
+    (folder / "photos" / "left" / "001.png").write_bytes(
+        (folder / "photos" / "left" / "003.png").read_bytes()
+    )
+    assert encode(folder / "photos", "--output", folder / "archive") == 1
+    return folder
+
+
+@pytest.fixture
+def archive(made: Path, tmp_path: Path) -> Path:
+    """A copy of the archive to spoil."""
+    return Path(shutil.copytree(made / "archive", tmp_path / "archive"))
+
+
+def test_the_archive_holds_all_good_photos_and_the_broken_one(made: Path) -> None:
+    archive = Archive.open(made / "archive")
+    good = sorted(p for p in (made / "photos").rglob("*.*") if p.name != "broken.jpg")
+    assert list(archive.keys()) == [str(p.relative_to(made / "photos")) for p in good]
+    (letter,) = archive.dead_letters()
+    assert (letter.key, letter.stage) == ("left/broken.jpg", "decode")
+    for row, path in zip(archive.rows(), good, strict=True):
+        pixels = read_picture(path.read_bytes()).pixels
+        assert (row.height, row.width) == pixels.shape[:2]
+        (back,) = Codec.load().decode([row.layers])
+        assert np.abs(back.astype(int) - pixels).mean() < 8
+
+
+def test_the_share_of_failures_decides_the_exit_status(
+    made: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert encode(made / "photos", "--output", made / "archive", "--max-failed", "20%") == 0
+    assert encode(made / "photos", "--output", made / "archive", "--max-failed", "0.01") == 1
+    shown = capsys.readouterr()
+    assert "failed: left/broken.jpg: JPEG" in shown.err
+    assert "images" in shown.out
+
+
+def test_the_report_of_the_job_adds_up(made: Path, tmp_path: Path) -> None:
+    assert encode(made / "photos", "--output", tmp_path / "archive") == 1
+    report = json.loads((tmp_path / "archive" / "job.json").read_text())
+    assert report["counts"]["images"] + report["counts"]["failed"] == report["plan"]["inputs"] == 8
+    assert report["archive"]["images"] == 7
+    assert report["archive"]["failures"] == {"decode: PictureDamaged": 1}
+    assert report["exit_status"] == 1
+    assert not (tmp_path / "archive" / "plans").exists()
+
+
+def test_inspect_prints_a_table_and_an_object(
+    made: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert pentimento("inspect", made / "archive", "--json") == 0
+    value = json.loads(capsys.readouterr().out)
+    archive = Archive.open(made / "archive")
+    rows = list(archive.rows())
+    assert value["images"] == len(rows)
+    assert value["pixels"] == sum(row.width * row.height for row in rows)
+    assert value["failed"] == 1
+    assert value["weights"] == archive.weights_id
+    assert [layer["name"] for layer in value["layers"]] == list(archive.layer_names)
+    for number, layer in enumerate(value["layers"]):
+        assert layer["bytes"] == sum(len(row.layers[number]) for row in rows)
+        assert layer["bpp"] == pytest.approx(layer["bytes"] * 8 / value["pixels"])
+    assert pentimento("inspect", made / "archive", "--failed") == 0
+    shown = capsys.readouterr().out
+    assert "1 x decode: PictureDamaged" in shown
+    assert "left/broken.jpg" in shown
+    assert archive.weights_id in shown
+
+
+@pytest.mark.parametrize(("format", "suffix"), [("png", "png"), ("jpeg", "jpg"), ("webp", "webp")])
+def test_decode_writes_pictures_under_the_paths_of_the_sources(
+    made: Path, tmp_path: Path, format: str, suffix: str
+) -> None:
+    assert pentimento("decode", made / "archive", "--output", tmp_path, "--format", format) == 0
+    found = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.*"))
+    assert f"left/001.{suffix}" in found
+    assert f"left/001.png.{suffix}" in found  # the second of one stem
+    assert len(found) == 7
+    with Image.open(tmp_path / f"right/000.{suffix}") as image:
+        assert image.format == format.upper()
+
+
+def test_decode_of_fewer_layers_is_that_state(made: Path, tmp_path: Path) -> None:
+    assert pentimento("decode", made / "archive", "--output", tmp_path, "--layers", 2) == 0
+    row = Archive.open(made / "archive").get("right/000.jpg")
+    (want,) = Codec.load().decode([row.layers[:2]])
+    with Image.open(tmp_path / "right/000.png") as image:
+        assert np.array_equal(np.asarray(image), want)
+
+
+def test_max_layers_stores_the_coarser_ones_only(made: Path, tmp_path: Path) -> None:
+    output = tmp_path / "archive"
+    assert encode(made / "photos", "--output", output, "--max-layers", 2) == 1
+    full, coarse = Archive.open(made / "archive"), Archive.open(output)
+    assert coarse.layer_names == full.layer_names[:2]
+    assert [r.layers for r in coarse.rows()] == [r.layers[:2] for r in full.rows()]
+
+
+def test_keep_source_stores_the_original_bytes(made: Path, tmp_path: Path) -> None:
+    output = tmp_path / "archive"
+    assert encode(made / "photos" / "right", "--output", output, "--keep-source") == 0
+    for row in Archive.open(output).rows(source=True):
+        assert row.source == (made / "photos" / "right" / row.key).read_bytes()
+
+
+def test_verify_is_content_with_a_sound_archive(
+    archive: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert pentimento("verify", archive) == 0
+    assert "0 damages" in capsys.readouterr().out
+
+
+def test_a_damaged_layer_is_found_and_costs_what_is_finer(
+    archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = list(Archive.open(archive).rows())[4]
+    (path,) = archive.glob("data/*.parquet")
+    data = bytearray(path.read_bytes())
+    data[data.index(row.layers[3]) + len(row.layers[3]) // 2] ^= 4
+    path.write_bytes(data)
+    assert pentimento("verify", archive) == 1
+    shown = capsys.readouterr().out
+    assert f"{row.key!r} from layer 3" in shown
+    assert "1 damages" in shown
+    assert pentimento("decode", archive, "--output", tmp_path / "out") == 1
+    shown = capsys.readouterr()
+    assert shown.err.count("warning:") == 1
+    assert row.key in shown.err
+    assert "damaged 1, lost 0" in shown.out
+    (want,) = Codec.load().decode([row.layers[:3]])
+    name = Path(row.key).with_suffix(".png")
+    with Image.open(tmp_path / "out" / name) as image:
+        assert np.array_equal(np.asarray(image), want)
+    assert len(list((tmp_path / "out").rglob("*.png"))) == 7
+    assert pentimento("decode", archive, "--output", tmp_path / "coarse", "--layers", 3) == 0
+
+
+def test_a_missing_data_file_is_found(archive: Path, tmp_path: Path) -> None:
+    (path,) = archive.glob("data/*.parquet")
+    path.unlink()
+    assert pentimento("verify", archive) == 1
+    assert pentimento("decode", archive, "--output", tmp_path / "out") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["encode", "nowhere", "--output", "new"], "no such file or folder: nowhere"),
+        (["encode", "empty", "--output", "new"], "no pictures or shards in empty"),
+        (["encode", "photos", "--output", "new", "--max-layers", "99"], "99"),
+        (["encode", "photos", "--output", "photos"], "holds files, and no archive"),
+        (["encode", "photos", "--output", "new", "--runner", "PrismRunner"], "PrismRunner"),
+        (["encode", "photos", "--output", "new", "--runner", "DaskRunner"], "DaskRunner"),
+        (["encode", "photos", "--output", "new", "--no-such-option=1"], "no_such_option"),
+        (["encode", "photos", "--output", "archive", "--max-layers", "1"], "layers"),
+        (["encode", "photos", "--output", "new", "--weights", "none"], "none"),
+        (["encode", "photos", "--output", "new", "--source", "tapes"], "tapes"),
+        (["decode", "archive", "--output", "out", "--layers", "9"], "layer 9 of"),
+        (["decode", "photos", "--output", "out"], "no archive"),
+        (["inspect", "nowhere"], "no archive"),
+        (["verify", "empty"], "no archive"),
+        (["sweep", "empty"], "no archive"),
+    ],
+)
+def test_a_mistake_gets_one_line_and_status_2(
+    made: Path,
+    arguments: list[str],
+    text: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (made / "empty").mkdir(exist_ok=True)
+    monkeypatch.chdir(made)
+    assert pentimento(*arguments) == 2
+    shown = capsys.readouterr().err.strip()
+    assert shown.startswith("pentimento: ")
+    assert text in shown
+    assert len(shown.splitlines()) == 1
+
+
+@pytest.mark.parametrize("command", ["encode", "decode", "inspect", "verify", "sweep", ""])
+def test_help_names_every_option(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert pentimento(*([command] if command else []), "--help") == 0
+    shown = capsys.readouterr().out
+    assert "usage: pentimento" in shown
+
+
+def test_the_command_starts_without_torch_and_beam() -> None:
+    code = (
+        "import sys, pipelines.main as m; m.build_parser(); "
+        "print([n for n in ('torch', 'apache_beam', 'pyarrow') if n in sys.modules])"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "[]"
+
+
+def test_two_processes_make_the_same_files(made: Path, tmp_path: Path) -> None:
+    """The whole command in processes of its own, as a shell runs it."""
+    command = [sys.executable, "-m", "pipelines.main", "encode", str(made / "photos")]
+    command += ["--output", str(tmp_path / "archive"), "--workers", "2", "--unit-size", "5k"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1, done.stderr
+    assert "8 of 8 images" in done.stderr
+    assert len(list((tmp_path / "archive" / "commits").iterdir())) > 2
+    one, two = Archive.open(made / "archive"), Archive.open(tmp_path / "archive")
+    assert {r.key: r.layers for r in one.rows()} == {r.key: r.layers for r in two.rows()}
+    assert len(list(two.keys())) == 7
+    assert pentimento("decode", tmp_path / "archive", "--output", tmp_path / "out",
+                      "--workers", 2) == 0  # fmt: skip
+    assert len(list((tmp_path / "out").rglob("*.png"))) == 7
