@@ -172,9 +172,12 @@ def test_a_sample_without_a_picture_is_one_failure(folder: Path) -> None:
 def test_files_are_keyed_by_their_path_below_the_input(folder: Path) -> None:
     (folder / "photos" / ".hidden.jpg").write_bytes(b"")
     (folder / "photos" / "notes.txt").write_bytes(b"")
+    (folder / "photos" / "link.jpg").symlink_to(folder / "photos/left/001.jpg")
+    (folder / "photos" / "circle").symlink_to(folder / "photos")
     keys = [record.key for record in read_all([folder / "photos"])]
     assert keys[:2] == ["left/001.jpg", "left/003.jpg"]
-    assert len(keys) == 6
+    assert keys[3] == "link.jpg"
+    assert len(keys) == 7
     keys = [record.key for record in read_all([folder / "photos/left", folder / "photos/right"])]
     assert keys[0] == "left/001.jpg"
     assert keys[-1] == "right/004.jpg"

@@ -95,8 +95,10 @@ def _walk(fs: fsspec.AbstractFileSystem, folder: str) -> Iterator[tuple[str, int
         path = entry["name"].rstrip("/")
         if posixpath.basename(path).startswith(".") or path == folder.rstrip("/"):
             continue
-        if entry["type"] == "directory":
-            if not entry.get("islink"):
-                yield from _walk(fs, path)
-        elif entry["type"] in ("file", "link"):
+        if entry.get("islink"):  # links to files count, links to folders might lead in circles
+            if fs.isfile(path):
+                yield path, int(fs.size(path) or 0)
+        elif entry["type"] == "directory":
+            yield from _walk(fs, path)
+        elif entry["type"] == "file":
             yield path, int(entry["size"] or 0)
