@@ -50,9 +50,8 @@ class LayerDataset(IterableDataset[Sample]):
     a plain DataLoader of several workers call `acknowledge(batch["position"])` in the process that
     trains, and save that process's `state_dict()`.
 
-    **Epochs.** Iterating to the end and again goes on to the next epoch. With workers that live for
-    one epoch only (DataLoader without `persistent_workers`) call `set_epoch` before each. Breaking
-    off and iterating again starts the same epoch anew.
+    **Epochs.** Iterating to the end and again goes on to the next epoch; breaking off and iterating
+    again starts the same epoch anew; `set_epoch` goes to any.
 
     Args:
         archive: an open archive, a local path or an fsspec URL.
@@ -106,15 +105,13 @@ class LayerDataset(IterableDataset[Sample]):
         else:
             windows = f"windows of {window_bytes} bytes of {len(self._maker.layer_columns)} layers"
             self._order_id = f"{self.archive.manifest.identity} seed {seed} {windows}"
-        # what `set_epoch` says, seen by workers that already run
-        self._asked_epoch = torch.zeros(1, dtype=torch.int64).share_memory_()
-        self._followed_epoch = 0
-        self._epoch = 0
+        self._passes = Passes()
+        self._followed = self._epoch = 0
         self._base: tuple[Interval, ...] = ()
         self._consumed: list[Interval] = []
         self._open: Interval = (0, 0)
         self._resumed: ReaderState | None = None
-        self._begun = self._finished = False
+        self._begun = False
 
     def __len__(self) -> int:
         """Images of this rank in a whole epoch."""
@@ -123,7 +120,7 @@ class LayerDataset(IterableDataset[Sample]):
 
     @property
     def epoch(self) -> int:
-        """Number of the epoch that is or will next be iterated."""
+        """Number of the epoch that was set, loaded or begun last in this process."""
         self._follow()
         return self._epoch
 
@@ -133,10 +130,11 @@ class LayerDataset(IterableDataset[Sample]):
         return self.archive.traffic
 
     def set_epoch(self, epoch: int) -> None:
-        """Go to an epoch's start; no effect where a state of that epoch was loaded."""
+        """Go to an epoch's start; no effect where the next pass is of that epoch anyway."""
         self._follow()
-        self._asked_epoch[0] = self._followed_epoch = epoch
-        if epoch != self._epoch:
+        if epoch != self._passes.epoch():
+            self._passes.restart(epoch)
+            self._followed = epoch
             self._restart(epoch)
 
     def acknowledge(self, positions: int | torch.Tensor | Sequence[int]) -> None:
@@ -175,9 +173,13 @@ class LayerDataset(IterableDataset[Sample]):
             raise StateMismatch(
                 f"the state is of {loaded.order!r}, this reader of {self._order_id!r}"
             )
-        self._restart(loaded.epoch)
-        self._resumed = loaded
-        self._asked_epoch[0] = self._followed_epoch = loaded.epoch
+        whole = len(self.archive) and count(loaded.consumed) == len(self.archive)
+        epoch = loaded.epoch + 1 if whole else loaded.epoch
+        worker, workers = _worker()
+        self._passes.restart(epoch, worker if workers else None)
+        self._followed = epoch
+        self._restart(epoch)
+        self._resumed = None if whole else loaded
 
     def __iter__(self) -> Iterator[Sample]:
         """Samples of this worker's share of the epoch."""
@@ -194,15 +196,11 @@ class LayerDataset(IterableDataset[Sample]):
 
     def _begin(self, workers: int) -> EpochOrder:
         """Settle epoch, base and consumed positions for a pass that starts now."""
-        resumed = self._resumed
-        if resumed is None:
-            self._restart(self._epoch + 1 if self._finished else self._epoch)
+        epoch = self._passes.begin(workers)
+        if self._resumed is not None and epoch == self._resumed.epoch:
+            self._resume(self._resumed, workers)
         else:
-            order = self._order(resumed.epoch)
-            if count(resumed.consumed) == len(order) and len(order):
-                self._restart(resumed.epoch + 1)
-            else:
-                self._resume(resumed, workers)
+            self._restart(epoch)
         self._begun = True
         return self._order(self._epoch)
 
@@ -226,14 +224,13 @@ class LayerDataset(IterableDataset[Sample]):
         self._epoch, self._base = epoch, ()
         self._consumed, self._open = [], (0, 0)
         self._resumed = None
-        self._begun = self._finished = False
+        self._begun = False
 
     def _follow(self) -> None:
-        asked = int(self._asked_epoch[0])
-        if asked != self._followed_epoch:
-            self._followed_epoch = asked
-            if asked != self._epoch:
-                self._restart(asked)
+        """Take up what `set_epoch` said in the process that owns the loader."""
+        if self._passes.first != self._followed:
+            self._followed = self._passes.first
+            self._restart(self._followed)
 
     def _order(self, epoch: int) -> EpochOrder:
         return EpochOrder(
@@ -258,7 +255,7 @@ class LayerDataset(IterableDataset[Sample]):
             wanted.clear()
             self._consumed = union([*self._consumed, (piece.start, piece.stop)])
             self._open = (0, 0)
-        self._finished = True
+        self._passes.end(_worker()[0])
 
     def _loaded(
         self, order: EpochOrder, pieces: Sequence[Piece]
@@ -292,6 +289,50 @@ class LayerDataset(IterableDataset[Sample]):
                 ],
             )
             held.clear()
+
+
+class Passes:
+    """Counts whole passes over an epoch, in memory that a loader's workers share.
+
+    Workers that live for one epoch cannot know that there was one before; so each counts in a slot
+    of its own the passes it has ended, and a pass is of the epoch that all of them have reached. A
+    pass that was broken off has not been ended by all, and its epoch starts anew.
+    """
+
+    MOST_WORKERS = 1024
+
+    def __init__(self) -> None:
+        self._shared = torch.zeros(2 + self.MOST_WORKERS, dtype=torch.int64).share_memory_()
+        self._shared[1] = 1
+
+    @property
+    def first(self) -> int:
+        """The epoch that was set or loaded."""
+        return int(self._shared[0])
+
+    def epoch(self) -> int:
+        """The epoch of the next pass, or of the one that is under way."""
+        workers = int(self._shared[1])
+        return self.first + int(self._shared[2 : 2 + workers].min())
+
+    def restart(self, epoch: int, worker: int | None = None) -> None:
+        """Begin with an epoch, for all workers or for one that has loaded its own state."""
+        self._shared[0] = epoch
+        if worker is None:
+            self._shared[2:] = 0
+        else:
+            self._shared[2 + worker] = 0
+
+    def begin(self, workers: int) -> int:
+        """The epoch of a pass of so many workers (0: none but this process)."""
+        if workers > self.MOST_WORKERS:
+            raise UsageError(f"{workers} workers of a loader: at most {self.MOST_WORKERS}")
+        self._shared[1] = max(workers, 1)
+        return self.epoch()
+
+    def end(self, worker: int) -> None:
+        """Count a pass that a worker has come to the end of."""
+        self._shared[2 + worker] += 1
 
 
 def _worker() -> tuple[int, int]:

@@ -211,14 +211,16 @@ def test_a_plain_data_loader_resumes_by_acknowledged_positions_twice(archive: Ar
 
 def test_acknowledging_follows_epochs(archive: Archive) -> None:
     dataset = reader(archive)
-    for _ in range(2):  # the same epoch twice: nobody called set_epoch
-        for batch in DataLoader(dataset, batch_size=None, num_workers=1):
-            dataset.acknowledge(batch["position"])
-    half = itertools.islice(DataLoader(dataset, batch_size=None, num_workers=1), 50)
+    loader = DataLoader(dataset, batch_size=None, num_workers=1)
+    for batch in loader:
+        dataset.acknowledge(batch["position"])
+    for batch in itertools.islice(loader, 50):  # epoch 1, and broken off: it starts anew
+        dataset.acknowledge(batch["position"])
     seen = []
-    for batch in half:
+    for batch in itertools.islice(loader, 60):
         seen.append(batch["key"])
         dataset.acknowledge(batch["position"])
+    assert gather(dataset.state_dict()).epoch == 1
     rest = reader(archive)
     rest.load_state_dict(dataset.state_dict())
     assert sorted(seen + keys(rest)) == sorted(archive.keys())
@@ -226,6 +228,32 @@ def test_acknowledging_follows_epochs(archive: Archive) -> None:
     sample = next(iter(DataLoader(dataset, batch_size=None, num_workers=1)))
     dataset.acknowledge(sample["position"])
     assert gather(dataset.state_dict()).epoch == 5
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_passes_of_short_lived_workers_go_through_the_epochs(
+    archive: Archive, workers: int
+) -> None:
+    dataset = reader(archive)
+    loader = DataLoader(dataset, batch_size=None, num_workers=workers)
+    expected = []
+    for epoch in range(3):
+        one = reader(archive)
+        one.set_epoch(epoch)
+        expected.append(keys(one))
+    first, second = keys(loader), keys(loader)
+    next(iter(loader))  # broken off: the third epoch starts anew
+    third = keys(loader)
+    assert first != second != third
+    for got, want in zip((first, second, third), expected, strict=True):
+        assert sorted(got) == sorted(want)
+        assert workers == 2 or got == want
+    # after a resumed epoch the next one is whole
+    stopped = reader(archive)
+    head = keys(itertools.islice(iter(stopped), 100))
+    dataset.load_state_dict(stopped.state_dict())
+    assert sorted(head + keys(loader)) == sorted(archive.keys())
+    assert sorted(keys(loader)) == sorted(archive.keys())
 
 
 def test_persistent_workers_go_on_to_the_next_epoch_and_follow_set_epoch(archive: Archive) -> None:
