@@ -19,7 +19,7 @@ import numpy as np
 from numba import njit
 
 from codec.bands import BANDS, BLOCK_SIDE, COMPONENTS, FLAGGED_LEVELS
-from codec.rans import DECODE, code
+from codec.rans import DECODE, IMPOSSIBLE, code
 from codec.wavelet import DYADIC_LEVELS, LEVELS, ORIENTATIONS
 
 FEATURES = 13
@@ -33,17 +33,17 @@ BINS = 24
 FINE = 1024
 """Entries of the table that turns an activity in 1/64 of a cell's width into a bin."""
 
+BIN_EDGES = (
+    2, 2, 3, 4, 5, 6, 8, 10, 13, 17, 22, 29, 38, 50, 66, 87, 114, 150, 197, 259, 340, 448, 589,
+)  # fmt: skip
+"""A bin is the number of edges that an activity in 1/64 of a cell's width reaches.
+
+Equal steps of its logarithm, about 0.4 octaves; written out, for tables may hang on integers only.
+"""
+
 _ACTIVITY_SHIFT = 10
 
-
-def _bin_table() -> np.ndarray:
-    fine = np.arange(FINE)
-    log = np.log2(np.maximum(fine, 0.5) / 64)
-    edges = np.linspace(-5.5, 3.2, BINS - 1)
-    return np.searchsorted(edges, log).astype(np.int64)
-
-
-BIN_OF = _bin_table()
+BIN_OF = np.searchsorted(BIN_EDGES, np.arange(FINE), side="right").astype(np.int64)
 
 
 @njit(nogil=True, cache=True, inline="always")
@@ -81,12 +81,33 @@ def _block_peak(q, bands, first, row, column):
 
 
 @njit(nogil=True, cache=True)
+def _has_left_zero(cell, sums, bands, blocks, band, group):
+    """Say whether a group of bands has a coefficient outside of the zero cell already."""
+    if group >= 0:
+        base, high, wide, stride = blocks[group, :4]
+        for y in range(high):
+            for x in range(wide):
+                if sums[base + y * stride + x] > 0:
+                    return True
+        return False
+    for member in range(band, band + (ORIENTATIONS if bands[band, 4] else 1)):
+        offset, height, width, stride = bands[member, :4]
+        for y in range(height):
+            for x in range(width):
+                if cell[offset + y * stride + x] != 0:
+                    return True
+    return False
+
+
+@njit(nogil=True, cache=True)
 def walk(
     mode, state, words, intervals, counts, cumulative,
     q, peaks, m, cell, flags, sums, classes, class_width, law, bands, blocks,
     weights, flag_weights, bin_of, tables, before, after,
 ):  # fmt: skip
-    """Walk one step of the chain; return the number of symbols coded.
+    """Walk one step of the chain; return the number of symbols coded, or IMPOSSIBLE.
+
+    A decoded step is impossible if it calls a group of bands empty that was not before.
 
     q            int16 [size], finest indices: read when encoding or counting only
     peaks        int64 [BANDS], largest |q| of each band: likewise
@@ -119,6 +140,8 @@ def walk(
             )
             coded += 1
             empty = occupied == 0
+            if empty and mode == DECODE and _has_left_zero(cell, sums, bands, blocks, band, group):
+                return IMPOSSIBLE
             if flagged and not empty:
                 coded += _walk_flags(
                     mode, state, words, intervals, counts, cumulative, q, flags, sums,

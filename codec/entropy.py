@@ -15,11 +15,11 @@ from codec import rans
 from codec.bands import BANDS, Geometry, view
 from codec.contexts import BIN_OF, walk
 from codec.errors import LayerDamaged
-from codec.palette import PaletteState
+from codec.palette import MOST_ENTRIES, PaletteState
 from codec.palette_walk import bits_for, plain, walk_entries, walk_palette
 from codec.weights import Weights
 
-ENTRY_BITS = 8
+ENTRY_BITS = (MOST_ENTRIES - 1).bit_length()
 """Plain bits of the number of entries of a palette state, less 1."""
 
 _NO_COUNTS = np.zeros((1, 1), np.int64)
@@ -75,11 +75,11 @@ class EntropyCoder:
         """Yield (number of symbols, payload) of the coarsest `layers` layers."""
         done = CodedState(layout)
         peaks = band_peaks(symbols.q, layout)
-        for plan in self._weights.config.layers[:layers]:
+        for index, plan in enumerate(self._weights.config.layers[:layers]):
             most = plan.cell_steps * layout.most_symbols + plan.palette_steps * self._most(layout)
             coder = rans.begin_encoding(most)
             mode = (rans.ENCODE, *coder, _NO_COUNTS)
-            count = self._layer(mode, plan, done, symbols, peaks)
+            count = self._layer(mode, index, done, symbols, peaks)
             yield count, rans.write_intervals(coder[2][:count]).astype("<u4").tobytes()
 
     def count(self, symbols: Symbols, layout: Geometry, counts: np.ndarray) -> None:
@@ -87,19 +87,19 @@ class EntropyCoder:
         done = CodedState(layout)
         peaks = band_peaks(symbols.q, layout)
         mode = (rans.COUNT, *rans.begin_encoding(0), counts)
-        for plan in self._weights.config.layers:
-            self._layer(mode, plan, done, symbols, peaks)
+        for index in range(len(self._weights.config.layers)):
+            self._layer(mode, index, done, symbols, peaks)
 
     def decode(self, payload: bytes, symbols: int, index: int, done: CodedState) -> None:
         """Take `done` one layer further.
 
-        Raises LayerDamaged if the payload does not end exactly where its symbols do.
+        Raises LayerDamaged if the payload contradicts itself or does not end exactly where its
+        symbols do.
         """
         coder = rans.begin_decoding(payload)
         unknown = Symbols([], done.cell)
-        plan = self._weights.config.layers[index]
         mode = (rans.DECODE, *coder, _NO_COUNTS)
-        count = self._layer(mode, plan, done, unknown, np.zeros(BANDS, np.int64))
+        count = self._layer(mode, index, done, unknown, np.zeros(BANDS, np.int64))
         if count != symbols:
             raise LayerDamaged(index, f"{count} symbols where {symbols} were written")
         if not rans.finished(coder[0], coder[1]):
@@ -109,15 +109,23 @@ class EntropyCoder:
         rows, columns = layout.positions
         return ENTRY_BITS + (2 + self._class_bits) * (rows * columns + 256)
 
-    def _layer(self, mode, plan, done: CodedState, symbols: Symbols, peaks: np.ndarray) -> int:
+    def _layer(
+        self, mode, index: int, done: CodedState, symbols: Symbols, peaks: np.ndarray
+    ) -> int:
+        plan = self._weights.config.layers[index]
         count = 0
         for _ in range(plan.palette_steps):
-            count += self._palette_step(mode, done, symbols.palettes)
+            count += self._palette_step(mode, index, done, symbols.palettes)
         for _ in range(plan.cell_steps):
-            count += self._cell_step(mode, done, symbols.q, peaks)
+            coded = self._cell_step(mode, done, symbols.q, peaks)
+            if coded == rans.IMPOSSIBLE:
+                raise LayerDamaged(index, "a band that had coefficients is called empty")
+            count += coded
         return count
 
-    def _palette_step(self, mode, done: CodedState, known: Sequence[PaletteState]) -> int:
+    def _palette_step(
+        self, mode, index: int, done: CodedState, known: Sequence[PaletteState]
+    ) -> int:
         step = len(done.palettes)
         tables = self._weights.cumulative
         rows, columns = done.layout.positions
@@ -134,17 +142,18 @@ class EntropyCoder:
             classes, parents, labels = state.classes.copy(), state.parents.copy(), state.labels
         count = ENTRY_BITS
         count += walk_entries(*mode, tables, self._class_bits, parent_count, classes, parents)
-        np.minimum(classes, self._weights.classes.count - 1, out=classes)
+        if classes.max() >= self._weights.classes.count:
+            raise LayerDamaged(index, f"a palette names class {classes.max()}")
+        if parents[-1] != parent_count - 1:
+            raise LayerDamaged(index, f"{parents[-1] + 1} of {parent_count} palette entries split")
         starts = np.searchsorted(parents, np.arange(parent_count + 1))
-        count += walk_palette(
-            *mode,
-            tables,
-            self._layout.palette(step),
-            before.ravel(),
-            starts,
-            labels.ravel(),
+        coded = walk_palette(
+            *mode, tables, self._layout.palette(step), before.ravel(), starts, labels.ravel(),
             columns,
-        )
+        )  # fmt: skip
+        if coded == rans.IMPOSSIBLE:
+            raise LayerDamaged(index, "a label beyond the last child of its palette entry")
+        count += coded
         done.palettes.append(PaletteState(classes, labels, parents))
         return count
 

@@ -14,6 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+MOST_ENTRIES = 256
+"""Most entries of one palette state."""
+
 
 @dataclass(frozen=True)
 class PaletteState:
@@ -83,7 +86,10 @@ def diffuse(
         entry_of = np.arange(len(classes))
         alive = np.ones(len(classes), bool)
         current = labels
-        while alive.sum() > 1 and map_bits(current, int(alive.sum())) > budget * current.size:
+        while alive.sum() > 1 and (
+            alive.sum() > MOST_ENTRIES
+            or map_bits(current, int(alive.sum())) > budget * current.size
+        ):
             living = np.flatnonzero(alive)
             kept, merged = _merge_once(counts[living], classes[living], distance)
             kept, merged = living[kept], living[merged]

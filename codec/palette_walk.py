@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from codec.rans import DECODE, code
+from codec.rans import DECODE, IMPOSSIBLE, code
 
 FIRST_GUESS_TABLES = 12
 """Contexts of the first guess: agreeing neighbours (1 to 4) times distinct guesses (1 to 3)."""
@@ -50,7 +50,9 @@ def bits_for(count):
 def walk_palette(
     mode, state, words, intervals, counts, cumulative, table, parents, starts, labels, width
 ):  # fmt: skip
-    """Walk one split of the palette; return the number of symbols coded.
+    """Walk one split of the palette; return the number of symbols coded, or IMPOSSIBLE.
+
+    A decoded label is impossible if it names a child beyond the last of its parent.
 
     parents  int16 [positions], entry of each position in the coarser state
     starts   int64 [parents + 1], first child of each parent
@@ -117,7 +119,9 @@ def walk_palette(
                 mode, state, words, intervals, counts, cumulative, bits, want - int(first)
             )  # fmt: skip
             coded += bits
-            labels[at] = first + min(value, children - 1)
+            if value >= children:
+                return IMPOSSIBLE
+            labels[at] = first + value
     return coded
 
 
@@ -128,7 +132,7 @@ def walk_entries(
     """Code the class and the parent of each entry of a state; return the number of symbols.
 
     `classes`, `parents` int16 [entries], parents sorted. A parent is written as one bit an entry:
-    whether the entry is the first child of the next parent.
+    whether the entry is the first child of the next parent; the caller checks what was decoded.
     """
     coded = 0
     parent = -1
@@ -146,6 +150,6 @@ def walk_entries(
             coded += 1
         elif parent >= 0:
             fresh = 0
-        parent = min(parent + fresh, parent_count - 1)
+        parent += fresh
         parents[entry] = parent
     return coded

@@ -22,6 +22,9 @@ STATE_FLOOR = 1 << 31
 ENCODE, DECODE, COUNT = 0, 1, 2
 """What a walk does with each symbol: record its interval, read it, or count it."""
 
+IMPOSSIBLE = -1
+"""What a walk returns instead of a number of symbols when what it decodes contradicts itself."""
+
 _FLOOR = np.uint64(STATE_FLOOR)
 _MASK = np.uint64((1 << PROBABILITY_BITS) - 1)
 _BITS = np.uint64(PROBABILITY_BITS)

@@ -7,7 +7,7 @@ Byte order is little endian. A layer is
     layer     1 byte   its place in the stream, 0 the coarsest
     check     4 bytes  CRC-32 of the layer without these four bytes, begun with the check of the
                        layer before it (0 for layer 0), so that a layer fits only its own image
-    symbols   1 to 5 bytes  number of entropy-coded symbols, LEB128
+    symbols   1 to 5 bytes  number of entropy-coded symbols, LEB128, the shortest form
     layer 0 only:
       weights   8 bytes  first bytes of the SHA-256 of the weights file
       height    2 bytes  less 1
@@ -139,6 +139,8 @@ def _read_leb128(blob: bytes, at: int, index: int) -> tuple[int, int]:
         byte = blob[at + place]
         value |= (byte & 0x7F) << (7 * place)
         if byte < 0x80:
+            if place and byte == 0:
+                raise LayerDamaged(index, "symbol count is written longer than it needs")
             return value, at + place + 1
     raise LayerDamaged(index, "symbol count does not end")
 

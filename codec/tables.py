@@ -12,7 +12,9 @@ then, for each step of the scalar chain:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -49,6 +51,24 @@ class TableLayout:
         sizes = [BANDS, FLAG_GROUPS * BINS, _BAND_TABLES, _BAND_TABLES]
         first = 1 + self.palette_steps * PALETTE_TABLES + step * _STEP_TABLES
         return np.concatenate([[first], first + np.cumsum(sizes)]).astype(np.int64)
+
+    def symbols(self, states: Sequence[Cells]) -> np.ndarray:
+        """Return how many symbols each table tells apart, int64 [tables]; 0 for tables never used.
+
+        `states` are the states of the scalar chain, root first; nothing is left to split in the
+        root but its zero cell.
+        """
+        result = np.full(self.count, 2)
+        for step, (before, after) in enumerate(pairwise(states)):
+            _, _, zero, first, other = self.cells(step)
+            result[zero:first] = zero_children(before, after)
+            result[first : other + _BAND_TABLES] = before.width // after.width if step else 0
+        return result
+
+
+def zero_children(before: Cells, after: Cells) -> int:
+    """Return how many cells of the state `after` the zero cell of `before` splits into."""
+    return 1 + 2 * ((before.zero - after.zero) // after.width)
 
 
 def cumulative(frequencies: np.ndarray) -> np.ndarray:
@@ -100,7 +120,7 @@ def frequencies_from_counts(
         before, after = chain[step], chain[step + 1]
         put(band, counts[band:block, :2] + 0.5)
         put(block, _pooled(counts[block:zero, :2].reshape(FLAG_GROUPS, BINS, 2), 4))
-        children = 1 + 2 * (before.zero - after.zero) // after.width
+        children = zero_children(before, after)
         splits = counts[zero:first, :children].astype(np.float64)
         for plus in range(1, children, 2):
             splits[:, plus : plus + 2] = splits[:, plus : plus + 2].mean(1, keepdims=True)

@@ -10,6 +10,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 
 import fsspec
@@ -24,6 +25,7 @@ from codec.classes import TEXTURE_BANDS, TextureClasses
 from codec.contexts import FEATURES, FLAG_FEATURES
 from codec.errors import UsageError, WeightsDamaged
 from codec.latent import CENTROID_KINDS, Compander
+from codec.limits import MAX_LAYERS
 from codec.network import BackwardNetwork, NetworkShape
 from codec.tables import TOTAL, TableLayout, cumulative
 from codec.wavelet import LEVELS
@@ -32,6 +34,12 @@ SHIPPED = Path(__file__).with_name("weights") / "pentimento.safetensors"
 """The weights in the package."""
 
 WEIGHTS_FORMAT = 1
+
+MAX_WIDTH = 1 << 14
+"""Widest cells of a chain: magnitudes stay below 2**15."""
+
+MAX_CLASSES = 1 << 12
+"""Most texture classes of a codebook."""
 
 _METADATA = "pentimento"
 _NETWORK = "network."
@@ -160,6 +168,7 @@ def unpack_weights(data: bytes) -> Weights:
             smoothing=codec["smoothing"],
             profile=codec["profile"],
         )
+        _check_config(config)
         network = BackwardNetwork(NetworkShape(**found["network"]))
         network.load_state_dict(
             {
@@ -186,27 +195,63 @@ def unpack_weights(data: bytes) -> Weights:
         raise
     except (SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
         raise WeightsDamaged(f"weights cannot be read: {error}") from error
-    _check_shapes(weights)
+    _check_tensors(weights)
     return weights
 
 
-def _check_shapes(weights: Weights) -> None:
-    steps, count = len(weights.config.widths), weights.classes.count
-    expected = {
-        "steps": (BANDS,),
-        "classes.scale": (count, TEXTURE_BANDS),
-        "classes.law": (count, BANDS),
-        "classes.mask": (count,),
-        "activity": (steps, BANDS, FEATURES),
-        "flag_activity": (steps, FLAG_GROUPS, FLAG_FEATURES),
-        "frequencies": (weights.config.table_layout.count, MOST_CHILDREN),
-        "centroids": (steps, LEVELS + 1, 2, CENTROID_KINDS),
+def _check_config(config: CodecConfig) -> None:
+    """Raise WeightsDamaged unless the chain nests within int16 and each layer has what it needs."""
+    widths = config.widths
+    if not 1 <= widths[-1] <= widths[0] <= MAX_WIDTH:
+        raise WeightsDamaged(f"cell widths {widths}")
+    if any(coarse not in (2 * fine, 3 * fine) for coarse, fine in pairwise(widths)):
+        raise WeightsDamaged(f"cell widths {widths} are not twice or three times the next")
+    plans = config.layers
+    if not 1 <= len(plans) <= MAX_LAYERS or min(plans[0].palette_steps, plans[0].cell_steps) < 1:
+        raise WeightsDamaged("the first layer needs a palette and cells")
+    for plan in plans:
+        if min(plan.palette_steps, plan.cell_steps) < 0:
+            raise WeightsDamaged(f"layer {plan.name!r} has a negative number of steps")
+    if sum(plan.palette_steps for plan in plans) != len(config.palette_budgets):
+        raise WeightsDamaged("the layers hold another number of palette steps than there are")
+    if sum(plan.cell_steps for plan in plans) != len(widths):
+        raise WeightsDamaged("the layers hold another number of cell steps than there are")
+
+
+def _check_tensors(weights: Weights) -> None:
+    """Raise WeightsDamaged unless tensors have their shapes and types, and tables their sums."""
+    config, (count, room) = weights.config, weights.classes.embedding.shape
+    steps = len(config.widths)
+    expected: dict[str, tuple[type, tuple[int, ...]]] = {
+        "steps": (np.float32, (BANDS,)),
+        "classes.scale": (np.float32, (count, TEXTURE_BANDS)),
+        "classes.law": (np.int32, (count, BANDS)),
+        "classes.mask": (np.float32, (count,)),
+        "classes.embedding": (np.float32, (count, room)),
+        "activity": (np.int32, (steps, BANDS, FEATURES)),
+        "flag_activity": (np.int32, (steps, FLAG_GROUPS, FLAG_FEATURES)),
+        "frequencies": (np.uint16, (config.table_layout.count, MOST_CHILDREN)),
+        "centroids": (np.float32, (steps, LEVELS + 1, 2, CENTROID_KINDS)),
     }
     for name, array in _arrays(weights).items():
-        if name in expected and array.shape != expected[name]:
-            raise WeightsDamaged(f"{name} has shape {array.shape}, not {expected[name]}")
-    if (weights.frequencies.astype(np.int64).sum(1)[1:] > TOTAL).any():
-        raise WeightsDamaged("a frequency table sums to more than it may")
+        kind, shape = expected[name]
+        if array.dtype != kind or array.shape != shape:
+            raise WeightsDamaged(
+                f"{name} is {array.dtype} {list(array.shape)}, not {np.dtype(kind)} {list(shape)}"
+            )
+    if not 1 <= count <= MAX_CLASSES or weights.network.shape.classes != count:
+        raise WeightsDamaged(f"{count} classes, a network for {weights.network.shape.classes}")
+    if weights.network.shape.states != steps:
+        raise WeightsDamaged(f"a network for {weights.network.shape.states} states, not {steps}")
+    if (weights.classes.law < 0).any():
+        raise WeightsDamaged("a class law is negative")
+    symbols = config.table_layout.symbols(config.chain)
+    used = np.arange(MOST_CHILDREN) < symbols[:, None]
+    sums = weights.frequencies.sum(1, dtype=np.int64)
+    if ((weights.frequencies > 0) != used).any() or (sums != TOTAL * (symbols > 0)).any():
+        raise WeightsDamaged("a frequency table does not add up")
+    if (weights.frequencies[0, :2] != TOTAL // 2).any():
+        raise WeightsDamaged("the table of plain bits is not even")
 
 
 def load_weights(path: str | None) -> Weights:
