@@ -71,6 +71,11 @@ class Block(nn.Module):
         return x + self.narrow(functional.relu_(self.widen(self.spatial(x))))
 
 
+def _squash(x: torch.Tensor) -> torch.Tensor:
+    """Return asinh(x), in elementary functions that are vectorised where torch's own is not."""
+    return torch.log(x.abs() + torch.sqrt(x * x + 1)).copysign(x)
+
+
 def _fold(bands: list[torch.Tensor], by: int) -> torch.Tensor:
     x = torch.cat(bands, 1)
     return functional.pixel_unshuffle(x, by) if by > 1 else x
@@ -122,7 +127,7 @@ class BackwardNetwork(nn.Module):
         levels_3_4 = slice(band_group(3).start, band_group(DYADIC_LEVELS).stop)
         level_3, level_4 = places[band_group(3)], places[band_group(4)]
         seen = torch.cat([low / low_unit, *(p / width for p in level_4)], 1)
-        seen = torch.cat([seen, _fold([p / width for p in level_3], 2)], 1).asinh()
+        seen = _squash(torch.cat([seen, _fold([p / width for p in level_3], 2)], 1))
         embedded = self.class_embedding(classes).permute(0, 3, 1, 2)
         x = torch.cat([seen.to(dtype), (low * _LIGHT_SCALE).to(dtype), embedded], 1)
         x = x.contiguous(memory_format=torch.channels_last)
@@ -142,7 +147,7 @@ class BackwardNetwork(nn.Module):
         fine_slice = slice(0, band_group(2).stop)
         level_1, level_2 = places[band_group(1)], places[band_group(2)]
         seen = torch.cat([quarter / low_unit, *(p / width for p in level_2)], 1)
-        seen = torch.cat([seen, _fold([p / width for p in level_1], 2)], 1).asinh().to(dtype)
+        seen = _squash(torch.cat([seen, _fold([p / width for p in level_1], 2)], 1)).to(dtype)
         shared = functional.pixel_shuffle(self.share(x), 4)
         y = torch.cat([seen, shared], 1).contiguous(memory_format=torch.channels_last)
         y = self.fine_in(y) + self.fine_state(state_index)[:, :, None, None]
