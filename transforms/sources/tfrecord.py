@@ -108,7 +108,7 @@ class TFRecordSource(Source):
         key = clean_key(f"{shard.prefix}/{ordinal:08d}")
         uri = f"{shard.uri}#{ordinal}"
         try:
-            if check != struct.pack("<I", _masked_crc(data)):
+            if check != struct.pack("<I", mask(data)):
                 raise PictureDamaged("the record's bytes do not match its checksum")
             features = parse_example(data)
             if self.key is not None:
@@ -233,14 +233,14 @@ def _length(file: IO[bytes]) -> int | None:
     if len(head) < _HEAD.size:
         raise PictureDamaged("the file ends in the middle of a record")
     length, check = _HEAD.unpack(head)
-    if check != _masked_crc(head[:8]):
+    if check != mask(head[:8]):
         raise PictureDamaged("a record's length does not match its checksum")
     if length > 2 * limits.MAX_SOURCE_BYTES:
         raise PictureDamaged(f"a record of {length} bytes is over the limit")
     return int(length)
 
 
-def _masked_crc(data: bytes) -> int:
-    """The checksum as TFRecord stores it: rotated right by 15 bits plus a constant."""
+def mask(data: bytes) -> int:
+    """CRC-32C of the bytes as TFRecord stores it: rotated right by 15 bits, plus a constant."""
     crc = google_crc32c.value(data)
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
