@@ -30,7 +30,7 @@ from transforms.encode import EncodePictures, Job
 from transforms.plan import DUPLICATE, PLANS, Plan, make_plan, remove_plan
 from transforms.progress import Board, Counts
 from transforms.sources import Choice, all_labels, open_sources
-from transforms.unit import Settings
+from transforms.unit import Settings, counts_of
 
 LOCAL = "FnApiRunner"
 """Beam's local runner by its own name: `DirectRunner` may try to download another one."""
@@ -205,22 +205,10 @@ class CommitWatch:
         if time.monotonic() - self._listed >= SECONDS_BETWEEN_LISTINGS:
             names = [n for n in self._storage.names(COMMITS) if n.endswith(".json")]
             for name in set(names) - self._seen:
-                self._total += _counts_of(read_commit(self._storage, name.removesuffix(".json")))
+                self._total += counts_of(read_commit(self._storage, name.removesuffix(".json")))
                 self._seen.add(name)
             self._listed = time.monotonic()
         return self._total
-
-
-def _counts_of(commit: Commit) -> Counts:
-    return Counts(
-        images=commit.rows,
-        failed=commit.dead_letters,
-        pixels=commit.pixels,
-        bytes_in=commit.source_bytes,
-        bytes_out=sum(commit.layer_bytes),
-        input_bytes=commit.source_bytes,
-        units=1,
-    )
 
 
 def _runner_name(options: EncodeOptions) -> str:

@@ -291,6 +291,5 @@ def remove_plan(storage: Storage, plan: Plan) -> None:
     for name in (*plan.parts, f"{plan.folder}/state.json", f"{plan.folder}/done.keys"):
         storage.delete(name)
     if storage.is_local:
-        with suppress(OSError):  # not empty: another run has its plan there
+        with suppress(OSError):
             os.rmdir(storage.path(plan.folder))
-            os.rmdir(storage.path(PLANS))

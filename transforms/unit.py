@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
@@ -20,7 +21,7 @@ from typing import Protocol
 import numpy as np
 import pyarrow as pa
 
-from codec.archive import ArchiveWriter, DeadLetter, Row
+from codec.archive import ArchiveWriter, Commit, DeadLetter, Row
 from codec.archive.manifest import read_commit
 from codec.archive.storage import Storage
 from codec.errors import DuplicateKey, PentimentoError, PictureTooLarge, RowInvalid, UnitConflict
@@ -119,9 +120,15 @@ def encode_unit(
 ) -> Counts:
     """Do one unit and commit it; what was done.
 
-    Another run may have committed the same unit meanwhile: then its commit stands.
+    A unit that is committed by now (by another run, or by this one before its runner tried a bundle
+    again) is not done again, and of two runs that do one at the same time the first commit stands.
     """
     storage = Storage(settings.archive)
+    with suppress(FileNotFoundError):
+        counts = replace(counts_of(read_commit(storage, unit.name)), input_bytes=unit.size)
+        if board:
+            board.add(counts, now=True)
+        return counts
     writer = ArchiveWriter(
         settings.archive,
         unit.name,
@@ -133,15 +140,25 @@ def encode_unit(
         retries=retries,
     )
     work = _Work(unit, writer, encoder, settings, board)
-    try:
-        with writer:
-            work.run(source, prefetcher, exclusions or Exclusions(KeySet(), {}))
-    except UnitConflict:
-        read_commit(storage, unit.name)
+    with suppress(UnitConflict), writer:
+        work.run(source, prefetcher, exclusions or Exclusions(KeySet(), {}))
     if board:
         final = Counts(input_bytes=unit.size, units=1, peak_memory=peak_memory())
         board.add(final, now=True)
     return work.counts + Counts(input_bytes=unit.size, units=1, peak_memory=peak_memory())
+
+
+def counts_of(commit: Commit) -> Counts:
+    """What a commit says was done."""
+    return Counts(
+        images=commit.rows,
+        failed=commit.dead_letters,
+        pixels=commit.pixels,
+        bytes_in=commit.source_bytes,
+        bytes_out=sum(commit.layer_bytes),
+        input_bytes=commit.source_bytes,
+        units=1,
+    )
 
 
 def records_of(unit: Unit, source: Source) -> Iterator[Record]:

@@ -24,7 +24,10 @@ from codec.archive import Archive, orphans
 from codec.picture import PICTURE_SUFFIXES
 
 STARTING_S = 0.5
-"""Kills come no sooner after the start."""
+"""Kills come no sooner after the start …"""
+
+LEAST_S = 10.0
+"""… and within this time or a fifth of an undisturbed run: runs that go on have less to do."""
 
 
 def main() -> int:
@@ -49,11 +52,10 @@ def main() -> int:
         status = subprocess.run(calmly, capture_output=True)
         calm_s = time.monotonic() - begin
         expect(status.returncode == int(bool(broken)), status.stderr.decode())
-        print(f"undisturbed run: {calm_s:.1f} s")
-        # later runs have less to do: moments spread over what is left, as commits tell it
+        print(f"undisturbed run: {calm_s:.1f} s", flush=True)
         kills = 0
         while kills < arguments.kills:
-            moment = STARTING_S + chance.random() * calm_s * 1.1
+            moment = STARTING_S + chance.random() * max(LEAST_S, calm_s / 5)
             kills += killed(stormily, moment, kills, chance)
             shown = len(list(Path(scratch, "stormy", "commits").glob("*.json")))
             print(f"kill {kills:2d} after {moment:5.1f} s: {shown} units committed", flush=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pictures import encode, make_photos, pentimento
 
-from codec.archive import Archive
+from codec.archive import Archive, orphans
 from pipelines.encode import EncodeOptions
 from pipelines.encode import encode as run_job
 
@@ -129,6 +129,18 @@ def test_sweep_removes_what_killed_jobs_left(
     assert files(archive) == before
     assert not (archive / "plans" / "old").exists()
     assert pentimento("verify", archive) == 0
+
+
+def test_two_runs_at_once_make_one_archive(folder: Path) -> None:
+    run_job(options(folder, output=str(folder / "calm")))
+    command = [sys.executable, "-m", "pipelines.main", "encode", str(folder / "photos")]
+    command += ["--output", str(folder / "archive"), "--workers", "1", "--unit-size", "5000"]
+    runs = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    for run in runs:
+        _, shown = run.communicate(timeout=120)
+        assert run.returncode == 0, shown
+    assert Archive.open(folder / "archive").manifest == Archive.open(folder / "calm").manifest
+    assert orphans(folder / "archive") == {}
 
 
 def test_killed_runs_end_in_the_archive_of_an_undisturbed_one(tmp_path: Path) -> None:

@@ -1,0 +1,77 @@
+"""What the commands print and take: sizes, shares, times, tables, the line of progress."""
+
+from __future__ import annotations
+
+import argparse
+import io
+
+import pytest
+
+from pipelines.console import (
+    ProgressLine,
+    parse_share,
+    parse_size,
+    positive,
+    size_text,
+    table,
+    time_text,
+)
+from transforms.progress import Counts
+
+
+def test_sizes_are_read_and_shown() -> None:
+    assert [parse_size(text) for text in ("512", "1k", "1.5M", "2G", "2GiB", "1KiB")] == [
+        512, 1000, 1_500_000, 2_000_000_000, 2 << 30, 1024,
+    ]  # fmt: skip
+    assert [size_text(count) for count in (0, 999, 1000, 123_456, 5e9, 7e12)] == [
+        "0 B", "999 B", "1 kB", "123 kB", "5 GB", "7 TB",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ["", "-1", "0", "many", "1.2.3G"])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError):
+        parse_size(text)
+
+
+def test_shares_and_counts() -> None:
+    assert (parse_share("1%"), parse_share("0.25"), positive("3")) == (0.01, 0.25, 3)
+    for parse, text in ((parse_share, "2"), (parse_share, "x"), (positive, "0"), (positive, "x")):
+        with pytest.raises(argparse.ArgumentTypeError):
+            parse(text)
+
+
+def test_times_read_well_for_minutes_and_for_days() -> None:
+    assert [time_text(span) for span in (5, 65, 3_700, 200_000)] == [
+        "5 s", "1 min 05 s", "1 h 01 min", "2 d 07 h",
+    ]  # fmt: skip
+
+
+def test_a_table_is_aligned() -> None:
+    assert table([("a", "bb"), ("ccc", "1")]).splitlines() == ["a    bb", "───  ──", "ccc   1"]
+
+
+def test_the_line_of_progress_says_how_far_and_how_long() -> None:
+    line = ProgressLine(lambda: Counts(), total_bytes=1000, total_images=10, stream=io.StringIO())
+    counts = Counts(
+        images=4, failed=1, pixels=3_000_000, bytes_in=400, bytes_out=99, input_bytes=500
+    )
+    text = line.text(counts, elapsed=6.0)
+    for part in (
+        "5 of 10 images",
+        "0.50 Mpx/s",
+        "in 400 B",
+        "out 99 B",
+        "failed 1",
+        "50%",
+        "ETA 6 s",
+    ):
+        assert part in text
+
+
+def test_a_log_gets_a_last_line() -> None:
+    stream = io.StringIO()
+    with ProgressLine(lambda: Counts(images=3), 0, 3, stream):
+        pass
+    assert stream.getvalue().startswith("3 of 3 images")
+    assert stream.getvalue().endswith("\n")
