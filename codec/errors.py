@@ -50,6 +50,10 @@ class WeightsDamaged(PentimentoError):
     """A weights file lacks a tensor, has one of a wrong shape, or fails its checksum."""
 
 
+class ChecksumMismatch(PentimentoError):
+    """A fetched file does not have the SHA-256 that its address names."""
+
+
 class ArchiveError(PentimentoError):
     """An archive cannot be read or written."""
 

@@ -41,3 +41,6 @@ bytes."""
 
 MAX_PROFILE_BYTES = 1 << 22
 """Longest colour profile that is applied (4 MiB); printers' CMYK profiles have 0.5 to 3 MB."""
+
+MAX_FETCHED_BYTES = 1 << 30
+"""Longest file that is fetched whole by its address: weights (1 GiB)."""

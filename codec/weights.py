@@ -13,7 +13,6 @@ from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 
-import fsspec
 import numpy as np
 import torch
 from safetensors import SafetensorError
@@ -24,6 +23,7 @@ from codec.cells import MOST_CHILDREN, Cells, chain
 from codec.classes import TEXTURE_BANDS, TextureClasses
 from codec.contexts import FEATURES, FLAG_FEATURES
 from codec.errors import UsageError, WeightsDamaged
+from codec.fetch import fetch
 from codec.latent import CENTROID_KINDS, Compander
 from codec.limits import MAX_LAYERS
 from codec.network import BackwardNetwork, NetworkShape
@@ -255,11 +255,10 @@ def _check_tensors(weights: Weights) -> None:
 
 
 def load_weights(path: str | None) -> Weights:
-    """Load weights from a path or fsspec URL, or those in the package when None."""
+    """Load weights from a path or URL (see `codec.fetch`), or those in the package when None."""
     location = str(SHIPPED) if path is None else path
     try:
-        with fsspec.open(location, "rb") as file:
-            data = file.read()
+        data = fetch(location)
     except OSError as error:
         raise UsageError(f"no weights at {location}: {error}") from error
     return unpack_weights(data)
