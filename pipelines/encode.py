@@ -155,9 +155,9 @@ def encode(options: EncodeOptions) -> EncodeResult:
         counts = _run(job, options, runner, workers, storage, committed)
     finally:
         publish(storage)
+        remove_plan(storage, plan)
         if board:
             shutil.rmtree(board, ignore_errors=True)
-    remove_plan(storage, plan)
     result = _result(storage, options, counts, time.time() - begin)
     write_report(storage, _facts(options, settings, plan, workers, runner, begin), result)
     return result
@@ -187,7 +187,8 @@ def _run(
     except (RuntimeError, OSError) as error:
         if options.verbose:
             raise
-        raise PentimentoError(f"the job broke: {_last_line(error)}") from error
+        text = f"the job broke: {_last_line(error)} (--verbose tells more)"
+        raise PentimentoError(text) from error
     return counts()
 
 
@@ -347,4 +348,4 @@ def _last_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     plain = [line for line in lines if not line.startswith(("File ", "Traceback", "^", "~"))]
     errors = [line for line in plain if ": " in line and line.split(":")[0].endswith("Error")]
-    return (errors or plain or [type(error).__name__])[-1][:500]
+    return (errors or plain or [type(error).__name__])[-1].removeprefix("RuntimeError: ")[:500]

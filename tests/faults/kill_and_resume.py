@@ -23,11 +23,8 @@ from pathlib import Path
 from codec.archive import Archive, orphans
 from codec.picture import PICTURE_SUFFIXES
 
-STARTING_S = 0.5
-"""Kills come no sooner after the start …"""
-
-LEAST_S = 10.0
-"""… and within this time or a fifth of an undisturbed run: runs that go on have less to do."""
+LEAST_S = 5.0
+"""Kills come within this time, or a tenth of an undisturbed run: later runs have less to do."""
 
 
 def main() -> int:
@@ -55,7 +52,7 @@ def main() -> int:
         print(f"undisturbed run: {calm_s:.1f} s", flush=True)
         kills = 0
         while kills < arguments.kills:
-            moment = STARTING_S + chance.random() * max(LEAST_S, calm_s / 5)
+            moment = chance.random() * max(LEAST_S, calm_s / 10)
             kills += killed(stormily, moment, kills, chance)
             shown = len(list(Path(scratch, "stormy", "commits").glob("*.json")))
             print(f"kill {kills:2d} after {moment:5.1f} s: {shown} units committed", flush=True)
@@ -89,6 +86,8 @@ def killed(command: list[str], moment: float, number: int, chance: random.Random
         command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )
     try:
+        if number % 4:  # three of four while pictures are encoded, the others from the start on
+            wait_for_a_commit(Path(command[-1]), process)
         process.wait(timeout=moment)
         forget_some(Path(command[-1]), chance)  # it got through: leave something to do
         return 0
@@ -105,6 +104,13 @@ def killed(command: list[str], moment: float, number: int, chance: random.Random
         process.kill()
     process.wait()
     return 1
+
+
+def wait_for_a_commit(archive: Path, process: subprocess.Popen[bytes]) -> None:
+    """Return once the run has committed a unit, or has ended."""
+    before = len(list(archive.glob("commits/*.json")))
+    while process.poll() is None and len(list(archive.glob("commits/*.json"))) <= before:
+        time.sleep(0.05)
 
 
 def children_of(pid: int) -> list[int]:
