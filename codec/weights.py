@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -40,6 +40,9 @@ MAX_WIDTH = 1 << 14
 
 MAX_CLASSES = 1 << 12
 """Most texture classes of a codebook."""
+
+MAX_LAW = 1 << 24
+"""Laws stay below, so that activities fit 64 bits."""
 
 _METADATA = "pentimento"
 _NETWORK = "network."
@@ -160,6 +163,8 @@ def unpack_weights(data: bytes) -> Weights:
         tensors = load(data)
         found = _metadata(data)
         codec = found["codec"]
+        if unknown := codec.keys() - {field.name for field in fields(CodecConfig)}:
+            raise WeightsDamaged(f"unknown configuration {', '.join(sorted(unknown))}")
         config = CodecConfig(
             widths=tuple(codec["widths"]),
             layers=tuple(LayerPlan(**layer) for layer in codec["layers"]),
@@ -191,6 +196,8 @@ def unpack_weights(data: bytes) -> Weights:
             network=network.eval(),
             id=content_id(data),
         )
+        if unknown := array.keys() - _arrays(weights).keys():
+            raise WeightsDamaged(f"unknown tensor {', '.join(sorted(unknown))}")
     except WeightsDamaged:
         raise
     except (SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
@@ -243,8 +250,8 @@ def _check_tensors(weights: Weights) -> None:
         raise WeightsDamaged(f"{count} classes, a network for {weights.network.shape.classes}")
     if weights.network.shape.states != steps:
         raise WeightsDamaged(f"a network for {weights.network.shape.states} states, not {steps}")
-    if (weights.classes.law < 0).any():
-        raise WeightsDamaged("a class law is negative")
+    if ((weights.classes.law < 0) | (weights.classes.law >= MAX_LAW)).any():
+        raise WeightsDamaged(f"a class law is not within 0 and {MAX_LAW - 1}")
     symbols = config.table_layout.symbols(config.chain)
     used = np.arange(MOST_CHILDREN) < symbols[:, None]
     sums = weights.frequencies.sum(1, dtype=np.int64)
