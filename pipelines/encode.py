@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import shutil
@@ -9,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from apache_beam import Pipeline
@@ -23,7 +24,7 @@ from codec.archive import Archive, Commit, DeadLetter, Statistics, committed_uni
 from codec.archive.manifest import COMMITS, DATA, FAILED, MANIFEST, read_commit
 from codec.archive.storage import Storage
 from codec.errors import PentimentoError, UsageError
-from pipelines import worker
+from pipelines import dataflow, worker
 from pipelines.console import ProgressLine
 from pipelines.report import JOB, write_report
 from transforms.encode import EncodePictures, Job
@@ -77,6 +78,10 @@ class EncodeOptions:
     unit_bytes: int | None = None
     """Input bytes of a unit of work; None: by the size of the inputs."""
     beam_options: tuple[str, ...] = ()
+    gpu: str = dataflow.DEFAULT_GPU
+    """Of a worker on Dataflow: a type, TYPE:MACHINE, or none."""
+    dry_run: bool = False
+    """Say what would be done, and write nothing."""
     verbose: bool = False
 
 
@@ -104,14 +109,22 @@ class EncodeResult:
         return self.statistics.failed - self.duplicates
 
 
-def encode(options: EncodeOptions) -> EncodeResult:
-    """Run the job. UsageError for a mistake in the options, PentimentoError where the job broke."""
+def encode(options: EncodeOptions) -> EncodeResult | dataflow.Submission:
+    """Run the job. UsageError for a mistake in the options, PentimentoError where the job broke.
+
+    A dry run and a job that is staged as a template end in a Submission.
+    """
     begin = time.time()
     runner = _runner_name(options)
     unknown = _unknown_options(options.beam_options)
     if unknown:
         raise UsageError(f"unknown options: {' '.join(unknown)}")
-    storage = Storage(options.output)
+    launch = _launch(options) if dataflow.is_dataflow(runner) else None
+    if launch:
+        options = replace(
+            options, beam_options=launch.flags, device=launch.device, memory=launch.memory
+        )
+    storage = (dataflow.Unwritten if options.dry_run else Storage)(options.output)
     committed = _standing(storage)
     sources = open_sources(options.inputs, options.choice)
     codec = Codec.load(options.weights)
@@ -141,7 +154,8 @@ def encode(options: EncodeOptions) -> EncodeResult:
     if not plan.shards:
         most = plan.units if options.workers else plan.units // UNITS_FOR_A_PROCESS
         workers = max(1, min(workers, most))
-    board = tempfile.mkdtemp(prefix="pentimento-progress-") if runner == LOCAL else None
+    shared_disk = runner == LOCAL and not options.dry_run
+    board = tempfile.mkdtemp(prefix="pentimento-progress-") if shared_disk else None
     job = Job(
         sources=sources,
         plan=plan,
@@ -151,11 +165,20 @@ def encode(options: EncodeOptions) -> EncodeResult:
         deduplicate=options.deduplicate,
         board=board,
     )
+    accelerator = launch.accelerator if launch else None
+    if options.dry_run:
+        return _described(job, options, runner, workers, accelerator)
+    if launch and launch.staged:
+        _pipeline(job, options, runner, workers, accelerator).run()
+        return dataflow.Submission("the job is staged; its plan lies in the archive's folder")
+    over = launch is None  # a job on Dataflow goes on when this process is stopped
     try:
-        counts = _run(job, options, runner, workers, storage, committed)
+        counts = _run(job, options, runner, workers, accelerator, storage, committed)
+        over = True
     finally:
         publish(storage)
-        remove_plan(storage, plan)
+        if over:
+            remove_plan(storage, plan)
         if board:
             shutil.rmtree(board, ignore_errors=True)
     result = _result(storage, options, counts, time.time() - begin)
@@ -168,6 +191,7 @@ def _run(
     options: EncodeOptions,
     runner: str,
     workers: int,
+    accelerator: str | None,
     storage: Storage,
     committed: Mapping[str, Commit],
 ) -> Counts:
@@ -179,8 +203,7 @@ def _run(
     else:
         counts = CommitWatch(storage, frozenset(committed)).total
     logging.getLogger().setLevel(logging.INFO if options.verbose else logging.CRITICAL)
-    pipeline = Pipeline(_runner(runner, workers), _pipeline_options(options, runner, workers))
-    _ = pipeline | "Encode pictures" >> EncodePictures(job)
+    pipeline = _pipeline(job, options, runner, workers, accelerator)
     try:
         with ProgressLine(counts, job.plan.bytes, 0 if job.plan.shards else job.plan.records):
             pipeline.run().wait_until_finish()
@@ -190,6 +213,39 @@ def _run(
         text = f"the job broke: {_last_line(error)} (--verbose tells more)"
         raise PentimentoError(text) from error
     return counts()
+
+
+def _launch(options: EncodeOptions) -> dataflow.Launch:
+    dataflow.check_client()
+    return dataflow.launch(
+        options.beam_options,
+        inputs=options.inputs,
+        output=options.output,
+        weights=options.weights,
+        gpu=options.gpu,
+        device=options.device,
+        memory=options.memory,
+    )
+
+
+def _pipeline(
+    job: Job, options: EncodeOptions, runner: str, workers: int, accelerator: str | None
+) -> Pipeline:
+    pipeline = Pipeline(_runner(runner, workers), _pipeline_options(options, runner, workers))
+    _ = pipeline | "Encode pictures" >> EncodePictures(job, accelerator)
+    return pipeline
+
+
+def _described(
+    job: Job, options: EncodeOptions, runner: str, workers: int, accelerator: str | None
+) -> dataflow.Submission:
+    """The job that would be run, as JSON."""
+    plan = {key: value for key, value in asdict(job.plan).items() if key not in ("folder", "parts")}
+    shown: dict[str, Any] = {"runner": runner, "archive": job.settings.archive, "plan": plan}
+    if dataflow.is_dataflow(runner):
+        options = replace(options, beam_options=(*options.beam_options, "--dry_run=True"))
+        shown |= dataflow.job_request(_pipeline(job, options, runner, workers, accelerator))
+    return dataflow.Submission(json.dumps(shown, indent=2))
 
 
 class CommitWatch:

@@ -66,11 +66,15 @@ class Job:
 
 
 class EncodePictures(beam.PTransform):
-    """Carries out a plan; the one element of its output is the tuple of the run's `Counts`."""
+    """Carries out a plan; the one element of its output is the tuple of the run's `Counts`.
 
-    def __init__(self, job: Job) -> None:
+    `accelerator` is Beam's resource hint of that name, for the step that encodes.
+    """
+
+    def __init__(self, job: Job, accelerator: str | None = None) -> None:
         super().__init__()
         self._job = job
+        self._accelerator = accelerator
 
     def expand(self, pbegin: beam.pvalue.PBegin) -> beam.PCollection:
         """From the start of a pipeline to the totals."""
@@ -85,9 +89,12 @@ class EncodePictures(beam.PTransform):
         )
         duplicates = (units | "Find duplicates" >> FindDuplicates(job),) if job.deduplicate else ()
         sides = [beam.pvalue.AsMultiMap(pairs) for pairs in duplicates]
+        encode: beam.PTransform = beam.ParDo(EncodeUnits(job), *sides)
+        if self._accelerator:
+            encode = encode.with_resource_hints(accelerator=self._accelerator)
         return (
             units
-            | "Encode units" >> beam.ParDo(EncodeUnits(job), *sides)  # tuple[int, ...]
+            | "Encode units" >> encode  # tuple[int, ...]
             | "Add up" >> beam.CombineGlobally(add_up)  # tuple[int, ...]
             | "Publish" >> beam.ParDo(Publish(job.settings.archive))  # tuple[int, ...]
         )

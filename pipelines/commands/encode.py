@@ -10,7 +10,8 @@ from pipelines.console import parse_share, parse_size, positive, seconds
 EPILOG = """\
 A second run of the same command does what is missing, and with --retry-failed what has failed.
 Options of Beam pass through, written --name=value: with --runner PortableRunner for example
---job_endpoint=localhost:8099 --environment_type=EXTERNAL --environment_config=localhost:50000.
+--job_endpoint=localhost:8099 --environment_type=EXTERNAL --environment_config=localhost:50000,
+with --runner DataflowRunner --project=P --region=R --sdk_container_image=IMAGE (infra/README.md).
 """
 
 
@@ -62,6 +63,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     stored.add_argument(
         "--weights", metavar="FILE", help="weights, path or URL (default: those in the package)"
     )
+    stored.add_argument(
+        "--weights-sha256",
+        metavar="DIGEST",
+        help="what the SHA-256 of the weights must be; with a URL they are kept in a cache on each "
+        "machine (the same as --weights URL#sha256=DIGEST)",
+    )
     faults = parser.add_argument_group("faults")
     faults.add_argument(
         "--max-failed",
@@ -106,6 +113,18 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="NAME",
         help="Beam runner (default FnApiRunner: local)",
     )
+    machine.add_argument(
+        "--gpu",
+        default="nvidia-l4",
+        metavar="TYPE",
+        help="on DataflowRunner: GPU of a worker, as TYPE or TYPE:MACHINE, or none "
+        "(default nvidia-l4)",
+    )
+    machine.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="print the job as JSON, run nothing, write nothing",
+    )
     machine.add_argument("--verbose", action="store_true", help="show what Beam logs")
 
 
@@ -113,6 +132,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Encode; 0 where at most the allowed share has failed, else 1."""
     if not arguments.verbose:
         logging.getLogger().setLevel(logging.CRITICAL)  # Beam warns while it is imported
+    from codec.fetch import with_digest
+    from pipelines.dataflow import Submission
     from pipelines.encode import EncodeOptions, encode
     from pipelines.report import print_summary
     from transforms.sources import Choice
@@ -132,7 +153,7 @@ def run(arguments: argparse.Namespace) -> int:
             retry_failed=arguments.retry_failed,
             deduplicate=arguments.deduplicate,
             keep_source=arguments.keep_source,
-            weights=arguments.weights,
+            weights=with_digest(arguments.weights, arguments.weights_sha256),
             device=arguments.device,
             runner=arguments.runner,
             workers=arguments.workers,
@@ -140,8 +161,13 @@ def run(arguments: argparse.Namespace) -> int:
             picture_timeout_s=arguments.picture_timeout,
             unit_bytes=arguments.unit_size,
             beam_options=tuple(arguments.beam_options),
+            gpu=arguments.gpu,
+            dry_run=arguments.dry_run,
             verbose=arguments.verbose,
         )
     )
+    if isinstance(result, Submission):
+        print(result.text)
+        return 0
     print_summary(result, arguments.output)
     return result.status
