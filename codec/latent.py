@@ -58,20 +58,25 @@ def band_group(level: int) -> slice:
     return slice(ORIENTATIONS * (level - 1), ORIENTATIONS * level)
 
 
+def levels_from(finest: int) -> list[int]:
+    """Return the levels of a list of bands that begins at level `finest`; 0 is the low band."""
+    return [*range(finest, LEVELS + 1), 0]
+
+
 def flat_index(level: int) -> list[list[int]]:
     """Return the walking-order indices [band of the level][component] of a level."""
     ways = ORIENTATIONS if level else 1
     return [[band_index(level, component, way) for component in range(3)] for way in range(ways)]
 
 
-def step_bands(steps: np.ndarray, masks: torch.Tensor) -> list[torch.Tensor]:
+def step_bands(steps: np.ndarray, masks: torch.Tensor, finest: int = 1) -> list[torch.Tensor]:
     """Return the quantisation step of each coefficient, broadcastable to the bands.
 
     `steps` float32 [BANDS]; `masks` float32 [N, 1, h, w], the factor at each position, which
     holds for the levels that lie within a position.
     """
     out: list[torch.Tensor] = []
-    for level in [*range(1, LEVELS + 1), 0]:
+    for level in levels_from(finest):
         mask = None
         if 0 < level <= DYADIC_LEVELS:
             repeat = 1 << (DYADIC_LEVELS - level)
@@ -130,10 +135,13 @@ def flatten(bands: list[torch.Tensor], image: int, layout: Geometry) -> np.ndarr
     return flat
 
 
-def unflatten(flats: Sequence[np.ndarray], layout: Geometry) -> list[torch.Tensor]:
-    """Gather the flat int16 arrays of images of one padded size into bands, int16 [N, 3, ...]."""
+def unflatten(flats: Sequence[np.ndarray], layout: Geometry, finest: int = 1) -> list[torch.Tensor]:
+    """Gather the flat int16 arrays of images of one padded size into bands, int16 [N, 3, ...].
+
+    `finest` is the first level of the list, here and below: a coarse state has no need of more.
+    """
     bands = []
-    for level in [*range(1, LEVELS + 1), 0]:
+    for level in levels_from(finest):
         for index in flat_index(level):
             values = [[view(flat, layout, i) for i in index] for flat in flats]
             bands.append(torch.from_numpy(np.array(values)))
@@ -141,7 +149,11 @@ def unflatten(flats: Sequence[np.ndarray], layout: Geometry) -> list[torch.Tenso
 
 
 def expected_places(
-    cells: list[torch.Tensor], state: Cells, compander: Compander, centroids: np.ndarray
+    cells: list[torch.Tensor],
+    state: Cells,
+    compander: Compander,
+    centroids: np.ndarray,
+    finest: int = 1,
 ) -> list[torch.Tensor]:
     """Put each coefficient at the mean of its cell, float32, in finest steps.
 
@@ -149,15 +161,21 @@ def expected_places(
     inner edge of a cell in units of its width, by level, lightness or chroma, and kind of cell.
     """
     places = []
-    for level in [*range(1, LEVELS + 1), 0]:
-        table = torch.as_tensor(centroids[level][[0, 1, 1]]).to(cells[0].device)
-        for band in cells[band_group(level)]:
-            index = band.abs().long()
-            kind = index.clamp(max=CENTROID_KINDS - 1)
-            component = torch.arange(3, device=band.device)[None, :, None, None]
-            inner = state.zero + 0.5 + (index - 1) * state.width
-            place = torch.where(index > 0, inner + table[component, kind] * state.width, 0.0)
-            places.append(compander.expand(place * band.sign()))
+    for level in levels_from(finest):
+        first = band_group(level).start - band_group(finest).start
+        group = cells[first : first + len(flat_index(level))]
+        reach = max(_reach(band) for band in group)
+        index = torch.arange(-reach, reach + 1, device=group[0].device)
+        within = torch.as_tensor(centroids[level]).to(index.device)
+        kind = index.abs().clamp(max=CENTROID_KINDS - 1)
+        inner = state.zero + 0.5 + (index.abs() - 1) * state.width
+        tables = compander.expand((inner + within[:, kind] * state.width) * index.sign())
+        for band in group:
+            light, chroma = (
+                _looked_up(table, part)
+                for table, part in zip(tables, (band[:, :1], band[:, 1:]), strict=True)
+            )
+            places.append(torch.cat([light, chroma], 1))
     return places
 
 
@@ -165,13 +183,22 @@ def cell_bounds(
     band: torch.Tensor, state: Cells, compander: Compander
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the lower and upper edge of the cell of each coefficient, float32, in finest steps."""
-    index = band.abs().float()
-    inner = state.zero + 0.5 + (index - 1) * state.width
-    outer = inner + state.width
-    rim = torch.full_like(index, state.zero + 0.5)
-    low = torch.where(band > 0, inner, torch.where(band < 0, -outer, -rim))
-    high = torch.where(band > 0, outer, torch.where(band < 0, -inner, rim))
-    return compander.expand(low), compander.expand(high)
+    reach = _reach(band)
+    index = torch.arange(-reach, reach + 1, device=band.device, dtype=torch.float32)
+    high = state.zero + 0.5 + torch.where(index < 0, index.abs() - 1, index.abs()) * state.width
+    high = compander.expand(torch.where(index < 0, -high, high))
+    return _looked_up(-high.flip(0), band), _looked_up(high, band)
+
+
+def _reach(band: torch.Tensor) -> int:
+    """Return the largest magnitude among cell indices."""
+    return int(band.abs().max()) if band.numel() else 0
+
+
+def _looked_up(table: torch.Tensor, band: torch.Tensor) -> torch.Tensor:
+    """Replace each cell index by its entry in a table whose middle is the zero cell."""
+    place = (band.int() + len(table) // 2).reshape(-1)
+    return table.float().index_select(0, place).reshape(band.shape)
 
 
 assert 3 * len(flat_index(0)) + sum(3 * len(flat_index(level)) for level in range(1, 7)) == BANDS

@@ -34,11 +34,15 @@ from codec.latent import (
 )
 from codec.palette import diffuse
 from codec.stream import PictureHeader, check_sides, pack_layer, unpack_stream
-from codec.wavelet import BLOCK, DYADIC_LEVELS, synthesise
+from codec.wavelet import BLOCK, DYADIC_LEVELS, ORIENTATIONS, synthesise
 from codec.weights import Weights, load_weights
 
-BATCH_PIXELS = 1 << 18
-"""Most padded pixels that go through the transforms at once: bounds memory at about 400 MB."""
+BATCH_PIXELS = 1 << 19
+"""Most padded pixels that go through the transforms at once: small batches stay in the caches."""
+
+
+COARSE_LEVELS = 2
+"""Wavelet levels that latents hold unless told otherwise: 48 channels with the low band."""
 
 
 def fast_dtype(device: torch.device) -> torch.dtype:
@@ -58,8 +62,8 @@ class Latents:
 
     class_map     int64 [h, w]
     embedding     float32 [E, h, w], the place of each position's class among textures
-    coefficients  float32 [768, h, w], expected wavelet coefficients, folded to one position;
-                  zero where the state knows nothing
+    coefficients  float32 [C, h, w], expected wavelet coefficients, folded to one position, low
+                  band and coarse levels first; zero where the state knows nothing
     """
 
     class_map: np.ndarray
@@ -142,17 +146,28 @@ class Codec:
                 pictures[image] = picture[: state.layout.height, : state.layout.width].copy()
         return [pictures[i] for i in range(len(streams))]
 
-    def latents(self, streams: Sequence[Sequence[bytes]]) -> list[Latents]:
-        """Return the state of each image as tensors; raises as `decode` does."""
+    def latents(
+        self, streams: Sequence[Sequence[bytes]], *, levels: int = COARSE_LEVELS
+    ) -> list[Latents]:
+        """Return the state of each image as tensors; raises as `decode` does.
+
+        `levels` says how many wavelet levels beside the low band the coefficients hold, from 4
+        (16 pixels) to finer ones: 0 to 4 give 3, 12, 48, 192 and 768 channels. The finer half of
+        them is all but empty in the coarse states, and costs most of the time.
+        """
+        if not 0 <= levels <= DYADIC_LEVELS:
+            raise UsageError(f"levels: {levels} of {DYADIC_LEVELS}")
+        finest = DYADIC_LEVELS + 1 - levels
         found: dict[int, Latents] = {}
-        for batch, states in self._decoded_batches(streams):
-            places, _, steps = self._places(states)
+        most_pixels = BATCH_PIXELS * 4 ** (DYADIC_LEVELS - levels)
+        for batch, states in self._decoded_batches(streams, most_pixels):
+            places, _, steps = self._places(states, finest)
             scaled = [p * s for p, s in zip(places, steps, strict=True)]
-            dyadic = 3 * DYADIC_LEVELS
-            parts = [synthesise(scaled[dyadic:])]
-            for level in range(DYADIC_LEVELS, 0, -1):
+            parts = [synthesise(scaled[ORIENTATIONS * levels :])]
+            for level in range(DYADIC_LEVELS, finest - 1, -1):
+                first = ORIENTATIONS * (level - finest)
+                bands = torch.cat(scaled[first : first + ORIENTATIONS], 1)
                 side = 1 << (DYADIC_LEVELS - level)
-                bands = torch.cat(scaled[3 * (level - 1) : 3 * level], 1)
                 parts.append(torch.nn.functional.pixel_unshuffle(bands, side))
             packed = torch.cat(parts, 1).cpu().numpy()
             for image, coefficients, state in zip(batch, packed, states, strict=True):
@@ -229,7 +244,7 @@ class Codec:
         return state
 
     def _decoded_batches(
-        self, streams: Sequence[Sequence[bytes]]
+        self, streams: Sequence[Sequence[bytes]], most_pixels: int = BATCH_PIXELS
     ) -> Iterator[tuple[list[int], list[CodedState]]]:
         """Yield images of one padded size and one number of layers, decoded to symbols."""
         if not streams:
@@ -238,20 +253,24 @@ class Codec:
         for stream in streams:
             header = unpack_stream(stream[:1])[0].picture
             shapes.append((header.height, header.width) if header else (1, 1))
-        for batch in _batches(shapes, [len(stream) for stream in streams]):
+        for batch in _batches(shapes, [len(stream) for stream in streams], most_pixels):
             yield batch, _in_threads(self._decoded, [streams[i] for i in batch])
 
     @torch.inference_mode()
-    def _places(self, states: Sequence[CodedState]) -> tuple[list[torch.Tensor], ...]:
+    def _places(
+        self, states: Sequence[CodedState], finest: int = 1
+    ) -> tuple[list[torch.Tensor], ...]:
+        """Return expected places, cells and steps of the bands from level `finest` on."""
         weights = self._weights
         step = states[0].cell_step
-        cells = unflatten([state.cell for state in states], states[0].layout)
+        cells = unflatten([state.cell for state in states], states[0].layout, finest)
         cells = [band.to(self._device) for band in cells]
         state = weights.config.chain[step]
         places = expected_places(
-            cells, state, weights.config.compander, weights.centroids[step - 1]
+            cells, state, weights.config.compander, weights.centroids[step - 1], finest
         )
-        steps = step_bands(weights.steps, self._masks([s.palettes[0].class_map for s in states]))
+        masks = self._masks([coded.palettes[0].class_map for coded in states])
+        steps = step_bands(weights.steps, masks, finest)
         return places, cells, steps
 
     @torch.inference_mode()
@@ -269,15 +288,17 @@ class Codec:
 
 
 def _batches(
-    shapes: Sequence[tuple[int, ...]], kinds: Sequence[int] | None = None
+    shapes: Sequence[tuple[int, ...]],
+    kinds: Sequence[int] | None = None,
+    most_pixels: int = BATCH_PIXELS,
 ) -> Iterator[list[int]]:
-    """Group indices of one padded shape and kind, at most BATCH_PIXELS together."""
+    """Group indices of one padded shape and kind, at most so many pixels together."""
     groups: dict[tuple[int, ...], list[int]] = {}
     for index, (height, width) in enumerate(shapes):
         padded = (-(-height // BLOCK), -(-width // BLOCK), kinds[index] if kinds else 0)
         groups.setdefault(padded, []).append(index)
     for (rows, columns, _), members in groups.items():
-        most = max(1, BATCH_PIXELS // (rows * columns * BLOCK * BLOCK))
+        most = max(1, most_pixels // (rows * columns * BLOCK * BLOCK))
         for start in range(0, len(members), most):
             yield members[start : start + most]
 

@@ -1,4 +1,4 @@
-"""Every block of docs/reading.md runs."""
+"""Every block of codec/archive/READING.md runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from codec import ArchiveWriter, Codec
 from codec.archive import Row, publish
 
-GUIDE = Path(__file__).parents[2] / "docs" / "reading.md"
+GUIDE = Path(__file__).parents[2] / "codec" / "archive" / "READING.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
 OPTIONAL = ("torchdata", "duckdb", "polars", "datasets")
 

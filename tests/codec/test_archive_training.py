@@ -16,7 +16,7 @@ from codec.archive import Archive, ArchiveWriter, Damage, LayerDataset, LayerMap
 from codec.errors import LayerDamaged, WeightsMismatch
 from codec.model import Codec
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "train_from_latents.py"
+EXAMPLE = Path(__file__).parents[2] / "pipelines" / "examples" / "train_from_latents.py"
 
 
 @pytest.fixture(scope="module")

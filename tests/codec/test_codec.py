@@ -107,12 +107,24 @@ def test_latents(codec, photo, stream):
     for latents in found:
         assert latents.class_map.shape == (13, 15)
         assert latents.embedding.shape[1:] == (13, 15)
-        assert latents.coefficients.shape == (768, 13, 15)
+        assert latents.coefficients.shape == (48, 13, 15)
         assert latents.coefficients.dtype == latents.embedding.dtype == np.float32
     assert np.abs(found[0].coefficients).sum() < np.abs(found[1].coefficients).sum()
     pixels = torch.from_numpy(photo.copy()).permute(2, 0, 1)[None].float()
     low = analyse(to_opponent(pixels), DYADIC_LEVELS)[-1][0].numpy()
     np.testing.assert_allclose(found[1].coefficients[:3], low, atol=40)
+
+
+def test_latents_of_more_levels_add_channels(codec, stream):
+    channels = {
+        levels: codec.latents([stream], levels=levels)[0].coefficients for levels in range(5)
+    }
+    assert [len(channels[levels]) for levels in range(5)] == [3, 12, 48, 192, 768]
+    for levels in range(4):
+        finer = channels[levels + 1][: len(channels[levels])]
+        np.testing.assert_array_equal(finer, channels[levels])
+    with pytest.raises(UsageError, match="levels: 5"):
+        codec.latents([stream], levels=5)
 
 
 def test_flipped_bits_are_noticed_and_the_prefix_still_decodes(codec, stream):

@@ -1,8 +1,8 @@
 """Train a small classifier from the coarse layers of an archive, stop anywhere, go on exactly.
 
-    python examples/train_from_latents.py ARCHIVE --label cls --steps 200
-    python examples/train_from_latents.py ARCHIVE --label cls --steps 100 --checkpoint run
-    python examples/train_from_latents.py ARCHIVE --label cls --steps 200 --checkpoint run
+    python pipelines/examples/train_from_latents.py ARCHIVE --label cls --steps 200
+    python pipelines/examples/train_from_latents.py ARCHIVE --label cls --steps 100 --checkpoint run
+    python pipelines/examples/train_from_latents.py ARCHIVE --label cls --steps 200 --checkpoint run
 
 The last two commands together end in the same weights and the same loss as the first: the
 checkpoint holds what the reader has consumed of its epoch. No picture is ever synthesised; the job
