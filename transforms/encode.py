@@ -30,7 +30,7 @@ from transforms.keys import KeySet
 from transforms.plan import Plan, State, read_plan_line
 from transforms.prefetch import Prefetcher
 from transforms.progress import Board, Counts
-from transforms.records import Unit, unit_of_span
+from transforms.records import Shard, Span, Unit, unit_of_span
 from transforms.sources import Source
 from transforms.unit import Exclusions, Settings, encode_unit, records_of
 
@@ -130,7 +130,7 @@ class SplitShards(beam.DoFn):
         span_bytes = self._job.plan.span_bytes
         source = self._job.sources[each.source]
         settings = f"{source.settings()} {span_bytes}"
-        for span in source.split(each, span_bytes):
+        for span in split_or_broken(source, each, span_bytes):
             due = self._state.due(unit_of_span(each, span, settings))
             if due:
                 yield due.to_json()
@@ -258,6 +258,17 @@ class Publish(beam.DoFn):
         """Write the manifest; the counts go through."""
         publish(self._archive)
         yield element
+
+
+def split_or_broken(source: Source, shard: Shard, span_bytes: int) -> Iterator[Span]:
+    """The spans of a shard; what cannot be split for any reason is a broken span at the end."""
+    done = 0
+    try:
+        for span in source.split(shard, span_bytes):
+            yield span
+            done = span.first + span.records
+    except Exception as error:  # a source raises what it likes; its shard is one failure
+        yield Span(0, 0, done, 1, 0, broken=f"{type(error).__name__}: {error}")
 
 
 def all_but_one(

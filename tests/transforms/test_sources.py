@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,6 +14,7 @@ import shards
 from shards import photos, write_manifests, write_parquet, write_tar, write_tfrecord
 
 from codec.errors import UsageError
+from transforms.encode import split_or_broken
 from transforms.records import Item, Record, Shard, Span, unit_of_items, unit_of_span
 from transforms.sources import Choice, Source, all_labels, listed, open_sources
 from transforms.unit import records_of
@@ -148,6 +150,19 @@ def test_a_flipped_tfrecord_loses_one_record(folder: Path) -> None:
     expected = contents(folder)
     assert [each for each in outcomes if isinstance(each, bytes)] == expected[:2] + expected[3:]
     assert len(outcomes) == len(expected)
+
+
+def test_a_source_that_fails_to_split_is_one_failure(folder: Path) -> None:
+    class Broken(shards.Letters):
+        def split(self, shard: Shard, span_bytes: int) -> Iterator[Span]:
+            yield Span(0, 3, 0, 3, 3)
+            raise OSError("gone")
+
+    spans = list(split_or_broken(Broken(("hello",)), Shard("hello", "hello"), 1))
+    assert [(span.first, span.records, span.broken) for span in spans] == [
+        (0, 3, ""),
+        (3, 1, "OSError: gone"),
+    ]
 
 
 @pytest.mark.parametrize("name", ["a.tar", "a.tfrecord"])

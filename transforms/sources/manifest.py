@@ -27,7 +27,11 @@ URL_COLUMNS = ("url", "uri", "image_url", "path", "file_name", "filename", "file
 """Names under which the column of addresses is looked for, in this order."""
 
 ROWS_PER_SPAN = 256
-"""Rows in one unit of work: what a picture behind an address weighs is not known."""
+"""Most rows in one unit of work: what a picture behind an address weighs is not known …"""
+
+LEAST_ROWS_PER_SPAN = 16
+SPANS_WANTED = 64
+"""… and rows in one where the table is short, so that there is work for several workers."""
 
 PEEKED_ROWS = 256
 """Rows of the first table that decide the types of the label columns."""
@@ -76,28 +80,35 @@ class ManifestSource(Source):
         return f"{self.url} {self.key}"
 
     def split(self, shard: Shard, span_bytes: int) -> Iterator[Span]:
-        """Runs of ROWS_PER_SPAN rows."""
+        """Runs of rows, as many in one as the length of the table suggests."""
         if shard.uri.endswith(".parquet"):
             with open_file(shard.uri) as file:
                 rows = pq.ParquetFile(file).metadata.num_rows
-            size = max(shard.size, 0)
-            for start in range(0, rows, ROWS_PER_SPAN):
-                stop = min(start + ROWS_PER_SPAN, rows)
+            size, step = max(shard.size, 0), _rows_per_span(rows)
+            for start in range(0, rows, step):
+                stop = min(start + step, rows)
                 yield Span(start, stop, start, stop - start, size * (stop - start) // rows)
             return
-        with open_file(shard.uri) as file:
-            start = first = count = 0
-            position = 0
-            if _is_csv(shard.uri):
-                start = position = len(_csv_record(file))
-            while record := (_csv_record(file) if _is_csv(shard.uri) else file.readline()):
-                position += len(record)
-                count += bool(record.strip())
-                if count == ROWS_PER_SPAN:
-                    yield Span(start, position, first, count, position - start)
-                    start, first, count = position, first + count, 0
-            if count:
+        step = _rows_per_span(sum(1 for _ in self._ends(shard)))
+        start = first = count = position = 0
+        for begin, position in self._ends(shard):
+            if not count:
+                start = begin
+            count += 1
+            if count == step:
                 yield Span(start, position, first, count, position - start)
+                first, count = first + count, 0
+        if count:
+            yield Span(start, position, first, count, position - start)
+
+    def _ends(self, shard: Shard) -> Iterator[tuple[int, int]]:
+        """Where each row of a CSV or JSON lines file begins and ends; empty lines are none."""
+        with open_file(shard.uri) as file:
+            position = len(_csv_record(file)) if _is_csv(shard.uri) else 0
+            while record := (_csv_record(file) if _is_csv(shard.uri) else file.readline()):
+                begin, position = position, position + len(record)
+                if record.strip():
+                    yield begin, position
 
     def read(self, shard: Shard, span: Span) -> Iterator[Record]:
         """One record a row."""
@@ -148,6 +159,10 @@ class ManifestSource(Source):
                     _parsed(value, kind) if isinstance(value, str) else conform(value, kind)
                 )
         return labels
+
+
+def _rows_per_span(rows: int) -> int:
+    return min(ROWS_PER_SPAN, max(LEAST_ROWS_PER_SPAN, rows // SPANS_WANTED))
 
 
 def _schema(uri: str) -> pa.Schema:
