@@ -10,6 +10,7 @@ Source: the method of Guo et al. 2023 (arXiv 2410.06149), on wavelet latents.
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -83,7 +84,8 @@ class Codec:
         """Take weights; `dtype` is what the network computes in, by default what is fast here."""
         self._weights = weights
         self._device = torch.device(device)
-        self._network = weights.network.to(self._device, dtype or fast_dtype(self._device)).eval()
+        network = copy.deepcopy(weights.network)
+        self._network = network.to(self._device, dtype or fast_dtype(self._device)).eval()
         self._entropy = EntropyCoder(weights)
         self._divergence = weights.classes.divergence()
         self._ends = np.cumsum([plan.cell_steps for plan in weights.config.layers])

@@ -14,6 +14,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -88,10 +89,22 @@ def train(
 
 
 def _same_settings(path: Path, recipe: Recipe, plan: TrainingPlan) -> None:
-    settings = json.dumps({"recipe": asdict(recipe), "plan": asdict(plan)}, indent=2) + "\n"
-    if path.exists() and path.read_text() != settings:
-        raise UsageError(f"{path.parent} was begun with other settings: see {path}")
-    path.write_text(settings)
+    """Write the settings of a run; UsageError if it was begun with others.
+
+    The number of steps may change: a run can be lengthened or cut, and its record says so.
+    """
+    settings: dict[str, Any] = {"recipe": asdict(recipe), "plan": asdict(plan)}
+    settings = json.loads(json.dumps(settings))
+    lengths = [plan.steps]
+    if path.exists():
+        known = json.loads(path.read_text())
+        before = known.pop("steps_asked_for", [known["plan"]["steps"]])
+        lengths = before if before[-1] == plan.steps else [*before, plan.steps]
+        known["plan"]["steps"] = plan.steps
+        if known != settings:
+            raise UsageError(f"{path.parent} was begun with other settings: see {path}")
+    settings["steps_asked_for"] = lengths
+    path.write_text(json.dumps(settings, indent=2) + "\n")
 
 
 def _fitted(path: Path, pictures: Sequence[np.ndarray], recipe: Recipe) -> Weights:

@@ -238,7 +238,18 @@ class NetworkTrainer:
         known = self._optimiser.state_dict()
         self._optimiser.load_state_dict({"state": state, "param_groups": known["param_groups"]})
         self._step = json.loads((self._folder / "state.json").read_text())["step"]
+        _forget_after(self._folder / "log.csv", self._step)
         log.info("resumed at step %d", self._step)
+
+
+def _forget_after(path: Path, step: int) -> None:
+    """Drop the rows of a log that steps after `step` have written: they are done again."""
+    if not path.exists():
+        return
+    with path.open(newline="") as file:
+        header, *rows = csv.reader(file)
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([header, *(row for row in rows if int(row[0]) <= step)])
 
 
 def _squared(estimate: list[torch.Tensor], bands: list[torch.Tensor]) -> torch.Tensor:

@@ -46,6 +46,7 @@ def test_a_small_run_makes_weights_that_round_trip(photos, tmp_path, caplog):
     weights = train([str(photos)], output, tmp_path / "run", RECIPE, PLAN, torch.device("cpu"))
     codec = Codec.load(str(output))
     assert codec.weights_id == weights.id
+    assert next(weights.network.parameters()).dtype == torch.float32
     picture = data.coffee()[:100, :150]
     stream = codec.encode([picture])[0]
     decoded = codec.decode([stream])[0].astype(float)
