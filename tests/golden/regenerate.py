@@ -21,7 +21,7 @@ from codec import Codec
 from codec.archive import ArchiveWriter, DeadLetter, Row, publish
 from codec.bands import BANDS, geometry, view
 from codec.entropy import EntropyCoder, Symbols
-from codec.palette import PaletteState
+from codec.palette import MOST_ENTRIES, PaletteState
 from codec.stream import PictureHeader, pack_layer, unpack_stream
 from codec.weights import Weights, load_weights
 
@@ -83,16 +83,28 @@ def pack_symbols(weights: Weights, symbols: Symbols, height: int, width: int) ->
 
 def _many_entries(weights: Weights, symbols: Symbols) -> None:
     """Every class at once, in the finest palette; each parent has one child more than the last."""
-    classes = np.arange(weights.classes.count, dtype=np.int16)
+    classes = np.arange(min(weights.classes.count, MOST_ENTRIES), dtype=np.int16)
     parents = np.repeat(np.arange(64), np.arange(1, 65))[: classes.size].astype(np.int16)
     firsts = np.flatnonzero(np.diff(parents, prepend=-1))
     rng = np.random.default_rng(1)
-    labels = np.resize(classes, symbols.palettes[0].labels.shape)
-    rng.shuffle(labels.reshape(-1))
-    labels[:6] = labels[:6].repeat(2, 0)[:6]
-    roots = np.zeros(firsts.size, np.int16)
-    symbols.palettes[0] = PaletteState(classes[firsts], parents[labels], roots)
-    symbols.palettes[1] = PaletteState(classes[::-1].copy(), labels, parents)
+    roots, shape = np.zeros(firsts.size, np.int16), symbols.palettes[0].labels.shape
+    coarse = _patches(rng, np.zeros(shape, np.int16), roots)
+    symbols.palettes[0] = PaletteState(classes[firsts], coarse, roots)
+    symbols.palettes[1] = PaletteState(
+        classes[::-1].copy(), _patches(rng, coarse, parents), parents
+    )
+
+
+def _patches(rng: np.random.Generator, coarse: np.ndarray, parents: np.ndarray) -> np.ndarray:
+    """Split the labels `coarse` at random, so that every vote of the neighbours comes up."""
+    labels = np.zeros_like(coarse)
+    for (y, x), parent in np.ndenumerate(coarse):
+        near = [(y, x - 1), (y - 1, x), (y - 1, x - 1), (y - 1, x + 1)]
+        known = [labels[v, u] for v, u in near if v >= 0 and 0 <= u < coarse.shape[1]]
+        siblings = [label for label in known if parents[label] == parent]
+        alike = siblings and rng.random() < 0.7
+        labels[y, x] = rng.choice(siblings if alike else np.flatnonzero(parents == parent))
+    return labels
 
 
 def _largest_magnitudes(weights: Weights, symbols: Symbols) -> None:
@@ -185,7 +197,7 @@ VECTORS: dict[str, Vector] = {
     "many-entries": _forged(
         "every class in one palette, parents with 1 to many children, votes and guesses of all "
         "numbers; no coefficients",
-        256, 256, _many_entries,
+        512, 496, _many_entries,
     ),
     "largest-magnitudes": _forged(
         "values at the limit and on both sides of each cell's edges, both signs, all three tables",
