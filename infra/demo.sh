@@ -23,10 +23,10 @@ for layers in 1 2 3 6; do
 done
 key=$(python -c 'from codec.archive import Archive
 print(next(row.key for row in Archive.open("demo/archive").rows(layers=1) if "coffee" in row.key))')
-pentimento view demo/archive "$key" --html demo/coffee.html
+pentimento view demo/archive "$key" --html demo/coffee.html --picture demo/coffee.png
 cat <<TEXT
 
-look at   demo/coffee.html            one photo at every state, its palette and class map
+look at   demo/coffee.png, coffee.html  one photo at every state, its palette and class map
           demo/first-1-layers ...     the pictures from the coarsest layers
           demo/archive                the archive: Parquet, one column a layer
 TEXT

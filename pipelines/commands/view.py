@@ -18,6 +18,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("key", metavar="KEY", nargs="?", help="of the image (default: the first)")
     parser.add_argument("--html", metavar="FILE", help="write the page to this file")
     parser.add_argument(
+        "--picture", metavar="FILE", help="write the states as one picture (PNG, JPEG or WebP)"
+    )
+    parser.add_argument(
         "--weights", metavar="FILE", help="weights, path or URL (default: those in the package)"
     )
     parser.add_argument("--device", default="cpu", help="torch device: cpu, cuda (default cpu)")
@@ -53,4 +56,9 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.html:
         Path(arguments.html).write_text(page, encoding="utf-8")
         print(f"page: {arguments.html}")
+    if arguments.picture:
+        from codec.archive.strip import strip_of
+
+        strip_of(states, key).save(arguments.picture)
+        print(f"picture: {arguments.picture}")
     return 0

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from codec.archive import Archive, ArchiveWriter, Row, publish
 from codec.model import Codec
@@ -61,6 +62,10 @@ def test_view(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 4 + len(Archive.open(root / "one").layer_names)
     assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
-    assert main(["view", str(root / "one")]) == 0
+    strip = tmp_path / "strip.png"
+    assert main(["view", str(root / "one"), "--picture", str(strip)]) == 0
+    with Image.open(strip) as picture:
+        assert picture.width > 6 * 300
+        assert len(set(picture.getdata())) > 100
     assert main(["view", str(root / "one"), "none.jpg"]) == 2
     assert "no image 'none.jpg'" in capsys.readouterr().err
