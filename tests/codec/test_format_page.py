@@ -1,5 +1,6 @@
 """FORMAT.md says what the code does: its numbers, its rules, and the decoder that stands on it."""
 
+import hashlib
 import importlib
 import json
 import re
@@ -87,24 +88,45 @@ def test_rules_are_numbered_once_and_name_errors_and_tests_that_exist():
             assert hasattr(errors, error), f"{name} names {error}"
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (50, 37), (33, 90)])
-def test_the_decoder_on_the_page_agrees_with_the_codec(shape):
+@pytest.fixture(scope="module")
+def decode_symbols():
+    """The decoder on the page: a prefix of layers to class maps and cells of each band."""
     page: dict = {}
     for block in re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL):
         exec(compile(block, "FORMAT.md", "exec"), page)
-    codec = Codec.load()
-    picture = data.astronaut()[60 : 60 + shape[0], 180 : 180 + shape[1]]
-    stream = codec.encode([picture])[0]
     weights = SHIPPED.read_bytes()
     header = json.loads(weights[8 : 8 + int.from_bytes(weights[:8], "little")])
     config = json.loads(header["__metadata__"]["pentimento"])["codec"]
+    weights_id = hashlib.sha256(weights).hexdigest()[:16]
+    return lambda layers: page["decode_symbols"](layers, load(weights), config, weights_id)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (33, 90)])
+def test_the_decoder_on_the_page_agrees_with_the_codec(shape, decode_symbols):
+    codec = Codec.load()
+    picture = data.astronaut()[60 : 60 + shape[0], 180 : 180 + shape[1]]
+    stream = codec.encode([picture])[0]
     for layers in (1, 2, codec.layers):
-        maps, cells = page["decode_symbols"](
-            stream[:layers], load(weights), config, codec.weights_id
-        )
+        maps, cells = decode_symbols(stream[:layers])
         *expected, flat = codec.symbols(stream[:layers])
         assert len(maps) == len(expected)
         for found, known in zip(maps, expected, strict=True):
             np.testing.assert_array_equal(found, known)
         for band in range(BANDS):
             np.testing.assert_array_equal(cells[band], view(flat, geometry(*shape), band))
+
+
+@pytest.mark.parametrize(
+    ("name", "count"), [("many-entries", 2), ("sparse", 6), ("largest-magnitudes", 6)]
+)
+def test_the_decoder_on_the_page_agrees_with_the_vectors(name, count, decode_symbols):
+    path = ROOT / "tests" / "golden" / name
+    vector = json.loads(path.with_suffix(".json").read_text("utf-8"))
+    joined = path.with_suffix(".layers").read_bytes()
+    ends = np.cumsum(vector["layer_bytes"])
+    layers = np.split(np.frombuffer(joined, np.uint8), ends[:-1])
+    maps, cells = decode_symbols([layer.tobytes() for layer in layers[:count]])
+    digest = hashlib.sha256()
+    for array in (*maps, *cells):
+        digest.update(array.astype("<i2").tobytes())
+    assert digest.hexdigest() == vector["symbols"][count - 1]
