@@ -208,12 +208,14 @@ def unpack_weights(data: bytes) -> Weights:
 
 def _check_config(config: CodecConfig) -> None:
     """Raise WeightsDamaged unless the chain nests within int16 and each layer has what it needs."""
-    widths = config.widths
+    widths, plans = config.widths, config.layers
+    numbers = [*widths, *(n for plan in plans for n in (plan.palette_steps, plan.cell_steps))]
+    if not widths or any(type(number) is not int for number in numbers):
+        raise WeightsDamaged("widths and steps are not all integers")
     if not 1 <= widths[-1] <= widths[0] <= MAX_WIDTH:
         raise WeightsDamaged(f"cell widths {widths}")
     if any(coarse not in (2 * fine, 3 * fine) for coarse, fine in pairwise(widths)):
         raise WeightsDamaged(f"cell widths {widths} are not twice or three times the next")
-    plans = config.layers
     if not 1 <= len(plans) <= MAX_LAYERS or min(plans[0].palette_steps, plans[0].cell_steps) < 1:
         raise WeightsDamaged("the first layer needs a palette and cells")
     for plan in plans:
@@ -227,8 +229,10 @@ def _check_config(config: CodecConfig) -> None:
 
 def _check_tensors(weights: Weights) -> None:
     """Raise WeightsDamaged unless tensors have their shapes and types, and tables their sums."""
-    config, (count, room) = weights.config, weights.classes.embedding.shape
-    steps = len(config.widths)
+    config, steps = weights.config, len(weights.config.widths)
+    if weights.classes.embedding.ndim != 2:
+        raise WeightsDamaged("classes.embedding is no matrix")
+    count, room = weights.classes.embedding.shape
     expected: dict[str, tuple[type, tuple[int, ...]]] = {
         "steps": (np.float32, (BANDS,)),
         "classes.scale": (np.float32, (count, TEXTURE_BANDS)),
