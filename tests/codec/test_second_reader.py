@@ -1,0 +1,328 @@
+"""The reader written from FORMAT.md alone comes to the codec's symbols, and refuses as it does."""
+
+import ast
+import json
+import struct
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import second_reader
+from safetensors import safe_open
+from safetensors.numpy import save_file
+from second_reader import (
+    BLOCK,
+    CELL_TABLES,
+    PALETTE_TABLES,
+    Coder,
+    Picture,
+    Refused,
+    Symbols,
+    Weights,
+    read_weights,
+    states,
+)
+from skimage import data
+
+from codec import Codec
+from codec.bands import BANDS, geometry, view
+from codec.errors import LayerDamaged
+from codec.weights import SHIPPED
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+
+
+@pytest.fixture(scope="module")
+def codec() -> Codec:
+    return Codec.load()
+
+
+@pytest.fixture(scope="module")
+def weights() -> Weights:
+    return read_weights(Path(SHIPPED).read_bytes())
+
+
+def _noise(height: int, width: int) -> np.ndarray:
+    return np.random.default_rng(3).integers(0, 256, (height, width, 3), np.uint8)
+
+
+PICTURES = {
+    "one pixel": lambda: np.full((1, 1, 3), 200, np.uint8),
+    "one row": lambda: _noise(1, 40),
+    "one column": lambda: _noise(40, 1),
+    "odd sides": lambda: _noise(17, 33),
+    "noise": lambda: _noise(48, 64),
+    "photo": lambda: data.astronaut()[60:124, 190:270],
+    "flat": lambda: np.full((50, 70, 3), 90, np.uint8),
+}
+
+
+PAYLOAD_RULES = {"S13", "S14", "S15", "S16", "S17", "S18"}
+
+
+def _read(layers: list[bytes], weights: Weights) -> tuple[list[Symbols], Refused | None]:
+    """Return the symbols of each prefix that can be read, and what ended the reading."""
+    found = []
+    try:
+        for symbols in states(layers, weights):
+            found.append(symbols)  # noqa: PERF402
+    except Refused as refused:
+        return found, refused
+    return found, None
+
+
+def _assert_refused(layers: list[bytes], weights: Weights, rules: set[str]) -> None:
+    """The last layer is refused by one of the rules, after those before it were read."""
+    found, refused = _read(layers, weights)
+    assert refused is not None
+    assert refused.layer == len(found) == max(0, len(layers) - 1)
+    assert refused.rule in rules
+
+
+def _assert_agreement(codec: Codec, weights: Weights, layers: list[bytes], good: int) -> None:
+    """Both decode the coarsest `good` layers to equal symbols and refuse the next, if there is one.
+
+    Arrays are compared one by one: class maps, then bands.
+    """
+    height, width = (side + 1 for side in struct.unpack("<HH", _header(layers[0])[8:]))
+    layout = geometry(height, width)
+    found, refused = _read(layers, weights)
+    assert len(found) == good
+    for n, symbols in enumerate(found, start=1):
+        *class_maps, cells = codec.symbols(layers[:n])
+        known = [*class_maps, *(view(cells, layout, band) for band in range(BANDS))]
+        for one, other in zip((*symbols.class_maps, *symbols.cells), known, strict=True):
+            np.testing.assert_array_equal(one, other, strict=True)
+    if good < len(layers):
+        assert refused is not None
+        with pytest.raises(LayerDamaged) as damaged:
+            codec.symbols(layers[: good + 1])
+        assert damaged.value.layer == refused.layer == good
+
+
+def _header(layer: bytes) -> bytes:
+    """Return weights id, height and width as they stand in layer 0."""
+    at = next(i for i in range(7, len(layer)) if layer[i] < 128) + 1
+    return layer[at : at + 12]
+
+
+def _frame(place: int, symbols: int, header: bytes, payload: bytes, before: int) -> bytes:
+    """Frame a layer; `header` stands in layer 0 alone, `before` is the check before."""
+    count = b""
+    while symbols > 127:
+        count, symbols = count + bytes([symbols & 127 | 128]), symbols >> 7
+    start, rest = bytes([0xB7, 1, place]), count + bytes([symbols]) + header + payload
+    return start + struct.pack("<I", zlib.crc32(start + rest, before)) + rest
+
+
+def _opened(layer: bytes, place: int) -> tuple[int, bytes, bytes]:
+    """Return symbol count, header and payload of a layer."""
+    symbols, after = second_reader._symbol_count(layer[7:], place)
+    return symbols, (b"" if place else after[:12]), (after if place else after[12:])
+
+
+def _check(layers: list[bytes]) -> int:
+    """Return the check of the last layer, or 0."""
+    return struct.unpack_from("<I", layers[-1], 3)[0] if layers else 0
+
+
+class Dice(Coder):
+    """Throws the symbols that are asked for, after those of a script, and then encodes them.
+
+    Plain bits are fair, others differ from 0 at a rate; a band flagged once is `unflagged` or not.
+    """
+
+    def __init__(self, weights: Weights, rate: float, unflag: bool):
+        self.tables = weights.frequencies
+        self.first_of_cells = 1 + PALETTE_TABLES * weights.palette_steps
+        self.rng = np.random.default_rng(7)
+        self.rate, self.unflag = rate, unflag
+        self.flagged: set[int] = set()
+        self.script: list[int] = []
+        self.thrown: list[tuple[int, int]] = []
+
+    def symbol(self, table: int) -> int:
+        if self.script:
+            symbol = self.script.pop(0)
+        elif self._band(table) in self.flagged:
+            symbol = int(not self.unflag)
+        else:
+            rate = 0.5 if table == 0 or self._band(table) is not None else self.rate
+            possible = sum(frequency > 0 for frequency in self.tables[table])
+            symbol = int(self.rng.integers(1, possible)) if self.rng.random() < rate else 0
+        if symbol and self._band(table) is not None:
+            self.flagged.add(self._band(table))
+        self.thrown.append((table, symbol))
+        return symbol
+
+    def _band(self, table: int) -> int | None:
+        step, kind = divmod(table - self.first_of_cells, CELL_TABLES)
+        return kind if step >= 0 and kind < BLOCK else None
+
+    def payload(self) -> bytes:
+        """Encode and forget what was thrown."""
+        x, words = 1 << 31, []
+        for table, symbol in reversed(self.thrown):
+            frequency, start = self.tables[table][symbol], sum(self.tables[table][:symbol])
+            if x >= frequency << 47:
+                words.append(x & 0xFFFFFFFF)
+                x >>= 32
+            x = (x // frequency << 16) + x % frequency + start
+        words += [x & 0xFFFFFFFF, x >> 32]
+        self.thrown = []
+        return struct.pack(f"<{len(words)}I", *words[::-1])
+
+
+def _palette_script(weights: Weights, children: list[int], classes: list[int]) -> list[int]:
+    """Return the plain bits of the entries of a palette step: so many children an old entry."""
+    class_bits = (len(weights.law) - 1).bit_length()
+    bits = f"{sum(children) - 1:08b}"
+    for entry in range(sum(children)):
+        bits += f"{classes[entry % len(classes)]:0{class_bits}b}"
+        if entry > 0 and len(children) > 1:
+            bits += str(int(entry in np.cumsum(children)))
+    return [int(bit) for bit in bits]
+
+
+def _thrown(
+    weights: Weights, sides: tuple[int, int], rate: float, splits: list[int], unflag: bool
+) -> tuple[list[bytes], str | None]:
+    """Throw a stream; return its layers and the rule that the last one breaks, if one does.
+
+    Palette entries split into `splits` children in turn.
+    """
+    picture = Picture(*sides, weights)
+    dice = Dice(weights, rate, unflag)
+    classes = dice.rng.permutation(len(weights.law)).tolist()
+    layers: list[bytes] = []
+    entries = 1
+    for place, (palette_steps, _) in enumerate(weights.plan):
+        for _ in range(palette_steps):
+            children = [splits[i % len(splits)] for i in range(entries)]
+            dice.script += _palette_script(weights, children, classes)
+            entries = sum(children)
+        broken = None
+        try:
+            picture.read_layer(dice, place)
+        except Refused as refused:
+            broken = refused.rule
+        header = b"" if place else weights.id + struct.pack("<HH", *(n - 1 for n in sides))
+        count = len(dice.thrown)
+        layers.append(_frame(place, count, header, dice.payload(), _check(layers)))
+        if broken:
+            break
+    return layers, broken
+
+
+def test_numpy_and_the_standard_library_are_enough():
+    tree = ast.parse(Path(second_reader.__file__).read_text("utf-8"))
+    names = {
+        name.split(".")[0]
+        for node in ast.walk(tree)
+        if isinstance(node, (ast.Import, ast.ImportFrom))
+        for name in (
+            [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module]
+        )
+    }
+    assert names - set(sys.stdlib_module_names) == {"numpy"}
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_agrees_on_pictures(codec, weights, name):
+    layers = codec.encode([PICTURES[name]()])[0]
+    _assert_agreement(codec, weights, list(layers), codec.layers)
+
+
+@pytest.mark.parametrize("path", sorted(GOLDEN.glob("*.json")), ids=lambda path: path.stem)
+def test_agrees_on_vectors(weights, path):
+    vector = json.loads(path.read_text("utf-8"))
+    joined, layers, at = path.with_suffix(".layers").read_bytes(), [], 0
+    for length in vector["layer_bytes"]:
+        layers.append(joined[at : at + length])
+        at += length
+    assert [symbols.digest() for symbols in states(layers, weights)] == vector["symbols"]
+
+
+@pytest.mark.parametrize("rate", [0.05, 0.4])
+@pytest.mark.parametrize("sides", [(1, 1), (33, 17), (20, 70)])
+def test_agrees_on_symbols_that_no_writer_chose(codec, weights, sides, rate):
+    layers, broken = _thrown(weights, sides, rate, [4, 1, 2], unflag=False)
+    assert broken is None
+    _assert_agreement(codec, weights, layers, codec.layers)
+
+
+@pytest.mark.parametrize(
+    ("splits", "unflag", "rule"),
+    [([2, 0], False, "S16"), ([5], False, "S17"), ([4, 1, 2], True, "S18")],
+)
+def test_agrees_on_what_is_impossible(codec, weights, splits, unflag, rule):
+    layers, broken = _thrown(weights, (64, 48), 0.1, splits, unflag)
+    assert broken == rule
+    _assert_agreement(codec, weights, layers, len(layers) - 1)
+
+
+def test_every_damaged_byte_is_refused(codec, weights):
+    layers = list(codec.encode([PICTURES["one pixel"]()])[0])
+    for place, layer in enumerate(layers):
+        for at in range(len(layer)):
+            damaged = bytearray(layer)
+            damaged[at] ^= 1 << at % 8
+            _assert_refused([*layers[:place], bytes(damaged)], weights, {"S2", "S3", "S4"})
+            _assert_refused([*layers[:place], layer[:at]], weights, {"S1", "S4"})
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_damage_behind_a_right_check_is_refused(codec, weights, place):
+    layers = list(codec.encode([PICTURES["odd sides"]()])[0])[: place + 1]
+    count, header, payload = _opened(layers[place], place)
+    for symbols, words, rule in [
+        (count + 1, payload, "S14"),
+        (count - 1, payload, "S14"),
+        (count, payload + bytes(4), "S13"),
+        (count, payload[:-4], None),
+        (count, payload[:-1], "S8"),
+        (count, payload[:4] + b"\xff" + payload[5:], None),
+        (count, payload[:4], "S8" if place == 0 else "S1"),
+    ]:
+        forged = _frame(place, symbols, header, words, _check(layers[:place]))
+        rules = {rule} if rule else PAYLOAD_RULES
+        _assert_refused([*layers[:place], forged], weights, rules)
+        _assert_agreement(codec, weights, [*layers[:place], forged], place)
+
+
+def test_layers_out_of_place_are_refused(codec, weights):
+    first, other = (
+        list(layers)
+        for layers in codec.encode([PICTURES["one pixel"](), np.zeros((1, 2, 3), np.uint8)])
+    )
+    _assert_refused([first[0], other[1]], weights, {"S4"})
+    _assert_refused([first[0], first[2]], weights, {"S4"})
+    _assert_refused([first[1]], weights, {"S4"})
+    count, _, payload = _opened(first[1], 1)
+    _assert_refused([first[0], _frame(2, count, b"", payload, _check(first[:1]))], weights, {"S5"})
+    beyond = _frame(len(first), count, b"", payload, _check(first))
+    _assert_refused([*first, beyond], weights, {"S11"})
+    _assert_agreement(codec, weights, [*first, beyond], codec.layers)
+    _assert_refused([], weights, {"S9"})
+
+
+def test_a_payload_without_its_last_word_is_refused_even_if_that_is_zero(tmp_path):
+    """Even tables turn a run of zeros into a word of zeros, as reading past the end would give."""
+    with safe_open(SHIPPED, "np") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        metadata = file.metadata()
+    of_two = (tensors["frequencies"] > 0).sum(1) == 2
+    tensors["frequencies"][of_two] = (32768, 32768, 0, 0, 0)
+    even = tmp_path / "even.safetensors"
+    save_file(tensors, even, metadata)
+    codec, weights = Codec.load(str(even)), read_weights(even.read_bytes())
+    assert codec.weights_id == weights.id.hex()
+    [layer] = codec.encode([np.full((1, 1, 3), 128, np.uint8)], layers=1)[0]
+    _assert_agreement(codec, weights, [layer], 1)
+    count, header, payload = _opened(layer, 0)
+    assert payload.endswith(bytes(4))
+    cut = _frame(0, count, header, payload[:-4], 0)
+    _assert_refused([cut], weights, {"S13"})
+    _assert_agreement(codec, weights, [cut], 0)
