@@ -16,6 +16,7 @@ from second_reader import (
     BLOCK,
     CELL_TABLES,
     PALETTE_TABLES,
+    ZERO,
     Coder,
     Picture,
     Refused,
@@ -131,35 +132,34 @@ def _check(layers: list[bytes]) -> int:
 class Dice(Coder):
     """Throws the symbols that are asked for, after those of a script, and then encodes them.
 
-    Plain bits are fair, others differ from 0 at a rate; a band flagged once is `unflagged` or not.
+    Plain bits and flags of bands are fair, but a band flagged once is unflagged at a rate; other
+    symbols, and cells, differ from 0 at rates of their own.
     """
 
-    def __init__(self, weights: Weights, rate: float, unflag: bool):
+    def __init__(self, weights: Weights, rate: float, cell_rate: float, unflag: float):
         self.tables = weights.frequencies
         self.first_of_cells = 1 + PALETTE_TABLES * weights.palette_steps
         self.rng = np.random.default_rng(7)
-        self.rate, self.unflag = rate, unflag
+        self.rate, self.cell_rate, self.unflag = rate, cell_rate, unflag
         self.flagged: set[int] = set()
         self.script: list[int] = []
         self.thrown: list[tuple[int, int]] = []
 
     def symbol(self, table: int) -> int:
+        step, kind = divmod(table - self.first_of_cells, CELL_TABLES)
+        is_band = step >= 0 and kind < BLOCK
+        if table == 0 or is_band:
+            rate = 1 - self.unflag if is_band and kind in self.flagged else 0.5
+        else:
+            rate = self.cell_rate if step >= 0 and kind >= ZERO else self.rate
+        possible = sum(frequency > 0 for frequency in self.tables[table])
+        symbol = int(self.rng.integers(1, possible)) if self.rng.random() < rate else 0
         if self.script:
             symbol = self.script.pop(0)
-        elif self._band(table) in self.flagged:
-            symbol = int(not self.unflag)
-        else:
-            rate = 0.5 if table == 0 or self._band(table) is not None else self.rate
-            possible = sum(frequency > 0 for frequency in self.tables[table])
-            symbol = int(self.rng.integers(1, possible)) if self.rng.random() < rate else 0
-        if symbol and self._band(table) is not None:
-            self.flagged.add(self._band(table))
+        if symbol and is_band:
+            self.flagged.add(kind)
         self.thrown.append((table, symbol))
         return symbol
-
-    def _band(self, table: int) -> int | None:
-        step, kind = divmod(table - self.first_of_cells, CELL_TABLES)
-        return kind if step >= 0 and kind < BLOCK else None
 
     def payload(self) -> bytes:
         """Encode and forget what was thrown."""
@@ -187,14 +187,13 @@ def _palette_script(weights: Weights, children: list[int], classes: list[int]) -
 
 
 def _thrown(
-    weights: Weights, sides: tuple[int, int], rate: float, splits: list[int], unflag: bool
+    weights: Weights, sides: tuple[int, int], splits: list[int], dice: Dice
 ) -> tuple[list[bytes], str | None]:
     """Throw a stream; return its layers and the rule that the last one breaks, if one does.
 
     Palette entries split into `splits` children in turn.
     """
     picture = Picture(*sides, weights)
-    dice = Dice(weights, rate, unflag)
     classes = dice.rng.permutation(len(weights.law)).tolist()
     layers: list[bytes] = []
     entries = 1
@@ -248,17 +247,26 @@ def test_agrees_on_vectors(weights, path):
 @pytest.mark.parametrize("rate", [0.05, 0.4])
 @pytest.mark.parametrize("sides", [(1, 1), (33, 17), (20, 70)])
 def test_agrees_on_symbols_that_no_writer_chose(codec, weights, sides, rate):
-    layers, broken = _thrown(weights, sides, rate, [4, 1, 2], unflag=False)
+    layers, broken = _thrown(weights, sides, [4, 1, 2], Dice(weights, rate, rate, unflag=0))
     assert broken is None
     _assert_agreement(codec, weights, layers, codec.layers)
 
 
+def test_agrees_on_flags_without_a_coefficient(codec, weights):
+    dice = Dice(weights, 0.4, 0, unflag=0.5)
+    layers, broken = _thrown(weights, (64, 96), [8, 2], dice)
+    assert broken is None
+    assert len(dice.flagged) == 21
+    _assert_agreement(codec, weights, layers, codec.layers)
+    *_, last = states(layers, weights)
+    assert not any(cells.any() for cells in last.cells)
+
+
 @pytest.mark.parametrize(
-    ("splits", "unflag", "rule"),
-    [([2, 0], False, "S16"), ([5], False, "S17"), ([4, 1, 2], True, "S18")],
+    ("splits", "unflag", "rule"), [([2, 0], 0, "S16"), ([5], 0, "S17"), ([4, 1, 2], 1, "S18")]
 )
 def test_agrees_on_what_is_impossible(codec, weights, splits, unflag, rule):
-    layers, broken = _thrown(weights, (64, 48), 0.1, splits, unflag)
+    layers, broken = _thrown(weights, (64, 48), splits, Dice(weights, 0.1, 0.1, unflag))
     assert broken == rule
     _assert_agreement(codec, weights, layers, len(layers) - 1)
 
