@@ -176,6 +176,26 @@ def resource_hints(pipeline: Any) -> dict[str, dict[str, str]]:
     return found
 
 
+def errors() -> tuple[type[Exception], ...]:
+    """What Beam raises where a job fails, or where the account may not start it."""
+    from apache_beam.runners.dataflow.dataflow_runner import DataflowRuntimeException
+    from google.api_core.exceptions import GoogleAPICallError
+    from google.auth.exceptions import GoogleAuthError
+
+    return DataflowRuntimeException, GoogleAPICallError, GoogleAuthError
+
+
+def whereabouts(job_id: str, flags: Sequence[str]) -> str:
+    """Where a running job is watched, and how it ends."""
+    cloud = PipelineOptions(list(flags)).view_as(GoogleCloudOptions)
+    page = f"https://console.cloud.google.com/dataflow/jobs/{cloud.region}/{job_id}"
+    return (
+        f"job {job_id}: {page}?project={cloud.project}\n"
+        "it goes on where this command is stopped; to end it:\n"
+        f"gcloud dataflow jobs cancel {job_id} --region={cloud.region} --project={cloud.project}"
+    )
+
+
 def check_client() -> None:
     """UsageError where Beam's client of Dataflow is not installed."""
     try:

@@ -21,17 +21,18 @@ from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
 from codec import Codec
 from codec.archive import Archive, Commit, DeadLetter, Statistics, committed_units, publish
-from codec.archive.manifest import COMMITS, DATA, FAILED, MANIFEST, read_commit
+from codec.archive.manifest import COMMITS, DATA, FAILED, MANIFEST
 from codec.archive.storage import Storage
 from codec.errors import PentimentoError, UsageError
 from pipelines import dataflow, worker
+from pipelines.commit_watch import CommitWatch
 from pipelines.console import ProgressLine
 from pipelines.report import JOB, write_report
 from transforms.encode import EncodePictures, Job
 from transforms.plan import DUPLICATE, PLANS, Plan, make_plan, remove_plan
 from transforms.progress import Board, Counts
 from transforms.sources import Choice, all_labels, open_sources
-from transforms.unit import Settings, counts_of
+from transforms.unit import Settings
 
 LOCAL = "FnApiRunner"
 """Beam's local runner by its own name: `DirectRunner` may try to download another one."""
@@ -46,9 +47,6 @@ REMOTE_MEMORY = 3 << 30
 
 UNITS_FOR_A_PROCESS = 8
 """Fewer units do not pay for the start of one more process, unless it is asked for."""
-
-SECONDS_BETWEEN_LISTINGS = 10.0
-"""How often the commits of a remote job are counted."""
 
 
 @dataclass(frozen=True)
@@ -204,10 +202,17 @@ def _run(
         counts = CommitWatch(storage, frozenset(committed)).total
     logging.getLogger().setLevel(logging.INFO if options.verbose else logging.CRITICAL)
     pipeline = _pipeline(job, options, runner, workers, accelerator)
+    errors: tuple[type[Exception], ...] = (RuntimeError, OSError)
+    if dataflow.is_dataflow(runner):
+        errors += dataflow.errors()
     try:
         with ProgressLine(counts, job.plan.bytes, 0 if job.plan.shards else job.plan.records):
-            pipeline.run().wait_until_finish()
-    except (RuntimeError, OSError) as error:
+            running = pipeline.run()
+            if dataflow.is_dataflow(runner):
+                job_id = running.job_id()  # type: ignore[attr-defined]
+                print(dataflow.whereabouts(job_id, options.beam_options), file=sys.stderr)
+            running.wait_until_finish()
+    except errors as error:
         if options.verbose:
             raise
         text = f"the job broke: {_last_line(error)} (--verbose tells more)"
@@ -231,7 +236,10 @@ def _launch(options: EncodeOptions) -> dataflow.Launch:
 def _pipeline(
     job: Job, options: EncodeOptions, runner: str, workers: int, accelerator: str | None
 ) -> Pipeline:
-    pipeline = Pipeline(_runner(runner, workers), _pipeline_options(options, runner, workers))
+    try:
+        pipeline = Pipeline(_runner(runner, workers), _pipeline_options(options, runner, workers))
+    except ValueError as error:
+        raise UsageError(str(error)) from error
     _ = pipeline | "Encode pictures" >> EncodePictures(job, accelerator)
     return pipeline
 
@@ -246,26 +254,6 @@ def _described(
         options = replace(options, beam_options=(*options.beam_options, "--dry_run=True"))
         shown |= dataflow.job_request(_pipeline(job, options, runner, workers, accelerator))
     return dataflow.Submission(json.dumps(shown, indent=2))
-
-
-class CommitWatch:
-    """Counts of a job by its new commits, for workers that share no disk with the driver."""
-
-    def __init__(self, storage: Storage, known: frozenset[str]) -> None:
-        self._storage = storage
-        self._seen = {f"{unit}.json" for unit in known}
-        self._total = Counts()
-        self._listed = 0.0
-
-    def total(self) -> Counts:
-        """What the commits up to now tell; listed anew every few seconds at most."""
-        if time.monotonic() - self._listed >= SECONDS_BETWEEN_LISTINGS:
-            names = [n for n in self._storage.names(COMMITS) if n.endswith(".json")]
-            for name in set(names) - self._seen:
-                self._total += counts_of(read_commit(self._storage, name.removesuffix(".json")))
-                self._seen.add(name)
-            self._listed = time.monotonic()
-        return self._total
 
 
 def _runner_name(options: EncodeOptions) -> str:

@@ -30,16 +30,17 @@ def launch(*flags: str, **more: Any) -> dataflow.Launch:
 
 
 class Captured:
-    """The requests that would have created jobs; each job is done at once."""
+    """The requests that would have created jobs; each job has ended at once, well by default."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, state: Any = None) -> None:
         from apache_beam.runners.dataflow.internal.apiclient import dataflow as api
 
         self.requests: list[Any] = []
+        state = state or api.JobState.JOB_STATE_DONE
 
         def create_job(client: Any, request: Any) -> Any:
             self.requests.append(request)
-            return api.Job(id="job-1", current_state=api.JobState.JOB_STATE_DONE)
+            return api.Job(id="job-1", current_state=state)
 
         monkeypatch.setattr(api.JobsV1Beta3Client, "create_job", create_job)
 
@@ -104,6 +105,40 @@ def test_a_gpu_job_asks_for_what_the_docs_say(submitted: Any, gs_folder: str) ->
     options = environment.sdk_pipeline_options["options"]
     assert options["temp_location"].startswith(f"{gs_folder}/archive.staging/museum-encode.")
     assert options["pipelineUrl"].startswith(options["staging_location"])
+
+
+def test_where_the_job_is_and_how_it_ends_is_told(
+    photos: str, gs_folder: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from apache_beam.runners.dataflow.internal.apiclient import dataflow as api
+
+    Captured(monkeypatch, api.JobState.JOB_STATE_FAILED)
+    command = ["encode", photos, "--output", f"{gs_folder}/archive", "--runner", "DataflowRunner"]
+    assert pentimento(*command, *CLOUD, "--no_auth") == 1
+    shown = capsys.readouterr().err
+    assert "/dataflow/jobs/europe-west4/job-1?project=museum" in shown
+    assert "gcloud dataflow jobs cancel job-1 --region=europe-west4" in shown
+    assert shown.strip().splitlines()[-1].startswith("pentimento: the job broke: ")
+
+
+def test_an_account_that_may_not_start_jobs_gets_one_line(
+    photos: str, gs_folder: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from apache_beam.runners.dataflow.internal.apiclient import dataflow as api
+    from apache_beam.utils.retry import Clock
+    from google.api_core.exceptions import PermissionDenied
+
+    monkeypatch.setattr(Clock, "sleep", lambda clock, seconds: None)  # Beam tries three times
+
+    def refuse(client: Any, request: Any) -> Any:
+        raise PermissionDenied("dataflow.jobs.create is missing")
+
+    monkeypatch.setattr(api.JobsV1Beta3Client, "create_job", refuse)
+    command = ["encode", photos, "--output", f"{gs_folder}/archive", "--runner", "DataflowRunner"]
+    assert pentimento(*command, *CLOUD, "--no_auth") == 1
+    assert "dataflow.jobs.create is missing" in capsys.readouterr().err.splitlines()[-1]
+    assert pentimento(*command, *CLOUD, "--no_auth", "--project=NOT A PROJECT") == 2
+    assert "NOT A PROJECT" in capsys.readouterr().err
 
 
 def test_only_the_step_that_encodes_asks_for_a_gpu(submitted: Any) -> None:
