@@ -105,11 +105,15 @@ def states(layers: Sequence[bytes], weights: Weights) -> Iterator[Symbols]:
         body, check = _checked(layer, place, check)
         symbols, body = _symbol_count(body, place)
         if picture is None:
-            picture, body = _picture(body, weights)
-        if place >= len(weights.plan):
-            raise Refused(place, "S11")
+            weights_id, height, width, body = _picture_header(body)
         if len(body) % 4 or len(body) < 8:
             raise Refused(place, "S8")
+        if picture is None:
+            if weights_id != weights.id:
+                raise Refused(0, "S10")
+            picture = Picture(height, width, weights)
+        if place >= len(weights.plan):
+            raise Refused(place, "S11")
         coder = Coder(body, weights.frequencies)
         picture.read_layer(coder, place)
         if coder.state != 1 << 31 or coder.used != len(coder.words):
@@ -146,15 +150,14 @@ def _symbol_count(body: bytes, place: int) -> tuple[int, bytes]:
     raise Refused(place, "S6")
 
 
-def _picture(body: bytes, weights: Weights) -> tuple[Picture, bytes]:
+def _picture_header(body: bytes) -> tuple[bytes, int, int, bytes]:
+    """Return weights id, height, width and the payload of layer 0."""
     if len(body) < 12:
         raise Refused(0, "S8")
-    identity, height, width = struct.unpack_from("<8sHH", body)
+    weights_id, height, width = struct.unpack_from("<8sHH", body)
     if (height + 1) * (width + 1) > 1 << 28:
         raise Refused(0, "S7")
-    if identity != weights.id:
-        raise Refused(0, "S10")
-    return Picture(height + 1, width + 1, weights), body[12:]
+    return weights_id, height + 1, width + 1, body[12:]
 
 
 class Coder:

@@ -29,7 +29,7 @@ from skimage import data
 
 from codec import Codec
 from codec.bands import BANDS, geometry, view
-from codec.errors import LayerDamaged
+from codec.errors import LayerDamaged, UnknownVersion, WeightsMismatch
 from codec.weights import SHIPPED
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -87,11 +87,10 @@ def _assert_agreement(codec: Codec, weights: Weights, layers: list[bytes], good:
 
     Arrays are compared one by one: class maps, then bands.
     """
-    height, width = (side + 1 for side in struct.unpack("<HH", _header(layers[0])[8:]))
-    layout = geometry(height, width)
     found, refused = _read(layers, weights)
     assert len(found) == good
     for n, symbols in enumerate(found, start=1):
+        layout = geometry(*(side + 1 for side in struct.unpack("<HH", _header(layers[0])[8:])))
         *class_maps, cells = codec.symbols(layers[:n])
         known = [*class_maps, *(view(cells, layout, band) for band in range(BANDS))]
         for one, other in zip((*symbols.class_maps, *symbols.cells), known, strict=True):
@@ -298,6 +297,34 @@ def test_damage_behind_a_right_check_is_refused(codec, weights, place):
         rules = {rule} if rule else PAYLOAD_RULES
         _assert_refused([*layers[:place], forged], weights, rules)
         _assert_agreement(codec, weights, [*layers[:place], forged], place)
+
+
+def test_a_first_layer_too_short_for_its_fields_is_refused(codec, weights):
+    short = _frame(0, 1, weights.id, b"", 0)
+    assert len(short) == 16
+    _assert_refused([short], weights, {"S8"})
+    _assert_agreement(codec, weights, [short], 0)
+
+
+@pytest.mark.parametrize(
+    ("field", "written", "rule", "error"),
+    [
+        ("start", b"\xb7\2\0", "S3", UnknownVersion),
+        ("count", b"\x80\0", "S6", LayerDamaged),
+        ("count", b"\xff\xff\xff\xff\xff\1", "S6", LayerDamaged),
+        ("weights", b"another.", "S10", WeightsMismatch),
+        ("sides", b"\xff\xff\xff\xff", "S7", LayerDamaged),
+    ],
+)
+def test_a_header_that_breaks_a_rule_is_refused(codec, weights, field, written, rule, error):
+    fields = {"start": b"\xb7\1\0", "count": b"\7", "weights": weights.id, "sides": bytes(4)}
+    fields[field] = written
+    start, *rest = fields.values()
+    rest = b"".join(rest) + bytes(8)
+    forged = start + struct.pack("<I", zlib.crc32(start + rest)) + rest
+    _assert_refused([forged], weights, {rule})
+    with pytest.raises(error):
+        codec.symbols([forged])
 
 
 def test_layers_out_of_place_are_refused(codec, weights):
