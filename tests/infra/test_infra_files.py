@@ -247,3 +247,40 @@ def test_the_dashboard_shows_the_counters_of_the_pipeline(outputs: dict[str, Any
     shown = set(re.findall(r'metric_name = \\"(\w+)', outputs["dashboard"]))
     assert shown <= counters
     assert {"images", "failed"} <= shown
+
+
+def test_the_page_names_files_and_options_that_there_are() -> None:
+    page = (ROOT / "infra" / "README.md").read_text()
+    first = page[: page.index("\n## ")]
+    for name in re.findall(r"`([\w./]+\.(?:\w+)|Dockerfile|terraform/)`", first):
+        assert (ROOT / "infra" / name).exists(), name
+    variables = (TERRAFORM / "variables.tf").read_text()
+    settings = re.search(r"TFVARS'\n(.*?)TFVARS", page, re.DOTALL)
+    assert settings
+    for name in re.findall(r"^ *(\w+) +=", settings[1], re.MULTILINE):
+        assert f'variable "{name}"' in variables, name
+    for name in re.findall(r"output -raw (\w+)", page):
+        assert f'output "{name}"' in (TERRAFORM / "outputs.tf").read_text(), name
+    commands = re.findall(r"^ *pentimento (encode .*)$", page, re.MULTILINE)
+    assert len(commands) == 2
+    for command in commands:
+        build_parser().parse_known_args(shlex.split(command.replace("$options", "")))
+
+
+def test_the_defaults_of_the_page_are_the_defaults() -> None:
+    page = (ROOT / "infra" / "README.md").read_text()
+    made = dataflow.launch(
+        ["--project=p", "--region=r", "--sdk_container_image=i"],
+        inputs=["gs://a/photos"],
+        output="gs://a/archive",
+    )
+    assert made.accelerator
+    assert made.accelerator in page
+    for machine in (dataflow.PLAIN_MACHINE, dataflow.CPU_MACHINE, dataflow.MACHINES["nvidia-l4"]):
+        assert f"`{machine}`" in page
+    rows = dict(re.findall(r"^\| `(--\w+)`[^|]*\| ([^|]*) \|", page, re.MULTILINE))
+    assert rows["--number_of_worker_harness_threads"].startswith(f"{dataflow.GPU_THREADS} ")
+    assert rows["--disk_size_gb"].startswith(f"{dataflow.DISK_GB},")
+    assert rows["--autoscaling_algorithm"].endswith(f", {dataflow.MOST_WORKERS}")
+    assert dataflow.UNIT_MEMORY == 5 << 30
+    assert rows["--memory"].startswith("5 GiB")
