@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import shutil
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,20 +13,15 @@ import grpc
 import pytest
 from apache_beam.portability.api import beam_fn_api_pb2, beam_fn_api_pb2_grpc
 
-SCRIPT = Path(__file__).parents[2] / "infra" / "three_hosts.py"
+INFRA = Path(__file__).parents[2] / "infra"
 
 CONNECT = "import socket; socket.create_connection(('{}', {}), 1).close()"
 
 
-@pytest.fixture(scope="module")
-def three_hosts() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("three_hosts", SCRIPT)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["three_hosts"] = module
-    spec.loader.exec_module(module)
-    return module
+@pytest.fixture
+def three_hosts(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(INFRA)
+    return importlib.import_module("three_hosts")
 
 
 @pytest.fixture
