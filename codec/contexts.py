@@ -47,21 +47,6 @@ BIN_OF = np.searchsorted(BIN_EDGES, np.arange(FINE), side="right").astype(np.int
 
 
 @njit(nogil=True, cache=True, inline="always")
-def _activity(m, at, stride, above, aunt_1, aunt_2, light, other, law, w):
-    near = (
-        w[0] * m[at - 1] + w[1] * m[at + 1] + w[2] * m[at - stride] + w[3] * m[at + stride]
-        + w[4] * (m[at - stride - 1] + m[at - stride + 1])
-        + w[5] * (m[at + stride - 1] + m[at + stride + 1])
-        + w[6] * (m[at - 2] + m[at - 2 * stride])
-    )  # fmt: skip
-    far = (
-        w[7] * m[above] + w[8] * (m[aunt_1] + m[aunt_2]) + w[9] * m[light] + w[10] * m[other]
-        + w[11] * law + w[12]
-    )  # fmt: skip
-    return near + far
-
-
-@njit(nogil=True, cache=True, inline="always")
 def _bin(activity, bin_of):
     fine = activity >> _ACTIVITY_SHIFT
     fine = max(0, min(fine, FINE - 1))
@@ -69,15 +54,22 @@ def _bin(activity, bin_of):
 
 
 @njit(nogil=True, cache=True)
-def _block_peak(q, bands, first, row, column):
-    """Return the largest |q| of one block over the three orientations."""
-    peak = 0
-    for way in range(ORIENTATIONS):
-        offset, height, width, stride = bands[first + way, :4]
-        for y in range(row * BLOCK_SIDE, min(height, (row + 1) * BLOCK_SIDE)):
-            for x in range(column * BLOCK_SIDE, min(width, (column + 1) * BLOCK_SIDE)):
-                peak = max(peak, abs(q[offset + y * stride + x]))
-    return peak
+def find_block_peaks(q, bands, blocks, peaks):
+    """Write the largest |q| of each flagged block, over the three orientations, to `peaks`.
+
+    int32 [block_size], laid out like the flags.
+    """
+    for group in range(len(blocks)):
+        base, across = blocks[group, 0], blocks[group, 3]
+        for way in range(ORIENTATIONS):
+            offset, height, width, stride = bands[blocks[group, 7] + way, :4]
+            for y in range(height):
+                row = base + (y // BLOCK_SIDE) * across
+                for x in range(width):
+                    size = abs(int(q[offset + y * stride + x]))
+                    at = row + x // BLOCK_SIDE
+                    if size > peaks[at]:
+                        peaks[at] = size
 
 
 @njit(nogil=True, cache=True)
@@ -102,7 +94,7 @@ def _has_left_zero(cell, sums, bands, blocks, band, group):
 @njit(nogil=True, cache=True)
 def walk(
     mode, state, words, intervals, counts, cumulative,
-    q, peaks, m, cell, flags, sums, classes, class_width, law, bands, blocks,
+    q, peaks, block_peaks, m, cell, flags, sums, classes, class_width, law, bands, blocks,
     weights, flag_weights, bin_of, tables, before, after,
 ):  # fmt: skip
     """Walk one step of the chain; return the number of symbols coded, or IMPOSSIBLE.
@@ -111,6 +103,7 @@ def walk(
 
     q            int16 [size], finest indices: read when encoding or counting only
     peaks        int64 [BANDS], largest |q| of each band: likewise
+    block_peaks  int32 [block_size], that of each flagged block: likewise
     m, cell      int16 [size], magnitude and signed cell index: in the coarser state on entry,
                  in the finer one on return
     flags, sums  int32 [block_size], whether a block has left zero and its sum of magnitudes:
@@ -144,7 +137,7 @@ def walk(
                 return IMPOSSIBLE
             if flagged and not empty:
                 coded += _walk_flags(
-                    mode, state, words, intervals, counts, cumulative, q, flags, sums,
+                    mode, state, words, intervals, counts, cumulative, block_peaks, flags, sums,
                     classes, class_width, law, bands, blocks, group, flag_weights, bin_of,
                     tables[1], zero, width,
                 )  # fmt: skip
@@ -171,8 +164,11 @@ def _walk_band(
     parent, sib_1, sib_2, light, other = bands[band, 7:12]
     zero_before, width_before = before[0], before[1]
     zero, width = after[0], after[1]
-    children = 1 + 2 * ((zero_before - zero) // width)
+    spread = (zero_before - zero) // width
+    children = 1 + 2 * spread
     parts = width_before // width
+    w_0, w_1, w_2, w_3, w_4, w_5, w_6 = w[0], w[1], w[2], w[3], w[4], w[5], w[6]
+    w_7, w_8, w_9, w_10, w_11, w_12 = w[7], w[8], w[9], w[10], w[11], w[12]
     scale = (level if level else LEVELS) - DYADIC_LEVELS
     flagged = group >= 0
     block_base, block_stride = 0, 0
@@ -199,11 +195,15 @@ def _walk_band(
             at = row + x
             here = min(x << scale, class_width - 1) if scale >= 0 else x >> -scale
             place = min(row_class + here, classes.size - 1)
-            activity = _activity(
-                m, at, stride,
-                row_parent + (x >> 1) if parent >= 0 else at,
-                row_1 + x, row_2 + x, row_light + x, row_other + x,
-                law[classes[place], band], w,
+            above = row_parent + (x >> 1) if parent >= 0 else at
+            activity = (
+                w_0 * m[at - 1] + w_1 * m[at + 1] + w_2 * m[at - stride] + w_3 * m[at + stride]
+                + w_4 * (m[at - stride - 1] + m[at - stride + 1])
+                + w_5 * (m[at + stride - 1] + m[at + stride + 1])
+                + w_6 * (m[at - 2] + m[at - 2 * stride])
+                + w_7 * m[above] + w_8 * (m[row_1 + x] + m[row_2 + x])
+                + w_9 * m[row_light + x] + w_10 * m[row_other + x]
+                + w_11 * law[classes[place], band] + w_12
             )  # fmt: skip
             chosen = _bin(activity, bin_of)
             old = int(cell[at])
@@ -212,7 +212,11 @@ def _walk_band(
             if old == 0:
                 symbol = 0
                 if mode != DECODE and size > zero:
-                    symbol = 2 * ((size - zero - 1) // width) + (1 if value > 0 else 2)
+                    symbol = 1 if value > 0 else 2
+                    edge = zero + width
+                    while size > edge and symbol + 2 < children:
+                        symbol += 2
+                        edge += width
                 symbol = code(
                     mode, state, words, intervals, counts, cumulative,
                     zero_table + chosen, children, symbol,
@@ -224,14 +228,17 @@ def _walk_band(
                 base = zero_before + (abs(old) - 1) * width_before
                 symbol = 0
                 if mode != DECODE:
-                    symbol = (size - base - 1) // width
+                    edge = base + width
+                    while size > edge and symbol + 1 < parts:
+                        symbol += 1
+                        edge += width
                 if parts > 1:
                     symbol = code(
                         mode, state, words, intervals, counts, cumulative,
                         (one_table if abs(old) == 1 else more_table) + chosen, parts, symbol,
                     )  # fmt: skip
                     coded += 1
-                index = (base - zero) // width + 1 + symbol
+                index = spread + (abs(old) - 1) * parts + 1 + symbol
                 positive = old > 0
             if index:
                 magnitude = zero + index * width - (width >> 1)
@@ -245,7 +252,7 @@ def _walk_band(
 
 @njit(nogil=True, cache=True)
 def _walk_flags(
-    mode, state, words, intervals, counts, cumulative, q, flags, sums,
+    mode, state, words, intervals, counts, cumulative, block_peaks, flags, sums,
     classes, class_width, law, bands, blocks, group, flag_weights, bin_of, table, zero, width,
 ):  # fmt: skip
     """Code the flags of the blocks of one level and component; return the number coded."""
@@ -262,7 +269,7 @@ def _walk_flags(
                 continue
             flag = 0
             if mode != DECODE:
-                flag = 1 if _block_peak(q, bands, first, y, x) > zero else 0
+                flag = 1 if block_peaks[at] > zero else 0
             above = 0
             if coarser >= 0:
                 up = blocks[coarser, 0] + (y >> 1) * blocks[coarser, 3] + (x >> 1)

@@ -13,7 +13,7 @@ import numpy as np
 
 from codec import rans
 from codec.bands import BANDS, Geometry, view
-from codec.contexts import BIN_OF, walk
+from codec.contexts import BIN_OF, find_block_peaks, walk
 from codec.errors import LayerDamaged
 from codec.palette import MOST_ENTRIES, PaletteState
 from codec.palette_walk import bits_for, plain, walk_entries, walk_palette
@@ -49,14 +49,26 @@ class Symbols:
     q: np.ndarray
 
 
-def band_peaks(q: np.ndarray, layout: Geometry) -> np.ndarray:
-    """Return the largest |q| of each band, int64 [BANDS]."""
-    peaks = np.zeros(BANDS, np.int64)
+@dataclass(frozen=True)
+class Peaks:
+    """Largest |q| of each band, int64 [BANDS], and of each flagged block, int32 [block_size]."""
+
+    bands: np.ndarray
+    blocks: np.ndarray
+
+
+def find_peaks(q: np.ndarray, layout: Geometry) -> Peaks:
+    """Measure what tells an encoder which bands and blocks stay empty."""
+    peaks = Peaks(np.zeros(BANDS, np.int64), np.zeros(layout.block_size, np.int32))
     for band in range(BANDS):
         values = view(q, layout, band)
         if values.size:
-            peaks[band] = max(int(values.max()), -int(values.min()))
+            peaks.bands[band] = max(int(values.max()), -int(values.min()))
+    find_block_peaks(q, layout.bands, layout.blocks, peaks.blocks)
     return peaks
+
+
+_UNKNOWN = Peaks(np.zeros(BANDS, np.int64), np.zeros(0, np.int32))
 
 
 class EntropyCoder:
@@ -74,7 +86,7 @@ class EntropyCoder:
     ) -> Iterator[tuple[int, bytes]]:
         """Yield (number of symbols, payload) of the coarsest `layers` layers."""
         done = CodedState(layout)
-        peaks = band_peaks(symbols.q, layout)
+        peaks = find_peaks(symbols.q, layout)
         for index, plan in enumerate(self._weights.config.layers[:layers]):
             most = plan.cell_steps * layout.most_symbols + plan.palette_steps * self._most(layout)
             coder = rans.begin_encoding(most)
@@ -85,7 +97,7 @@ class EntropyCoder:
     def count(self, symbols: Symbols, layout: Geometry, counts: np.ndarray) -> None:
         """Add the symbols of one image to `counts`, int64 [tables, 5]."""
         done = CodedState(layout)
-        peaks = band_peaks(symbols.q, layout)
+        peaks = find_peaks(symbols.q, layout)
         mode = (rans.COUNT, *rans.begin_encoding(0), counts)
         for index in range(len(self._weights.config.layers)):
             self._layer(mode, index, done, symbols, peaks)
@@ -99,7 +111,7 @@ class EntropyCoder:
         coder = rans.begin_decoding(payload)
         unknown = Symbols([], done.cell)
         mode = (rans.DECODE, *coder, _NO_COUNTS)
-        count = self._layer(mode, index, done, unknown, np.zeros(BANDS, np.int64))
+        count = self._layer(mode, index, done, unknown, _UNKNOWN)
         if count != symbols:
             raise LayerDamaged(index, f"{count} symbols where {symbols} were written")
         if not rans.finished(coder[0], coder[1]):
@@ -109,9 +121,7 @@ class EntropyCoder:
         rows, columns = layout.positions
         return ENTRY_BITS + (2 + self._class_bits) * (rows * columns + 256)
 
-    def _layer(
-        self, mode, index: int, done: CodedState, symbols: Symbols, peaks: np.ndarray
-    ) -> int:
+    def _layer(self, mode, index: int, done: CodedState, symbols: Symbols, peaks: Peaks) -> int:
         plan = self._weights.config.layers[index]
         count = 0
         for _ in range(plan.palette_steps):
@@ -157,12 +167,13 @@ class EntropyCoder:
         done.palettes.append(PaletteState(classes, labels, parents))
         return count
 
-    def _cell_step(self, mode, done: CodedState, q: np.ndarray, peaks: np.ndarray) -> int:
+    def _cell_step(self, mode, done: CodedState, q: np.ndarray, peaks: Peaks) -> int:
         step = done.cell_step
         weights, layout = self._weights, done.layout
         class_map = np.ascontiguousarray(done.palettes[-1].class_map)
         count = walk(
-            *mode, weights.cumulative, q, peaks, done.magnitude, done.cell, done.flags, done.sums,
+            *mode, weights.cumulative, q, peaks.bands, peaks.blocks,
+            done.magnitude, done.cell, done.flags, done.sums,
             class_map.ravel(), class_map.shape[1], self._law, layout.bands, layout.blocks,
             weights.activity[step], weights.flag_activity[step], BIN_OF,
             self._layout.cells(step), self._chain[step], self._chain[step + 1],
