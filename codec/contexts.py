@@ -47,10 +47,16 @@ BIN_OF = np.searchsorted(BIN_EDGES, np.arange(FINE), side="right").astype(np.int
 
 
 @njit(nogil=True, cache=True, inline="always")
+def _plain(index):
+    """Make an index unsigned: numba then leaves out the check for one that counts from the end."""
+    return np.uint64(index)
+
+
+@njit(nogil=True, cache=True, inline="always")
 def _bin(activity, bin_of):
     fine = activity >> _ACTIVITY_SHIFT
     fine = max(0, min(fine, FINE - 1))
-    return bin_of[fine]
+    return bin_of[_plain(fine)]
 
 
 @njit(nogil=True, cache=True)
@@ -189,7 +195,7 @@ def _walk_band(
         row_block = block_base + (y >> 2) * block_stride
         x = 0
         while x < columns:
-            if flagged and (x & 3) == 0 and flags[row_block + (x >> 2)] == 0:
+            if flagged and (x & 3) == 0 and flags[_plain(row_block + (x >> 2))] == 0:
                 x += BLOCK_SIDE
                 continue
             at = row + x
@@ -197,17 +203,18 @@ def _walk_band(
             place = min(row_class + here, classes.size - 1)
             above = row_parent + (x >> 1) if parent >= 0 else at
             activity = (
-                w_0 * m[at - 1] + w_1 * m[at + 1] + w_2 * m[at - stride] + w_3 * m[at + stride]
-                + w_4 * (m[at - stride - 1] + m[at - stride + 1])
-                + w_5 * (m[at + stride - 1] + m[at + stride + 1])
-                + w_6 * (m[at - 2] + m[at - 2 * stride])
-                + w_7 * m[above] + w_8 * (m[row_1 + x] + m[row_2 + x])
-                + w_9 * m[row_light + x] + w_10 * m[row_other + x]
-                + w_11 * law[classes[place], band] + w_12
+                w_0 * m[_plain(at - 1)] + w_1 * m[_plain(at + 1)]
+                + w_2 * m[_plain(at - stride)] + w_3 * m[_plain(at + stride)]
+                + w_4 * (m[_plain(at - stride - 1)] + m[_plain(at - stride + 1)])
+                + w_5 * (m[_plain(at + stride - 1)] + m[_plain(at + stride + 1)])
+                + w_6 * (m[_plain(at - 2)] + m[_plain(at - 2 * stride)])
+                + w_7 * m[_plain(above)] + w_8 * (m[_plain(row_1 + x)] + m[_plain(row_2 + x)])
+                + w_9 * m[_plain(row_light + x)] + w_10 * m[_plain(row_other + x)]
+                + w_11 * law[_plain(classes[_plain(place)]), _plain(band)] + w_12
             )  # fmt: skip
             chosen = _bin(activity, bin_of)
-            old = int(cell[at])
-            value = int(q[at])
+            old = int(cell[_plain(at)])
+            value = int(q[_plain(at)])
             size = abs(value)
             if old == 0:
                 symbol = 0

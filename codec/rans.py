@@ -30,6 +30,7 @@ _MASK = np.uint64((1 << PROBABILITY_BITS) - 1)
 _BITS = np.uint64(PROBABILITY_BITS)
 _WORD = np.uint64(32)
 _WORD_MASK = np.uint64(0xFFFFFFFF)
+_STATE_X, _STATE_AT = np.uint64(0), np.uint64(1)
 _ENCODE_SHIFT = np.uint64(63 - PROBABILITY_BITS)
 
 
@@ -41,27 +42,31 @@ def code(mode, state, words, intervals, counts, cumulative, table, symbols, symb
     `counts` int64 of shape [tables, most symbols] is touched in COUNT mode only. A read past the
     end of the payload reads zeros, which the checks of `finished` then notice.
     """
+    row = np.uint64(table)  # unsigned indices spare numba's check for ones from the end
     if mode == ENCODE:
-        at = state[1]
-        start = cumulative[table, symbol]
-        intervals[at] = (start << 16) | (cumulative[table, symbol + 1] - start - 1)
-        state[1] = at + np.uint64(1)
+        at = state[_STATE_AT]
+        start = cumulative[row, np.uint64(symbol)]
+        intervals[at] = (start << 16) | (cumulative[row, np.uint64(symbol + 1)] - start - 1)
+        state[_STATE_AT] = at + np.uint64(1)
     elif mode == DECODE:
-        x = state[0]
+        x = state[_STATE_X]
         slot = x & _MASK
         symbol = 0
-        while symbol < symbols - 1 and slot >= cumulative[table, symbol + 1]:
+        start = np.uint64(0)
+        end = np.uint64(cumulative[row, np.uint64(1)])
+        while slot >= end and symbol < symbols - 1:
             symbol += 1
-        start = np.uint64(cumulative[table, symbol])
-        x = (np.uint64(cumulative[table, symbol + 1]) - start) * (x >> _BITS) + slot - start
+            start = end
+            end = np.uint64(cumulative[row, np.uint64(symbol + 1)])
+        x = (end - start) * (x >> _BITS) + slot - start
         if x < _FLOOR:
-            at = state[1]
+            at = state[_STATE_AT]
             word = np.uint64(0)
             if at < np.uint64(words.size):
                 word = np.uint64(words[at])
             x = (x << _WORD) | word
-            state[1] = at + np.uint64(1)
-        state[0] = x
+            state[_STATE_AT] = at + np.uint64(1)
+        state[_STATE_X] = x
     else:
         counts[table, symbol] += 1
     return symbol
