@@ -231,13 +231,21 @@ def table(schema: pa.Schema, rows: Sequence[tuple[Any, ...]]) -> pa.Table:
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
+def _values(column: pa.ChunkedArray) -> list[Any]:
+    """The values of a column; nanoseconds, which datetime cannot hold, as numpy holds them."""
+    kind = column.type
+    if (pa.types.is_timestamp(kind) or pa.types.is_duration(kind)) and kind.unit == "ns":
+        return [None if np.isnat(value) else value for value in column.to_numpy()]
+    return column.to_pylist()
+
+
 def rows_of(table: pa.Table) -> Iterator[Row]:
     """The rows of a table of archive columns."""
     names = table.column_names
     layers = [name for name in names if name.startswith("layer_") and name[6:].isdigit()]
     fixed = [name for name in names if name in FIXED_NAMES and name not in ("states", "weights_id")]
     labels = [n for n in names if n not in (*FIXED_NAMES, *layers, EMBEDDING, SOURCE)]
-    columns = {name: table.column(name).to_pylist() for name in names}
+    columns = {name: _values(table.column(name)) for name in names}
     for index in range(table.num_rows):
         values: dict[str, Any] = {name: columns[name][index] for name in fixed}
         if "notes" in values:
