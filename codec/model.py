@@ -278,12 +278,13 @@ class Codec:
     @torch.inference_mode()
     def _synthesised(self, states: Sequence[CodedState]) -> np.ndarray:
         step = states[0].cell_step
+        last_layer = int(np.searchsorted(self._ends, step))
         places, cells, steps = self._places(states)
         classes = np.stack([state.palettes[-1].class_map for state in states]).astype(np.int64)
         bands = self._network(
             places, cells, steps, torch.from_numpy(classes).to(self._device),
             self._weights.config.chain[step], self._weights.config.compander,
-            torch.full((len(states),), step - 1, device=self._device),
+            torch.full((len(states),), last_layer, device=self._device),
         )  # fmt: skip
         pixels = bands_picture(bands).clamp_(0, 255).round_().to(torch.uint8)
         return pixels.permute(0, 2, 3, 1).cpu().numpy()

@@ -39,7 +39,7 @@ class NetworkShape:
     """Sizes of the network, stored beside its weights."""
 
     classes: int
-    states: int
+    layers: int
     coarse_width: int = 160
     coarse_depth: int = 4
     fine_width: int = 64
@@ -89,8 +89,8 @@ class BackwardNetwork(nn.Module):
         self.shape = shape
         coarse, fine = shape.coarse_width, shape.fine_width
         self.class_embedding = nn.Embedding(shape.classes, shape.embedding)
-        self.coarse_state = nn.Embedding(shape.states, coarse)
-        self.fine_state = nn.Embedding(shape.states, fine)
+        self.coarse_state = nn.Embedding(shape.layers, coarse)
+        self.fine_state = nn.Embedding(shape.layers, fine)
         nn.init.normal_(self.coarse_state.weight, std=0.02)
         nn.init.normal_(self.fine_state.weight, std=0.02)
         self.coarse_in = Pointwise(COARSE_CHANNELS + 3 + shape.embedding, coarse)
@@ -112,12 +112,13 @@ class BackwardNetwork(nn.Module):
         classes: torch.Tensor,
         state: Cells,
         compander: Compander,
-        state_index: torch.Tensor,
+        last_layer: torch.Tensor,
     ) -> list[torch.Tensor]:
         """Return the estimated bands in pixel units: levels 1 and 2 and the low band at 1/4.
 
         `places` and `cells` as `latent.expected_places` takes and gives them, `steps` as
-        `latent.step_bands` does, `classes` int64 [N, h, w], `state_index` int64 [N].
+        `latent.step_bands` does, `classes` int64 [N, h, w], `last_layer` int64 [N],
+        the last layer that was read.
         """
         width = state.width
         dtype = self.coarse_in.weight.dtype
@@ -131,7 +132,7 @@ class BackwardNetwork(nn.Module):
         embedded = self.class_embedding(classes).permute(0, 3, 1, 2)
         x = torch.cat([seen.to(dtype), (low * _LIGHT_SCALE).to(dtype), embedded], 1)
         x = x.contiguous(memory_format=torch.channels_last)
-        x = self.coarse_in(x) + self.coarse_state(state_index)[:, :, None, None]
+        x = self.coarse_in(x) + self.coarse_state(last_layer)[:, :, None, None]
         x = self.coarse(x)
         change = self.coarse_out(x).float()
         low = low + change[:, :3] * low_unit
@@ -150,7 +151,7 @@ class BackwardNetwork(nn.Module):
         seen = _squash(torch.cat([seen, _fold([p / width for p in level_1], 2)], 1)).to(dtype)
         shared = functional.pixel_shuffle(self.share(x), 4)
         y = torch.cat([seen, shared], 1).contiguous(memory_format=torch.channels_last)
-        y = self.fine_in(y) + self.fine_state(state_index)[:, :, None, None]
+        y = self.fine_in(y) + self.fine_state(last_layer)[:, :, None, None]
         y = self.fine(y)
         change = self.fine_out(y).float()
         quarter = quarter + change[:, :3] * low_unit

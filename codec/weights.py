@@ -252,8 +252,10 @@ def _check_tensors(weights: Weights) -> None:
             )
     if not 1 <= count <= MAX_CLASSES or weights.network.shape.classes != count:
         raise WeightsDamaged(f"{count} classes, a network for {weights.network.shape.classes}")
-    if weights.network.shape.states != steps:
-        raise WeightsDamaged(f"a network for {weights.network.shape.states} states, not {steps}")
+    if weights.network.shape.layers != len(config.layers):
+        raise WeightsDamaged(
+            f"a network for {weights.network.shape.layers} layers, not {len(config.layers)}"
+        )
     if ((weights.classes.law < 0) | (weights.classes.law >= MAX_LAW)).any():
         raise WeightsDamaged(f"a class law is not within 0 and {MAX_LAW - 1}")
     symbols = config.table_layout.symbols(config.chain)

@@ -68,7 +68,7 @@ def _unfitted(photos: Sequence[np.ndarray], recipe: Recipe, rng: np.random.Gener
         flag_activity=np.zeros((count, FLAG_GROUPS, FLAG_FEATURES), np.int32),
         frequencies=np.zeros((config.table_layout.count, MOST_CHILDREN), np.uint16),
         centroids=np.full((count, LEVELS + 1, 2, CENTROID_KINDS), 0.5, np.float32),
-        network=BackwardNetwork(NetworkShape(classes=len(scale), states=count)).eval(),
+        network=BackwardNetwork(NetworkShape(classes=len(scale), layers=len(config.layers))).eval(),
     )
 
 

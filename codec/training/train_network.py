@@ -84,17 +84,18 @@ class CropSource:
 
 @dataclass(frozen=True)
 class _Stage:
-    """A state that a stream can end in: its place in the chain and its palette state."""
+    """A state that a stream can end in: its last layer, place in the chain and palette state."""
 
+    layer: int
     step: int
     palette: int
 
 
 def _stages(weights: Weights) -> list[_Stage]:
     stages, step, palette = [], 0, 0
-    for plan in weights.config.layers:
+    for layer, plan in enumerate(weights.config.layers):
         step, palette = step + plan.cell_steps, palette + plan.palette_steps
-        stages.append(_Stage(step, palette - 1))
+        stages.append(_Stage(layer, step, palette - 1))
     return stages
 
 
@@ -170,7 +171,7 @@ class NetworkTrainer:
         estimate = self.network(
             places, cells, steps, torch.from_numpy(class_map.astype(np.int64)).to(self._device),
             state, config.compander,
-            torch.full((plan.batch,), stage.step - 1, device=self._device),
+            torch.full((plan.batch,), stage.layer, device=self._device),
         )  # fmt: skip
         plain = [p * s for p, s in zip(places, steps, strict=True)]
         error, plain_error = _squared(estimate, bands), _squared(plain, bands)
