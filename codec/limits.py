@@ -44,3 +44,12 @@ MAX_PROFILE_BYTES = 1 << 22
 
 MAX_FETCHED_BYTES = 1 << 30
 """Longest file that is fetched whole by its address: weights (1 GiB)."""
+
+MAX_NETWORK_WIDTH = 1 << 14
+"""Most channels, classes or layers that a network's shape may name."""
+
+MAX_NETWORK_DEPTH = 1 << 8
+"""Most blocks of one trunk of the network."""
+
+MAX_PALETTE_STEPS = 64
+"""Most palette states of a stream: each costs 2 bytes a position of 16 x 16 pixels."""

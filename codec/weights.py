@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from itertools import pairwise
@@ -25,7 +26,7 @@ from codec.contexts import FEATURES, FLAG_FEATURES
 from codec.errors import UsageError, WeightsDamaged
 from codec.fetch import fetch
 from codec.latent import CENTROID_KINDS, Compander
-from codec.limits import MAX_LAYERS
+from codec.limits import MAX_LAYERS, MAX_NETWORK_DEPTH, MAX_NETWORK_WIDTH, MAX_PALETTE_STEPS
 from codec.network import BackwardNetwork, NetworkShape
 from codec.tables import TOTAL, TableLayout, cumulative
 from codec.wavelet import LEVELS
@@ -174,14 +175,7 @@ def unpack_weights(data: bytes) -> Weights:
             profile=codec["profile"],
         )
         _check_config(config)
-        network = BackwardNetwork(NetworkShape(**found["network"]))
-        network.load_state_dict(
-            {
-                name.removeprefix(_NETWORK): tensor.float()
-                for name, tensor in tensors.items()
-                if name.startswith(_NETWORK)
-            }
-        )
+        network = _network(NetworkShape(**found["network"]), tensors)
         array = {n: t.numpy() for n, t in tensors.items() if not n.startswith(_NETWORK)}
         weights = Weights(
             config=config,
@@ -193,17 +187,49 @@ def unpack_weights(data: bytes) -> Weights:
             flag_activity=array["flag_activity"],
             frequencies=array["frequencies"],
             centroids=array["centroids"],
-            network=network.eval(),
+            network=network,
             id=content_id(data),
         )
         if unknown := array.keys() - _arrays(weights).keys():
             raise WeightsDamaged(f"unknown tensor {', '.join(sorted(unknown))}")
     except WeightsDamaged:
         raise
-    except (SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
-        raise WeightsDamaged(f"weights cannot be read: {error}") from error
+    except (
+        SafetensorError,
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise WeightsDamaged(f"weights cannot be read: {reason}") from error
     _check_tensors(weights)
     return weights
+
+
+def _network(shape: NetworkShape, tensors: dict[str, torch.Tensor]) -> BackwardNetwork:
+    """Build the network around its tensors; nothing of a size that only `shape` names is made."""
+    for name, size in asdict(shape).items():
+        most = MAX_NETWORK_DEPTH if name.endswith("_depth") else MAX_NETWORK_WIDTH
+        if type(size) is not int or not 1 <= size <= most:
+            raise WeightsDamaged(f"network: {name} is {size!r}, not 1 to {most}")
+    with torch.device("meta"):  # shapes without memory, to hold against what the file has
+        network = BackwardNetwork(shape)
+    state = {n.removeprefix(_NETWORK): t for n, t in tensors.items() if n.startswith(_NETWORK)}
+    expected = {name: list(tensor.shape) for name, tensor in network.state_dict().items()}
+    if state.keys() != expected.keys():
+        wrong = min(state.keys() ^ expected.keys())
+        raise WeightsDamaged(f"network: {wrong!r} is missing or unknown")
+    for name, tensor in state.items():
+        if tensor.dtype != torch.float16 or list(tensor.shape) != expected[name]:
+            raise WeightsDamaged(
+                f"network: {name} is {tensor.dtype} {list(tensor.shape)}, not float16 "
+                f"{expected[name]}"
+            )
+    network.load_state_dict({name: tensor.float() for name, tensor in state.items()}, assign=True)
+    return network.eval()
 
 
 def _check_config(config: CodecConfig) -> None:
@@ -221,6 +247,11 @@ def _check_config(config: CodecConfig) -> None:
     for plan in plans:
         if min(plan.palette_steps, plan.cell_steps) < 0:
             raise WeightsDamaged(f"layer {plan.name!r} has a negative number of steps")
+    if len(config.palette_budgets) > MAX_PALETTE_STEPS:
+        raise WeightsDamaged(f"{len(config.palette_budgets)} palette steps of {MAX_PALETTE_STEPS}")
+    factors = (config.compander.knee, config.compander.power)
+    if any(type(factor) not in (int, float) or not 0 < factor < math.inf for factor in factors):
+        raise WeightsDamaged(f"a compander of {factors}")
     if sum(plan.palette_steps for plan in plans) != len(config.palette_budgets):
         raise WeightsDamaged("the layers hold another number of palette steps than there are")
     if sum(plan.cell_steps for plan in plans) != len(widths):
@@ -250,6 +281,11 @@ def _check_tensors(weights: Weights) -> None:
             raise WeightsDamaged(
                 f"{name} is {array.dtype} {list(array.shape)}, not {np.dtype(kind)} {list(shape)}"
             )
+    for name, array in _arrays(weights).items():
+        if array.dtype == np.float32 and not np.isfinite(array).all():
+            raise WeightsDamaged(f"{name} is not finite")
+    if not all(tensor.isfinite().all() for tensor in weights.network.state_dict().values()):
+        raise WeightsDamaged("the network is not finite")
     if not 1 <= count <= MAX_CLASSES or weights.network.shape.classes != count:
         raise WeightsDamaged(f"{count} classes, a network for {weights.network.shape.classes}")
     if weights.network.shape.layers != len(config.layers):

@@ -207,6 +207,29 @@ BROKEN = {
     "W5 no layers": lambda t, c: _set(c, ["codec", "layers"], []),
     "W6 law": lambda t, c: _moved(t, c, "classes.law", lambda a: a - a.max() - 1),
     "W6 large law": lambda t, c: _moved(t, c, "classes.law", lambda a: a + (1 << 24)),
+    "W3 network type": lambda t, c: _moved(
+        t, c, "network.fine_in.bias", lambda a: a.astype(np.float32)
+    ),
+    "W3 network shape": lambda t, c: _set(c, ["network", "coarse_width"], 161),
+    "W3 huge network": lambda t, c: _set(c, ["network", "coarse_width"], 1 << 40),
+    "W3 wide network": lambda t, c: _set(c, ["network", "coarse_width"], 1 << 14),
+    "W3 deep network": lambda t, c: _set(c, ["network", "fine_depth"], 1 << 40),
+    "W3 no network": lambda t, c: _set(c, ["network", "fine_depth"], 0),
+    "W3 fractional network": lambda t, c: _set(c, ["network", "shared"], 16.0),
+    "W3 list for an object": lambda t, c: _set(c, ["codec"], []),
+    "W5 too many palette steps": lambda t, c: (
+        _set(c, ["codec", "layers", 0, "palette_steps"], 65),
+        _set(c, ["codec", "palette_budgets"], [1.0] * 66),
+        _moved(
+            t, c, "frequencies", lambda a: np.concatenate([a[:1], a[1:19].repeat(65, 0), a[19:]])
+        ),
+    ),
+    "W8 compander": lambda t, c: _set(c, ["codec", "compander", "knee"], 0),
+    "W8 compander text": lambda t, c: _set(c, ["codec", "compander", "power"], "1"),
+    "W8 not a number": lambda t, c: _moved(t, c, "steps", lambda a: a * np.float32("nan")),
+    "W8 infinite network": lambda t, c: _moved(
+        t, c, "network.fine_in.bias", lambda a: a + np.float16("inf")
+    ),
     "W6 network": lambda t, c: _set(c, ["network", "classes"], 7),
 }
 
