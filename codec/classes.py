@@ -2,8 +2,8 @@
 
 A class says, for each band, how large coefficients are expected to be at a position of 16 x 16
 pixels: it is one component of a mixture of Laplace laws, and so the hyperprior of all that
-follows. It also says how coarsely its texture may be quantised (masking), and where it lies in
-an embedding space that machines can use.
+follows. It also says how coarsely its texture may be quantised (masking), and what it is about: the
+mean of the semantic head's embeddings at its positions, which machines can use.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class TextureClasses:
     law        int32 [K, BANDS], the same for every band after masking, in sixteenths of a step:
                the only part that the entropy coder reads
     mask       float32 [K], factor on the steps of the texture bands
-    embedding  float32 [K, E], place of the class among textures
+    embedding  float32 [K, E], mean embedding of the class (`codec.semantics`), of length 1
     """
 
     scale: np.ndarray
@@ -86,6 +86,17 @@ class TextureClasses:
         """
         per_sample = energies @ (EVIDENCE / self.scale).T
         return (per_sample + np.log(self.scale) @ EVIDENCE) * np.float32(1 / np.log(2.0))
+
+    def costs(self, energies: np.ndarray, embedded: np.ndarray, evidence: float) -> np.ndarray:
+        """Return what it costs, in bits, to give each position each class, float32 [positions, K].
+
+        To the code lengths is added `evidence` times the squared distance between the position's
+        embedding, `embedded` float32 [positions, E] of length 1, and the class's.
+        """
+        lengths = self.code_lengths(energies)
+        if evidence:
+            lengths -= embedded @ (self.embedding.T * np.float32(2 * evidence))
+        return lengths
 
     def divergence(self) -> np.ndarray:
         """Return the bits a position loses, float32 [K, K], coded by column instead of its row."""

@@ -53,3 +53,12 @@ MAX_NETWORK_DEPTH = 1 << 8
 
 MAX_PALETTE_STEPS = 64
 """Most palette states of a stream: each costs 2 bytes a position of 16 x 16 pixels."""
+
+MAX_EMBEDDING = 256
+"""Longest embedding of a class or position."""
+
+MAX_HEAD_WIDTH = 1 << 12
+"""Most hidden units of the semantic head."""
+
+MAX_FEATURES = 1 << 16
+"""Longest vector of features of one picture."""

@@ -33,7 +33,8 @@ from codec.latent import (
     step_bands,
     unflatten,
 )
-from codec.palette import diffuse
+from codec.palette import PaletteState, diffuse, merge_descriptors
+from codec.semantics import low_colours, own_inputs
 from codec.stream import PictureHeader, check_sides, pack_layer, unpack_stream
 from codec.wavelet import BLOCK, DYADIC_LEVELS, ORIENTATIONS, synthesise
 from codec.weights import Weights, load_weights
@@ -62,7 +63,7 @@ class Latents:
     """A state of an image as tensors, without synthesis, at 1/16 of its sides.
 
     class_map     int64 [h, w]
-    embedding     float32 [E, h, w], the place of each position's class among textures
+    embedding     float32 [E, h, w], of length 1: what each position's class is about
     coefficients  float32 [C, h, w], expected wavelet coefficients, folded to one position, low
                   band and coarse levels first; zero where the state knows nothing
     """
@@ -204,17 +205,28 @@ class Codec:
         weights, config = self._weights, self._weights.config
         bands = picture_bands(pad_to_blocks(images, self._device))
         energies = texture_energies(bands, weights.steps).permute(0, 2, 3, 1).cpu().numpy()
-        palettes = []
-        for energy in energies:
-            lengths = weights.classes.code_lengths(energy.reshape(-1, energy.shape[-1]))
-            labels = smooth_assignment(lengths.reshape(*energy.shape[:2], -1), config.smoothing)
-            palettes.append(diffuse(labels, self._divergence, config.palette_budgets))
+        colours = low_colours(bands).permute(0, 2, 3, 1).cpu().numpy()
+        palettes = [self._palette(*fields) for fields in zip(energies, colours, strict=True)]
         steps = step_bands(weights.steps, self._masks([p[0].class_map for p in palettes]))
         q = quantise(bands, steps, config.compander, config.chain[0].zero)
         return [
             Symbols(palette, flatten(q, i, geometry(*images[i].shape[:2])))
             for i, palette in enumerate(palettes)
         ]
+
+    def _palette(self, energies: np.ndarray, colours: np.ndarray) -> list[PaletteState]:
+        """Return the palette chain of one image, from texture energies and colours [h, w, ...]."""
+        classes, config = self._weights.classes, self._weights.config
+        own = own_inputs(energies, colours)
+        embedded = self._weights.head.embed(own)
+        positions = own.shape[0] * own.shape[1]
+        costs = classes.costs(
+            energies.reshape(positions, -1), embedded.reshape(positions, -1), config.evidence
+        )
+        labels = smooth_assignment(costs.reshape(*own.shape[:2], -1), config.smoothing)
+        descriptors = merge_descriptors(config.merge, own, embedded)
+        distance = np.float32(config.merge.latent) * self._divergence
+        return diffuse(labels, distance, config.palette_budgets, descriptors)
 
     def _masks(self, class_maps: Sequence[np.ndarray]) -> torch.Tensor:
         """Return the masking factor of each position, float32 [N, 1, h, w]."""

@@ -5,6 +5,10 @@ step, the pair that costs least; each state depends on the one before it alone, 
 deterministic transition matrix, so states nest. The backward process splits entries again: for
 each parent its children, and for each position which child.
 
+What a merge costs is measured on this image: bits lost when one class stands in for another, and
+how far the two entries are apart in texture, in meaning and, if wanted, in colour. `PALETTE.md`
+shows a chain and its transition matrices.
+
 Source: Guo et al. 2023 (arXiv 2410.06149); the merge cost and the budget are ours.
 """
 
@@ -14,8 +18,54 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from codec.classes import TEXTURE_BANDS
+from codec.wavelet import ORIENTATIONS
+
 MOST_ENTRIES = 256
 """Most entries of one palette state."""
+
+
+@dataclass(frozen=True)
+class MergeWeights:
+    """What counts, and how much, when palette entries merge; for encoding alone.
+
+    latent    for each bit that a position loses when coded with the other's class
+    texture   for a squared distance of 1 between mean log energies, turned or flipped alike
+    semantic  for a squared distance of 1 between mean embeddings (4 for opposite ones)
+    colour    for a squared distance of 1, in 64 grey levels, between mean colours
+    """
+
+    latent: float
+    texture: float
+    semantic: float
+    colour: float
+
+
+def merge_descriptors(weights: MergeWeights, own: np.ndarray, embedded: np.ndarray) -> np.ndarray:
+    """Place positions in a space where squared distances are merge costs, float32 [h, w, D].
+
+    `own` as `semantics.own_inputs` gives it, `embedded` the head's unit vectors.
+    """
+    parts = [
+        (weights.texture, texture_descriptors(own[..., :TEXTURE_BANDS])),
+        (weights.semantic, embedded),
+        (weights.colour, own[..., TEXTURE_BANDS:]),
+    ]
+    weighted = [np.float32(weight**0.5) * part for weight, part in parts if weight]
+    return np.concatenate([own[..., :0], *weighted], -1)
+
+
+def texture_descriptors(logs: np.ndarray) -> np.ndarray:
+    """Describe textures by log band energies, whichever way they are turned by 90 degrees.
+
+    `logs` float32 [h, w, 36]; of the bands high along x and along y the mean and the size of the
+    difference are kept. A squared distance of 1 is a factor e in every band. Float32 [h, w, 36].
+    """
+    bands = logs.reshape(*logs.shape[:-1], -1, ORIENTATIONS)
+    across, along, both = bands[..., 0], bands[..., 1], bands[..., 2]
+    root = np.float32(0.5**0.5)
+    parts = [(across + along) * root, np.abs(across - along) * root, both]
+    return np.concatenate(parts, -1) / np.float32(TEXTURE_BANDS**0.5)
 
 
 @dataclass(frozen=True)
@@ -61,47 +111,85 @@ def map_bits(labels: np.ndarray, entries: int) -> float:
     return literals * (1.5 + np.log2(max(entries, 1))) + unequal + 0.15 * labels.size
 
 
-def _merge_once(counts: np.ndarray, classes: np.ndarray, distance: np.ndarray) -> tuple[int, int]:
-    """Return the pair (kept, merged) whose merge costs least: count times distance lost."""
-    cost = counts[:, None] * distance[np.ix_(classes, classes)]
-    np.fill_diagonal(cost, np.inf)
-    merged, kept = np.unravel_index(int(cost.argmin()), cost.shape)
-    return int(kept), int(merged)
+class _Merging:
+    """Entries that are being merged: their classes, sizes and mean descriptors, and all costs."""
+
+    def __init__(
+        self, classes: np.ndarray, labels: np.ndarray, distance: np.ndarray, fields: np.ndarray
+    ) -> None:
+        self.alive = np.ones(len(classes), bool)
+        self._distance = distance[np.ix_(classes, classes)].astype(np.float64)
+        self._counts = np.bincount(labels, minlength=len(classes)).astype(np.float64)
+        self._means = np.zeros((len(classes), fields.shape[1]))
+        for place, field in enumerate(fields.T):
+            self._means[:, place] = np.bincount(labels, field, len(classes)) / self._counts
+        self._cost = np.full(self._distance.shape, np.inf)
+        for entry in range(len(classes)):
+            self._price(entry)
+
+    def _price(self, entry: int) -> None:
+        """Work out anew what merging `entry` into each other, and each other into it, costs."""
+        apart = np.square(self._means - self._means[entry]).sum(1)
+        for cost, counts, distance in (
+            (self._cost[entry], self._counts[entry], self._distance[entry]),
+            (self._cost[:, entry], self._counts, self._distance[:, entry]),
+        ):
+            cost[:] = np.where(self.alive, counts * (distance + apart), np.inf)
+            cost[entry] = np.inf
+
+    def merge(self) -> tuple[int, int]:
+        """Merge the pair that costs least; return (kept, merged)."""
+        merged, kept = np.unravel_index(int(self._cost.argmin()), self._cost.shape)
+        counts = self._counts[[kept, merged]]
+        self._means[kept] = counts @ self._means[[kept, merged]] / counts.sum()
+        self._counts[kept] += self._counts[merged]
+        self.alive[merged] = False
+        self._cost[merged] = self._cost[:, merged] = np.inf
+        self._price(int(kept))
+        return int(kept), int(merged)
 
 
 def diffuse(
-    class_map: np.ndarray, distance: np.ndarray, budgets: tuple[float, ...]
+    class_map: np.ndarray,
+    distance: np.ndarray,
+    budgets: tuple[float, ...],
+    descriptors: np.ndarray | None = None,
 ) -> list[PaletteState]:
     """Run the forward process on one image; return its states at the budgets, coarsest first.
 
-    `class_map` int [h, w] of codebook classes; `distance` float32 [K, K], the bits a position
+    `class_map` int [h, w] of codebook classes; `distance` float32 [K, K], what a position
     loses when class row stands in as class column; `budgets` the most bits a position that each
     state's map may take, coarsest first. How many entries a state keeps thus follows the image.
+    `descriptors` float32 [h, w, D]: the squared distance between two entries' means is added to
+    the cost. Each merge takes the pair for which the cost, times the positions merged, is least;
+    it depends on the entries as they then are, and on nothing before.
     """
     classes, labels = np.unique(class_map, return_inverse=True)
     labels = labels.reshape(class_map.shape)
-    counts = np.bincount(labels.ravel()).astype(np.float64)
+    if descriptors is None:
+        descriptors = np.zeros((*class_map.shape, 0), np.float32)
+    merging = _Merging(classes, labels.ravel(), distance, descriptors.reshape(class_map.size, -1))
+    entry_of, living, current = np.arange(len(classes)), np.arange(len(classes)), labels
     states = []
     for budget in reversed(budgets):
-        entry_of = np.arange(len(classes))
-        alive = np.ones(len(classes), bool)
-        current = labels
-        while alive.sum() > 1 and (
-            alive.sum() > MOST_ENTRIES
-            or map_bits(current, int(alive.sum())) > budget * current.size
+        finer, finer_labels = living, current
+        while len(living) > 1 and (
+            len(living) > MOST_ENTRIES or map_bits(current, len(living)) > budget * current.size
         ):
-            living = np.flatnonzero(alive)
-            kept, merged = _merge_once(counts[living], classes[living], distance)
-            kept, merged = living[kept], living[merged]
-            counts[kept] += counts[merged]
-            alive[merged] = False
+            kept, merged = merging.merge()
             entry_of[entry_of == merged] = kept
             current = entry_of[labels]
-        living = np.flatnonzero(alive)
-        parents = np.searchsorted(living, entry_of)
-        states.append((classes, labels, parents))
-        classes, labels, counts = classes[living], parents[labels], counts[living]
-    return _sorted_states(classes, labels, states)
+            living = np.flatnonzero(merging.alive)
+        parents = np.searchsorted(living, entry_of[finer])
+        states.append((classes[finer], _ranks(finer, len(classes))[finer_labels], parents))
+    return _sorted_states(classes[living], _ranks(living, len(classes))[current], states)
+
+
+def _ranks(living: np.ndarray, count: int) -> np.ndarray:
+    """Return the place of each of `count` entries among the living ones; 0 for the others."""
+    ranks = np.zeros(count, np.int64)
+    ranks[living] = np.arange(len(living))
+    return ranks
 
 
 def _sorted_states(

@@ -26,8 +26,17 @@ from codec.contexts import FEATURES, FLAG_FEATURES
 from codec.errors import UsageError, WeightsDamaged
 from codec.fetch import fetch
 from codec.latent import CENTROID_KINDS, Compander
-from codec.limits import MAX_LAYERS, MAX_NETWORK_DEPTH, MAX_NETWORK_WIDTH, MAX_PALETTE_STEPS
+from codec.limits import (
+    MAX_EMBEDDING,
+    MAX_HEAD_WIDTH,
+    MAX_LAYERS,
+    MAX_NETWORK_DEPTH,
+    MAX_NETWORK_WIDTH,
+    MAX_PALETTE_STEPS,
+)
 from codec.network import BackwardNetwork, NetworkShape
+from codec.palette import MergeWeights
+from codec.semantics import HEAD_INPUTS, SemanticHead
 from codec.tables import TOTAL, TableLayout, cumulative
 from codec.wavelet import LEVELS
 
@@ -67,6 +76,9 @@ class CodecConfig:
     layers           what each layer holds
     palette_budgets  most bits a position of the index map, for each palette state
     compander        how steps grow with magnitude
+    merge            what counts when palette entries merge
+    evidence         what a class's meaning counts against its texture: bits for a squared distance
+                     of 1 between embeddings
     smoothing        price of a class border in the map, in bits of texture
     profile          what the weights were trained for
     """
@@ -75,6 +87,8 @@ class CodecConfig:
     layers: tuple[LayerPlan, ...]
     palette_budgets: tuple[float, ...]
     compander: Compander
+    merge: MergeWeights
+    evidence: float
     smoothing: float
     profile: str
 
@@ -103,6 +117,7 @@ class Weights:
     config: CodecConfig
     steps: np.ndarray
     classes: TextureClasses
+    head: SemanticHead
     activity: np.ndarray
     flag_activity: np.ndarray
     frequencies: np.ndarray
@@ -124,6 +139,9 @@ def _arrays(weights: Weights) -> dict[str, np.ndarray]:
         "classes.law": classes.law,
         "classes.mask": classes.mask,
         "classes.embedding": classes.embedding,
+        "semantics.widen": weights.head.widen,
+        "semantics.narrow": weights.head.narrow,
+        "semantics.skip": weights.head.skip,
         "activity": weights.activity,
         "flag_activity": weights.flag_activity,
         "frequencies": weights.frequencies,
@@ -171,6 +189,8 @@ def unpack_weights(data: bytes) -> Weights:
             layers=tuple(LayerPlan(**layer) for layer in codec["layers"]),
             palette_budgets=tuple(codec["palette_budgets"]),
             compander=Compander(**codec["compander"]),
+            merge=MergeWeights(**codec["merge"]),
+            evidence=codec["evidence"],
             smoothing=codec["smoothing"],
             profile=codec["profile"],
         )
@@ -182,6 +202,9 @@ def unpack_weights(data: bytes) -> Weights:
             steps=array["steps"],
             classes=TextureClasses(
                 *(array[f"classes.{name}"] for name in ("scale", "law", "mask", "embedding"))
+            ),
+            head=SemanticHead(
+                *(array[f"semantics.{name}"] for name in ("widen", "narrow", "skip"))
             ),
             activity=array["activity"],
             flag_activity=array["flag_activity"],
@@ -215,8 +238,7 @@ def _network(shape: NetworkShape, tensors: dict[str, torch.Tensor]) -> BackwardN
         most = MAX_NETWORK_DEPTH if name.endswith("_depth") else MAX_NETWORK_WIDTH
         if type(size) is not int or not 1 <= size <= most:
             raise WeightsDamaged(f"network: {name} is {size!r}, not 1 to {most}")
-    with torch.device("meta"):  # shapes without memory, to hold against what the file has
-        network = BackwardNetwork(shape)
+    network = BackwardNetwork.outline(shape)  # no memory yet: to hold against what the file has
     state = {n.removeprefix(_NETWORK): t for n, t in tensors.items() if n.startswith(_NETWORK)}
     expected = {name: list(tensor.shape) for name, tensor in network.state_dict().items()}
     if state.keys() != expected.keys():
@@ -252,6 +274,9 @@ def _check_config(config: CodecConfig) -> None:
     factors = (config.compander.knee, config.compander.power)
     if any(type(factor) not in (int, float) or not 0 < factor < math.inf for factor in factors):
         raise WeightsDamaged(f"a compander of {factors}")
+    affinities = (*asdict(config.merge).values(), config.evidence)
+    if any(type(value) not in (int, float) or not 0 <= value < math.inf for value in affinities):
+        raise WeightsDamaged(f"affinities of {affinities}")
     if sum(plan.palette_steps for plan in plans) != len(config.palette_budgets):
         raise WeightsDamaged("the layers hold another number of palette steps than there are")
     if sum(plan.cell_steps for plan in plans) != len(widths):
@@ -261,15 +286,25 @@ def _check_config(config: CodecConfig) -> None:
 def _check_tensors(weights: Weights) -> None:
     """Raise WeightsDamaged unless tensors have their shapes and types, and tables their sums."""
     config, steps = weights.config, len(weights.config.widths)
-    if weights.classes.embedding.ndim != 2:
-        raise WeightsDamaged("classes.embedding is no matrix")
+    for name, matrix in (
+        ("classes.embedding", weights.classes.embedding),
+        ("semantics.narrow", weights.head.narrow),
+    ):
+        if matrix.ndim != 2:
+            raise WeightsDamaged(f"{name} is no matrix")
     count, room = weights.classes.embedding.shape
+    hidden = weights.head.narrow.shape[1]
+    if not (1 <= room <= MAX_EMBEDDING and 1 <= hidden <= MAX_HEAD_WIDTH):
+        raise WeightsDamaged(f"an embedding of {room} values, a head of {hidden} hidden units")
     expected: dict[str, tuple[type, tuple[int, ...]]] = {
         "steps": (np.float32, (BANDS,)),
         "classes.scale": (np.float32, (count, TEXTURE_BANDS)),
         "classes.law": (np.int32, (count, BANDS)),
         "classes.mask": (np.float32, (count,)),
         "classes.embedding": (np.float32, (count, room)),
+        "semantics.widen": (np.float32, (hidden, HEAD_INPUTS + 1)),
+        "semantics.narrow": (np.float32, (room, hidden)),
+        "semantics.skip": (np.float32, (room, HEAD_INPUTS + 1)),
         "activity": (np.int32, (steps, BANDS, FEATURES)),
         "flag_activity": (np.int32, (steps, FLAG_GROUPS, FLAG_FEATURES)),
         "frequencies": (np.uint16, (config.table_layout.count, MOST_CHILDREN)),

@@ -11,7 +11,7 @@ import torch
 
 from codec.bands import BANDS, FLAG_GROUPS, geometry, view
 from codec.cells import MOST_CHILDREN, Cells
-from codec.classes import LAW_UNIT, TextureClasses, texture_energies
+from codec.classes import LAW_UNIT, TextureClasses
 from codec.contexts import FEATURES, FLAG_FEATURES
 from codec.entropy import EntropyCoder, Symbols
 from codec.latent import CENTROID_KINDS, pad_to_blocks, picture_bands, step_bands
@@ -20,6 +20,7 @@ from codec.network import BackwardNetwork, NetworkShape
 from codec.tables import frequencies_from_counts
 from codec.training.fit_classes import fit_scales, masks_from_scales, unfitted_classes
 from codec.training.fit_contexts import class_of, fit_step
+from codec.training.fit_head import fit_head, sample_positions
 from codec.training.recipe import codec_config, finest_steps
 from codec.training.settings import Recipe
 from codec.wavelet import LEVELS
@@ -27,7 +28,7 @@ from codec.weights import Weights, content_id, pack_weights
 
 log = logging.getLogger(__name__)
 
-_ENERGIES_PER_PHOTO = 200
+_POSITIONS_PER_PHOTO = 200
 _CENTROID_PHOTOS = 150
 
 
@@ -52,18 +53,21 @@ def fit_weights(photos: Sequence[np.ndarray], recipe: Recipe) -> Weights:
 
 def _unfitted(photos: Sequence[np.ndarray], recipe: Recipe, rng: np.random.Generator) -> Weights:
     config, steps = codec_config(recipe), finest_steps(recipe)
-    energies = []
-    for photo in photos[: recipe.class_photos]:
-        bands = picture_bands(pad_to_blocks([photo], torch.device("cpu")))
-        energy = texture_energies(bands, steps)[0].flatten(1).T.numpy()
-        energies.append(energy[rng.permutation(len(energy))[:_ENERGIES_PER_PHOTO]])
-    scale = fit_scales(np.concatenate(energies), recipe.classes, recipe.class_rounds, rng)
+    chosen = photos[: recipe.class_photos]
+    positions = sample_positions(chosen, steps, recipe, _POSITIONS_PER_PHOTO, rng)
+    log.info("looked at %d positions of %d photos", len(positions.photo), len(chosen))
+    head = fit_head(positions, recipe)
+    scale, embedding = fit_scales(
+        positions.energies, head.embed_inputs(positions.inputs), recipe.evidence,
+        recipe.classes, recipe.class_rounds, rng,
+    )  # fmt: skip
     log.info("fitted %d texture classes", len(scale))
     count = len(config.widths)
     return Weights(
         config=config,
         steps=steps,
-        classes=unfitted_classes(scale, masks_from_scales(scale, recipe.masking)),
+        classes=unfitted_classes(scale, masks_from_scales(scale, recipe.masking), embedding),
+        head=head,
         activity=np.zeros((count, BANDS, FEATURES), np.int32),
         flag_activity=np.zeros((count, FLAG_GROUPS, FLAG_FEATURES), np.int32),
         frequencies=np.zeros((config.table_layout.count, MOST_CHILDREN), np.uint16),

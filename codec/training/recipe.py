@@ -6,6 +6,7 @@ import numpy as np
 
 from codec.bands import band_levels
 from codec.latent import Compander
+from codec.palette import MergeWeights
 from codec.training.settings import Recipe
 from codec.weights import CodecConfig, LayerPlan
 
@@ -29,6 +30,13 @@ def codec_config(recipe: Recipe) -> CodecConfig:
         layers=PLANS,
         palette_budgets=tuple(recipe.palette_budgets),
         compander=Compander(recipe.knee, recipe.power),
+        merge=MergeWeights(
+            latent=recipe.merge_latent,
+            texture=recipe.merge_texture,
+            semantic=recipe.merge_semantic,
+            colour=recipe.merge_colour,
+        ),
+        evidence=recipe.evidence,
         smoothing=recipe.smoothing,
         profile=recipe.profile,
     )

@@ -32,6 +32,23 @@ class Recipe:
         (0.9, 1.6), "most bits a position of the index map in each palette state"
     )
     smoothing: float = _option(12.0, "price of a class border in the map, in bits of texture")
+    evidence: float = _option(
+        20.0, "what meaning counts in the choice of a class, in bits of texture"
+    )
+    merge_latent: float = _option(1.0, "weight of lost bits when palette entries merge")
+    merge_texture: float = _option(30.0, "weight of their distance in texture")
+    merge_semantic: float = _option(30.0, "weight of their distance in meaning")
+    merge_colour: float = _option(0.0, "weight of their distance in colour")
+    extractor: str = _option(
+        "", "ONNX network, path or URL, whose layers tell meaning; without one, texture alone does"
+    )
+    extractor_input: str = _option(
+        "imagenet", "what the extractor wants to see: imagenet, caffe or unit"
+    )
+    pseudo_labels: int = _option(128, "pseudo-labels that the semantic head is taught")
+    contrastive_steps: int = _option(1500, "steps of contrastive learning of the semantic head")
+    embedding: int = _option(16, "length of its embeddings")
+    head_width: int = _option(96, "its hidden units")
     class_photos: int = _option(300, "photos that the classes are fitted on")
     class_rounds: int = _option(20, "rounds of expectation maximisation of the classes")
     context_photos: int = _option(150, "photos that the activities are fitted on")

@@ -230,6 +230,29 @@ BROKEN = {
     "W8 infinite network": lambda t, c: _moved(
         t, c, "network.fine_in.bias", lambda a: a + np.float16("inf")
     ),
+    "W9 no embedding": lambda t, c: (
+        _moved(t, c, "classes.embedding", lambda a: a[:, :0]),
+        _moved(t, c, "semantics.narrow", lambda a: a[:0]),
+        _moved(t, c, "semantics.skip", lambda a: a[:0]),
+    ),
+    "W9 long embedding": lambda t, c: (
+        _moved(t, c, "classes.embedding", lambda a: np.resize(a, (len(a), 257))),
+        _moved(t, c, "semantics.narrow", lambda a: np.resize(a, (257, a.shape[1]))),
+        _moved(t, c, "semantics.skip", lambda a: np.resize(a, (257, a.shape[1]))),
+    ),
+    "W9 no hidden units": lambda t, c: (
+        _moved(t, c, "semantics.widen", lambda a: a[:0]),
+        _moved(t, c, "semantics.narrow", lambda a: a[:, :0]),
+    ),
+    "W9 wide head": lambda t, c: (
+        _moved(t, c, "semantics.widen", lambda a: np.resize(a, (4097, a.shape[1]))),
+        _moved(t, c, "semantics.narrow", lambda a: np.resize(a, (len(a), 4097))),
+    ),
+    "W9 negative weight": lambda t, c: _set(c, ["codec", "merge", "semantic"], -1.0),
+    "W9 infinite evidence": lambda t, c: _set(c, ["codec", "evidence"], 1e999),
+    "W3 head": lambda t, c: _moved(t, c, "semantics.skip", lambda a: a[:, 1:]),
+    "W3 head for other classes": lambda t, c: _moved(t, c, "semantics.skip", lambda a: a[1:]),
+    "W3 unknown merge weight": lambda t, c: _set(c, ["codec", "merge", "shape"], 1.0),
     "W6 network": lambda t, c: _set(c, ["network", "classes"], 7),
 }
 

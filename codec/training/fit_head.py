@@ -1,0 +1,191 @@
+"""Fit the semantic head: pseudo-labels from slow features, taught to cheap ones by contrast.
+
+    texture (local Fourier magnitudes) ---+
+    layers of an extractor, if one is given -- fused -> K-means -> a label for each position
+    inputs of the head (wavelet energies, colour) ----------------> InfoNCE on these labels
+
+Source: pseudo-labels and their sharpening by contrastive learning, Guo et al. 2023; the loss is
+that of Khosla et al. 2020 (supervised contrastive learning, arXiv 2004.11362, equation 2).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from codec.classes import texture_energies
+from codec.latent import pad_to_blocks, picture_bands
+from codec.semantics import (
+    HEAD_INPUTS,
+    SemanticHead,
+    low_colours,
+    neighbourhood_means,
+    own_inputs,
+)
+from codec.training.pseudo_labels import fuse, pseudo_labels
+from codec.training.semantic_layers import SemanticLayers
+from codec.training.settings import Recipe
+from codec.training.texture_features import texture_features
+
+log = logging.getLogger(__name__)
+
+_ROUNDS = 6
+_GROUP_ROOM = 24
+"""Principal axes that are kept of texture and of each layer of the extractor."""
+
+_BATCH = 512
+_TEMPERATURE = 0.1
+_LEARNING_RATE = 2e-3
+_HELD_OUT_EVERY = 10
+
+
+@dataclass(frozen=True)
+class Positions:
+    """Sampled positions of many photos.
+
+    energies  float32 [n, 36], for the laws of the classes
+    inputs    float32 [n, HEAD_INPUTS], what the head sees
+    features  one float32 [n, C] for texture and one for each layer of the extractor
+    photo     int64 [n], which photo each is of
+    """
+
+    energies: np.ndarray
+    inputs: np.ndarray
+    features: list[np.ndarray]
+    photo: np.ndarray
+
+
+def sample_positions(
+    photos: Sequence[np.ndarray],
+    steps: np.ndarray,
+    recipe: Recipe,
+    per_photo: int,
+    rng: np.random.Generator,
+) -> Positions:
+    """Look at `per_photo` positions of each uint8 [H, W, 3] photo, at most."""
+    extractor = (
+        SemanticLayers(recipe.extractor, recipe.extractor_input) if recipe.extractor else None
+    )
+    rows: list[list[np.ndarray]] = []
+    for index, photo in enumerate(photos):
+        pixels = pad_to_blocks([photo], torch.device("cpu"))
+        bands = picture_bands(pixels)
+        energies = texture_energies(bands, steps)[0].permute(1, 2, 0).numpy()
+        own = own_inputs(energies, low_colours(bands)[0].permute(1, 2, 0).numpy())
+        fields = [energies, np.concatenate(neighbourhood_means(own), -1)]
+        fields.append(texture_features(pixels[0]).numpy())
+        if extractor is not None:
+            fields += extractor(pixels[0].permute(1, 2, 0).numpy().astype(np.uint8))
+        count = energies.shape[0] * energies.shape[1]
+        chosen = rng.permutation(count)[:per_photo]
+        row = [field.reshape(count, -1)[chosen] for field in fields]
+        rows.append([*row, np.full(len(chosen), index)])
+    energies, inputs, *features, photo_of = (
+        np.concatenate(part) for part in zip(*rows, strict=True)
+    )
+    return Positions(energies, inputs, features, photo_of)
+
+
+class _Head(nn.Module):
+    """The head in training: a linear path that starts as principal axes, a hidden layer at zero."""
+
+    def __init__(self, inputs: torch.Tensor, size: int, hidden: int) -> None:
+        super().__init__()
+        self.mean, self.deviation = inputs.mean(0), inputs.std(0).clamp_min(1e-3)
+        scaled = (inputs - self.mean) / self.deviation
+        _, axes = torch.linalg.eigh((scaled.T @ scaled).double())
+        self.skip = nn.Linear(HEAD_INPUTS, size)
+        self.widen = nn.Linear(HEAD_INPUTS, hidden)
+        self.narrow = nn.Linear(hidden, size, bias=False)
+        with torch.no_grad():
+            self.skip.weight.copy_(axes.flip(1)[:, :size].T)
+            nn.init.zeros_(self.skip.bias)
+            nn.init.zeros_(self.narrow.weight)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Map [n, HEAD_INPUTS] to unit vectors [n, E]."""
+        x = (inputs - self.mean) / self.deviation
+        embedded = self.skip(x) + self.narrow(torch.relu(self.widen(x)))
+        return nn.functional.normalize(embedded, dim=1)
+
+    def export(self) -> SemanticHead:
+        """Fold the scaling of the inputs into the matrices."""
+
+        def folded(layer: nn.Linear) -> np.ndarray:
+            weight = layer.weight / self.deviation
+            bias = layer.bias - weight @ self.mean
+            return torch.cat([weight, bias[:, None]], 1).detach().numpy()
+
+        narrow = self.narrow.weight.detach().numpy()
+        return SemanticHead(folded(self.widen), narrow.copy(), folded(self.skip))
+
+
+def contrastive_loss(embedded: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Return the supervised InfoNCE loss of unit vectors [n, E] with labels int64 [n].
+
+    Each position is drawn to those of its label, against all others of the batch; one that is
+    alone with its label does not count.
+    """
+    likeness = embedded @ embedded.T / _TEMPERATURE
+    likeness = likeness.masked_fill(torch.eye(len(labels), dtype=torch.bool), -torch.inf)
+    chances = likeness.log_softmax(1)
+    same = (labels[:, None] == labels).fill_diagonal_(False)
+    friends = same.sum(1)
+    drawn = chances.masked_fill(~same, 0).sum(1)[friends > 0] / friends[friends > 0]
+    return -drawn.mean() if len(drawn) else embedded.sum() * 0
+
+
+def fit_head(positions: Positions, recipe: Recipe) -> SemanticHead:
+    """Teach a head the pseudo-labels of sampled positions; one photo in ten is only measured on."""
+    generator = torch.Generator().manual_seed(recipe.seed)
+    torch.manual_seed(recipe.seed)
+    groups = [torch.from_numpy(group) for group in positions.features]
+    labels = pseudo_labels(fuse(groups, _GROUP_ROOM), recipe.pseudo_labels, _ROUNDS, generator)
+    inputs = torch.from_numpy(positions.inputs)
+    taught = torch.from_numpy(positions.photo % _HELD_OUT_EVERY > 0)
+    if not taught.any() or taught.all():
+        taught = torch.ones(len(labels), dtype=torch.bool)
+    head = _Head(inputs[taught], recipe.embedding, recipe.head_width)
+    _report(head, inputs, labels, taught, "before contrastive learning")
+    _teach(head, inputs[taught], labels[taught], recipe.contrastive_steps, generator)
+    _report(head, inputs, labels, taught, "after contrastive learning")
+    return head.export()
+
+
+def _teach(
+    head: _Head,
+    inputs: torch.Tensor,
+    labels: torch.Tensor,
+    steps: int,
+    generator: torch.Generator,
+) -> None:
+    optimiser = torch.optim.AdamW(head.parameters(), lr=_LEARNING_RATE, weight_decay=1e-3)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(1, steps))
+    for step in range(steps):
+        batch = torch.randint(len(labels), (_BATCH,), generator=generator)
+        loss = contrastive_loss(head(inputs[batch]), labels[batch])
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+        if (step + 1) % 250 == 0:
+            log.info("contrastive step %d of %d: loss %.4f", step + 1, steps, loss.item())
+
+
+@torch.no_grad()
+def _report(
+    head: _Head, inputs: torch.Tensor, labels: torch.Tensor, taught: torch.Tensor, when: str
+) -> None:
+    """Log how often the nearest taught position has the label of a position that was not taught."""
+    known = torch.nonzero(taught)[:, 0][::4]
+    asked = torch.nonzero(~taught)[:, 0][:4000]
+    if len(asked) and len(known):
+        likeness = head(inputs[asked]) @ head(inputs[known]).T
+        right = labels[known][likeness.argmax(1)] == labels[asked]
+        share = 100 * right.float().mean().item()
+        log.info("%s: %.1f %% of nearest positions share the label", when, share)
