@@ -15,11 +15,14 @@ Blocks after Liu et al. 2022 (ConvNeXt, arXiv 2201.03545), without normalisation
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 
 from codec.cells import Cells
 from codec.latent import Compander, band_group, cell_bounds
@@ -81,6 +84,21 @@ def _fold(bands: list[torch.Tensor], by: int) -> torch.Tensor:
     return functional.pixel_unshuffle(x, by) if by > 1 else x
 
 
+class _Unfilled(TorchFunctionMode):
+    """Leaves out normal draws: on the meta device the first one imports torch's compiler, 0.7 s."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: object,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        if func is nn.init.normal_:
+            return None
+        return func(*args, **(kwargs or {}))
+
+
 class BackwardNetwork(nn.Module):
     """Estimate the wavelet bands of a picture from one state of its chain."""
 
@@ -103,6 +121,12 @@ class BackwardNetwork(nn.Module):
         for last in (self.coarse_out, self.fine_out):
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)
+
+    @classmethod
+    def outline(cls, shape: NetworkShape) -> BackwardNetwork:
+        """Return names and shapes of the parameters without memory or values (meta device)."""
+        with torch.device("meta"), _Unfilled():
+            return cls(shape)
 
     def forward(
         self,
