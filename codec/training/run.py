@@ -1,8 +1,8 @@
 """The whole recipe, from a folder of photos to a weights file, resumable at every stage.
 
-photos -> fit (classes, contexts, tables, centroids) -> fitted.safetensors
-       -> train (backward network)                   -> network/state.safetensors, log.csv
-       -> export                                     -> OUTPUT, OUTPUT's log and report
+photos -> fit (head, classes, contexts, tables, centroids) -> fitted.safetensors
+       -> train (backward network)                         -> network/state.safetensors, log.csv
+       -> export                                           -> OUTPUT, OUTPUT's log and report
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from codec.model import Codec
 from codec.network import BackwardNetwork
 from codec.training.fit import fit_weights
 from codec.training.photos import find_photos, load_photos
+from codec.training.semantic_layers import extractor_label
 from codec.training.settings import Recipe, TrainingPlan
 from codec.training.train_network import CropSource, NetworkTrainer
 from codec.weights import Weights, content_id, pack_weights, unpack_weights
@@ -94,6 +95,7 @@ def _same_settings(path: Path, recipe: Recipe, plan: TrainingPlan) -> None:
     The number of steps may change: a run can be lengthened or cut, and its record says so.
     """
     settings: dict[str, Any] = {"recipe": asdict(recipe), "plan": asdict(plan)}
+    settings["recipe"]["extractor"] = extractor_label(recipe.extractor)
     settings = json.loads(json.dumps(settings))
     lengths = [plan.steps]
     if path.exists():

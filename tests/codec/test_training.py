@@ -1,5 +1,6 @@
 """The recipe: a small run makes weights that work, and a stopped run goes on as if it had not."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,6 +54,9 @@ def test_a_small_run_makes_weights_that_round_trip(photos, tmp_path, caplog):
     assert np.square(decoded - picture).mean() < 40
     for log in ("weights-training.csv", "weights-held-out.csv", "weights-settings.json"):
         assert (tmp_path / log).exists() == (log != "weights-training.csv")
+    settings = json.loads((tmp_path / "weights-settings.json").read_text())
+    assert settings["recipe"]["extractor"] == "none: texture alone"
+    assert np.linalg.norm(weights.classes.embedding, axis=1) == pytest.approx(1, rel=1e-4)
     again = train([str(photos)], output, tmp_path / "run", RECIPE, PLAN, torch.device("cpu"))
     assert again.id == weights.id
     with pytest.raises(UsageError, match="other settings"):
