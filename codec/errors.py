@@ -54,6 +54,10 @@ class ChecksumMismatch(PentimentoError):
     """A fetched file does not have the SHA-256 that its address names."""
 
 
+class FeaturesInvalid(PentimentoError):
+    """A network gives no features of a picture: values that are not finite, or all zeros."""
+
+
 class ArchiveError(PentimentoError):
     """An archive cannot be read or written."""
 

@@ -29,6 +29,7 @@ from apache_beam.options.pipeline_options import (
 
 from codec.archive.storage import Storage
 from codec.errors import UsageError
+from codec.extractors.names import ExtractorName
 
 RUNNER = "DataflowRunner"
 
@@ -112,6 +113,7 @@ def launch(
     inputs: Sequence[str],
     output: str,
     weights: str | None = None,
+    embedding: str | None = None,
     gpu: str = DEFAULT_GPU,
     device: str = "auto",
     memory: int | None = None,
@@ -121,7 +123,7 @@ def launch(
     `gpu` is a type, `TYPE:MACHINE`, or "none"; `memory` counts for one process of a worker.
     """
     options = PipelineOptions(list(given))
-    _check_places(inputs, output, weights)
+    _check_places(inputs, output, weights, embedding)
     _check_given(options)
     accelerator = _accelerator(gpu, options)
     flags = [*given, *_missing(options, output, accelerator is not None)]
@@ -208,8 +210,11 @@ def _no_client(error: ImportError) -> UsageError:
     return UsageError(f"{RUNNER} needs more packages: pip install 'pentimento[dataflow]' ({error})")
 
 
-def _check_places(inputs: Sequence[str], output: str, weights: str | None) -> None:
-    places = [*inputs, output, *([weights] if weights else [])]
+def _check_places(
+    inputs: Sequence[str], output: str, weights: str | None, embedding: str | None
+) -> None:
+    network = ExtractorName.parse(embedding).location if embedding else None
+    places = [*inputs, output, *(place for place in (weights, network) if place)]
     local = [place for place in places if "://" not in place or place.startswith("file://")]
     if local:
         raise UsageError(f"{RUNNER}: workers in the cloud cannot see {', '.join(local)}")

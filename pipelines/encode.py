@@ -28,6 +28,7 @@ from pipelines import dataflow, worker
 from pipelines.commit_watch import CommitWatch
 from pipelines.console import ProgressLine
 from pipelines.report import JOB, write_report
+from transforms.embedding import Embedding
 from transforms.encode import EncodePictures, Job
 from transforms.plan import DUPLICATE, PLANS, Plan, make_plan, remove_plan
 from transforms.progress import Board, Counts
@@ -62,6 +63,8 @@ class EncodeOptions:
     retry_failed: bool = False
     deduplicate: bool = False
     keep_source: bool = False
+    embedding: str | None = None
+    """Name of the extractor whose vectors are stored (see `codec.extractors`)."""
     weights: str | None = None
     device: str = "auto"
     runner: str = LOCAL
@@ -135,6 +138,7 @@ def encode(options: EncodeOptions) -> EncodeResult | dataflow.Submission:
         labels=all_labels(sources),
         memory=_memory_of_a_worker(options.memory, workers if runner == LOCAL else None),
         keep_source=options.keep_source,
+        embedding=_embedding(options),
         picture_timeout_s=options.picture_timeout_s,
         fetchers=options.fetchers or (8 if _any_remote(options.inputs) else 1),
     )
@@ -227,6 +231,7 @@ def _launch(options: EncodeOptions) -> dataflow.Launch:
         inputs=options.inputs,
         output=options.output,
         weights=options.weights,
+        embedding=options.embedding,
         gpu=options.gpu,
         device=options.device,
         memory=options.memory,
@@ -312,6 +317,10 @@ def _standing(storage: Storage) -> dict[str, Commit]:
     return committed
 
 
+def _embedding(options: EncodeOptions) -> Embedding | None:
+    return Embedding.named(options.embedding, options.weights) if options.embedding else None
+
+
 def _stored_layers(codec: Codec, most: int | None) -> tuple[str, ...]:
     if most is not None and not 1 <= most <= codec.layers:
         raise UsageError(f"--max-layers {most}: the codec has layers 1 to {codec.layers}")
@@ -323,11 +332,14 @@ def _check_fits(settings: Settings, committed: Mapping[str, Commit]) -> None:
     if not committed:
         return
     standing = next(iter(committed.values()))
+    embedding = settings.embedding
     labels = tuple((label.name, str(label.type)) for label in settings.labels)
     for what, have, want in (
         ("weights", standing.weights_id, settings.weights_id),
         ("layers", len(standing.layer_names), len(settings.layer_names)),
         ("labels", standing.labels, labels),
+        ("extractor", standing.extractor, embedding.identity if embedding else None),
+        ("embeddings of", standing.embedding_size, embedding.size if embedding else None),
         ("kept sources", standing.keeps_source, settings.keep_source),
     ):
         if have != want:

@@ -1,14 +1,13 @@
-"""Batches of pictures for the codec: by shape, bounded by pixels, halved where they fail."""
+"""Batches of pictures: by shape, bounded by pixels, halved where they fail."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
-import numpy as np
-
-Stream = tuple[bytes, ...]
-Encode = Callable[[Sequence[np.ndarray]], Sequence[Stream]]
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 def shape_batches(shapes: Sequence[tuple[int, int]], pixels: int) -> Iterator[list[int]]:
@@ -27,8 +26,8 @@ def shape_batches(shapes: Sequence[tuple[int, int]], pixels: int) -> Iterator[li
         yield batch
 
 
-def encode_halving(encode: Encode, images: Sequence[np.ndarray]) -> list[Stream | Exception]:
-    """The stream of each image, or why it has none.
+def halving(call: Callable[[Sequence[T]], Sequence[R]], images: Sequence[T]) -> list[R | Exception]:
+    """What `call` gives for each image, or why it gives nothing.
 
     A batch that fails, out of memory or for any other reason, is tried again in halves, so that
     one bad image costs itself and a batch too large for the device still gets through.
@@ -36,15 +35,15 @@ def encode_halving(encode: Encode, images: Sequence[np.ndarray]) -> list[Stream 
     if not images:
         return []
     try:
-        return list(encode(images))
+        return list(call(images))
     except Exception as error:
         if len(images) == 1:
             return [error]
     _release_memory()  # outside of `except`: the failed attempt's tensors are gone by now
     middle = len(images) // 2
     return [
-        *encode_halving(encode, images[:middle]),
-        *encode_halving(encode, images[middle:]),
+        *halving(call, images[:middle]),
+        *halving(call, images[middle:]),
     ]
 
 

@@ -1,4 +1,4 @@
-"""The codec of one worker."""
+"""The device of one worker, and the codec on it."""
 
 from __future__ import annotations
 
@@ -11,14 +11,22 @@ if TYPE_CHECKING:
 def load_codec(weights: str | None, device: str) -> Codec:
     """The codec on one thread: workers are processes, as many as there are cores.
 
+    `device` is as for `prepare_torch`.
+    """
+    from codec import Codec
+
+    return Codec.load(weights, device=prepare_torch(device))
+
+
+def prepare_torch(device: str) -> str:
+    """The torch device of this process, which computes on one thread.
+
     `device` is a torch device or "auto": CUDA where there is one.
     """
     import torch
-
-    from codec import Codec
 
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
-    return Codec.load(weights, device=device)
+    return device

@@ -26,6 +26,7 @@ from codec.archive import Archive, publish
 from codec.archive.storage import Storage
 from codec.errors import NotAnArchive
 from transforms.device import load_codec
+from transforms.embedding import Embedder
 from transforms.keys import KeySet
 from transforms.plan import Plan, State, read_plan_line
 from transforms.prefetch import Prefetcher
@@ -137,11 +138,11 @@ class SplitShards(beam.DoFn):
 
 
 class EncodeUnits(beam.DoFn):
-    """Encodes units; all threads of a process share one codec, so a GPU has one owner."""
+    """Encodes units; threads of a process share codec and extractor: a GPU has one owner."""
 
     def __init__(self, job: Job) -> None:
         self._job = job
-        self._shared = Shared()
+        self._shared, self._shared_embedder = Shared(), Shared()
         self._images = Metrics.counter(NAMESPACE, "images")
         self._failed = Metrics.counter(NAMESPACE, "failed")
         self._pixels = Metrics.counter(NAMESPACE, "pixels")
@@ -153,6 +154,10 @@ class EncodeUnits(beam.DoFn):
         """Load the codec and start the helpers."""
         job = self._job
         self._codec = self._shared.acquire(lambda: load_codec(job.weights, job.device))
+        embedding = job.settings.embedding
+        self._embedder: Embedder | None = None
+        if embedding:
+            self._embedder = self._shared_embedder.acquire(lambda: embedding.load(job.device))
         self._prefetcher: Prefetcher = job.settings.prefetcher()
         self._state = job.state()
         self._done = job.done()
@@ -175,6 +180,7 @@ class EncodeUnits(beam.DoFn):
             self._prefetcher,
             self._board,
             Exclusions(self._done, same),
+            self._embedder,
         )
         self._images.inc(counts.images)
         self._failed.inc(counts.failed)

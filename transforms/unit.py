@@ -25,7 +25,9 @@ from codec.archive import ArchiveWriter, Commit, DeadLetter, Row
 from codec.archive.manifest import read_commit
 from codec.archive.storage import Storage
 from codec.errors import DuplicateKey, PentimentoError, PictureTooLarge, RowInvalid, UnitConflict
-from transforms.batching import Stream, encode_halving, shape_batches
+from transforms.batching import halving, shape_batches
+from transforms.embedding import STAGE as EMBED
+from transforms.embedding import Embedder, Embedding
 from transforms.keys import KeySet
 from transforms.plan import DUPLICATE
 from transforms.prefetch import Prefetcher, Ready
@@ -45,6 +47,8 @@ WINDOW_PIXELS = 1 << 23
 """Pixels collected before batches are formed, where memory allows."""
 
 TRACE_CHARACTERS = 4_000
+
+Stream = tuple[bytes, ...]
 
 
 class Encoder(Protocol):
@@ -69,6 +73,8 @@ class Settings:
     memory: int
     """Bytes that the pictures on their way through one worker may take."""
     keep_source: bool = False
+    embedding: Embedding | None = None
+    """What makes the column of that name; None: there is none."""
     picture_timeout_s: float = 60.0
     readers: int = 1
     """Helper processes that decode pictures, for one worker."""
@@ -117,11 +123,13 @@ def encode_unit(
     prefetcher: Prefetcher,
     board: Board | None = None,
     exclusions: Exclusions | None = None,
+    embedder: Embedder | None = None,
 ) -> Counts:
     """Do one unit and commit it; what was done.
 
     A unit that is committed by now (by another run, or by this one before its runner tried a bundle
     again) is not done again, and of two runs that do one at the same time the first commit stands.
+    `embedder` is there where the settings have an embedding.
     """
     storage = Storage(settings.archive)
     with suppress(FileNotFoundError):
@@ -135,11 +143,13 @@ def encode_unit(
         layers=settings.layer_names,
         weights_id=settings.weights_id,
         label_schema=settings.labels,
+        embedding_size=settings.embedding.size if settings.embedding else None,
+        extractor=settings.embedding.identity if settings.embedding else None,
         keep_source=settings.keep_source,
         row_group_limit=min(64 << 20, max(1 << 20, settings.memory // 32)),
         retries=retries,
     )
-    work = _Work(unit, writer, encoder, settings, board)
+    work = _Work(unit, writer, encoder, embedder, settings, board)
     with suppress(UnitConflict), writer:
         work.run(source, prefetcher, exclusions or Exclusions(KeySet(), {}))
     if board:
@@ -192,12 +202,13 @@ class _Work:
         unit: Unit,
         writer: ArchiveWriter,
         encoder: Encoder,
+        embedder: Embedder | None,
         settings: Settings,
         board: Board | None,
     ) -> None:
         self.counts = Counts()
         self._unit, self._writer, self._encoder = unit, writer, encoder
-        self._settings, self._board = settings, board
+        self._embedder, self._settings, self._board = embedder, settings, board
         self._missing: dict[str, None] = dict.fromkeys(unit.only or ())
 
     def run(self, source: Source, prefetcher: Prefetcher, exclusions: Exclusions) -> None:
@@ -246,10 +257,15 @@ class _Work:
         streams: dict[int, Stream | Exception] = {}
         for batch in shape_batches(shapes, self._settings.window_pixels):
             chosen = [able[index] for index in batch]
-            results = encode_halving(self._layers, [_array(window[i]) for i in chosen])
+            results = halving(self._layers, [_array(window[i]) for i in chosen])
             streams.update(zip(chosen, results, strict=True))
+        vectors: dict[int, np.ndarray | Exception] = {}
+        if self._embedder:
+            sound = [i for i in able if not isinstance(streams[i], Exception)]
+            embedded = self._embedder.embed([_array(window[i]) for i in sound])
+            vectors.update(zip(sound, embedded, strict=True))
         for index, ready in enumerate(window):
-            self._write(ready, streams.get(index))
+            self._write(ready, streams.get(index), vectors.get(index))
 
     def _layers(self, images: Sequence[np.ndarray]) -> list[Stream]:
         return self._encoder.encode(images, layers=len(self._settings.layer_names))
@@ -257,7 +273,12 @@ class _Work:
     def _fits(self, ready: Ready) -> bool:
         return ready.picture is not None and _pixels(ready) <= self._settings.largest_pixels
 
-    def _write(self, ready: Ready, stream: Stream | Exception | None) -> None:
+    def _write(
+        self,
+        ready: Ready,
+        stream: Stream | Exception | None,
+        embedding: np.ndarray | Exception | None,
+    ) -> None:
         record, picture = ready.record, ready.picture
         if picture is None:
             self._fail(record, ready.stage, ready.error or RuntimeError("no picture"))
@@ -271,6 +292,9 @@ class _Work:
         if isinstance(stream, Exception):
             self._fail(record, "encode", stream)
             return
+        if isinstance(embedding, Exception):
+            self._fail(record, EMBED, embedding)
+            return
         row = Row(
             key=record.key,
             layers=tuple(stream),
@@ -282,6 +306,7 @@ class _Work:
             source_format=picture.format,
             notes=picture.notes,
             labels=record.labels,
+            embedding=embedding,
             source=ready.data if self._settings.keep_source else None,
         )
         try:

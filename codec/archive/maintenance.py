@@ -46,6 +46,7 @@ def trim(source: str | os.PathLike[str], target: str | os.PathLike[str], layers:
             weights_id=unit.weights_id,
             label_schema=labels,
             embedding_size=unit.embedding_size,
+            extractor=unit.extractor,
             keep_source=unit.keeps_source,
             retries=unit.retries,
         ) as writer:

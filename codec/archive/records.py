@@ -82,6 +82,8 @@ class Commit:
     """Smallest and greatest key of the rows, by code point."""
     retries: str | None = None
     """Unit whose dead letters this one has tried again: they no longer count."""
+    extractor: str | None = None
+    """What made the embeddings, as extractors name themselves; None: unknown, or none."""
 
     @property
     def rows(self) -> int:
@@ -101,6 +103,7 @@ class Commit:
             self.layer_names,
             self.labels,
             self.embedding_size,
+            self.extractor,
             self.keeps_source,
         )
 
@@ -126,6 +129,16 @@ class Manifest:
     def label_names(self) -> tuple[str, ...]:
         """Names of the label columns."""
         return tuple(name for name, _ in self.units[0].labels) if self.units else ()
+
+    @property
+    def embedding_size(self) -> int | None:
+        """Length of the embeddings; None where there are none."""
+        return self.units[0].embedding_size if self.units else None
+
+    @property
+    def extractor(self) -> str | None:
+        """What made the embeddings; None where that is unknown or there are none."""
+        return self.units[0].extractor if self.units else None
 
     @property
     def rows(self) -> int:
@@ -240,6 +253,8 @@ _RENAMED = {"weights_id": "weights", "layer_names": "layers", "embedding_size": 
 def _as_json(commit: Commit) -> dict[str, Any]:
     value = asdict(replace(commit, failures=dict(sorted(commit.failures.items()))))
     value["source"] = value.pop("keeps_source")
+    if commit.extractor is None:
+        del value["extractor"]
     return {_RENAMED.get(name, name): item for name, item in value.items()}
 
 
@@ -267,6 +282,7 @@ def _from_json(value: Mapping[str, Any], name: str) -> Commit:
             first_key=None if value["first_key"] is None else _text(value["first_key"]),
             last_key=None if value["last_key"] is None else _text(value["last_key"]),
             retries=None if value["retries"] is None else check_unit(_text(value["retries"])),
+            extractor=None if value.get("extractor") is None else _text(value["extractor"]),
         )
         check_unit(commit.unit)
     except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:

@@ -71,6 +71,7 @@ class ArchiveWriter:
         layers: names of the layers, coarsest first.
         label_schema: Arrow fields of the label columns.
         embedding_size: length of each row's embedding; None: no such column.
+        extractor: what makes the embeddings, as it names itself (`Extractor.identity`).
         keep_source: whether rows hold the source bytes.
         row_group_bytes: a row group is closed when its coarse layer holds this much …
         row_group_limit: … or all its blobs do. Memory is about three times this, plus one row.
@@ -87,6 +88,7 @@ class ArchiveWriter:
         weights_id: str,
         label_schema: pa.Schema | None = None,
         embedding_size: int | None = None,
+        extractor: str | None = None,
         keep_source: bool = False,
         row_group_bytes: int = ROW_GROUP_BYTES,
         row_group_limit: int = ROW_GROUP_LIMIT,
@@ -97,6 +99,7 @@ class ArchiveWriter:
         self.unit = check_unit(unit)
         self.columns = Columns(tuple(layers), labels, embedding_size, keep_source)
         self.weights_id = weights_id
+        self._extractor = extractor
         self.commit: Commit | None = None
         self._retries = check_unit(retries) if retries is not None else None
         self._schema = self.columns.schema()
@@ -217,6 +220,7 @@ class ArchiveWriter:
             first_key=self._first_key,
             last_key=self._last_key,
             retries=self._retries,
+            extractor=self._extractor,
         )
         self.commit = commit_once(self._storage, commit)
 

@@ -61,6 +61,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--keep-source", action="store_true", help="store the original bytes as well"
     )
     stored.add_argument(
+        "--embedding",
+        metavar="NAME",
+        help="store a vector of features of each photo: pentimento, torchvision:NETWORK, "
+        "timm:NETWORK, onnx:FILE#sha256=DIGEST (path or URL), or module:Class of your own",
+    )
+    stored.add_argument(
         "--weights", metavar="FILE", help="weights, path or URL (default: those in the package)"
     )
     stored.add_argument(
@@ -153,6 +159,7 @@ def run(arguments: argparse.Namespace) -> int:
             retry_failed=arguments.retry_failed,
             deduplicate=arguments.deduplicate,
             keep_source=arguments.keep_source,
+            embedding=arguments.embedding,
             weights=with_digest(arguments.weights, arguments.weights_sha256),
             device=arguments.device,
             runner=arguments.runner,

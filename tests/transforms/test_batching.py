@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transforms.batching import encode_halving, shape_batches
+from transforms.batching import halving, shape_batches
 
 shapes = st.lists(st.tuples(st.integers(1, 40), st.integers(1, 40)), max_size=30)
 
@@ -36,7 +36,7 @@ def test_only_bad_pictures_fail_and_batches_shrink_to_what_fits(bad: set[int], r
         return [(bytes([image[0, 0, 0]]),) for image in images]
 
     images = [np.full((2, 2, 3), number, np.uint8) for number in range(16)]
-    results = encode_halving(encode, images)
+    results = halving(encode, images)
     for number, result in enumerate(results):
         if number in bad:
             assert isinstance(result, ValueError)

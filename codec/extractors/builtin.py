@@ -1,0 +1,100 @@
+"""Features of our own analysis: classes, textures and colours of a picture.
+
+    picture ─squeezed to 256 x 256─> bands ─> class map ───────────> share of each class  [K]
+                                         ├──> texture energies ────> mean and deviation   [2 x 36]
+                                         └──> low band, 4 x 4 ─────> colour layout        [3 x 16]
+
+K is the number of texture classes of the weights, so a vector has K + 120 values. Pictures of like
+textures and like colours lie close; what they show has a part in it only as far as textures tell.
+Squeezing makes the cost and the scale of textures the same for pictures of any size.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from codec.classes import TEXTURE_BANDS, texture_energies
+from codec.extractors.base import Preprocessing, unit_length
+from codec.extractors.names import PENTIMENTO
+from codec.latent import picture_bands
+from codec.wavelet import to_opponent
+from codec.weights import Weights
+
+VERSION = 1
+"""Of what is computed from the same weights."""
+
+SIDE = 256
+GRID = 4
+"""Colours are averaged over so many by so many parts."""
+
+HISTOGRAM_WEIGHT, TEXTURE_WEIGHT, COLOUR_WEIGHT = 1.0, 0.5, 0.4
+"""Lengths of the three parts before the whole is brought to length 1."""
+
+LEAST_ENERGY = 0.01
+"""Added to energies, in finest steps, before their logarithm is taken."""
+
+MOST_DEVIATION = 3.0
+"""Log energies are clipped at so many deviations of the codebook."""
+
+CHROMA_WEIGHT = 2.0
+"""Chroma varies less than luma in photos, and says more."""
+
+
+class TextureFeatures:
+    """The extractor `pentimento`."""
+
+    def __init__(self, weights: Weights, device: str = "cpu") -> None:
+        """Take the codec's weights; `device` is where bands are computed."""
+        self.name = PENTIMENTO
+        self.identity = f"{PENTIMENTO}:{VERSION}#weights={weights.id}"
+        self.size = weights.classes.count + 2 * TEXTURE_BANDS + 3 * GRID * GRID
+        self._weights = weights
+        self._device = torch.device(device)
+        self.preprocessing = Preprocessing(SIDE, crop=None)
+        scales = np.log(weights.classes.scale + LEAST_ENERGY)
+        self._mean, self._deviation = scales.mean(0), scales.std(0) + 1e-3
+
+    @torch.inference_mode()
+    def features(self, fitted: np.ndarray) -> np.ndarray:
+        """See `Extractor`."""
+        pixels = torch.from_numpy(np.ascontiguousarray(fitted)).to(self._device)
+        pixels = pixels.permute(0, 3, 1, 2).float()
+        energies = texture_energies(picture_bands(pixels), self._weights.steps)
+        by_position = energies.flatten(2).transpose(1, 2).cpu().numpy()
+        opponent = torch.nn.functional.adaptive_avg_pool2d(to_opponent(pixels), GRID)
+        parts = (
+            (HISTOGRAM_WEIGHT, self._histogram(by_position)),
+            (TEXTURE_WEIGHT, self._texture(by_position)),
+            (COLOUR_WEIGHT, _colour(opponent.flatten(2).cpu().numpy())),
+        )
+        return unit_length(np.concatenate([w * unit_or_zero(part) for w, part in parts], 1))
+
+    def _histogram(self, energies: np.ndarray) -> np.ndarray:
+        """Root of the share of each class, [N, K], of energies [N, positions, 36].
+
+        The dot product of two such roots is the Bhattacharyya coefficient of the histograms.
+        """
+        classes = self._weights.classes
+        found = np.empty((len(energies), classes.count), np.float32)
+        for image, energy in enumerate(energies):
+            nearest = classes.code_lengths(energy).argmin(-1)
+            found[image] = np.bincount(nearest, minlength=classes.count)
+        return np.sqrt(found / energies.shape[1])
+
+    def _texture(self, energies: np.ndarray) -> np.ndarray:
+        """Mean and deviation of the log energies in terms of the codebook's, [N, 72]."""
+        scaled = (np.log(energies + LEAST_ENERGY) - self._mean) / self._deviation
+        scaled = scaled.clip(-MOST_DEVIATION, MOST_DEVIATION)
+        return np.concatenate([scaled.mean(1), scaled.std(1)], 1)
+
+
+def _colour(opponent: np.ndarray) -> np.ndarray:
+    """Colours of the parts of a picture, [N, 48], of opponent means [N, 3, 16]."""
+    weights = np.array([[1], [CHROMA_WEIGHT], [CHROMA_WEIGHT]], np.float32)
+    return (opponent * weights).reshape(len(opponent), -1)
+
+
+def unit_or_zero(part: np.ndarray) -> np.ndarray:
+    """Bring each row to length 1; a row of zeros (mid-grey has no colour) stays."""
+    return part / np.maximum(np.linalg.norm(part, axis=1, keepdims=True), 1e-6)
