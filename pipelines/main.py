@@ -22,6 +22,7 @@ COMMANDS = (
     "decode",
     "inspect",
     "verify",
+    "search",
     "view",
     "trim",
     "merge",

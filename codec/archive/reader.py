@@ -26,6 +26,7 @@ from codec.archive.schema import (
     is_blob,
     layer_column,
     rows_of,
+    vectors_of,
 )
 from codec.archive.storage import Storage
 from codec.errors import ArchiveDamaged, NoSuchKey, UsageError
@@ -216,14 +217,18 @@ class Archive:
         the blobs only the pages that hold the row. Raises NoSuchKey or ArchiveDamaged.
         """
         names = self._row_columns(layers, labels=True, source=source)
-        for unit in self.manifest.units:
-            if unit.data and _may_hold(unit, key):
-                for group in self._groups_with(unit.data, key):
-                    keys = self._reader.read(unit.data, group, ["key"]).column("key")
-                    at = pc.index(keys, key).as_py()
-                    if at >= 0:
-                        return next(rows_of(self._one_row(unit.data, group, at, names)))
-        raise NoSuchKey(f"{self.storage.root}: no image {key!r}")
+        return next(rows_of(self._one_row(*self._find(key), names)))
+
+    def embedding(self, key: str) -> np.ndarray:
+        """The embedding of an image, float16 [size]; no layer is read.
+
+        Raises NoSuchKey, UsageError where there are no embeddings, or ArchiveDamaged.
+        """
+        self._check_columns([EMBEDDING])
+        entry, group, at = self._find(key)
+        column = self._reader.read(entry, group, [EMBEDDING]).column(EMBEDDING)
+        vector: np.ndarray = vectors_of(column)[at]
+        return vector
 
     def keys(self) -> Iterator[str]:
         """Keys of all images, in the order of the archive; blobs are not read."""
@@ -284,6 +289,17 @@ class Archive:
     ) -> tuple[pa.Table, np.ndarray] | None:
         """What can be read of a damaged row group, as `salvage`; each loss goes to `report`."""
         return salvage(self._reader, self.files[file], group, columns, error, report)
+
+    def _find(self, key: str) -> tuple[FileEntry, int, int]:
+        """File, row group and row of a key; NoSuchKey."""
+        for unit in self.manifest.units:
+            if unit.data and _may_hold(unit, key):
+                for group in self._groups_with(unit.data, key):
+                    keys = self._reader.read(unit.data, group, ["key"]).column("key")
+                    at = pc.index(keys, key).as_py()
+                    if at >= 0:
+                        return unit.data, group, at
+        raise NoSuchKey(f"{self.storage.root}: no image {key!r}")
 
     def _one_row(self, entry: FileEntry, group: int, at: int, names: Sequence[str]) -> pa.Table:
         small = [name for name in names if not is_blob(name)]

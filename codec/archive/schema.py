@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from codec import limits
-from codec.errors import RowInvalid, UsageError
+from codec.errors import ArchiveDamaged, RowInvalid, UsageError
 
 
 @dataclass(frozen=True)
@@ -219,6 +219,16 @@ def _checked_embedding(row: Row, size: int) -> np.ndarray:
     if embedding.shape != (size,):
         raise RowInvalid(f"{row.key}: embedding of shape {embedding.shape}, not ({size},)")
     return embedding.astype(np.float16)
+
+
+def vectors_of(column: pa.ChunkedArray) -> np.ndarray:
+    """The embeddings of a column, float16 [rows, size]; ArchiveDamaged where it holds none."""
+    if not pa.types.is_fixed_size_list(column.type) or column.null_count:
+        raise ArchiveDamaged(f"embeddings of type {column.type}, or missing")
+    size = column.type.list_size
+    parts = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in column.chunks]
+    values = np.concatenate(parts) if parts else np.zeros(0, np.float16)
+    return values.astype(np.float16, copy=False).reshape(-1, size)
 
 
 def table(schema: pa.Schema, rows: Sequence[tuple[Any, ...]]) -> pa.Table:

@@ -48,11 +48,14 @@ def run(arguments: argparse.Namespace) -> int:
             "file_bytes": statistics.file_bytes,
             "units": len(archive.manifest.units),
             "labels": list(archive.label_names),
+            "embedding": archive.manifest.embedding_size,
+            "extractor": archive.manifest.extractor,
         }
         if arguments.failed:
             value["dead_letters"] = [vars(letter) for letter in letters]
         print(json.dumps(value, indent=2))
         return 0
+    size, extractor = archive.manifest.embedding_size, archive.manifest.extractor
     stored = sum(statistics.layer_bytes)
     rows = [
         ("images", f"{statistics.images:,}"),
@@ -62,10 +65,13 @@ def run(arguments: argparse.Namespace) -> int:
         ("file bytes", size_text(statistics.file_bytes)),
         ("files", f"{len(archive.files):,}"),
         ("labels", ", ".join(archive.label_names) or "none"),
+        ("embedding", f"{size} values" if size else "none"),
         ("weights", statistics.weights_id or "none"),
         ("dead letters", f"{statistics.failed:,}"),
     ]
     print(table(rows, header=False))
+    if size:
+        print(f"embedding by {extractor or 'an extractor that is not recorded'}")
     for cause, count in statistics.failures.items():
         print(f"  {count:,} x {cause}")
     if statistics.layer_names:
