@@ -33,7 +33,8 @@ class LayerDataset(IterableDataset[Sample]):
         loader = DataLoader(dataset, batch_size=None, num_workers=4)      # or StatefulDataLoader
 
     A sample is a dict: "key" (str), "position" (int: its place in the epoch, plus images times
-    epoch), "labels" (dict, where the archive has any) and, by `output`:
+    epoch), "labels" (dict, where the archive has any), "features" (float16 [size] of the archive's
+    embeddings, where asked for) and, by `output`:
 
     * "bytes": "layers", a tuple of bytes;
     * "latent": "class_map" int64 [h, w], "embedding" float32 [E, h, w], "coefficients" float32
@@ -58,6 +59,7 @@ class LayerDataset(IterableDataset[Sample]):
         layers: how many layers are fetched and decoded (None: all).
         output: what a sample holds.
         labels: all label columns, none, or those named.
+        features: whether samples hold the archive's embeddings.
         seed: of the shuffle; None: the order of the archive.
         rank, world_size: of this process; by default those of torch.distributed, or 0 of 1.
         window_bytes: bytes of row groups shuffled together. A worker holds this much, …
@@ -74,6 +76,7 @@ class LayerDataset(IterableDataset[Sample]):
         layers: int | None = None,
         output: Output = "latent",
         labels: bool | Sequence[str] = True,
+        features: bool = False,
         seed: int | None = 0,
         rank: int | None = None,
         world_size: int | None = None,
@@ -93,6 +96,7 @@ class LayerDataset(IterableDataset[Sample]):
             layers=layers,
             output=output,
             labels=labels,
+            features=features,
             weights=weights,
             device=device,
             on_damage=on_damage,

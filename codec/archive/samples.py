@@ -12,7 +12,7 @@ import torch
 
 from codec.archive.reader import Archive, OnDamage
 from codec.archive.salvage import Damage
-from codec.archive.schema import PAGE_BYTES
+from codec.archive.schema import EMBEDDING, PAGE_BYTES, vectors_of
 from codec.errors import ArchiveDamaged, LayerDamaged, StreamError, UsageError, WeightsMismatch
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ class SampleMaker:
         layers: int | None,
         output: Output,
         labels: bool | Sequence[str],
+        features: bool,
         weights: str | None,
         device: str,
         on_damage: OnDamage | None,
@@ -67,9 +68,14 @@ class SampleMaker:
         unknown = [name for name in self.labels if name not in archive.label_names]
         if unknown:
             raise UsageError(f"{archive.storage.root}: no label {unknown[0]!r}")
+        size = archive.manifest.embedding_size
+        if features and archive.files and size is None:
+            raise UsageError(f"{archive.storage.root}: has no embeddings to take features from")
+        self._features = features and size is not None
         self.archive = archive
         self.layer_columns = archive.layer_columns(layers)
-        self.columns = ["key", *self.labels, *self.layer_columns]
+        self._small = ["key", *self.labels, *([EMBEDDING] if self._features else [])]
+        self.columns = [*self._small, *self.layer_columns]
         self._output, self._on_damage = output, on_damage
         self._weights, self._device = weights, device
         self._codec: Codec | None = None
@@ -106,7 +112,7 @@ class SampleMaker:
             return self.load(number)
         file, index = int(self.files[number]), int(self.groups[number])
         try:
-            small = self.archive.read_group(file, index, ["key", *self.labels]).take(list(rows))
+            small = self.archive.read_group(file, index, self._small).take(list(rows))
             read = [self.archive.read_blobs(file, index, row, self.layer_columns) for row in rows]
         except ArchiveDamaged:
             return self.load(number)  # which raises it, or finds out what is lost
@@ -161,6 +167,9 @@ class SampleMaker:
         sample: Sample = {"key": table.column("key")[place].as_py(), "position": one.position}
         if self.labels:
             sample["labels"] = {name: table.column(name)[place].as_py() for name in self.labels}
+        if self._features:
+            (vector,) = vectors_of(table.column(EMBEDDING).slice(place, 1))
+            sample["features"] = torch.from_numpy(vector.copy())
         return sample
 
     def _stream(self, table: pa.Table, place: int) -> tuple[bytes, ...]:
