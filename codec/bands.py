@@ -21,8 +21,8 @@ MARGIN = 2
 BANDS = COMPONENTS * (1 + ORIENTATIONS * LEVELS)
 """Bands of a picture: three low bands, then three orientations of three components a level."""
 
-FLAGGED_LEVELS = 3
-"""The finest levels, 1 to 3, are walked by blocks with flags."""
+FLAGGED_LEVELS = 4
+"""The finest levels, 1 to 4, are walked by blocks with flags."""
 
 FLAG_GROUPS = FLAGGED_LEVELS * COMPONENTS
 BLOCK_SIDE = 4
@@ -59,7 +59,7 @@ class Geometry:
 
     @property
     def most_symbols(self) -> int:
-        """Most symbols that one step may code."""
+        """Most symbols that one step may code, where none but the first of a cell is counted."""
         return self.coefficients + self.block_size + BANDS
 
 

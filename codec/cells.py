@@ -39,6 +39,23 @@ class Cells:
 MOST_CHILDREN = 5
 """Most cells that one cell may split into in one step."""
 
+NEAR_CELLS = 5
+"""Cells of the first state that have a symbol of their own, on either side of its zero cell."""
+
+FAR_GROUPS = 5
+"""Groups of the cells beyond: of 4, 8, 16, 32 and 64, told apart within by plain bits."""
+
+FAR_BITS = 2
+"""Plain bits within the first of these groups; each next one has a bit more."""
+
+FIRST_CELLS = NEAR_CELLS + (((1 << FAR_GROUPS) - 1) << FAR_BITS)
+"""Cells of the first state, 129 on either side of its zero cell."""
+
+
+def root(width: int) -> Cells:
+    """Return the one cell that the cells of a first state of a width make up together."""
+    return Cells((FIRST_CELLS + 1) * width - 1, width)
+
 
 def chain(pairs: list[tuple[int, int]]) -> tuple[Cells, ...]:
     """Build the chain from (zero, width) pairs, coarsest first; ValueError if it does not nest."""

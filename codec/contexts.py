@@ -19,7 +19,8 @@ import numpy as np
 from numba import njit
 
 from codec.bands import BANDS, BLOCK_SIDE, COMPONENTS, FLAGGED_LEVELS
-from codec.rans import DECODE, IMPOSSIBLE, code
+from codec.cells import FAR_BITS, FAR_GROUPS, NEAR_CELLS
+from codec.rans import DECODE, IMPOSSIBLE, code, plain
 from codec.wavelet import DYADIC_LEVELS, LEVELS, ORIENTATIONS
 
 FEATURES = 13
@@ -43,7 +44,23 @@ Equal steps of its logarithm, about 0.4 octaves; written out, for tables may han
 
 _ACTIVITY_SHIFT = 10
 
+LARGEST_ACTIVITY = (1 << 31) - 1
+"""No picture may lead the weights of a codec to an activity beyond: it is 32-bit arithmetic."""
+
+_SUMMANDS = np.array([1, 1, 1, 1, 2, 2, 2, 1, 2, 1, 1])
+"""Magnitudes in each of the features that are made of magnitudes."""
+
 BIN_OF = np.searchsorted(BIN_EDGES, np.arange(FINE), side="right").astype(np.int64)
+
+
+def activity_reach(activity: np.ndarray, law: np.ndarray, magnitude: int) -> np.ndarray:
+    """Bound the activities, either side of zero, that magnitudes up to `magnitude` can make.
+
+    `activity` int32 [steps, BANDS, FEATURES], `law` int32 [classes, BANDS]; int64 [steps, BANDS].
+    """
+    size = np.abs(activity.astype(np.int64))
+    near = size[..., : len(_SUMMANDS)] @ _SUMMANDS * magnitude
+    return near + size[..., -2] * law.max(0).astype(np.int64) + size[..., -1]
 
 
 @njit(nogil=True, cache=True, inline="always")
@@ -173,6 +190,7 @@ def _walk_band(
     spread = (zero_before - zero) // width
     children = 1 + 2 * spread
     parts = width_before // width
+    root = spread > 2
     w_0, w_1, w_2, w_3, w_4, w_5, w_6 = w[0], w[1], w[2], w[3], w[4], w[5], w[6]
     w_7, w_8, w_9, w_10, w_11, w_12 = w[7], w[8], w[9], w[10], w[11], w[12]
     scale = (level if level else LEVELS) - DYADIC_LEVELS
@@ -216,7 +234,25 @@ def _walk_band(
             old = int(cell[_plain(at)])
             value = int(q[_plain(at)])
             size = abs(value)
-            if old == 0:
+            if old == 0 and root:
+                index = (size - zero + width - 1) // width if size > zero else 0
+                symbol = min(index, 2) * 2 - (1 if value > 0 and index else 0)
+                symbol = code(
+                    mode, state, words, intervals, counts, cumulative,
+                    zero_table + chosen, 5, symbol,
+                )  # fmt: skip
+                coded += 1
+                positive = symbol & 1
+                index_known = (symbol + 1) >> 1
+                if index_known == 2:
+                    index, more = _first_cell(
+                        mode, state, words, intervals, counts, cumulative,
+                        one_table + chosen, more_table + chosen, index,
+                    )  # fmt: skip
+                    coded += more
+                else:
+                    index = index_known
+            elif old == 0:
                 symbol = 0
                 if mode != DECODE and size > zero:
                     symbol = 1 if value > 0 else 2
@@ -255,6 +291,33 @@ def _walk_band(
                 cell[at] = index if positive else -index
             x += 1
     return coded
+
+
+@njit(nogil=True, cache=True)
+def _first_cell(
+    mode, state, words, intervals, counts, cumulative, near_table, far_table, index
+):  # fmt: skip
+    """Code which cell of the first state, from the second on, a coefficient lies in.
+
+    Return its index and the number of symbols: cells near zero have one each, those beyond lie in
+    groups that double in size.
+    """
+    near = code(
+        mode, state, words, intervals, counts, cumulative,
+        near_table, NEAR_CELLS, min(index - 2, NEAR_CELLS - 1),
+    )  # fmt: skip
+    if near < NEAR_CELLS - 1:
+        return near + 2, 1
+    beyond = index - NEAR_CELLS - 1
+    group = 0
+    if mode != DECODE:
+        while beyond >= ((2 << group) - 1) << FAR_BITS:
+            group += 1
+    group = code(mode, state, words, intervals, counts, cumulative, far_table, FAR_GROUPS, group)
+    before = ((1 << group) - 1) << FAR_BITS
+    bits = FAR_BITS + group
+    within = plain(mode, state, words, intervals, counts, cumulative, bits, beyond - before)
+    return NEAR_CELLS + 1 + before + within, 2 + bits
 
 
 @njit(nogil=True, cache=True)

@@ -13,14 +13,18 @@ import numpy as np
 
 from codec import rans
 from codec.bands import BANDS, Geometry, view
+from codec.cells import FAR_BITS, FAR_GROUPS
 from codec.contexts import BIN_OF, find_block_peaks, walk
 from codec.errors import LayerDamaged
 from codec.palette import MOST_ENTRIES, PaletteState
-from codec.palette_walk import bits_for, plain, walk_entries, walk_palette
+from codec.palette_walk import bits_for, walk_entries, walk_palette
 from codec.weights import Weights
 
 ENTRY_BITS = (MOST_ENTRIES - 1).bit_length()
 """Plain bits of the number of entries of a palette state, less 1."""
+
+MOST_BEYOND = 2 + FAR_BITS + FAR_GROUPS - 1
+"""Most symbols that a cell of the first state takes after its first one."""
 
 _NO_COUNTS = np.zeros((1, 1), np.int64)
 
@@ -89,6 +93,8 @@ class EntropyCoder:
         peaks = find_peaks(symbols.q, layout)
         for index, plan in enumerate(self._weights.config.layers[:layers]):
             most = plan.cell_steps * layout.most_symbols + plan.palette_steps * self._most(layout)
+            if index == 0:
+                most += self._beyond_first_cells(symbols.q, layout, peaks)
             coder = rans.begin_encoding(most)
             mode = (rans.ENCODE, *coder, _NO_COUNTS)
             count = self._layer(mode, index, done, symbols, peaks)
@@ -121,6 +127,13 @@ class EntropyCoder:
         rows, columns = layout.positions
         return ENTRY_BITS + (2 + self._class_bits) * (rows * columns + 256)
 
+    def _beyond_first_cells(self, q: np.ndarray, layout: Geometry, peaks: Peaks) -> int:
+        """Return the most symbols that step 0 may need beyond one a coefficient."""
+        beyond = 2 * self._weights.config.widths[0]
+        bands = np.flatnonzero(peaks.bands >= beyond).tolist()
+        far = (np.count_nonzero(np.abs(view(q, layout, band)) >= beyond) for band in bands)
+        return MOST_BEYOND * sum(map(int, far))
+
     def _layer(self, mode, index: int, done: CodedState, symbols: Symbols, peaks: Peaks) -> int:
         plan = self._weights.config.layers[index]
         count = 0
@@ -143,7 +156,7 @@ class EntropyCoder:
         parent_count = len(done.palettes[-1].classes) if done.palettes else 1
         decoding = mode[0] == rans.DECODE
         entries = 1 if decoding else len(known[step].classes)
-        entries = 1 + int(plain(*mode, tables, ENTRY_BITS, entries - 1))
+        entries = 1 + int(rans.plain(*mode, tables, ENTRY_BITS, entries - 1))
         if decoding:
             classes, parents = np.zeros((2, entries), np.int16)
             labels = np.zeros((rows, columns), np.int16)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from codec.rans import DECODE, IMPOSSIBLE, code
+from codec.rans import DECODE, IMPOSSIBLE, PLAIN_TABLE, code, plain
 
 FIRST_GUESS_TABLES = 12
 """Contexts of the first guess: agreeing neighbours (1 to 4) times distinct guesses (1 to 3)."""
@@ -21,20 +21,6 @@ SECOND_GUESS_TABLES = 6
 
 PALETTE_TABLES = FIRST_GUESS_TABLES + SECOND_GUESS_TABLES
 """Tables of one palette step."""
-
-PLAIN_TABLE = 0
-"""The table of a plain bit: both values equally likely."""
-
-
-@njit(nogil=True, cache=True)
-def plain(mode, state, words, intervals, counts, cumulative, bits, value):
-    """Code `value` in plain bits, highest first; return it."""
-    result = 0
-    for bit in range(bits - 1, -1, -1):
-        result = 2 * result + code(
-            mode, state, words, intervals, counts, cumulative, PLAIN_TABLE, 2, (value >> bit) & 1
-        )
-    return result
 
 
 @njit(nogil=True, cache=True)

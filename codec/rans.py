@@ -22,6 +22,9 @@ STATE_FLOOR = 1 << 31
 ENCODE, DECODE, COUNT = 0, 1, 2
 """What a walk does with each symbol: record its interval, read it, or count it."""
 
+PLAIN_TABLE = 0
+"""The table of a plain bit: both values equally likely."""
+
 IMPOSSIBLE = -1
 """What a walk returns instead of a number of symbols when what it decodes contradicts itself."""
 
@@ -70,6 +73,17 @@ def code(mode, state, words, intervals, counts, cumulative, table, symbols, symb
     else:
         counts[table, symbol] += 1
     return symbol
+
+
+@njit(nogil=True, cache=True)
+def plain(mode, state, words, intervals, counts, cumulative, bits, value):
+    """Code `value` in plain bits, highest first; return it."""
+    result = 0
+    for bit in range(bits - 1, -1, -1):
+        result = 2 * result + code(
+            mode, state, words, intervals, counts, cumulative, PLAIN_TABLE, 2, (value >> bit) & 1
+        )
+    return result
 
 
 @njit(nogil=True, cache=True)

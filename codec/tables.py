@@ -8,6 +8,10 @@ then, for each step of the scalar chain:
   BANDS x BINS        splits of the zero cell (children: zero, +1, -1, +2, ...)
   BANDS x BINS        splits of the first cell
   BANDS x BINS        splits of the other cells
+of which the first step, where the root alone splits, makes this use:
+  BANDS x BINS        zero, +1, -1, or a cell beyond on either side
+  BANDS x BINS        which of the next four that is, or one beyond
+  BANDS x BINS        in which group of cells that is
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ from itertools import pairwise
 import numpy as np
 
 from codec.bands import BANDS, FLAG_GROUPS
-from codec.cells import MOST_CHILDREN, Cells
+from codec.cells import FAR_GROUPS, MOST_CHILDREN, NEAR_CELLS, Cells
 from codec.contexts import BINS
 from codec.palette_walk import PALETTE_TABLES
 from codec.rans import PROBABILITY_BITS
@@ -55,20 +59,23 @@ class TableLayout:
     def symbols(self, states: Sequence[Cells]) -> np.ndarray:
         """Return how many symbols each table tells apart, int64 [tables]; 0 for tables never used.
 
-        `states` are the states of the scalar chain, root first; nothing is left to split in the
-        root but its zero cell.
+        `states` are the states of the scalar chain, root first.
         """
         result = np.full(self.count, 2)
         for step, (before, after) in enumerate(pairwise(states)):
             _, _, zero, first, other = self.cells(step)
-            result[zero:first] = zero_children(before, after)
-            result[first : other + _BAND_TABLES] = before.width // after.width if step else 0
+            sizes = split_symbols(step, before, after)
+            for start, symbols in zip((zero, first, other), sizes, strict=True):
+                result[start : start + _BAND_TABLES] = symbols
         return result
 
 
-def zero_children(before: Cells, after: Cells) -> int:
-    """Return how many cells of the state `after` the zero cell of `before` splits into."""
-    return 1 + 2 * ((before.zero - after.zero) // after.width)
+def split_symbols(step: int, before: Cells, after: Cells) -> tuple[int, int, int]:
+    """Return the symbols of the splits of the zero cell, of the first and of the other cells."""
+    if step == 0:
+        return 5, NEAR_CELLS, FAR_GROUPS
+    parts = before.width // after.width
+    return 1 + 2 * ((before.zero - after.zero) // after.width), parts, parts
 
 
 def cumulative(frequencies: np.ndarray) -> np.ndarray:
@@ -120,14 +127,12 @@ def frequencies_from_counts(
         before, after = chain[step], chain[step + 1]
         put(band, counts[band:block, :2] + 0.5)
         put(block, _pooled(counts[block:zero, :2].reshape(FLAG_GROUPS, BINS, 2), 4))
-        children = zero_children(before, after)
+        children, *parts = split_symbols(step, before, after)
         splits = counts[zero:first, :children].astype(np.float64)
         for plus in range(1, children, 2):
             splits[:, plus : plus + 2] = splits[:, plus : plus + 2].mean(1, keepdims=True)
         put(zero, _pooled(splits.reshape(BANDS, BINS, children), 8))
-        if step:
-            parts = before.width // after.width
-            for start, stop in ((first, other), (other, end)):
-                halves = counts[start:stop, :parts].reshape(BANDS, BINS, parts)
-                put(start, _pooled(halves + 0.5, 8))
+        for start, stop, symbols in ((first, other, parts[0]), (other, end, parts[1])):
+            split = counts[start:stop, :symbols].reshape(BANDS, BINS, symbols)
+            put(start, _pooled(split + 0.5, 8))
     return result.astype(np.uint16)

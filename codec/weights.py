@@ -20,9 +20,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from codec.bands import BANDS, FLAG_GROUPS
-from codec.cells import MOST_CHILDREN, Cells, chain
+from codec.cells import MOST_CHILDREN, Cells, chain, root
 from codec.classes import TEXTURE_BANDS, TextureClasses
-from codec.contexts import FEATURES, FLAG_FEATURES
+from codec.contexts import FEATURES, FLAG_FEATURES, LARGEST_ACTIVITY, activity_reach
 from codec.errors import UsageError, WeightsDamaged
 from codec.fetch import fetch
 from codec.latent import CENTROID_KINDS, Compander
@@ -43,10 +43,10 @@ from codec.wavelet import LEVELS
 SHIPPED = Path(__file__).with_name("weights") / "pentimento.safetensors"
 """The weights in the package."""
 
-WEIGHTS_FORMAT = 1
+WEIGHTS_FORMAT = 2
 
-MAX_WIDTH = 1 << 14
-"""Widest cells of a chain: magnitudes stay below 2**15."""
+MAX_WIDTH = 250
+"""Widest cells of a chain: the 130 widths that its first state spans stay below 2**15."""
 
 MAX_CLASSES = 1 << 12
 """Most texture classes of a codebook."""
@@ -95,8 +95,7 @@ class CodecConfig:
     @cached_property
     def chain(self) -> tuple[Cells, ...]:
         """The states of the scalar chain, the root (one cell holds all) first."""
-        root = Cells(2 * self.widths[0] - 1, self.widths[0])
-        return chain([(root.zero, root.width), *((width - 1, width) for width in self.widths)])
+        return root(self.widths[0]), *chain([(width - 1, width) for width in self.widths])
 
     @property
     def table_layout(self) -> TableLayout:
@@ -329,6 +328,9 @@ def _check_tensors(weights: Weights) -> None:
         )
     if ((weights.classes.law < 0) | (weights.classes.law >= MAX_LAW)).any():
         raise WeightsDamaged(f"a class law is not within 0 and {MAX_LAW - 1}")
+    reach = activity_reach(weights.activity, weights.classes.law, config.chain[0].zero)
+    if (reach > LARGEST_ACTIVITY).any():
+        raise WeightsDamaged("an activity may leave 32 bits")
     symbols = config.table_layout.symbols(config.chain)
     used = np.arange(MOST_CHILDREN) < symbols[:, None]
     sums = weights.frequencies.sum(1, dtype=np.int64)

@@ -25,8 +25,8 @@ import numpy as np
 EDGES = (2, 2, 3, 4, 5, 6, 8, 10, 13, 17, 22, 29, 38, 50, 66, 87, 114, 150, 197, 259, 340, 448, 589)
 BINS = 24
 PALETTE_TABLES = 18
-CELL_TABLES = 4377
-BAND, BLOCK, ZERO, FIRST, OTHER = 0, 57, 273, 1641, 3009
+CELL_TABLES = 4449
+BAND, BLOCK, ZERO, FIRST, OTHER = 0, 57, 345, 1713, 3081
 GROUPS = [(0, c) for c in range(3)] + [(level, c) for level in range(6, 0, -1) for c in range(3)]
 
 Place = tuple[int, int]
@@ -74,7 +74,7 @@ def read_weights(data: bytes) -> Weights:
     (length,) = struct.unpack_from("<Q", data)
     header = json.loads(data[8 : 8 + length])
     config = json.loads(header["__metadata__"]["pentimento"])
-    if config["format"] != 1:
+    if config["format"] != 2:
         raise ValueError(f"weights of format {config['format']}")
 
     def tensor(name: str) -> list:
@@ -130,7 +130,7 @@ def _checked(layer: bytes, place: int, check_before: int) -> tuple[bytes, int]:
     magic, version, index, check = struct.unpack_from("<BBBI", layer)
     if magic != 0xB7:
         raise Refused(place, "S2")
-    if version != 1:
+    if version != 2:
         raise Refused(place, "S3")
     if check != zlib.crc32(layer[:3] + layer[7:], check_before):
         raise Refused(place, "S4")
@@ -256,7 +256,7 @@ class Picture:
         self.cell_steps = 0
         self.cells: list[Grid] = [{} for _ in self.bands]
         self.magnitudes: list[Grid] = [{} for _ in self.bands]
-        self.flags: dict[Place, Grid] = {group: {} for group in GROUPS if 1 <= group[0] <= 3}
+        self.flags: dict[Place, Grid] = {group: {} for group in GROUPS if 1 <= group[0] <= 4}
         self.sums: dict[Place, Grid] = {group: {} for group in self.flags}
 
     def symbols(self) -> Symbols:
@@ -304,7 +304,7 @@ class Picture:
         step = self.cell_steps
         width = self.weights.widths[step]
         width_before = self.weights.widths[step - 1] if step else width
-        zero_before = width_before - 1 if step else 2 * width - 1
+        zero_before = width_before - 1 if step else 130 * width - 1
         split = CellStep(
             step,
             1 + PALETTE_TABLES * self.weights.palette_steps + CELL_TABLES * step,
@@ -328,7 +328,7 @@ class Picture:
 
     def _block_flags(self, coder: Coder, split: CellStep, group: Place, numbers: list[int]) -> None:
         level, component = group
-        block_group = 3 * (3 - level) + component
+        block_group = 3 * (4 - level) + component
         weights = self.weights.flag_activity[split.step][block_group]
         sums, self.flags[group] = self.sums[group], {}
         for y in range(-(-self.rows * 16 // 2 ** (level + 2))):
@@ -362,7 +362,7 @@ class Picture:
             flagged(group, y - 1, x - 1) + flagged(group, y - 1, x + 1),
             sum(total(group, *place) for place in sides) >> 2,
             sum(total(group, *place) for place in corners) >> 2,
-            either((level + 1, component), y >> 1, x >> 1) if level < 3 else 0,
+            either((level + 1, component), y >> 1, x >> 1) if level < 4 else 0,
             either((level, 0), y, x) if component else 0,
         )
 
@@ -382,7 +382,9 @@ class Picture:
         context = _bin(sum(a * b for a, b in zip(weights, features, strict=True)))
         index = split.tables + BINS * number + context
         before = self.cells[number].get((y, x), 0)
-        if before == 0:
+        if split.step == 0:
+            cell = _first_cell(coder, index)
+        elif before == 0:
             cell = (0, 1, -1, 2, -2)[coder.symbol(index + ZERO)]
         else:
             symbol = coder.symbol(index + (FIRST if abs(before) == 1 else OTHER))
@@ -437,6 +439,18 @@ class CellStep:
     width_before: int
     zero: int
     zero_before: int
+
+
+def _first_cell(coder: Coder, index: int) -> int:
+    """Read a cell of the first state, which the root splits into at once."""
+    sign, size = ((0, 0), (1, 1), (-1, 1), (1, 2), (-1, 2))[coder.symbol(index + ZERO)]
+    if size < 2:
+        return sign * size
+    near = coder.symbol(index + FIRST)
+    if near < 4:
+        return sign * (2 + near)
+    far = coder.symbol(index + OTHER)
+    return sign * (2 + 2 ** (2 + far) + coder.number(2 + far))
 
 
 def _label(coder: Coder, tables: int, place: Place, labels: Grid, children: list[int]) -> int:

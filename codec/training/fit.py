@@ -12,7 +12,7 @@ import torch
 from codec.bands import BANDS, FLAG_GROUPS, geometry, view
 from codec.cells import MOST_CHILDREN, Cells
 from codec.classes import LAW_UNIT, TextureClasses
-from codec.contexts import FEATURES, FLAG_FEATURES
+from codec.contexts import FEATURES, FLAG_FEATURES, LARGEST_ACTIVITY, activity_reach
 from codec.entropy import EntropyCoder, Symbols
 from codec.latent import CENTROID_KINDS, pad_to_blocks, picture_bands, step_bands
 from codec.model import Codec
@@ -118,7 +118,11 @@ def _with_contexts(
         activity.append(fitted[0])
         flags.append(fitted[1])
         log.info("fitted the contexts of step %d", step)
-    return replace(weights, activity=np.stack(activity), flag_activity=np.stack(flags))
+    stacked = np.stack(activity)
+    reach = activity_reach(stacked, weights.classes.law, chain[0].zero)
+    share = np.minimum(1, LARGEST_ACTIVITY / np.maximum(reach, 1))
+    stacked = np.fix(stacked * share[..., None]).astype(np.int32)
+    return replace(weights, activity=stacked, flag_activity=np.stack(flags))
 
 
 def _with_tables(

@@ -10,11 +10,11 @@ from codec.palette import MergeWeights
 from codec.training.settings import Recipe
 from codec.weights import CodecConfig, LayerPlan
 
-WIDTHS = (1024, 512, 256, 128, 64, 32, 16, 8, 4, 2, 1)
+WIDTHS = (32, 16, 8, 4, 2, 1)
 """Each state has half the cell width of the state before it."""
 
 PLANS = (
-    LayerPlan("merged palette, cells 32", 1, 6),
+    LayerPlan("merged palette, cells 32", 1, 1),
     LayerPlan("split palette, cells 16", 1, 1),
     LayerPlan("cells 8", 0, 1),
     LayerPlan("cells 4", 0, 1),

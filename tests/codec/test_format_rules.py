@@ -107,17 +107,15 @@ def test_a_band_that_had_coefficients_is_called_empty(weights):
     cell = (int(tables[2]) + int(BIN_OF[min(activity >> 10, len(BIN_OF) - 1)]), 1)
     assert cell[0] < int(tables[2]) + BINS
     symbols = [*_one_entry(weights), (int(tables[0]), 1), cell, *nothing[1:]]
-    plus_one = replace(weights, config=_first_step_only(weights))
-    state = _decode(plus_one, symbols)
+    state = _decode(weights, symbols)
     assert np.unique(state.cell, return_counts=True)[1][1] == 1
     assert state.magnitude.max() == chain[1].zero + chain[1].width - chain[1].width // 2
-    with pytest.raises(LayerDamaged, match="called empty"):
-        _decode(weights, [*symbols, *_steps_of_nothing(weights, 5, first=1)])
-
-
-def _first_step_only(weights: Weights):
     first, *others = weights.config.layers
-    return replace(weights.config, layers=(replace(first, cell_steps=1), *others))
+    longer = replace(weights.config, layers=(replace(first, cell_steps=2), *others))
+    with pytest.raises(LayerDamaged, match="called empty"):
+        _decode(
+            replace(weights, config=longer), [*symbols, *_steps_of_nothing(weights, 1, first=1)]
+        )
 
 
 def test_a_layer_beyond_the_plan_is_refused():
@@ -178,6 +176,16 @@ def _frequency(table: int, values: list[int]):
     return change
 
 
+def _west(weight: int):
+    def change(tensors, config):
+        tensors["activity"][0, 0] = [weight] + [0] * 12
+
+    return change
+
+
+WIDEST_WEST = ((1 << 31) - 1) // (130 * 32 - 1)
+"""Largest weight that a lone neighbour may have where the first state is 32 wide."""
+
 BROKEN = {
     "W1 ratio": lambda t, c: _set(c, ["codec", "widths", 0], 4 * c["codec"]["widths"][1]),
     "W1 equal": lambda t, c: _set(c, ["codec", "widths", 0], c["codec"]["widths"][1]),
@@ -187,7 +195,7 @@ BROKEN = {
     "W1 text": lambda t, c: _set(c, ["codec", "widths", 0], "wide"),
     "W5 fraction": lambda t, c: _set(c, ["codec", "layers", 0, "palette_steps"], 1.0),
     "W3 embedding": lambda t, c: _moved(t, c, "classes.embedding", lambda a: a[:, 0]),
-    "W2 format": lambda t, c: _set(c, ["format"], 2),
+    "W2 format": lambda t, c: _set(c, ["format"], 1),
     "W3 shape": lambda t, c: _moved(t, c, "steps", lambda a: a[:-1]),
     "W3 type": lambda t, c: _moved(t, c, "activity", lambda a: a.astype(np.int64)),
     "W3 float activity": lambda t, c: _moved(t, c, "activity", lambda a: a.astype(np.float32)),
@@ -254,7 +262,15 @@ BROKEN = {
     "W3 head for other classes": lambda t, c: _moved(t, c, "semantics.skip", lambda a: a[1:]),
     "W3 unknown merge weight": lambda t, c: _set(c, ["codec", "merge", "shape"], 1.0),
     "W6 network": lambda t, c: _set(c, ["network", "classes"], 7),
+    "W10 west": _west(WIDEST_WEST + 1),
+    "W10 below": _west(-WIDEST_WEST - 1),
 }
+
+
+def test_the_widest_weights_are_read():
+    found = unpack_weights(_rewritten(_west(-WIDEST_WEST)))
+    assert found.config.widths[0] == 32
+    assert found.activity[0, 0, 0] == -WIDEST_WEST
 
 
 @pytest.mark.parametrize("rule", BROKEN)

@@ -72,8 +72,8 @@ def test_no_layers_at_all():
 
 def test_an_unknown_version_is_named():
     blob = bytearray(_stream()[0])
-    blob[1] = 2
-    with pytest.raises(UnknownVersion, match="version 2"):
+    blob[1] = 1
+    with pytest.raises(UnknownVersion, match="version 1"):
         unpack_layer(bytes(blob), 0, 0)
 
 

@@ -20,6 +20,7 @@ from skimage import data
 from codec import Codec
 from codec.archive import ArchiveWriter, DeadLetter, Row, publish
 from codec.bands import BANDS, geometry, view
+from codec.cells import FAR_BITS, FAR_GROUPS, NEAR_CELLS
 from codec.entropy import EntropyCoder, Symbols
 from codec.palette import MOST_ENTRIES, PaletteState
 from codec.stream import PictureHeader, pack_layer, unpack_stream
@@ -110,7 +111,10 @@ def _patches(rng: np.random.Generator, coarse: np.ndarray, parents: np.ndarray) 
 def _largest_magnitudes(weights: Weights, symbols: Symbols) -> None:
     """Cells of every size: values at the limit, at each edge of each cell, and small ones."""
     most = weights.config.chain[0].zero
-    edges = [e for w in weights.config.widths for e in (w - 1, w, 2 * w - 1, 2 * w)]
+    widths = weights.config.widths
+    edges = [e for w in widths for e in (w - 1, w, 2 * w - 1, 2 * w)]
+    groups = [NEAR_CELLS + 1 + (((1 << group) - 1) << FAR_BITS) for group in range(FAR_GROUPS)]
+    edges += [cell * widths[0] + e for cell in groups for e in (-1, 0)]
     values = np.array([0, 0, 0, most, *(e for e in edges if e <= most)])
     rng = np.random.default_rng(2)
     layout = geometry(40, 56)
