@@ -24,6 +24,7 @@ from codec.metrics import ms_ssim_of_pictures, psnr
 from codec.model import Codec
 from codec.network import BackwardNetwork
 from codec.training.fit import fit_weights
+from codec.training.perceptual import FeatureDistance
 from codec.training.photos import find_photos, load_photos
 from codec.training.semantic_layers import extractor_label
 from codec.training.settings import Recipe, TrainingPlan
@@ -72,8 +73,13 @@ def train(
     def measure(step: int, network: BackwardNetwork) -> None:
         _measure(run / "held_out.csv", step, replace(weights, network=network), held_out)
 
+    features = None
+    if plan.feature_weight:
+        if not recipe.extractor:
+            raise UsageError("a weight for features needs an extractor")
+        features = FeatureDistance(recipe.extractor, recipe.extractor_input, device)
     source = CropSource(pictures, symbols, plan.crop)
-    trainer = NetworkTrainer(weights, source, plan, run / "network", device, measure)
+    trainer = NetworkTrainer(weights, source, plan, run / "network", device, measure, features)
     trained = replace(weights, network=trainer.run().cpu().eval())
     data = pack_weights(trained)
     output.parent.mkdir(parents=True, exist_ok=True)

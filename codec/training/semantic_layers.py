@@ -74,7 +74,7 @@ class SemanticLayers:
             raise UsageError(f"no preparation {preparation!r} of an extractor's input: {names}")
         self._preparation = PREPARATIONS[preparation]
         self._location = location
-        model = _opened(location)
+        model = open_network(location)
         name, self._dtype = _picture_input(model, location)
         self._input = name
         candidates = [output for node in model.graph.node for output in node.output if output]
@@ -109,7 +109,8 @@ class SemanticLayers:
             raise UsageError(f"{self._location}: {str(error).splitlines()[0]}") from error
 
 
-def _opened(location: str) -> Any:
+def open_network(location: str) -> Any:
+    """Return the ONNX model at a path or URL; UsageError where there is none."""
     try:
         import onnx
     except ImportError as error:

@@ -48,7 +48,7 @@ class Recipe:
     pseudo_labels: int = _option(128, "pseudo-labels that the semantic head is taught")
     contrastive_steps: int = _option(1500, "steps of contrastive learning of the semantic head")
     embedding: int = _option(16, "length of its embeddings")
-    head_width: int = _option(96, "its hidden units")
+    head_width: int = _option(64, "its hidden units")
     class_photos: int = _option(300, "photos that the classes are fitted on")
     class_rounds: int = _option(20, "rounds of expectation maximisation of the classes")
     context_photos: int = _option(150, "photos that the activities are fitted on")
@@ -66,6 +66,8 @@ class TrainingPlan:
     warm_up: int = _option(200, "steps of linear warm-up")
     average: float = _option(0.998, "decay of the moving average of the weights")
     ssim_weight: float = _option(0.0, "share of 1 - MS-SSIM in the loss; the rest is squared error")
+    feature_weight: float = _option(0.0, "share of the distance in the extractor's features")
+    feature_layers: int = _option(3, "that share holds for states of up to so many layers")
     checkpoint_every: int = _option(250, "steps between checkpoints")
     measure_every: int = _option(1000, "steps between measurements on held-out photos")
     seed: int = 1

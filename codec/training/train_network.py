@@ -1,8 +1,9 @@
 """Train the backward network: random crops, random states, error against doing nothing.
 
 The loss of a batch is its squared error over the squared error of the cells' expected places, so
-every state counts alike whatever its step. Weights are averaged over steps (EMA); a checkpoint
-holds all that is needed to go on as if nothing had happened.
+every state counts alike whatever its step; shares of it may be what is left of the untrained
+state's errors in MS-SSIM and in the features of a network. Weights are averaged over steps (EMA);
+a checkpoint holds all that is needed to go on as if nothing had happened.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ import csv
 import json
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +22,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
+from codec.cells import Cells
 from codec.entropy import Symbols
 from codec.latent import (
     bands_picture,
@@ -29,6 +33,7 @@ from codec.latent import (
 )
 from codec.metrics import ms_ssim
 from codec.network import BackwardNetwork
+from codec.training.perceptual import FeatureDistance
 from codec.training.settings import TrainingPlan
 from codec.wavelet import BLOCK, DYADIC_LEVELS, synthesise
 from codec.weights import Weights
@@ -36,7 +41,10 @@ from codec.weights import Weights
 log = logging.getLogger(__name__)
 
 LOG_EVERY = 50
-_LOG_FIELDS = ("step", "seconds_a_step", "learning_rate", "loss", "gain_db", "psnr_db", "ms_ssim")
+DRAWN_AHEAD = 4
+"""Batches drawn while earlier ones are trained on."""
+
+_LOG_FIELDS = ("step", "seconds_a_step", "learning_rate", "loss", "gain_db", "psnr_db", "unlike")
 
 
 class CropSource:
@@ -99,6 +107,23 @@ def _stages(weights: Weights) -> list[_Stage]:
     return stages
 
 
+@dataclass(frozen=True)
+class _Draw:
+    """What a step trains on: see `CropSource.draw`."""
+
+    stage: _Stage
+    pixels: torch.Tensor
+    mask_map: np.ndarray
+    class_map: np.ndarray
+
+
+def _cell_index(q: torch.Tensor, state: Cells) -> torch.Tensor:
+    """Return `Cells.index` on the tensor's own device, int32."""
+    magnitude = q.int().abs()
+    index = torch.div(magnitude - state.zero - 1, state.width, rounding_mode="floor") + 1
+    return torch.where(magnitude <= state.zero, 0, index * q.sign())
+
+
 class NetworkTrainer:
     """Holds the network, its average and its optimiser; resumes from a checkpoint folder.
 
@@ -113,9 +138,11 @@ class NetworkTrainer:
         folder: Path,
         device: torch.device,
         measure: Callable[[int, BackwardNetwork], None],
+        features: FeatureDistance | None = None,
     ) -> None:
         self._weights, self._source, self._plan = weights, source, plan
-        self._measure = measure
+        self._stages = _stages(weights)
+        self._measure, self._features = measure, features
         self._folder, self._device = folder, device
         torch.manual_seed(plan.seed)
         self.network = weights.network.to(device).train()
@@ -132,57 +159,57 @@ class NetworkTrainer:
     def run(self) -> BackwardNetwork:
         """Train to the end of the plan; return the averaged network."""
         started, begun_at = time.monotonic(), self._step
-        losses, gains, psnrs, ssims = [], [], [], []
-        while self._step < self._plan.steps:
-            loss, gain, psnr, ssim = self._train_step()
-            losses.append(loss)
-            gains.append(gain)
-            psnrs.append(psnr)
-            ssims.append(ssim)
-            self._step += 1
-            if self._step % LOG_EVERY == 0:
-                pace = (time.monotonic() - started) / (self._step - begun_at)
-                self._log(pace, *(float(np.mean(v)) for v in (losses, gains, psnrs, ssims)))
-                losses, gains, psnrs, ssims = [], [], [], []
-            if self._step % self._plan.checkpoint_every == 0 or self._step == self._plan.steps:
-                self._save()
-            if self._step % self._plan.measure_every == 0 or self._step == self._plan.steps:
-                self._measure(self._step, self.average)
+        figures: list[tuple[float, float, float, float]] = []
+        with ThreadPoolExecutor(DRAWN_AHEAD) as pool:
+            ahead: deque[Future[_Draw]] = deque()
+            while self._step < self._plan.steps:
+                while len(ahead) < min(DRAWN_AHEAD, self._plan.steps - self._step):
+                    ahead.append(pool.submit(self._drawn, self._step + len(ahead)))
+                figures.append(self._train_step(ahead.popleft().result()))
+                self._step += 1
+                if self._step % LOG_EVERY == 0:
+                    pace = (time.monotonic() - started) / (self._step - begun_at)
+                    self._log(pace, *np.mean(figures, 0).tolist())
+                    figures = []
+                if self._step % self._plan.checkpoint_every == 0 or self._step == self._plan.steps:
+                    self._save()
+                if self._step % self._plan.measure_every == 0 or self._step == self._plan.steps:
+                    self._measure(self._step, self.average)
         return self.average
 
-    def _train_step(self) -> tuple[float, float, float, float]:
-        plan, weights = self._plan, self._weights
-        rng = np.random.default_rng((plan.seed, self._step))
-        stages = _stages(weights)
-        stage = stages[rng.integers(len(stages))]
-        pixels, mask_map, class_map = self._source.draw(plan.batch, stage.palette, rng)
-        pixels = pixels.to(self._device)
-        bands = picture_bands(pixels)
-        masks = torch.from_numpy(weights.classes.mask[mask_map][:, None]).to(self._device)
-        steps = step_bands(weights.steps, masks)
-        config = weights.config
-        state = config.chain[stage.step]
-        q = quantise(bands, steps, config.compander, config.chain[0].zero)
-        cells = [torch.from_numpy(state.index(b.cpu().numpy())).to(self._device) for b in q]
-        places = expected_places(cells, state, config.compander, weights.centroids[stage.step - 1])
+    def _drawn(self, step: int) -> _Draw:
+        """Draw the state and the crops of a step; the same whenever it is asked."""
+        rng = np.random.default_rng((self._plan.seed, step))
+        stage = self._stages[rng.integers(len(self._stages))]
+        return _Draw(stage, *self._source.draw(self._plan.batch, stage.palette, rng))
+
+    def _train_step(self, draw: _Draw) -> tuple[float, float, float, float]:
+        plan, weights, config = self._plan, self._weights, self._weights.config
+        pixels = draw.pixels.to(self._device)
+        state = config.chain[draw.stage.step]
+        with torch.no_grad():
+            bands = picture_bands(pixels)
+            masks = torch.from_numpy(weights.classes.mask[draw.mask_map][:, None])
+            steps = step_bands(weights.steps, masks.to(self._device))
+            q = quantise(bands, steps, config.compander, config.chain[0].zero)
+            cells = [_cell_index(band, state) for band in q]
+            centroids = weights.centroids[draw.stage.step - 1]
+            places = expected_places(cells, state, config.compander, centroids)
+            plain = [p * s for p, s in zip(places, steps, strict=True)]
+            plain_error = _squared(plain, bands)
         rate = plan.rate_at(self._step)
         for group in self._optimiser.param_groups:
             group["lr"] = rate
-        estimate = self.network(
-            places, cells, steps, torch.from_numpy(class_map.astype(np.int64)).to(self._device),
-            state, config.compander,
-            torch.full((plan.batch,), stage.layer, device=self._device),
-        )  # fmt: skip
-        plain = [p * s for p, s in zip(places, steps, strict=True)]
-        error, plain_error = _squared(estimate, bands), _squared(plain, bands)
-        loss = error / plain_error
-        ssim = float("nan")
-        if plan.ssim_weight:
-            with torch.no_grad():
-                before = 1 - ms_ssim(pixels, bands_picture(plain).clamp(0, 255), 255.0).mean()
-            after = 1 - ms_ssim(pixels, bands_picture(estimate).clamp(0, 255), 255.0).mean()
-            loss = (1 - plan.ssim_weight) * loss + plan.ssim_weight * after / before
-            ssim = 1 - after.item()
+        with torch.autocast(self._device.type, torch.bfloat16, self._device.type == "cuda"):
+            estimate = self.network(
+                places, cells, steps, torch.from_numpy(draw.class_map).long().to(self._device),
+                state, config.compander,
+                torch.full((plan.batch,), draw.stage.layer, device=self._device),
+            )  # fmt: skip
+        error = _squared(estimate, bands)
+        shares = [error / plain_error]
+        shares += self._looks(pixels, plain, estimate, draw.stage.layer < plan.feature_layers)
+        loss = sum(w * share for w, share in zip(self._shares(len(shares)), shares, strict=True))
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
@@ -195,7 +222,35 @@ class NetworkTrainer:
                 slow.lerp_(fast, 1 - decay)
         gain = 10 * np.log10(plain_error.item() / error.item())
         psnr = 10 * np.log10(255**2 / (error.item() / pixels.numel()))
-        return loss.item(), gain, psnr, ssim
+        return loss.item(), gain, psnr, shares[1].item() if plan.ssim_weight else float("nan")
+
+    def _looks(
+        self,
+        pixels: torch.Tensor,
+        plain: list[torch.Tensor],
+        estimate: list[torch.Tensor],
+        coarse: bool,
+    ) -> list[torch.Tensor]:
+        """Return what is left of the untrained state's errors, in MS-SSIM and in features."""
+        plan, looks = self._plan, []
+        if not (plan.ssim_weight or self._features):
+            return []
+        before, after = bands_picture(plain).clamp(0, 255), bands_picture(estimate).clamp(0, 255)
+        if plan.ssim_weight:
+            with torch.no_grad():
+                unlike = 1 - ms_ssim(pixels, before, 255.0).mean()
+            looks.append((1 - ms_ssim(pixels, after, 255.0).mean()) / unlike)
+        if self._features and coarse:
+            with torch.no_grad():
+                wanted = self._features.features(pixels)
+                unlike = self._features(wanted, before)
+            looks.append(self._features(wanted, after) / unlike)
+        return looks
+
+    def _shares(self, count: int) -> list[float]:
+        """Return the weights of so many terms: squared error, MS-SSIM, features."""
+        looks = [w for w in (self._plan.ssim_weight, self._plan.feature_weight) if w][: count - 1]
+        return [1 - sum(looks), *looks]
 
     def _log(self, pace: float, loss: float, gain: float, psnr: float, ssim: float) -> None:
         path = self._folder / "log.csv"
