@@ -31,6 +31,15 @@ MAX_FOOTER_BYTES = 1 << 28
 MAX_PAGE_BYTES = (1 << 31) - 1
 """Largest Parquet page: its sizes are signed 32-bit."""
 
+MAX_ARCHIVE_FILE_BYTES = 1 << 48
+"""Longest file of an archive (256 TiB): places in it stay within what numbers hold."""
+
+MAX_GROUP_ROWS = 1 << 24
+"""Most rows of one row group of an archive."""
+
+MAX_UNPACKED_BYTES = 1 << 30
+"""Most memory that one column of one row group may take once unpacked (1 GiB)."""
+
 MAX_PICTURE_PARTS = 1 << 18
 """Most chunks, segments, strips or tiles one source picture is cut into (65,535 rows x 4
 planes)."""

@@ -336,9 +336,8 @@ def _scan_pnm(data: bytes) -> Header:
     depth = 8 if maxval < 256 else 16
     samples = np.dtype("u1" if maxval < 256 else ">u2")
     count = width * height * (3 if kind in b"36" else 1)
-    _check_length(
-        "PPM", len(data) - highest.end(), count * (samples.itemsize if kind in b"56" else 2) - 1
-    )
+    needed = count * samples.itemsize if kind in b"56" else 2 * count - 1
+    _check_length("PPM", len(data) - highest.end(), needed)
     if kind in b"23":
         return Header(
             "PPM", start + b"\n%d\n" % maxval + _without_comments(data[highest.end() :]), depth

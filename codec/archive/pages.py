@@ -58,20 +58,6 @@ class BlobPages:
         return values[row - page.first_row]
 
 
-def index_ranges(footer: bytes, group: int) -> dict[str, tuple[int, int]]:
-    """Range of the offset index of each column of a row group, from a Parquet footer's Thrift."""
-    try:
-        metadata, _ = read_struct(footer, 0)
-        found = {}
-        for column in metadata[4][group][1]:
-            path = ".".join(part.decode() for part in column[3][3])
-            if 4 in column and 5 in column:
-                found[path] = (column[4], column[4] + column[5])
-        return found
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-        raise ArchiveDamaged(f"footer: {type(error).__name__} in the page index") from None
-
-
 def blob_pages(index: bytes, chunk: tuple[int, int], rows: int, *, nullable: bool) -> BlobPages:
     """Pages of a chunk of `rows` rows from its offset index.
 
@@ -116,7 +102,10 @@ def page_values(data: bytes, rows: int, *, nullable: bool) -> list[bytes | None]
     at = 0
     if nullable:
         length = int.from_bytes(body[:4], "little")
-        present = _levels(bytes(body[4 : 4 + length]), count)
+        try:
+            present = _levels(bytes(body[4 : 4 + length]), count)
+        except (IndexError, ValueError):
+            raise ArchiveDamaged("page: definition levels that do not end") from None
         at = 4 + length
     values: list[bytes | None] = []
     for there in present:
@@ -149,7 +138,7 @@ def _levels(data: bytes, count: int) -> list[bool]:
     return levels[:count]
 
 
-def read_struct(data: bytes, at: int, depth: int = 0) -> tuple[dict[int, Any], int]:
+def read_struct(data: bytes | memoryview, at: int, depth: int = 0) -> tuple[dict[int, Any], int]:
     """A struct of Thrift's compact protocol as {field id: value}, and where it ends.
 
     Raises IndexError or ValueError where the bytes are cut or are none.
@@ -173,7 +162,7 @@ def read_struct(data: bytes, at: int, depth: int = 0) -> tuple[dict[int, Any], i
     return fields, at + 1
 
 
-def _value(data: bytes, at: int, kind: int, depth: int) -> tuple[Any, int]:
+def _value(data: bytes | memoryview, at: int, kind: int, depth: int) -> tuple[Any, int]:
     if kind in (1, 2, 3):  # within lists a boolean is a byte
         return data[at], at + 1
     if kind in (4, 5, 6):
@@ -192,7 +181,7 @@ def _value(data: bytes, at: int, kind: int, depth: int) -> tuple[Any, int]:
     raise ValueError(f"type {kind}")
 
 
-def _list(data: bytes, at: int, depth: int) -> tuple[list[Any], int]:
+def _list(data: bytes | memoryview, at: int, depth: int) -> tuple[list[Any], int]:
     length, kind = data[at] >> 4, data[at] & 15
     at += 1
     if length == 15:
@@ -206,7 +195,7 @@ def _list(data: bytes, at: int, depth: int) -> tuple[list[Any], int]:
     return items, at
 
 
-def _varint(data: bytes, at: int) -> tuple[int, int]:
+def _varint(data: bytes | memoryview, at: int) -> tuple[int, int]:
     value = shift = 0
     while True:
         byte = data[at]
@@ -219,6 +208,6 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
             raise ValueError("an integer of more than 64 bits")
 
 
-def _zigzag(data: bytes, at: int) -> tuple[int, int]:
+def _zigzag(data: bytes | memoryview, at: int) -> tuple[int, int]:
     value, at = _varint(data, at)
     return value >> 1 ^ -(value & 1), at

@@ -19,10 +19,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from codec.archive.pages import blob_pages, index_ranges
-from codec.archive.records import FileEntry
-from codec.archive.schema import is_blob
+from codec.archive.footer import ARROW_ERRORS, Footer, first_line, parse_footer
+from codec.archive.pages import blob_pages
+from codec.archive.records import FAILED, FileEntry
+from codec.archive.schema import breach, is_blob
 from codec.archive.storage import Storage
+from codec.archive.unpacking import check_unpacked
 from codec.errors import ArchiveDamaged
 
 WASTE = 0.04
@@ -175,28 +177,29 @@ class RangeReader:
 
     def _reset(self) -> None:
         self._lock = threading.Lock()
-        self._footers: OrderedDict[str, pq.FileMetaData] = OrderedDict()
-        self._indices: OrderedDict[tuple[str, int], dict[str, Range]] = OrderedDict()
+        self._footers: OrderedDict[str, Footer] = OrderedDict()
 
     def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_lock": None, "_footers": None, "_indices": None}
+        return {**self.__dict__, "_lock": None, "_footers": None}
 
     def __setstate__(self, state: dict[str, object]) -> None:
         self.__dict__.update(state)
         self._reset()
 
-    def footer(self, entry: FileEntry) -> pq.FileMetaData:
+    def footer(self, entry: FileEntry) -> Footer:
         """Parsed footer of a data file, fetched by one exact range; ArchiveDamaged if changed."""
         with self._lock:
             if entry.path in self._footers:
                 self._footers.move_to_end(entry.path)
                 return self._footers[entry.path]
-        tail = self._tail(entry)
+        tail = self._fetch(entry, entry.bytes - entry.footer_bytes, entry.bytes)
+        if hashlib.sha256(tail).hexdigest() != entry.footer_sha256:
+            raise ArchiveDamaged(f"{entry.path}: the footer does not match its checksum")
         try:
-            footer = pq.read_metadata(pa.BufferReader(tail))
-        except (pa.ArrowException, OSError) as error:
-            raise ArchiveDamaged(f"{entry.path}: {_line(error)}") from None
-        rows = tuple(footer.row_group(i).num_rows for i in range(footer.num_row_groups))
+            footer = parse_footer(tail)
+        except ArchiveDamaged as error:
+            raise ArchiveDamaged(f"{entry.path}: {error}") from None
+        rows = tuple(group.rows for group in footer.groups)
         if rows != entry.row_groups:
             raise ArchiveDamaged(f"{entry.path}: row groups of {rows} rows, not {entry.row_groups}")
         with self._lock:
@@ -204,12 +207,6 @@ class RangeReader:
             while len(self._footers) > FOOTERS_KEPT:
                 self._footers.popitem(last=False)
         return footer
-
-    def _tail(self, entry: FileEntry) -> bytes:
-        tail = self._fetch(entry, entry.bytes - entry.footer_bytes, entry.bytes)
-        if hashlib.sha256(tail).hexdigest() != entry.footer_sha256:
-            raise ArchiveDamaged(f"{entry.path}: the footer does not match its checksum")
-        return tail
 
     def row_blobs(
         self, entry: FileEntry, group: int, row: int, columns: Sequence[str]
@@ -219,7 +216,7 @@ class RangeReader:
         columns = list(columns)
         chunks = self.chunks(entry, group, columns)
         indices = self._offset_indices(entry, group, columns)
-        schema = self.footer(entry).schema.to_arrow_schema()
+        schema = self.footer(entry).schema
 
         def fetch(start: int, stop: int) -> bytes:
             return self._fetch(entry, start, stop)
@@ -243,15 +240,7 @@ class RangeReader:
     def _offset_indices(
         self, entry: FileEntry, group: int, columns: Sequence[str]
     ) -> dict[str, bytes]:
-        with self._lock:
-            known = self._indices.get((entry.path, group))
-        if known is None:
-            tail = self._tail(entry)
-            known = index_ranges(tail[:-8], group)
-            with self._lock:
-                self._indices[entry.path, group] = known
-                while len(self._indices) > FOOTERS_KEPT:
-                    self._indices.popitem(last=False)
+        known = self.footer(entry).groups[group].indices
         missing = [name for name in columns if name not in known]
         if missing:
             raise ArchiveDamaged(f"{entry.path}: no page index for {missing[0]!r}")
@@ -266,16 +255,12 @@ class RangeReader:
 
     def chunks(self, entry: FileEntry, group: int, columns: Iterable[str]) -> dict[str, Range]:
         """Where each column's chunk lies in the file: path of the Parquet leaf -> range."""
-        row_group = self.footer(entry).row_group(group)
         names = set(columns)
-        found = {}
-        for index in range(row_group.num_columns):
-            chunk = row_group.column(index)
-            if chunk.path_in_schema.split(".")[0] in names:
-                start = chunk.data_page_offset
-                if chunk.dictionary_page_offset:
-                    start = min(start, chunk.dictionary_page_offset)
-                found[chunk.path_in_schema] = (start, start + chunk.total_compressed_size)
+        found = {
+            path: chunk
+            for path, chunk in self.footer(entry).groups[group].chunks.items()
+            if path.split(".")[0] in names
+        }
         missing = names - {path.split(".")[0] for path in found}
         if missing:
             raise ArchiveDamaged(f"{entry.path}: no column {min(missing)!r}")
@@ -291,19 +276,28 @@ class RangeReader:
         """
         chunks = self.chunks(entry, group, columns)
         parts = self._fetch_all(entry, coalesce(chunks.values()))
-        source = pa.PythonFile(ChunkFile(entry.bytes, parts), mode="r")
+        file = ChunkFile(entry.bytes, parts)
+        kinds = self.footer(entry).groups[group].kinds
+        source = pa.PythonFile(file, mode="r")
         try:
-            file = pq.ParquetFile(
+            for path, (start, stop) in chunks.items():
+                file.seek(start)
+                check_unpacked(file.read(stop - start), *kinds[path])
+            file.seek(0)
+            parquet = pq.ParquetFile(
                 source,
-                metadata=self.footer(entry),
+                metadata=self.footer(entry).metadata,
                 pre_buffer=False,
                 page_checksum_verification=checked,
             )
-            table = file.read_row_group(group, columns=list(columns), use_threads=False)
-        except (pa.ArrowException, OSError, ValueError) as error:
-            raise ArchiveDamaged(f"{entry.path}: row group {group}: {_line(error)}") from None
+            table = parquet.read_row_group(group, columns=list(columns), use_threads=False)
+            table.validate(full=True)
+        except (*ARROW_ERRORS, ArchiveDamaged) as error:
+            raise ArchiveDamaged(f"{entry.path}: row group {group}: {first_line(error)}") from None
         if table.num_rows != entry.row_groups[group]:
             raise ArchiveDamaged(f"{entry.path}: row group {group}: {table.num_rows} rows")
+        if reason := breach(table, failed=entry.path.startswith(f"{FAILED}/")):
+            raise ArchiveDamaged(f"{entry.path}: row group {group}: {reason}")
         small = sum(stop - start for path, (start, stop) in chunks.items() if not is_blob(path))
         blobs = sum(blob_bytes(table, name) for name in table.column_names if is_blob(name))
         self.counter.add(wanted=small + blobs)
@@ -358,7 +352,3 @@ class RangeReader:
 def blob_bytes(table: pa.Table, name: str) -> int:
     """Sum of the lengths of a blob column's values in bytes."""
     return int(pc.sum(pc.binary_length(table.column(name))).as_py() or 0)
-
-
-def _line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

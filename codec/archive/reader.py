@@ -125,7 +125,7 @@ class Archive:
         """Arrow schema of the rows; an empty one where the archive has none."""
         if not self.files:
             return pa.schema([])
-        return self._reader.footer(self.files[0]).schema.to_arrow_schema().remove_metadata()
+        return self._reader.footer(self.files[0]).schema
 
     def statistics(self) -> Statistics:
         """Counts of images, pixels, bytes and failures; no data file is read."""
@@ -343,13 +343,11 @@ class Archive:
         return pa.table(dict(zip(names, order, strict=True))).take(chosen)
 
     def _groups_with(self, entry: FileEntry, key: str) -> Iterator[int]:
-        footer = self._reader.footer(entry)
-        for group in range(footer.num_row_groups):
-            statistics = footer.row_group(group).column(0).statistics
-            if not (statistics and statistics.has_min_max):
-                yield group  # a writer may leave out the statistics of long keys
-            elif statistics.min <= key <= statistics.max:
-                yield group
+        encoded = key.encode("utf-8", "surrogatepass")
+        for number, group in enumerate(self._reader.footer(entry).groups):
+            # a writer may leave out the statistics of long keys
+            if group.keys is None or group.keys[0] <= encoded <= group.keys[1]:
+                yield number
 
 
 def _may_hold(unit: Commit, key: str) -> bool:

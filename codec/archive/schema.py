@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from codec import limits
@@ -82,6 +83,8 @@ DEAD_LETTER_SCHEMA = pa.schema(
         for name in ("key", "source_uri", "stage", "error", "message", "trace")
     ]
 )
+
+_CONTROL = "[\\x00-\\x1f\\x7f]"
 
 PAGE_BYTES = 128 << 10
 """A blob page is closed once it holds this much, so one row can be fetched alone."""
@@ -219,6 +222,29 @@ def _checked_embedding(row: Row, size: int) -> np.ndarray:
     if embedding.shape != (size,):
         raise RowInvalid(f"{row.key}: embedding of shape {embedding.shape}, not ({size},)")
     return embedding.astype(np.float16)
+
+
+def breach(table: pa.Table, *, failed: bool) -> str:
+    """What of a table that was read breaks the rules of its columns; "" where nothing does.
+
+    Labels may be of any type; the types and nulls of all other columns of a data file or (`failed`)
+    a file of dead letters, and its keys, are held to what a writer may write.
+    """
+    known = {item.name: item for item in (DEAD_LETTER_SCHEMA if failed else FIXED_FIELDS)}
+    for name in table.column_names:
+        column, item = table.column(name), known.get(name)
+        if not failed and is_blob(name):
+            item = pa.field(name, pa.large_binary(), nullable=name != "layer_0")
+        if item is not None and column.type != item.type:
+            return f"column {name!r} is {column.type}, not {item.type}"
+        if item is not None and not item.nullable and column.null_count:
+            return f"column {name!r} has nulls"
+    if (
+        "key" in table.column_names
+        and pc.any(pc.match_substring_regex(table.column("key"), _CONTROL)).as_py()
+    ):
+        return "a key holds a control character"
+    return ""
 
 
 def vectors_of(column: pa.ChunkedArray) -> np.ndarray:

@@ -1,0 +1,510 @@
+"""What is fuzzed: each harness turns any bytes into hostile input and lets named errors pass only.
+
+    stream    bytes -> layers -> symbols, and now and then a picture; compiled walks check indices
+    walk      the same through the walks as plain Python, where coverage guides the fuzzer
+    weights   bytes -> a weights file -> symbols of a stream read with it
+    archive   bytes -> files of an archive -> opened, counted, read, looked up, salvaged, verified
+    pages     bytes -> Thrift, page index and pages, as rows by key read them
+    picture   bytes -> a picture file -> pixels
+
+A file of `found/HARNESS` made the harness fail once; a test replays all of them. Where a checksum
+would keep a fuzzer out, the harness mends it: who forges a file forges its checksums too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import struct
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+from safetensors.numpy import load, save
+
+from codec import Codec, picture_headers, stream
+from codec.archive import Archive, ArchiveWriter, DeadLetter, Row, publish
+from codec.archive.footer import parse_footer
+from codec.archive.pages import blob_pages, page_values
+from codec.archive.records import MANIFEST, encode_json
+from codec.bands import geometry
+from codec.entropy import CodedState, EntropyCoder
+from codec.errors import LayerDamaged, PentimentoError, PictureError, StreamError, WeightsDamaged
+from codec.picture import read_picture
+from codec.weights import SHIPPED, unpack_weights
+
+FOLDER = Path(__file__).parent
+GOLDEN = FOLDER.parent / "golden"
+
+MOST_PIXELS = 1 << 21
+"""Pixels of pictures that are decoded here: the real limit is met by its own tests."""
+
+MOST_STREAM_PIXELS = 1 << 12
+
+Run = Callable[[bytes], None]
+
+
+@dataclass(frozen=True)
+class Harness:
+    """One target: `run` must return, whatever the bytes, and let nothing but a finding escape."""
+
+    run: Run
+    seeds: Callable[[], Iterator[bytes]]
+    longest: int
+    """Bytes of an input."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+def pack_parts(parts: list[bytes]) -> bytes:
+    """Join byte strings so that `parts_of` finds them again; any other bytes are some parts too."""
+    return b"".join(struct.pack("<H", len(part)) + part for part in parts)
+
+
+def parts_of(data: bytes, most: int) -> list[bytes]:
+    """Cut bytes into at most `most` parts, each led by its length in two bytes."""
+    parts, at = [], 0
+    while at + 2 <= len(data) and len(parts) < most:
+        (length,) = struct.unpack_from("<H", data, at)
+        parts.append(data[at + 2 : at + 2 + length])
+        at += 2 + length
+    return parts
+
+
+def expect_one_line(error: Exception) -> None:
+    """Errors for people are one line, whatever a hostile file has in it."""
+    if "\n" in str(error):
+        raise AssertionError(f"not one line: {error}")
+
+
+# streams
+
+
+@cache
+def _codec() -> Codec:
+    return Codec.load()
+
+
+def vectors() -> Iterator[list[bytes]]:
+    """Layers of each conformance vector."""
+    for path in sorted(GOLDEN.glob("*.json")):
+        lengths = json.loads(path.read_text("utf-8"))["layer_bytes"]
+        ends = np.cumsum(lengths)
+        joined = path.with_suffix(".layers").read_bytes()
+        yield [joined[end - n : end] for n, end in zip(lengths, ends, strict=True)]
+
+
+def stream_seeds() -> Iterator[bytes]:
+    """Vectors of up to 4 kB, each as it is and with its frames mended."""
+    for layers in vectors():
+        if sum(map(len, layers)) < 4000:
+            for how in (0, 1, 15):
+                yield bytes([how]) + pack_parts(layers)
+
+
+def mended(layers: list[bytes], weights_id: str, most_pixels: int) -> list[bytes]:
+    """Give layers the right magic, version, place, weights and check, and bearable sides."""
+    check, result = 0, []
+    for index, layer in enumerate(layers):
+        blob = bytearray(layer.ljust(16, b"\0"))
+        blob[:3] = stream.MAGIC, stream.VERSION, index
+        at = next((i for i in range(7, 11) if blob[i] < 0x80), 11) + 1
+        if index == 0:
+            blob += bytes(max(0, at + 12 - len(blob)))
+            blob[at : at + 8] = bytes.fromhex(weights_id)
+            height, width = struct.unpack_from("<HH", blob, at + 8)
+            height %= most_pixels
+            width %= max(1, most_pixels // (height + 1))
+            struct.pack_into("<HH", blob, at + 8, height, width)
+            at += 12
+        words = max(2, (len(blob) - at) // 4)
+        blob = (blob + bytes(8))[: at + 4 * words]
+        frame, body = bytes(blob[:3]), bytes(blob[7:])
+        check = stream.zlib.crc32(body, stream.zlib.crc32(frame, check))
+        result.append(frame + check.to_bytes(4, "little") + body)
+    return result
+
+
+def walked(codec: Codec, layers: list[bytes]) -> CodedState:
+    """Decode mended layers; go on where only the end of a payload or its count is wrong.
+
+    Who forges a stream gets these right, but a fuzzer would never come to the second layer.
+    """
+    opened = stream.unpack_stream(layers)
+    header = opened[0].picture
+    assert header is not None
+    state = CodedState(geometry(header.height, header.width))
+    coder = EntropyCoder(codec._weights)
+    for layer in opened[: codec.layers]:
+        try:
+            coder.decode(layer.payload, layer.symbols, layer.index, state)
+        except LayerDamaged as error:  # noqa: PERF203
+            if "were written" not in error.reason and "does not end where" not in error.reason:
+                raise
+    return state
+
+
+def run_stream(data: bytes, most_pixels: int = MOST_STREAM_PIXELS) -> None:
+    """Bit 0 of the first byte: mend the frames; bits 0 to 3: make a picture too."""
+    if not data:
+        return
+    codec = _codec()
+    layers = parts_of(data[1:], codec.layers + 1)
+    with contextlib.suppress(StreamError):
+        if not data[0] & 1:
+            header = stream.unpack_stream(layers)[0].picture
+            assert header is not None
+            if header.height * header.width <= most_pixels:
+                codec.check(layers)
+            return
+        state = walked(codec, mended(layers, codec.weights_id, most_pixels))
+        classes = len(codec._weights.classes.law)
+        assert all(0 <= p.class_map.min() <= p.class_map.max() < classes for p in state.palettes)
+        assert state.magnitude.min() >= 0
+        assert state.sums.min() >= 0
+        if data[0] & 15 == 15:
+            assert codec._synthesised([state]).dtype == np.uint8
+
+
+def walk_seeds() -> Iterator[bytes]:
+    """Beginnings of the layers of the smaller vectors."""
+    for layers in vectors():
+        if sum(map(len, layers)) < 4000:
+            yield b"\1" + pack_parts([layer[:90] for layer in layers])
+
+
+def run_walk(data: bytes) -> None:
+    """Small pictures only: a coefficient costs a few microseconds a step in plain Python."""
+    run_stream(b"\1" + data[1:], 256)
+
+
+# weights
+
+
+@cache
+def _small_weights() -> tuple[bytes, dict[str, np.ndarray], dict]:
+    """Shipped tables of one cell step and a network of two channels: a file of 50 kB."""
+    data = SHIPPED.read_bytes()
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    config = json.loads(header["__metadata__"]["pentimento"])
+    tensors = load(data)
+    codec = config["codec"]
+    first = 1 + 18 * len(codec["palette_budgets"])
+    codec["widths"] = codec["widths"][:1]
+    codec["palette_budgets"] = codec["palette_budgets"][:1]
+    codec["layers"] = [{"name": "all", "palette_steps": 1, "cell_steps": 1}]
+    sizes = {name: 2 for name in config["network"] if name.endswith(("width", "shared"))}
+    depths = {"coarse_depth": 1, "fine_depth": 1, "embedding": 2, "classes": 4, "layers": 1}
+    config["network"] |= sizes | depths
+    tables = tensors["frequencies"]
+    tensors["frequencies"] = np.concatenate([tables[:19], tables[first : first + 4377]])
+    for name in ("activity", "flag_activity", "centroids"):
+        tensors[name] = tensors[name][:1]
+    for name in ("scale", "law", "mask", "embedding"):
+        tensors[f"classes.{name}"] = tensors[f"classes.{name}"][:4]
+    tensors = {name: array for name, array in tensors.items() if not name.startswith("network.")}
+    from codec.network import BackwardNetwork, NetworkShape
+
+    state = BackwardNetwork(NetworkShape(**config["network"])).state_dict()
+    for name, tensor in sorted(state.items()):
+        tensors[f"network.{name}"] = np.zeros(tuple(tensor.shape), np.float16)
+    return save(tensors, {"pentimento": json.dumps(config)}), tensors, config
+
+
+def _header_and_body() -> tuple[bytes, bytes]:
+    whole = _small_weights()[0]
+    length = 8 + int.from_bytes(whole[:8], "little")
+    return whole[8:length], whole[length:]
+
+
+def weights_seeds() -> Iterator[bytes]:
+    """The configuration alone, the whole header, and patches of the tensors."""
+    config = json.dumps(_small_weights()[2]).encode()
+    header, body = _header_and_body()
+    yield b"\0" + config
+    yield b"\1" + header
+    yield b"\2" + b"".join(
+        struct.pack("<IB", place, value)
+        for place in range(0, len(body), len(body) // 40)
+        for value in (0, 255)
+    )
+    yield b"\3" + header[:200]
+
+
+def run_weights(data: bytes) -> None:
+    """First byte: what the rest stands for. What is read must decode a stream or refuse it."""
+    if not data:
+        return
+    kind, rest = data[0] % 4, data[1:]
+    if kind == 0:
+        file = save(_small_weights()[1], {"pentimento": rest.decode("utf-8", "replace")})
+    elif kind == 1:
+        file = len(rest).to_bytes(8, "little") + rest + _header_and_body()[1]
+    elif kind == 2:
+        header, body = _header_and_body()
+        patched = bytearray(body)
+        for at in range(0, len(rest) - 4, 5):
+            place, value = struct.unpack_from("<IB", rest, at)
+            patched[place % len(patched)] = value
+        file = len(header).to_bytes(8, "little") + header + bytes(patched)
+    else:
+        file = rest
+    try:
+        weights = unpack_weights(file)
+    except WeightsDamaged as error:
+        expect_one_line(error)
+        return
+    codec = Codec(weights)
+    for layers in _streams_for_weights():
+        with contextlib.suppress(StreamError):
+            state = walked(codec, mended(layers, codec.weights_id, MOST_STREAM_PIXELS))
+            codec._synthesised([state])
+
+
+@cache
+def _streams_for_weights() -> list[list[bytes]]:
+    """Two streams: nearly all zeros, and noise that every table takes for some symbols."""
+    frame = bytes(7) + b"\x20" + bytes(8) + struct.pack("<HH", 15, 20)
+    words = np.random.default_rng(5).bytes(400)
+    return [[frame + bytes(16), bytes(24)], [frame + words, bytes(7) + b"\x20" + words]]
+
+
+# archives
+
+
+@cache
+def _archive_files() -> dict[str, bytes]:
+    """Files of a small archive of two units, by name."""
+    rng = np.random.default_rng(0)
+    fs = fsspec.filesystem("memory")
+    root = "memory://fuzz-seed"
+    schema = pa.schema([("class", pa.int64())])
+    for unit, keys in (("a", ("x", "y/z", "ü")), ("b", ("last",))):
+        with ArchiveWriter(
+            root, unit, layers=("c", "f"), weights_id="0" * 16, label_schema=schema
+        ) as writer:
+            for number, key in enumerate(keys):
+                header = stream.PictureHeader(8, 8, "0" * 16)
+                first, check = stream.pack_layer(0, 1, rng.bytes(16), 0, header)
+                second, _ = stream.pack_layer(1, 1, rng.bytes(24), check, None)
+                writer.add(Row(key, (first, second), 8, 8, labels={"class": number}))
+            writer.fail(DeadLetter(f"bad-{unit}", "", "read", "PictureDamaged"))
+    publish(root)
+    files = {
+        path.split("fuzz-seed/", 1)[1]: fs.cat_file(path)
+        for path in fs.find("/fuzz-seed")
+        if "/commits/" not in path
+    }
+    fs.rm("/fuzz-seed", recursive=True)
+    return files
+
+
+def archive_seeds() -> Iterator[bytes]:
+    """The manifest as it is, and files with a byte changed."""
+    files = _archive_files()
+    for number, name in enumerate(sorted(files)):
+        for how in (0, 1, 2):
+            yield bytes([how, number]) + (files[name] if how == 0 else b"")
+        middle = struct.pack("<HB", len(files[name]) - 100, 7)
+        yield bytes([1, number]) + middle
+        yield bytes([2, number]) + middle
+    units = json.loads(files[MANIFEST])
+    yield bytes([3, 0]) + json.dumps(units).encode()
+
+
+def run_archive(data: bytes) -> None:
+    """Bytes 0 and 1: what to do with which file, checksums mended or not; then patches, or it."""
+    if len(data) < 2:
+        return
+    files = dict(_archive_files())
+    how, rest = data[0] % 4, data[2:]
+    name = sorted(files)[data[1] % len(files)] if how != 3 else MANIFEST
+    if how in (0, 3):
+        files[name] = rest
+    else:
+        changed = bytearray(files[name])
+        for at in range(0, len(rest) - 2, 3):
+            place, value = struct.unpack_from("<HB", rest, at)
+            if place >= len(changed):
+                changed.append(value)
+            else:
+                changed[place] = value
+        files[name] = bytes(changed)
+    if how == 3:
+        with contextlib.suppress(ValueError, RecursionError):
+            value = json.loads(rest)
+            if isinstance(value, dict) and isinstance(value.get("units"), list):
+                value.pop("sha256", None)
+                files[MANIFEST] = encode_json(value)
+    if how == 2 and name != MANIFEST:
+        files[MANIFEST] = _resealed(files, name)
+    fs = fsspec.filesystem("memory")
+    fs.store.clear()
+    fs.pseudo_dirs[:] = [""]
+    for path, content in files.items():
+        fs.pipe_file(f"/fuzz/{path}", content)
+    _read_all("memory://fuzz")
+
+
+def _resealed(files: dict[str, bytes], name: str) -> bytes:
+    """The manifest with the checksums that the changed file has now."""
+    value = json.loads(files[MANIFEST])
+    value.pop("sha256")
+    content = files[name]
+    footer = min(int.from_bytes(content[-8:-4], "little") + 8, len(content))
+    for unit in value["units"]:
+        for entry in (unit["data"], unit["failed"]):
+            if entry and entry["path"] == name:
+                entry["bytes"], entry["footer_bytes"] = len(content), footer
+                entry["sha256"] = hashlib.sha256(content).hexdigest()
+                entry["footer_sha256"] = hashlib.sha256(content[-footer:]).hexdigest()
+    return encode_json(value)
+
+
+def _read_all(root: str) -> None:
+    """Every way to read an archive, each to its end or to a named error."""
+    try:
+        archive = Archive.open(root)
+    except PentimentoError:
+        return
+    damages: list[object] = []
+    ways: list[Callable[[], object]] = [
+        archive.statistics,
+        lambda: archive.schema,
+        lambda: list(archive.rows()),
+        lambda: list(archive.rows(on_damage=damages.append)),
+        lambda: archive.get("y/z"),
+        lambda: archive.get("last", layers=1),
+        lambda: list(archive.dead_letters()),
+        lambda: list(archive.check_files()),
+        archive.duplicate_keys,
+    ]
+    for way in ways:
+        with contextlib.suppress(PentimentoError):
+            way()
+
+
+def pages_seeds() -> Iterator[bytes]:
+    """Footer, offset index and a page of a real file."""
+    files = _archive_files()
+    content = files[next(name for name in sorted(files) if name.startswith("data/a"))]
+    length = int.from_bytes(content[-8:-4], "little")
+    footer = content[-8 - length : -8]
+    yield b"\0" + footer
+    start, stop = parse_footer(content[-8 - length :]).groups[0].indices["layer_0"]
+    yield b"\1" + content[start:stop]
+    page = content[4 : len(content) // 2]
+    yield b"\2" + page
+    yield b"\3" + page
+    at = content.index(bytes([stream.MAGIC, stream.VERSION, 0]))
+    yield b"\2" + content[at - 64 : at + 200]
+
+
+def run_pages(data: bytes) -> None:
+    """First byte: what the rest is read as; a page's checksum is mended."""
+    if not data:
+        return
+    kind, rest = data[0] % 4, data[1:]
+    with contextlib.suppress(PentimentoError):
+        if kind == 0:
+            parse_footer(rest + struct.pack("<I", len(rest)) + b"PAR1")
+        elif kind == 1:
+            pages = blob_pages(rest, (4, 4 + len(rest)), 3, nullable=True)
+            pages.read(lambda start, stop: rest[start - 4 : stop - 4], 1)
+        else:
+            values = page_values(_with_crc(rest), 3, nullable=kind == 3)
+            assert len(values) == 3
+            assert all(value is None or len(value) < len(rest) for value in values)
+
+
+def _with_crc(body: bytes) -> bytes:
+    """A header of a plain page of three values, and the body."""
+
+    def zigzag(value: int) -> bytes:
+        value = (value << 1) ^ (value >> 63)
+        out = bytearray()
+        while value > 127:
+            out.append(value & 127 | 128)
+            value >>= 7
+        return bytes([*out, value])
+
+    check = stream.zlib.crc32(body)
+    check -= (check >> 31) << 32
+    size = zigzag(len(body))
+    header = b"\x15\0\x15" + size + b"\x15" + size + b"\x15" + zigzag(check)
+    return header + b"\x1c\x15" + zigzag(3) + b"\x15\0\x15\x06\x15\x06\0\0" + body
+
+
+# pictures
+
+
+def picture_seeds() -> Iterator[bytes]:
+    """Small pictures of each format and of many kinds."""
+    y, x = np.mgrid[0:12, 0:20]
+    rgb = np.stack([x * 12, y * 20, 255 - x * 6 - y * 8], -1).astype(np.uint8)
+    colour = Image.fromarray(rgb)
+    alpha = colour.copy()
+    alpha.putalpha(Image.fromarray((x * 12).astype(np.uint8)))
+    exif = Image.Exif()
+    exif[0x112] = 6
+    kinds: list[tuple[Image.Image, str, dict]] = [
+        (colour, "JPEG", {"exif": exif}),
+        (colour, "JPEG", {"progressive": True}),
+        (colour.convert("CMYK"), "JPEG", {}),
+        (colour, "PNG", {}),
+        (alpha, "PNG", {}),
+        (colour.quantize(7), "PNG", {"transparency": 3}),
+        (colour.convert("1"), "PNG", {}),
+        (Image.fromarray((x * 3000).astype(np.uint16)), "PNG", {}),
+        (colour, "PNG", {"save_all": True, "append_images": [alpha.convert("RGB")]}),
+        (colour.quantize(9), "GIF", {"save_all": True, "append_images": [colour.quantize(3)]}),
+        (colour, "WEBP", {"lossless": True}),
+        (alpha, "WEBP", {"quality": 60}),
+        (colour, "AVIF", {}),
+        (colour, "BMP", {}),
+        (colour.quantize(4), "BMP", {}),
+        (colour, "PPM", {}),
+        (colour.convert("L"), "PPM", {}),
+        (colour, "JPEG2000", {}),
+        (colour, "TIFF", {}),
+        (colour.convert("1"), "TIFF", {"compression": "group4"}),
+    ]
+    packed = ("tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg")
+    kinds += [(colour, "TIFF", {"compression": name}) for name in packed]
+    for image, format, options in kinds:
+        out = io.BytesIO()
+        image.save(out, format, **options)
+        yield out.getvalue()
+
+
+def run_picture(data: bytes) -> None:
+    """Decode; smaller limits than the real ones keep one input below a second."""
+    limit = picture_headers.MAX_PIXELS
+    picture_headers.MAX_PIXELS = MOST_PIXELS
+    try:
+        picture = read_picture(data)
+        assert picture.pixels.dtype == np.uint8
+        assert picture.pixels.ndim == 3
+    except PictureError as error:
+        expect_one_line(error)
+    finally:
+        picture_headers.MAX_PIXELS = limit
+
+
+CHECKED = {"NUMBA_BOUNDSCHECK": "1"}
+PLAIN = {"NUMBA_DISABLE_JIT": "1"}
+
+HARNESSES: dict[str, Harness] = {
+    "stream": Harness(run_stream, stream_seeds, 5000, CHECKED),
+    "walk": Harness(run_walk, walk_seeds, 700, PLAIN),
+    "weights": Harness(run_weights, weights_seeds, 8000, CHECKED),
+    "archive": Harness(run_archive, archive_seeds, 8000),
+    "pages": Harness(run_pages, pages_seeds, 4000),
+    "picture": Harness(run_picture, picture_seeds, 8000),
+}

@@ -1,0 +1,44 @@
+"""Fuzzing: past findings stay mended, seeds pass, and a short run of each harness is clean."""
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from harnesses import FOLDER, HARNESSES
+
+ROOT = FOLDER.parents[1]
+FOUND = sorted(path for path in (FOLDER / "found").glob("*/*"))
+
+
+@pytest.mark.parametrize("path", FOUND, ids=lambda path: f"{path.parent.name}-{path.name}")
+def test_what_once_failed_passes(path: Path) -> None:
+    HARNESSES[path.parent.name].run(path.read_bytes())
+
+
+@pytest.mark.parametrize("name", HARNESSES)
+def test_seeds_are_short_enough_and_pass(name: str) -> None:
+    seeds = list(HARNESSES[name].seeds())
+    assert len(set(seeds)) >= 4
+    for seed in seeds:
+        assert len(seed) <= HARNESSES[name].longest
+        HARNESSES[name].run(seed)
+
+
+def test_every_finding_belongs_to_a_harness() -> None:
+    assert FOUND
+    assert {path.parent.name for path in FOUND} <= set(HARNESSES)
+
+
+@pytest.mark.parametrize("name", HARNESSES)
+def test_a_short_run_finds_nothing(name: str, tmp_path: Path) -> None:
+    if importlib.util.find_spec("atheris") is None:
+        pytest.skip("atheris is not installed: pip install 'pentimento[fuzz]'")
+    command = [sys.executable, "-m", "tests.fuzz", name, "--seconds", "5"]
+    done = subprocess.run(
+        [*command, "--artifacts", str(tmp_path)], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "no finding" in done.stdout
+    assert list(tmp_path.iterdir()) == []
