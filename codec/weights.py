@@ -40,8 +40,11 @@ from codec.semantics import HEAD_INPUTS, SemanticHead
 from codec.tables import TOTAL, TableLayout, cumulative
 from codec.wavelet import LEVELS
 
-SHIPPED = Path(__file__).with_name("weights") / "pentimento.safetensors"
-"""The weights in the package."""
+PROFILES = {"balanced": Path(__file__).with_name("weights") / "pentimento.safetensors"}
+"""The weights in the package by what they are made for, the default first."""
+
+SHIPPED = next(iter(PROFILES.values()))
+"""The weights that are taken where none are named."""
 
 WEIGHTS_FORMAT = 2
 
@@ -340,9 +343,26 @@ def _check_tensors(weights: Weights) -> None:
         raise WeightsDamaged("the table of plain bits is not even")
 
 
+def matching(location: str | None, made_with: str) -> str | None:
+    """Return where the weights are that read streams made with the weights of an id.
+
+    That is `location` where one is given, else the profile in the package that has the id; None,
+    for the default one, where none has.
+    """
+    if location is None:
+        for profile, path in PROFILES.items():
+            if content_id(path.read_bytes()) == made_with:
+                return profile
+    return location
+
+
 def load_weights(path: str | None) -> Weights:
-    """Load weights from a path or URL (see `codec.fetch`), or those in the package when None."""
-    location = str(SHIPPED) if path is None else path
+    """Load weights from a path or URL (see `codec.fetch`), or a profile in the package by name.
+
+    None is the default profile. Raises UsageError if there are none and WeightsDamaged if they
+    cannot be read.
+    """
+    location = str(PROFILES.get(path or "", SHIPPED if path is None else path))
     try:
         data = fetch(location)
     except OSError as error:

@@ -17,7 +17,7 @@ from codec.archive.storage import Storage
 from codec.errors import LayerDamaged, PentimentoError, UsageError
 from codec.picture import WRITE_SUFFIX, write_picture
 from pipelines.console import ProgressLine
-from pipelines.farm import batches, check_weights, wanted_workers, work, worker_codec
+from pipelines.farm import batches, find_weights, wanted_workers, work, worker_codec
 from pipelines.outputs import OutputNames
 from transforms.progress import Counts
 
@@ -96,7 +96,7 @@ def decode(options: DecodeOptions) -> DecodeResult:
     statistics = archive.statistics()
     if not statistics.images:
         raise UsageError(f"{options.archive}: no images in this archive")
-    check_weights(options.weights, options.device, archive.weights_id)
+    weights = find_weights(options.weights, options.device, archive.weights_id)
     if Storage(options.output).is_local:
         Path(Storage(options.output).path("")).mkdir(parents=True, exist_ok=True)
     begin = time.monotonic()
@@ -107,7 +107,7 @@ def decode(options: DecodeOptions) -> DecodeResult:
         _decode_task,
         _tasks(archive, options, warnings),
         workers=wanted_workers(options.workers, statistics.pixels),
-        weights=options.weights,
+        weights=weights,
         device=options.device,
     )
     with ProgressLine(lambda: counts, 0, statistics.images):

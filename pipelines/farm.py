@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from codec.archive import Row
 from codec.errors import UsageError, WeightsMismatch
+from codec.weights import matching
 
 if TYPE_CHECKING:
     from codec import Codec
@@ -40,13 +41,18 @@ def worker_codec() -> Codec:
     return _codec
 
 
-def check_weights(weights: str | None, device: str, wanted: str) -> None:
-    """UsageError where the codec's weights are not those of the archive (they load quickly)."""
+def find_weights(weights: str | None, device: str, wanted: str) -> str | None:
+    """Where the weights of an archive are: as asked for, else the profile that made it.
+
+    UsageError where these are not those of the archive (they load quickly).
+    """
+    weights = matching(weights, wanted)
     _load(weights, device)
     have = worker_codec().weights_id
     if wanted and have != wanted:
         error = WeightsMismatch(f"the archive needs weights {wanted}, these are {have}")
         raise UsageError(f"{error}: give them with --weights")
+    return weights
 
 
 def batches(rows: Iterable[Row]) -> Iterator[list[Row]]:

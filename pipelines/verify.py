@@ -10,7 +10,7 @@ from codec.archive import Archive
 from codec.errors import ArchiveDamaged, PentimentoError
 from codec.stream import unpack_stream
 from pipelines.console import ProgressLine
-from pipelines.farm import batches, check_weights, wanted_workers, work, worker_codec
+from pipelines.farm import batches, find_weights, wanted_workers, work, worker_codec
 from transforms.progress import Counts
 
 
@@ -45,7 +45,7 @@ def verify(options: VerifyOptions, report: Callable[[str], None]) -> VerifyResul
     """Read everything with its checksums and decode every layer; each damage goes to `report`."""
     archive = Archive.open(options.archive)
     statistics = archive.statistics()
-    check_weights(options.weights, options.device, archive.weights_id)
+    weights = find_weights(options.weights, options.device, archive.weights_id)
     found: list[str] = []
 
     def damage(what: object) -> None:
@@ -66,7 +66,7 @@ def verify(options: VerifyOptions, report: Callable[[str], None]) -> VerifyResul
         _verify_task,
         tasks(),
         workers=wanted_workers(options.workers, statistics.pixels),
-        weights=options.weights,
+        weights=weights,
         device=options.device,
     )
     with ProgressLine(lambda: counts, 0, statistics.images):

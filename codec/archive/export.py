@@ -25,6 +25,7 @@ from codec.archive.storage import Storage
 from codec.errors import LayerDamaged, StreamError, UsageError, WeightsMismatch
 from codec.model import Codec
 from codec.picture import WRITE_SUFFIX, write_picture
+from codec.weights import matching
 
 BATCH = 16
 """Images decoded at once."""
@@ -127,7 +128,7 @@ def _pictures(
     device: str,
     on_damage: OnDamage | None,
 ) -> Iterator[tuple[Row, Members]]:
-    codec = Codec.load(weights, device=device)
+    codec = Codec.load(matching(weights, archive.weights_id), device=device)
     if archive.weights_id not in ("", codec.weights_id):
         raise WeightsMismatch(
             f"the archive was made with weights {archive.weights_id}, not {codec.weights_id}"

@@ -224,8 +224,10 @@ class SampleMaker:
         """The codec of this process, loaded at its first use; WeightsMismatch if it is another."""
         if self._codec is None:
             from codec.model import Codec
+            from codec.weights import matching
 
-            self._codec = Codec.load(self._weights, device=self._device)
+            location = matching(self._weights, self.archive.weights_id)
+            self._codec = Codec.load(location, device=self._device)
             if self._codec.weights_id != self.archive.weights_id:
                 have, want = self._codec.weights_id, self.archive.weights_id
                 self._codec = None

@@ -20,6 +20,7 @@ from codec.errors import WeightsMismatch
 from codec.model import Codec
 from codec.picture import write_picture
 from codec.wavelet import BLOCK
+from codec.weights import matching
 
 LONGEST_SIDE = 1600
 """Pictures of the page are reduced to this many pixels; their figures are of the stored image."""
@@ -89,7 +90,7 @@ def page_of(
     Raises NoSuchKey, WeightsMismatch, LayerDamaged and what reading an archive raises.
     """
     row = archive.get(key)
-    codec = Codec.load(weights, device=device)
+    codec = Codec.load(matching(weights, archive.weights_id), device=device)
     if codec.weights_id != archive.weights_id:
         raise WeightsMismatch(
             f"the archive was made with weights {archive.weights_id}, not {codec.weights_id}"

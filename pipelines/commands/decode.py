@@ -27,7 +27,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--workers", type=positive, metavar="N", help="processes (default: one a core)"
     )
     parser.add_argument(
-        "--weights", metavar="FILE", help="weights, path or URL (default: those in the package)"
+        "--weights",
+        metavar="FILE",
+        help="weights: a profile, path or URL (default: those that made the archive)",
     )
     parser.add_argument(
         "--device", default="auto", help="torch device: auto, cpu, cuda (default auto)"

@@ -67,7 +67,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "timm:NETWORK, onnx:FILE#sha256=DIGEST (path or URL), or module:Class of your own",
     )
     stored.add_argument(
-        "--weights", metavar="FILE", help="weights, path or URL (default: those in the package)"
+        "--weights",
+        metavar="FILE",
+        help="weights: a profile in the package, path or URL (default: the first profile)",
     )
     stored.add_argument(
         "--weights-sha256",

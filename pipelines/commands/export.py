@@ -36,7 +36,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--shard-size", type=parse_size, default="256M", metavar="SIZE", help="of a tar (256M)"
     )
     parser.add_argument(
-        "--weights", metavar="FILE", help="weights, path or URL (default: those in the package)"
+        "--weights",
+        metavar="FILE",
+        help="weights: a profile, path or URL (default: those that made the archive)",
     )
     parser.add_argument("--device", default="cpu", help="torch device: cpu, cuda (default cpu)")
 

@@ -42,7 +42,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "for extractors from a file, say here where it is)",
     )
     parser.add_argument(
-        "--weights", metavar="FILE", help="weights, path or URL (default: those in the package)"
+        "--weights",
+        metavar="FILE",
+        help="weights: a profile in the package, path or URL (default: the first profile)",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object a line")
 

@@ -21,7 +21,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--picture", metavar="FILE", help="write the states as one picture (PNG, JPEG or WebP)"
     )
     parser.add_argument(
-        "--weights", metavar="FILE", help="weights, path or URL (default: those in the package)"
+        "--weights",
+        metavar="FILE",
+        help="weights: a profile, path or URL (default: those that made the archive)",
     )
     parser.add_argument("--device", default="cpu", help="torch device: cpu, cuda (default cpu)")
 
