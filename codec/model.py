@@ -36,6 +36,7 @@ from codec.latent import (
 from codec.palette import PaletteState, diffuse, merge_descriptors
 from codec.semantics import low_colours, own_inputs
 from codec.stream import PictureHeader, check_sides, pack_layer, unpack_stream
+from codec.texture import add_texture
 from codec.wavelet import BLOCK, DYADIC_LEVELS, ORIENTATIONS, synthesise
 from codec.weights import Weights, load_weights
 
@@ -137,14 +138,18 @@ class Codec:
             streams.update(zip(batch, packed, strict=True))
         return [streams[i] for i in range(len(images))]
 
-    def decode(self, streams: Sequence[Sequence[bytes]]) -> list[np.ndarray]:
+    def decode(
+        self, streams: Sequence[Sequence[bytes]], *, texture: int | None = None
+    ) -> list[np.ndarray]:
         """Decode any non-empty prefix of the layers of each image to uint8 [H, W, 3].
 
+        With `texture`, a seed, the fine texture that a coarse state cannot know is drawn from the
+        laws of its classes: for looks alone (see `codec.texture`); the full state has all of it.
         Raises LayerDamaged, WeightsMismatch or UnknownVersion.
         """
         pictures: dict[int, np.ndarray] = {}
         for batch, states in self._decoded_batches(streams):
-            pixels = self._synthesised(states)
+            pixels = self._synthesised(states, texture)
             for image, picture, state in zip(batch, pixels, states, strict=True):
                 pictures[image] = picture[: state.layout.height, : state.layout.width].copy()
         return [pictures[i] for i in range(len(streams))]
@@ -288,7 +293,7 @@ class Codec:
         return places, cells, steps
 
     @torch.inference_mode()
-    def _synthesised(self, states: Sequence[CodedState]) -> np.ndarray:
+    def _synthesised(self, states: Sequence[CodedState], texture: int | None) -> np.ndarray:
         step = states[0].cell_step
         last_layer = int(np.searchsorted(self._ends, step))
         places, cells, steps = self._places(states)
@@ -298,6 +303,11 @@ class Codec:
             self._weights.config.chain[step], self._weights.config.compander,
             torch.full((len(states),), last_layer, device=self._device),
         )  # fmt: skip
+        if texture is not None and last_layer + 1 < self.layers:
+            add_texture(
+                bands, cells, steps, classes, self._weights.classes.law,
+                self._weights.config.chain[step], self._weights.config.compander, texture,
+            )  # fmt: skip
         pixels = bands_picture(bands).clamp_(0, 255).round_().to(torch.uint8)
         return pixels.permute(0, 2, 3, 1).cpu().numpy()
 

@@ -34,6 +34,8 @@ class DecodeOptions:
     workers: int | None = None
     weights: str | None = None
     device: str = "auto"
+    texture: int | None = None
+    """Seed of the fine texture drawn for the eye (see `codec.texture`); None: none."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ class _Task:
     names: tuple[str, ...]
     keys: tuple[str, ...]
     streams: tuple[tuple[bytes, ...], ...]
+    texture: int | None
 
 
 @dataclass(frozen=True)
@@ -146,6 +149,7 @@ def _tasks(archive: Archive, options: DecodeOptions, warnings: _Warnings) -> Ite
                 names=tuple(name for name, _ in kept),
                 keys=tuple(row.key for _, row in kept),
                 streams=tuple(row.layers for _, row in kept),
+                texture=options.texture,
             )
 
 
@@ -155,7 +159,7 @@ def _decode_task(task: _Task) -> _Answer:
     warnings: list[str] = []
     damaged = lost = images = pixels = bytes_in = bytes_out = 0
     try:
-        pictures: Sequence[Any] = codec.decode(task.streams)
+        pictures: Sequence[Any] = codec.decode(task.streams, texture=task.texture)
         whole = True
     except (PentimentoError, RuntimeError, MemoryError):
         pictures, whole = task.streams, False  # one of them is bad: they go one by one
@@ -165,7 +169,7 @@ def _decode_task(task: _Task) -> _Answer:
     ):
         try:
             if not whole:
-                picture, note = decode_prefix(stream)
+                picture, note = decode_prefix(stream, task.texture)
                 if note:
                     damaged += 1
                     warnings.append(f"{key}: {note}")
@@ -185,7 +189,7 @@ def _decode_task(task: _Task) -> _Answer:
     return _Answer(counts, tuple(warnings), damaged, lost)
 
 
-def decode_prefix(stream: Sequence[bytes]) -> tuple[np.ndarray, str]:
+def decode_prefix(stream: Sequence[bytes], texture: int | None) -> tuple[np.ndarray, str]:
     """The picture of the layers that are good, and what is said of the others ("" if all are).
 
     StreamError where not even the coarsest layer is good.
@@ -194,7 +198,7 @@ def decode_prefix(stream: Sequence[bytes]) -> tuple[np.ndarray, str]:
     note = ""
     while True:
         try:
-            return codec.decode([stream])[0], note
+            return codec.decode([stream], texture=texture)[0], note
         except LayerDamaged as error:  # noqa: PERF203
             if not 0 < error.layer < len(stream):
                 raise

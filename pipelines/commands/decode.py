@@ -24,6 +24,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--format", choices=("png", "jpeg", "webp"), default="png")
     parser.add_argument(
+        "--texture",
+        type=int,
+        metavar="SEED",
+        help="draw the fine texture that a coarse state does not know, for looks (a seed, say 1)",
+    )
+    parser.add_argument(
         "--workers", type=positive, metavar="N", help="processes (default: one a core)"
     )
     parser.add_argument(
@@ -49,6 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
             workers=arguments.workers,
             weights=arguments.weights,
             device=arguments.device,
+            texture=arguments.texture,
         )
     )
     rate = result.pixels / 1e6 / max(result.seconds, 1e-9)
