@@ -18,7 +18,12 @@ from codec.latent import CENTROID_KINDS, pad_to_blocks, picture_bands, step_band
 from codec.model import Codec
 from codec.network import BackwardNetwork, NetworkShape
 from codec.tables import frequencies_from_counts
-from codec.training.fit_classes import fit_scales, masks_from_scales, unfitted_classes
+from codec.training.fit_classes import (
+    fit_masks,
+    fit_scales,
+    notice_of_classes,
+    unfitted_classes,
+)
 from codec.training.fit_contexts import class_of, fit_step
 from codec.training.fit_head import fit_head, sample_positions
 from codec.training.recipe import codec_config, finest_steps
@@ -57,16 +62,22 @@ def _unfitted(photos: Sequence[np.ndarray], recipe: Recipe, rng: np.random.Gener
     positions = sample_positions(chosen, steps, recipe, _POSITIONS_PER_PHOTO, rng)
     log.info("looked at %d positions of %d photos", len(positions.photo), len(chosen))
     head = fit_head(positions, recipe)
+    embedded = head.embed_inputs(positions.inputs)
     scale, embedding = fit_scales(
-        positions.energies, head.embed_inputs(positions.inputs), recipe.evidence,
-        recipe.classes, recipe.class_rounds, rng,
-    )  # fmt: skip
+        positions.energies, embedded, recipe.evidence, recipe.classes, recipe.class_rounds, rng
+    )
+    classes = unfitted_classes(scale, fit_masks(scale, recipe.masking, None, 0), embedding)
+    if recipe.salience and positions.noticed.size:
+        labels = classes.costs(positions.energies, embedded, recipe.evidence).argmin(1)
+        notice = notice_of_classes(positions.noticed, labels, len(scale))
+        masks = fit_masks(scale, recipe.masking, notice, recipe.salience)
+        classes = unfitted_classes(scale, masks, embedding)
     log.info("fitted %d texture classes", len(scale))
     count = len(config.widths)
     return Weights(
         config=config,
         steps=steps,
-        classes=unfitted_classes(scale, masks_from_scales(scale, recipe.masking), embedding),
+        classes=classes,
         head=head,
         activity=np.zeros((count, BANDS, FEATURES), np.int32),
         flag_activity=np.zeros((count, FLAG_GROUPS, FLAG_FEATURES), np.int32),

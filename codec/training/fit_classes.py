@@ -66,14 +66,35 @@ def mean_embeddings(embedded: np.ndarray, labels: np.ndarray, count: int) -> np.
     return unit_length(sums).astype(np.float32)
 
 
-def masks_from_scales(scale: np.ndarray, power: float) -> np.ndarray:
-    """Return each class's masking factor, float32 [K]: its energy to `power`, mean log zero.
+def fit_masks(
+    scale: np.ndarray, masking: float, notice: np.ndarray | None, salience: float
+) -> np.ndarray:
+    """Return each class's factor on its steps, float32 [K], of mean log zero before clipping.
 
-    Busy texture hides coarser steps (visual masking); a power of 0 masks nothing.
+    Busy texture hides coarser steps (visual masking): its energy to the power `masking`. What an
+    extractor notices sooner gets finer ones: `notice`, as `notice_of_classes` gives it, to the
+    power of `salience` / -2; with a salience of 1 and no masking, squared errors weighted by
+    what they change in the features are spent evenly.
     """
     energy = np.log(scale) @ EVIDENCE / EVIDENCE.sum()
-    masks = np.exp(power * (energy - energy.mean()))
-    return np.clip(masks, 0.3, 3.0).astype(np.float32)
+    logs = masking * (energy - energy.mean())
+    if notice is not None and salience:
+        logs -= salience / 2 * (np.log(notice) - np.log(notice).mean())
+    return np.clip(np.exp(logs), 0.3, 3.0).astype(np.float32)
+
+
+def notice_of_classes(noticed: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
+    """Return what a squared error changes in an extractor's features, by class, float64 [count].
+
+    `noticed` float32 [n, 2]: changes of features and of pixels at each position. A few positions
+    of the whole sample are added to each class, so that a rare one is near the mean.
+    """
+    prior = 20 * noticed.mean(0)
+    features, pixels = (
+        np.bincount(labels, column, count) + extra
+        for column, extra in zip(noticed.T, prior, strict=True)
+    )
+    return features / pixels
 
 
 def unfitted_classes(scale: np.ndarray, masks: np.ndarray, embedding: np.ndarray) -> TextureClasses:

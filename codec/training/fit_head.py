@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from codec.classes import texture_energies
-from codec.latent import pad_to_blocks, picture_bands
+from codec.latent import band_group, bands_picture, pad_to_blocks, picture_bands, step_bands
 from codec.semantics import (
     HEAD_INPUTS,
     SemanticHead,
@@ -31,12 +31,16 @@ from codec.training.pseudo_labels import fuse, pseudo_labels
 from codec.training.semantic_layers import SemanticLayers
 from codec.training.settings import Recipe
 from codec.training.texture_features import texture_features
+from codec.wavelet import BLOCK, DYADIC_LEVELS
 
 log = logging.getLogger(__name__)
 
 _ROUNDS = 6
 _GROUP_ROOM = 24
 """Principal axes that are kept of texture and of each layer of the extractor."""
+
+COARSE_WIDTH = 16
+"""Cells, in finest steps, of the state whose errors an extractor is shown."""
 
 _BATCH = 512
 _TEMPERATURE = 0.1
@@ -52,12 +56,15 @@ class Positions:
     inputs    float32 [n, HEAD_INPUTS], what the head sees
     features  one float32 [n, C] for texture and one for each layer of the extractor
     photo     int64 [n], which photo each is of
+    noticed   float32 [n, 2], or [n, 0] without an extractor: what coarse quantisation changes
+              there, first in the extractor's features, then in the pixels, squared
     """
 
     energies: np.ndarray
     inputs: np.ndarray
     features: list[np.ndarray]
     photo: np.ndarray
+    noticed: np.ndarray
 
 
 def sample_positions(
@@ -79,16 +86,49 @@ def sample_positions(
         own = own_inputs(energies, low_colours(bands)[0].permute(1, 2, 0).numpy())
         fields = [energies, np.concatenate(neighbourhood_means(own), -1)]
         fields.append(texture_features(pixels[0]).numpy())
+        noticed = np.zeros((*energies.shape[:2], 0), np.float32)
         if extractor is not None:
-            fields += extractor(pixels[0].permute(1, 2, 0).numpy().astype(np.uint8))
+            coarse = _coarsened(bands, steps)
+            layers = extractor(_as_picture(pixels))
+            noticed = _noticed(layers, extractor(_as_picture(coarse)), pixels, coarse)
+            fields += layers
+        fields.append(noticed)
         count = energies.shape[0] * energies.shape[1]
         chosen = rng.permutation(count)[:per_photo]
         row = [field.reshape(count, -1)[chosen] for field in fields]
         rows.append([*row, np.full(len(chosen), index)])
-    energies, inputs, *features, photo_of = (
+    energies, inputs, *features, noticed, photo_of = (
         np.concatenate(part) for part in zip(*rows, strict=True)
     )
-    return Positions(energies, inputs, features, photo_of)
+    return Positions(energies, inputs, features, photo_of, noticed)
+
+
+def _as_picture(pixels: torch.Tensor) -> np.ndarray:
+    """Return uint8 [H, W, 3] of one float [1, 3, H, W]."""
+    return pixels[0].clamp(0, 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+
+
+def _coarsened(bands: list[torch.Tensor], steps: np.ndarray) -> torch.Tensor:
+    """Round bands to a coarse state's steps and go back to pixels."""
+    flat = torch.ones(1, 1, *bands[band_group(DYADIC_LEVELS).start].shape[2:])
+    coarse = [COARSE_WIDTH * step for step in step_bands(steps, flat)]
+    rounded = [(band / step).round() * step for band, step in zip(bands, coarse, strict=True)]
+    return bands_picture(rounded)
+
+
+def _noticed(
+    layers: list[np.ndarray],
+    coarse_layers: list[np.ndarray],
+    pixels: torch.Tensor,
+    coarse: torch.Tensor,
+) -> np.ndarray:
+    """Return squared changes of features (each layer over its power) and pixels [h, w, 2]."""
+    features = [
+        np.square(a - b).mean(-1) / max(float(np.square(a).mean()), 1e-12)
+        for a, b in zip(layers, coarse_layers, strict=True)
+    ]
+    errors = torch.nn.functional.avg_pool2d((pixels - coarse).square(), BLOCK).mean(1)
+    return np.stack([np.mean(features, 0), errors[0].numpy()], -1)
 
 
 class _Head(nn.Module):

@@ -25,6 +25,9 @@ class Recipe:
     )
     chroma_step: float = _option(1.0, "factor on the step of the two chroma components")
     masking: float = _option(0.6, "power of a class's texture energy in its steps")
+    salience: float = _option(
+        0.0, "power of what the extractor notices in a class's steps; needs an extractor"
+    )
     knee: float = _option(8.0, "knee of the compander, in finest steps")
     power: float = _option(1.0, "power of the compander; 1 quantises uniformly")
     classes: int = _option(64, "size of the codebook of texture classes")

@@ -21,6 +21,7 @@ from codec.semantics import (
     neighbourhood_means,
     unit_length,
 )
+from codec.training.fit_classes import fit_masks, notice_of_classes
 from codec.training.fit_head import Positions, contrastive_loss, fit_head, sample_positions
 from codec.training.pseudo_labels import fuse, pseudo_labels
 from codec.training.recipe import finest_steps
@@ -168,7 +169,9 @@ def test_contrastive_learning_brings_positions_of_a_label_together():
     inputs[np.arange(3000), label] += 4  # what tells labels apart is small beside what does not
     inputs[:, 60:] *= 6
     shown = 5 * np.eye(6)[label] + 0.1 * rng.normal(size=(3000, 6))
-    positions = Positions(np.zeros((3000, 36)), inputs, [shown.astype(np.float32)], label)
+    positions = Positions(
+        np.zeros((3000, 36)), inputs, [shown.astype(np.float32)], label, np.zeros((3000, 0))
+    )
 
     def closeness(steps: int) -> float:
         recipe = Recipe(pseudo_labels=6, contrastive_steps=steps, embedding=8, head_width=16)
@@ -238,8 +241,28 @@ def test_positions_are_sampled_with_and_without_an_extractor(tmp_path):
     assert [f.shape[1] for f in taught.features] == [TEXTURE_FEATURES, 20, 20]
     np.testing.assert_array_equal(bare.inputs, taught.inputs)
     assert np.bincount(bare.photo).tolist() == [30, 16]
+    assert bare.noticed.shape == (46, 0)
+    assert taught.noticed.shape == (46, 2)
+    assert (taught.noticed > 0).all()
     head = fit_head(taught, replace(recipes[1], pseudo_labels=5, contrastive_steps=3))
     assert head.embed_inputs(taught.inputs).shape == (46, 16)
+
+
+def test_what_is_noticed_sooner_is_quantised_finer():
+    rng = np.random.default_rng(2)
+    labels = rng.integers(0, 3, 5000)
+    pixels = rng.gamma(2, 20, 5000)
+    features = pixels * np.array([1e-3, 4e-3, 1e-3])[labels] * rng.gamma(5, 0.2, 5000)
+    notice = notice_of_classes(np.stack([features, pixels], 1), labels, 4)
+    assert notice[1] / notice[0] == pytest.approx(4, rel=0.1)
+    assert notice[3] == pytest.approx(features.sum() / pixels.sum(), rel=1e-6)  # no position
+    scale = np.full((4, 36), 2.0, np.float32)
+    masks = fit_masks(scale, 0.6, notice, 1.0)
+    assert masks[0] / masks[1] == pytest.approx(2, rel=0.05)
+    np.testing.assert_array_equal(fit_masks(scale, 0.6, notice, 0.0), 1)
+    scale[2:] *= 2
+    masks = fit_masks(scale, 0.5, None, 0.0)
+    assert masks[2] / masks[0] == pytest.approx(2**0.5, rel=1e-4)
 
 
 def test_what_is_no_extractor_gets_one_clear_line(tmp_path):
