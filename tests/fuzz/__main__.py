@@ -104,6 +104,8 @@ def fuzz() -> None:
     with atheris.instrument_imports(include=["codec", "PIL"], exclude=exclude):
         from tests.fuzz.harnesses import HARNESSES
     run: Callable[[bytes], None] = HARNESSES[name].run
+    for seed in HARNESSES[name].seeds():
+        run(seed)  # compiles what is compiled, which no input is to be charged for
     atheris.Setup([sys.argv[0], *options], run)
     atheris.Fuzz()
 

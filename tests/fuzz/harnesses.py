@@ -104,7 +104,7 @@ def stream_seeds() -> Iterator[bytes]:
     """Vectors of up to 4 kB, each as it is and with its frames mended."""
     for layers in vectors():
         if sum(map(len, layers)) < 4000:
-            for how in (0, 1, 15):
+            for how in (0, 1, 15, 31):
                 yield bytes([how]) + pack_parts(layers)
 
 
@@ -151,7 +151,8 @@ def walked(codec: Codec, layers: list[bytes]) -> CodedState:
 
 
 def run_stream(data: bytes, most_pixels: int = MOST_STREAM_PIXELS) -> None:
-    """Bit 0 of the first byte: mend the frames; bits 0 to 3: make a picture too."""
+    """Bit 0 of the first byte: mend the frames; bits 0 to 3: make a picture too; bit 4: with
+    texture."""
     if not data:
         return
     codec = _codec()
@@ -169,7 +170,8 @@ def run_stream(data: bytes, most_pixels: int = MOST_STREAM_PIXELS) -> None:
         assert state.magnitude.min() >= 0
         assert state.sums.min() >= 0
         if data[0] & 15 == 15:
-            assert codec._synthesised([state]).dtype == np.uint8
+            texture = 1 if data[0] & 16 else None
+            assert codec._synthesised([state], texture).dtype == np.uint8
 
 
 def walk_seeds() -> Iterator[bytes]:
@@ -264,7 +266,7 @@ def run_weights(data: bytes) -> None:
     for layers in _streams_for_weights():
         with contextlib.suppress(StreamError):
             state = walked(codec, mended(layers, codec.weights_id, MOST_STREAM_PIXELS))
-            codec._synthesised([state])
+            codec._synthesised([state], 1)
 
 
 @cache
