@@ -1,12 +1,14 @@
 """Features of our own analysis: classes, textures and colours of a picture.
 
-    picture ─squeezed to 256 x 256─> bands ─> class map ───────────> share of each class  [K]
+    picture ─squeezed to 128 x 128─> bands ─> class map ───────────> share of each class  [K]
                                          ├──> texture energies ────> mean and deviation   [2 x 36]
                                          └──> low band, 4 x 4 ─────> colour layout        [3 x 16]
 
 K is the number of texture classes of the weights, so a vector has K + 120 values. Pictures of like
 textures and like colours lie close; what they show has a part in it only as far as textures tell.
-Squeezing makes the cost and the scale of textures the same for pictures of any size.
+Squeezing makes the cost and the scale of textures the same for pictures of any size; the small
+square, and the floor under energies, make copies of a picture lie close that were scaled or
+compressed again.
 """
 
 from __future__ import annotations
@@ -24,15 +26,15 @@ from codec.weights import Weights
 VERSION = 1
 """Of what is computed from the same weights."""
 
-SIDE = 256
+SIDE = 128
 GRID = 4
 """Colours are averaged over so many by so many parts."""
 
 HISTOGRAM_WEIGHT, TEXTURE_WEIGHT, COLOUR_WEIGHT = 1.0, 0.5, 0.4
 """Lengths of the three parts before the whole is brought to length 1."""
 
-LEAST_ENERGY = 0.01
-"""Added to energies, in finest steps, before their logarithm is taken."""
+LEAST_ENERGY = 0.35
+"""Energies below, in finest steps, count as this: what is there is noise or compression's."""
 
 MOST_DEVIATION = 3.0
 """Log energies are clipped at so many deviations of the codebook."""
@@ -52,7 +54,7 @@ class TextureFeatures:
         self._weights = weights
         self._device = torch.device(device)
         self.preprocessing = Preprocessing(SIDE, crop=None)
-        scales = np.log(weights.classes.scale + LEAST_ENERGY)
+        scales = np.log(weights.classes.scale.clip(LEAST_ENERGY))
         self._mean, self._deviation = scales.mean(0), scales.std(0) + 1e-3
 
     @torch.inference_mode()
@@ -61,6 +63,7 @@ class TextureFeatures:
         pixels = torch.from_numpy(np.ascontiguousarray(fitted)).to(self._device)
         pixels = pixels.permute(0, 3, 1, 2).float()
         energies = texture_energies(picture_bands(pixels), self._weights.steps)
+        energies = energies.clamp(min=LEAST_ENERGY)
         by_position = energies.flatten(2).transpose(1, 2).cpu().numpy()
         opponent = torch.nn.functional.adaptive_avg_pool2d(to_opponent(pixels), GRID)
         parts = (
@@ -84,7 +87,7 @@ class TextureFeatures:
 
     def _texture(self, energies: np.ndarray) -> np.ndarray:
         """Mean and deviation of the log energies in terms of the codebook's, [N, 72]."""
-        scaled = (np.log(energies + LEAST_ENERGY) - self._mean) / self._deviation
+        scaled = (np.log(energies) - self._mean) / self._deviation
         scaled = scaled.clip(-MOST_DEVIATION, MOST_DEVIATION)
         return np.concatenate([scaled.mean(1), scaled.std(1)], 1)
 

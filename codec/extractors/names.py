@@ -15,6 +15,7 @@ Options of `onnx:`, after `#` and parted by `&`:
 | `mean`, `std` | subtracted and divided by: red, green, blue in 0..255 | ImageNet's |
 | `order` | `rgb` or `bgr` | `rgb` |
 | `layout` | `nchw` or `nhwc` | where its input has three channels |
+| `output_layout` | of an output with positions, over which its mean is taken | `nchw` |
 | `crop` | share of the shorter side kept at the centre, 0 for all, squeezed | 0.875 |
 """
 

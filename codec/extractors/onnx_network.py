@@ -16,7 +16,7 @@ from codec.fetch import fetch
 if TYPE_CHECKING:
     import onnxruntime
 
-OPTIONS = frozenset({"output", "size", "mean", "std", "order", "layout", "crop"})
+OPTIONS = frozenset({"output", "size", "mean", "std", "order", "layout", "crop", "output_layout"})
 
 _DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
 
@@ -97,6 +97,7 @@ class OnnxNetwork:
             raise UsageError(f"{name.location}: {len(session.get_inputs())} inputs, not one")
         self._session = session
         self._output = output or session.get_outputs()[0].name
+        self._output_layout = _layout(name, "output_layout") or "nchw"
         self._input = session.get_inputs()[0]
         if self._input.type not in _DTYPES or len(self._input.shape) != 4:
             raise UsageError(
@@ -122,7 +123,7 @@ class OnnxNetwork:
             if short and self._batch:  # the network takes exactly so many
                 part = np.concatenate([part, np.zeros_like(part[:1]).repeat(short, 0)])
             (found,) = self._session.run([self._output], {self._input.name: part})
-            vectors = pooled(cast(np.ndarray, found), self.preprocessing.layout)
+            vectors = pooled(cast(np.ndarray, found), self._output_layout)
             parts.append(vectors[: len(part) - short] if self._batch else vectors)
         return np.concatenate(parts)
 
@@ -139,13 +140,17 @@ def _fixed(size: Any) -> int | None:
     return size if isinstance(size, int) and size > 0 else None
 
 
+def _layout(name: ExtractorName, option: str) -> str | None:
+    given = name.options.get(option)
+    if given not in (None, "nchw", "nhwc"):
+        raise UsageError(f"{name}: {option} is nchw or nhwc")
+    return given
+
+
 def _preprocessing(name: ExtractorName, shape: list[Any]) -> Preprocessing:
     """How the network wants its pictures, of its options and the shape of its input."""
     options = name.options
-    given = options.get("layout")
-    if given not in (None, "nchw", "nhwc"):
-        raise UsageError(f"{name}: layout is nchw or nhwc")
-    layout = given or ("nhwc" if shape[3] == 3 and shape[1] != 3 else "nchw")
+    layout = _layout(name, "layout") or ("nhwc" if shape[3] == 3 and shape[1] != 3 else "nchw")
     sides = [_fixed(size) for size in (shape[1:3] if layout == "nhwc" else shape[2:4])]
     if sides[0] != sides[1]:
         raise UsageError(f"{name.location}: sees {sides[0]} x {sides[1]} pixels, no square")
