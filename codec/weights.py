@@ -6,13 +6,11 @@ configuration as JSON. Nothing is pickled.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -23,8 +21,7 @@ from codec.bands import BANDS, FLAG_GROUPS
 from codec.cells import MOST_CHILDREN, Cells, chain, root
 from codec.classes import TEXTURE_BANDS, TextureClasses
 from codec.contexts import FEATURES, FLAG_FEATURES, LARGEST_ACTIVITY, activity_reach
-from codec.errors import UsageError, WeightsDamaged
-from codec.fetch import fetch
+from codec.errors import WeightsDamaged
 from codec.latent import CENTROID_KINDS, Compander
 from codec.limits import (
     MAX_EMBEDDING,
@@ -39,14 +36,15 @@ from codec.palette import MergeWeights
 from codec.semantics import HEAD_INPUTS, SemanticHead
 from codec.tables import TOTAL, TableLayout, cumulative
 from codec.wavelet import LEVELS
-
-PROFILES = {"balanced": Path(__file__).with_name("weights") / "pentimento.safetensors"}
-"""The weights in the package by what they are made for, the default first."""
-
-SHIPPED = next(iter(PROFILES.values()))
-"""The weights that are taken where none are named."""
-
-WEIGHTS_FORMAT = 2
+from codec.weights_header import (
+    METADATA,
+    PROFILES,
+    WEIGHTS_FORMAT,
+    content_id,
+    fetch_weights,
+    metadata,
+)
+from codec.weights_header import SHIPPED as SHIPPED
 
 MAX_WIDTH = 250
 """Widest cells of a chain: the 130 widths that its first state spans stay below 2**15."""
@@ -57,7 +55,6 @@ MAX_CLASSES = 1 << 12
 MAX_LAW = 1 << 24
 """Laws stay below, so that activities fit 64 bits."""
 
-_METADATA = "pentimento"
 _NETWORK = "network."
 
 
@@ -161,28 +158,14 @@ def pack_weights(weights: Weights) -> bytes:
         "codec": asdict(weights.config),
         "network": asdict(weights.network.shape),
     }
-    return save(tensors, {_METADATA: json.dumps(config, sort_keys=True)})
-
-
-def content_id(data: bytes) -> str:
-    """Return the name of a weights file: 16 hex digits of its SHA-256."""
-    return hashlib.sha256(data).hexdigest()[:16]
-
-
-def _metadata(data: bytes) -> dict:
-    length = int.from_bytes(data[:8], "little")
-    header = json.loads(data[8 : 8 + length])
-    found = json.loads(header["__metadata__"][_METADATA])
-    if found["format"] != WEIGHTS_FORMAT:
-        raise WeightsDamaged(f"weights of format {found['format']}, not {WEIGHTS_FORMAT}")
-    return found
+    return save(tensors, {METADATA: json.dumps(config, sort_keys=True)})
 
 
 def unpack_weights(data: bytes) -> Weights:
     """Read weights; raises WeightsDamaged if anything is missing or has a wrong shape."""
     try:
         tensors = load(data)
-        found = _metadata(data)
+        found = metadata(data)
         codec = found["codec"]
         if unknown := codec.keys() - {field.name for field in fields(CodecConfig)}:
             raise WeightsDamaged(f"unknown configuration {', '.join(sorted(unknown))}")
@@ -357,14 +340,5 @@ def matching(location: str | None, made_with: str) -> str | None:
 
 
 def load_weights(path: str | None) -> Weights:
-    """Load weights from a path or URL (see `codec.fetch`), or a profile in the package by name.
-
-    None is the default profile. Raises UsageError if there are none and WeightsDamaged if they
-    cannot be read.
-    """
-    location = str(PROFILES.get(path or "", SHIPPED if path is None else path))
-    try:
-        data = fetch(location)
-    except OSError as error:
-        raise UsageError(f"no weights at {location}: {error}") from error
-    return unpack_weights(data)
+    """Load the weights that `fetch_weights` finds; raises as it and `unpack_weights` do."""
+    return unpack_weights(fetch_weights(path))

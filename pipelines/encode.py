@@ -19,11 +19,11 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.runners.runner import PipelineRunner, create_runner
 from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
-from codec import Codec
 from codec.archive import Archive, Commit, DeadLetter, Statistics, committed_units, publish
 from codec.archive.manifest import COMMITS, DATA, FAILED, MANIFEST
 from codec.archive.storage import Storage
 from codec.errors import PentimentoError, UsageError
+from codec.weights_header import WeightsHeader, fetch_weights, read_header
 from pipelines import dataflow, worker
 from pipelines.commit_watch import CommitWatch
 from pipelines.console import ProgressLine
@@ -128,12 +128,12 @@ def encode(options: EncodeOptions) -> EncodeResult | dataflow.Submission:
     storage = (dataflow.Unwritten if options.dry_run else Storage)(options.output)
     committed = _standing(storage)
     sources = open_sources(options.inputs, options.choice)
-    codec = Codec.load(options.weights)
-    layers = _stored_layers(codec, options.max_layers)
+    weights = read_header(fetch_weights(options.weights))
+    layers = _stored_layers(weights, options.max_layers)
     workers = options.workers or _cores()  # memory is shared out before the work is known
     settings = Settings(
         archive=storage.path("").rstrip("/") if storage.is_local else storage.root,
-        weights_id=codec.weights_id,
+        weights_id=weights.id,
         layer_names=layers,
         labels=all_labels(sources),
         memory=_memory_of_a_worker(options.memory, workers if runner == LOCAL else None),
@@ -142,7 +142,6 @@ def encode(options: EncodeOptions) -> EncodeResult | dataflow.Submission:
         picture_timeout_s=options.picture_timeout_s,
         fetchers=options.fetchers or (8 if _any_remote(options.inputs) else 1),
     )
-    del codec
     _check_fits(settings, committed)
     plan = make_plan(
         sources,
@@ -294,9 +293,7 @@ def _unknown_options(flags: tuple[str, ...]) -> list[str]:
 def _pipeline_options(options: EncodeOptions, runner: str, workers: int) -> PipelineOptions:
     flags = list(options.beam_options)
     if runner == LOCAL:
-        for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-            os.environ.setdefault(name, "1")
-        os.environ.setdefault("NUMBA_NUM_THREADS", "1")
+        worker.use_one_thread()
         paths = [path for path in sys.path if path]
         os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
         os.environ[worker.QUIET] = "" if options.verbose else "1"
@@ -321,10 +318,11 @@ def _embedding(options: EncodeOptions) -> Embedding | None:
     return Embedding.named(options.embedding, options.weights) if options.embedding else None
 
 
-def _stored_layers(codec: Codec, most: int | None) -> tuple[str, ...]:
-    if most is not None and not 1 <= most <= codec.layers:
-        raise UsageError(f"--max-layers {most}: the codec has layers 1 to {codec.layers}")
-    return codec.layer_names[:most]
+def _stored_layers(weights: WeightsHeader, most: int | None) -> tuple[str, ...]:
+    layers = len(weights.layer_names)
+    if most is not None and not 1 <= most <= layers:
+        raise UsageError(f"--max-layers {most}: the codec has layers 1 to {layers}")
+    return weights.layer_names[:most]
 
 
 def _check_fits(settings: Settings, committed: Mapping[str, Commit]) -> None:

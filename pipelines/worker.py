@@ -1,7 +1,9 @@
 """A local Beam worker process: `python -m pipelines.worker`, started by `pipelines.encode`.
 
 It is Beam's own worker, but one that ends with the process that started it (or it would go on
-encoding after a killed job) and that does not write Beam's logs over the progress line.
+encoding after a killed job), that does not write Beam's logs over the progress line, and that ends
+at once: Beam waits for its workers one after the other, and an interpreter with torch in it takes
+its time to fall apart.
 """
 
 from __future__ import annotations
@@ -13,6 +15,16 @@ import sys
 
 QUIET = "PENTIMENTO_QUIET_WORKERS"
 """Environment variable: set where logs are not wanted."""
+
+
+def use_one_thread() -> None:
+    """Keep numeric libraries to one thread, here unless they are loaded, and in child processes.
+
+    Workers are processes, as many as there are cores; a second thread of a matrix library would
+    wait for work at full speed, at the cost of another worker.
+    """
+    for library in ("OMP", "MKL", "OPENBLAS", "NUMBA"):
+        os.environ.setdefault(f"{library}_NUM_THREADS", "1")
 
 
 def command() -> str:
@@ -31,6 +43,9 @@ def main() -> None:
     from apache_beam.runners.worker import sdk_worker_main
 
     sdk_worker_main.main(sys.argv)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 if __name__ == "__main__":

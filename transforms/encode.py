@@ -151,14 +151,15 @@ class EncodeUnits(beam.DoFn):
         self._unit_images = Metrics.distribution(NAMESPACE, "images_in_a_unit")
 
     def setup(self) -> None:
-        """Load the codec and start the helpers."""
+        """Start the helpers and, while they start, load the codec."""
         job = self._job
+        self._prefetcher: Prefetcher = job.settings.prefetcher()
+        self._prefetcher.start()
         self._codec = self._shared.acquire(lambda: load_codec(job.weights, job.device))
         embedding = job.settings.embedding
         self._embedder: Embedder | None = None
         if embedding:
             self._embedder = self._shared_embedder.acquire(lambda: embedding.load(job.device))
-        self._prefetcher: Prefetcher = job.settings.prefetcher()
         self._state = job.state()
         self._done = job.done()
         self._board = Board(job.board) if job.board else None

@@ -53,7 +53,7 @@ class PictureReader:
 
     def read(self, data: bytes) -> Picture:
         """The picture; errors as `read_picture`, and PictureTimeout."""
-        process = self._started()
+        process = self.start()
         late = threading.Event()
 
         def expire() -> None:
@@ -85,7 +85,8 @@ class PictureReader:
                     with contextlib.suppress(OSError):
                         pipe.close()
 
-    def _started(self) -> subprocess.Popen[bytes]:
+    def start(self) -> subprocess.Popen[bytes]:
+        """The helper, started unless it runs; it need not be waited for."""
         if self._process is None or self._process.poll() is not None:
             self.close()
             environment = dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, sys.path)))

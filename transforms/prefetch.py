@@ -1,4 +1,7 @@
-"""Fetch and decode ahead: threads keep pictures coming while the codec is at work."""
+"""Fetch and decode ahead: threads keep pictures coming while the codec is at work.
+
+records ──at most RECORDS_AHEAD, at most `ahead` bytes──> threads, helpers ──> Ready, in order
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,9 @@ from transforms.records import Record
 
 PIXELS_PER_SOURCE_BYTE = 16
 """Guess of how many bytes of pixels a source byte becomes, until it is decoded."""
+
+RECORDS_AHEAD = 64
+"""Most records that wait, however small they are."""
 
 UNKNOWN_SOURCE_BYTES = 1 << 20
 """Guess of the size of a source that no listing tells."""
@@ -59,7 +65,7 @@ class Prefetcher:
     ) -> None:
         self._ahead = ahead
         self._keep_source = keep_source
-        self._most = 2 * (readers + fetchers)
+        self._most = max(RECORDS_AHEAD, 2 * (readers + fetchers))
         self._pool = ThreadPoolExecutor(readers + fetchers, thread_name_prefix="prefetch")
         self._all = [
             PictureReader(timeout_s=timeout_s, most_pixels=most_pixels, memory=reader_memory)
@@ -69,8 +75,16 @@ class Prefetcher:
         for reader in self._all:
             self._free.put(reader)
 
-    def ready(self, records: Iterator[Record]) -> Iterator[Ready]:
-        """The records decoded, in their order."""
+    def start(self) -> None:
+        """Start the helpers before the first picture is there."""
+        for reader in self._all:
+            reader.start()
+
+    def ready(self, records: Iterator[Record]) -> Iterator[Ready | None]:
+        """The records decoded, in their order; None each time that the next one will take a while.
+
+        The reader may use that time. Meanwhile others are fetched and decoded.
+        """
         waiting: deque[tuple[int, Future[Ready]]] = deque()
         more = True
         while more or waiting:
@@ -83,7 +97,10 @@ class Prefetcher:
                 guess = size * (1 + PIXELS_PER_SOURCE_BYTE)
                 waiting.append((guess, self._pool.submit(self._decode, record)))
             if waiting:
-                yield waiting.popleft()[1].result()
+                _, first = waiting.popleft()
+                if not first.done():
+                    yield None
+                yield first.result()
 
     def close(self) -> None:
         """End threads and helpers."""
@@ -114,4 +131,4 @@ def _held(waiting: tuple[int, Future[Ready]]) -> int:
     if not future.done():
         return guess
     ready = future.result()
-    return len(ready.data) + (ready.picture.pixels.nbytes if ready.picture else 0)
+    return ready.source_bytes + (ready.picture.pixels.nbytes if ready.picture else 0)

@@ -46,6 +46,9 @@ READER_LEAST_BYTES = 256 << 20
 WINDOW_PIXELS = 1 << 23
 """Pixels collected before batches are formed, where memory allows."""
 
+LEAST_PIXELS = 1 << 19
+"""Pixels that are worth a call of the codec while others are still being decoded."""
+
 TRACE_CHARACTERS = 4_000
 
 Stream = tuple[bytes, ...]
@@ -216,6 +219,11 @@ class _Work:
         window: list[Ready] = []
         pixels = 0
         for ready in prefetcher.ready(records):
+            if ready is None:  # rather encode than wait
+                if pixels >= LEAST_PIXELS:
+                    self._encode(window)
+                    window, pixels = [], 0
+                continue
             size = _pixels(ready)
             if window and pixels + size > self._settings.window_pixels:
                 self._encode(window)

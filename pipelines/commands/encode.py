@@ -6,6 +6,7 @@ import argparse
 import logging
 
 from pipelines.console import parse_share, parse_size, positive, seconds
+from pipelines.worker import use_one_thread
 
 EPILOG = """\
 A second run of the same command does what is missing, and with --retry-failed what has failed.
@@ -140,6 +141,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Encode; 0 where at most the allowed share has failed, else 1."""
     if not arguments.verbose:
         logging.getLogger().setLevel(logging.CRITICAL)  # Beam warns while it is imported
+    use_one_thread()  # before numpy and torch are there
     from codec.fetch import with_digest
     from pipelines.dataflow import Submission
     from pipelines.encode import EncodeOptions, encode

@@ -98,7 +98,7 @@ def test_a_picture_that_eats_memory_costs_itself() -> None:
 
 def test_a_picture_that_takes_too_long_costs_itself(reader: PictureReader) -> None:
     reader.read(encoded(data.coffee()))  # the helper is up
-    process = reader._started()
+    process = reader.start()
     os.kill(process.pid, signal.SIGSTOP)  # as slow as a decoder can be
     reader._timeout_s = 0.3
     with pytest.raises(PictureTimeout, match=r"0\.3 s"):
@@ -108,8 +108,9 @@ def test_a_picture_that_takes_too_long_costs_itself(reader: PictureReader) -> No
 
 
 def test_a_picture_that_crashes_the_decoder_costs_itself(reader: PictureReader) -> None:
-    reader.read(encoded(data.coffee()))
-    process = reader._started()
+    source = encoded(data.coffee())
+    reader.read(source)
+    process = reader.start()
     os.kill(process.pid, signal.SIGSTOP)
 
     def crash() -> None:
@@ -120,6 +121,6 @@ def test_a_picture_that_crashes_the_decoder_costs_itself(reader: PictureReader) 
     thread = threading.Thread(target=crash)
     thread.start()
     with pytest.raises(PictureDamaged, match="status -11"):
-        reader.read(encoded(data.coffee()))
+        reader.read(source)
     thread.join()
-    assert reader.read(encoded(data.coffee())).pixels.shape == (400, 600, 3)
+    assert reader.read(source).pixels.shape == (400, 600, 3)
