@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from codec.bands import geometry
+from codec.bands import Geometry, geometry
 from codec.classes import smooth_assignment, texture_energies
 from codec.entropy import CodedState, EntropyCoder, Symbols
 from codec.errors import LayerDamaged, UsageError, WeightsMismatch
@@ -34,6 +34,7 @@ from codec.latent import (
     unflatten,
 )
 from codec.palette import PaletteState, diffuse, merge_descriptors
+from codec.search import EFFORTS, JUDGED_LAYERS, SMOOTHINGS, merit, spare_dear_ones
 from codec.semantics import low_colours, own_inputs
 from codec.stream import PictureHeader, check_sides, pack_layer, unpack_stream
 from codec.texture import add_texture
@@ -116,21 +117,26 @@ class Codec:
         return tuple(plan.name for plan in self._weights.config.layers)
 
     def encode(
-        self, images: Sequence[np.ndarray], *, layers: int | None = None
+        self, images: Sequence[np.ndarray], *, layers: int | None = None, effort: int = 1
     ) -> list[tuple[bytes, ...]]:
         """Encode uint8 [H, W, 3] sRGB images of any mix of sizes into their coarsest `layers`.
 
-        The bytes of an image do not depend on what else is in the batch. Raises PictureTooLarge
-        for sides beyond the limits and UsageError for anything that is not such an array.
+        `effort` 1 to 3 says how long to look for fewer bytes (see `codec.search`). The bytes of
+        an image do not depend on what else is in the batch. Raises PictureTooLarge for sides
+        beyond the limits and UsageError for anything that is not such an array.
         """
         count = self._checked_layers(layers)
+        if effort not in EFFORTS:
+            raise UsageError(f"effort: {effort} of {EFFORTS[-1]}")
         for image in images:
             if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
                 raise UsageError(f"want uint8 [H, W, 3], not {image.dtype} {list(image.shape)}")
             check_sides(*image.shape[:2])
         streams: dict[int, tuple[bytes, ...]] = {}
         for batch in _batches([image.shape[:2] for image in images]):
-            symbols = self.quantised([images[i] for i in batch])
+            symbols = self.quantised(
+                [images[i] for i in batch], effort=effort, finest=count == self.layers
+            )
             packed = _in_threads(
                 lambda job: self._pack(job[1], images[job[0]].shape[:2], count),
                 list(zip(batch, symbols, strict=True)),
@@ -205,22 +211,62 @@ class Codec:
         return layers
 
     @torch.inference_mode()
-    def quantised(self, images: Sequence[np.ndarray]) -> list[Symbols]:
-        """Return palette chain and finest indices of uint8 images of one padded size."""
-        weights, config = self._weights, self._weights.config
+    def quantised(
+        self, images: Sequence[np.ndarray], *, effort: int = 1, finest: bool = True
+    ) -> list[Symbols]:
+        """Return palette chain and finest indices of uint8 images of one padded size.
+
+        `finest` says whether the finest state will be written, and is worth a search.
+        """
+        weights = self._weights
         bands = picture_bands(pad_to_blocks(images, self._device))
         energies = texture_energies(bands, weights.steps).permute(0, 2, 3, 1).cpu().numpy()
         colours = low_colours(bands).permute(0, 2, 3, 1).cpu().numpy()
-        palettes = [self._palette(*fields) for fields in zip(energies, colours, strict=True)]
-        steps = step_bands(weights.steps, self._masks([p[0].class_map for p in palettes]))
-        q = quantise(bands, steps, config.compander, config.chain[0].zero)
+        candidates = []
+        for factor in SMOOTHINGS[effort]:
+            palettes = [
+                self._palette(*fields, factor) for fields in zip(energies, colours, strict=True)
+            ]
+            q = self._indices(bands, palettes, effort > 1 and finest)
+            layouts = [geometry(*image.shape[:2]) for image in images]
+            candidates.append(
+                [Symbols(p, flatten(q, i, layouts[i])) for i, p in enumerate(palettes)]
+            )
+        if len(candidates) == 1:
+            return candidates[0]
         return [
-            Symbols(palette, flatten(q, i, geometry(*images[i].shape[:2])))
-            for i, palette in enumerate(palettes)
+            min(choices, key=lambda choice: self._merit(choice, [b[i] for b in bands], layouts[i]))
+            for i, choices in enumerate(zip(*candidates, strict=True))
         ]
 
-    def _palette(self, energies: np.ndarray, colours: np.ndarray) -> list[PaletteState]:
-        """Return the palette chain of one image, from texture energies and colours [h, w, ...]."""
+    def _indices(
+        self, bands: list[torch.Tensor], palettes: Sequence[list[PaletteState]], search: bool
+    ) -> list[torch.Tensor]:
+        """Return the finest indices of bands under the masks of their palettes, int16."""
+        config = self._weights.config
+        steps = step_bands(self._weights.steps, self._masks([p[0].class_map for p in palettes]))
+        limit = config.chain[0].zero
+        if not search:
+            return quantise(bands, steps, config.compander, limit)
+        values = [config.compander.compress(b / s) for b, s in zip(bands, steps, strict=True)]
+        return [v.clamp_(-limit, limit).to(torch.int16) for v in spare_dear_ones(values)]
+
+    def _merit(self, symbols: Symbols, bands: list[torch.Tensor], layout: Geometry) -> float:
+        """Judge a class map by the bytes and the error of one state before the network."""
+        layers = self._pack(symbols, (layout.height, layout.width), JUDGED_LAYERS)
+        places, _, steps = self._places([self._decoded(layers)])
+        errors = [
+            (p * s - band).square().sum() for p, s, band in zip(places, steps, bands, strict=True)
+        ]
+        return merit(sum(map(len, layers)), torch.stack(errors).sum().item())
+
+    def _palette(
+        self, energies: np.ndarray, colours: np.ndarray, factor: float
+    ) -> list[PaletteState]:
+        """Return the palette chain of one image, from texture energies and colours [h, w, ...].
+
+        `factor` multiplies the price of a class border.
+        """
         classes, config = self._weights.classes, self._weights.config
         own = own_inputs(energies, colours)
         embedded = self._weights.head.embed(own)
@@ -228,7 +274,7 @@ class Codec:
         costs = classes.costs(
             energies.reshape(positions, -1), embedded.reshape(positions, -1), config.evidence
         )
-        labels = smooth_assignment(costs.reshape(*own.shape[:2], -1), config.smoothing)
+        labels = smooth_assignment(costs.reshape(*own.shape[:2], -1), factor * config.smoothing)
         descriptors = merge_descriptors(config.merge, own, embedded)
         distance = np.float32(config.merge.latent) * self._divergence
         return diffuse(labels, distance, config.palette_budgets, descriptors)
