@@ -16,10 +16,10 @@ Sources: weighted activity contexts after Wu 1997 (ECECOW); zero blocks after Sh
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from codec.bands import BANDS, BLOCK_SIDE, COMPONENTS, FLAGGED_LEVELS
 from codec.cells import FAR_BITS, FAR_GROUPS, NEAR_CELLS
+from codec.compiled import kernel
 from codec.rans import DECODE, IMPOSSIBLE, code, plain
 from codec.wavelet import DYADIC_LEVELS, LEVELS, ORIENTATIONS
 
@@ -63,20 +63,20 @@ def activity_reach(activity: np.ndarray, law: np.ndarray, magnitude: int) -> np.
     return near + size[..., -2] * law.max(0).astype(np.int64) + size[..., -1]
 
 
-@njit(nogil=True, cache=True, inline="always")
+@kernel(forceinline=True)
 def _plain(index):
     """Make an index unsigned: numba then leaves out the check for one that counts from the end."""
     return np.uint64(index)
 
 
-@njit(nogil=True, cache=True, inline="always")
+@kernel(forceinline=True)
 def _bin(activity, bin_of):
     fine = activity >> _ACTIVITY_SHIFT
     fine = max(0, min(fine, FINE - 1))
     return bin_of[_plain(fine)]
 
 
-@njit(nogil=True, cache=True)
+@kernel()
 def find_block_peaks(q, bands, blocks, peaks):
     """Write the largest |q| of each flagged block, over the three orientations, to `peaks`.
 
@@ -95,7 +95,7 @@ def find_block_peaks(q, bands, blocks, peaks):
                         peaks[at] = size
 
 
-@njit(nogil=True, cache=True)
+@kernel()
 def _has_left_zero(cell, sums, bands, blocks, band, group):
     """Say whether a group of bands has a coefficient outside of the zero cell already."""
     if group >= 0:
@@ -114,11 +114,11 @@ def _has_left_zero(cell, sums, bands, blocks, band, group):
     return False
 
 
-@njit(nogil=True, cache=True)
+@kernel()
 def walk(
     mode, state, words, intervals, counts, cumulative,
-    q, peaks, block_peaks, m, cell, flags, sums, classes, class_width, law, bands, blocks,
-    weights, flag_weights, bin_of, tables, before, after,
+    q, peaks, block_peaks, m, cell, flags, sums, expected, laws, classes, class_width, law, bands,
+    blocks, weights, flag_weights, bin_of, tables, before, after,
 ):  # fmt: skip
     """Walk one step of the chain; return the number of symbols coded, or IMPOSSIBLE.
 
@@ -131,6 +131,7 @@ def walk(
                  in the finer one on return
     flags, sums  int32 [block_size], whether a block has left zero and its sum of magnitudes:
                  carried from step to step
+    expected     int32 [widest band + 4], laws int32 [w]: room to work in
     classes      int16 [h, w] flattened, class of each latent position; class_width = w
     law          int32 [classes, BANDS], sixteen times the mean magnitude a class expects
     weights      int32 [BANDS, FEATURES]; flag_weights int32 [FLAG_GROUPS, FLAG_FEATURES]
@@ -171,129 +172,190 @@ def walk(
         if not empty:
             coded += _walk_band(
                 mode, state, words, intervals, counts, cumulative, q, m, cell, flags, sums,
-                classes, class_width, law, bands, blocks, band, group, weights[band], bin_of,
-                tables, before, after,
+                expected, laws, classes, class_width, law, bands, blocks, band, group,
+                weights[band], bin_of, tables, before, after,
             )  # fmt: skip
     return coded
 
 
-@njit(nogil=True, cache=True)
+@kernel()
 def _walk_band(
     mode, state, words, intervals, counts, cumulative, q, m, cell, flags, sums,
-    classes, class_width, law, bands, blocks, band, group, w, bin_of, tables, before, after,
+    expected, laws, classes, class_width, law, bands, blocks, band, group,
+    w, bin_of, tables, before, after,
 ):  # fmt: skip
     """Code the cells of one band; return the number of symbols."""
-    offset, height, columns, stride, level = bands[band, :5]
+    height, columns, level = bands[band, 1], bands[band, 2], bands[band, 4]
+    flagged = group >= 0
+    scale = (level if level else LEVELS) - DYADIC_LEVELS
+    law_row = -1
+    coded = 0
+    for y in range(height):
+        row_class = y << scale if scale >= 0 else y >> -scale
+        if row_class != law_row:
+            law_row = row_class
+            _expect_laws(laws, classes, law, band, row_class * class_width, w)
+        row_block = blocks[group, 0] + (y >> 2) * blocks[group, 3] if flagged else 0
+        begin = 0
+        while begin < columns:
+            end = columns
+            if flagged:
+                while begin < columns and flags[_plain(row_block + (begin >> 2))] == 0:
+                    begin += BLOCK_SIDE
+                end = begin
+                while end < columns and flags[_plain(row_block + (end >> 2))] != 0:
+                    end += BLOCK_SIDE
+                end = min(end, columns)
+            if begin < end:
+                _expect(expected, laws, scale, m, bands, band, y, begin, end, w)
+                coded += _walk_run(
+                    mode, state, words, intervals, counts, cumulative, q, m, cell, sums,
+                    expected, bands[band, 0] + y * bands[band, 3], row_block, flagged, begin, end,
+                    w[0], w[6], bin_of, tables, band, before, after,
+                )  # fmt: skip
+            begin = end
+    return coded
+
+
+@kernel()
+def _expect_laws(laws, classes, law, band, first, w):
+    """Write what its class and nothing else add to an activity, for one row of positions."""
+    for x in range(laws.size):
+        which = classes[_plain(first + x)]
+        laws[x] = w[11] * law[_plain(which), _plain(band)] + w[12]
+
+
+@kernel()
+def _expect(expected, laws, scale, m, bands, band, y, begin, end, w):
+    """Write the activities of a run of a row, but for what the western neighbours add.
+
+    All that is read here is known before the run is coded, so that each loop is a few vectors.
+    """
+    row = bands[band, 0] + y * bands[band, 3]
+    stride = bands[band, 3]
     parent, sib_1, sib_2, light, other = bands[band, 7:12]
+    row_1 = bands[sib_1, 0] + y * bands[sib_1, 3] if sib_1 >= 0 else row
+    row_2 = bands[sib_2, 0] + y * bands[sib_2, 3] if sib_2 >= 0 else row_1
+    row_light = bands[light, 0] + y * bands[light, 3] if light >= 0 else row
+    row_other = bands[other, 0] + y * bands[other, 3] if other >= 0 else row
+    if scale >= 0:
+        for x in range(begin, end):
+            expected[_plain(x)] = laws[_plain(min(x << scale, laws.size - 1))]
+    else:
+        for x in range(begin, end):
+            expected[_plain(x)] = laws[_plain(x >> -scale)]
+    w_own = np.int32(0)
+    if parent < 0:
+        w_own = w[7]
+    else:
+        w_7 = w[7]
+        row_parent = bands[parent, 0] + (y >> 1) * bands[parent, 3]
+        for pair in range(begin >> 1, (end + 1) >> 1):
+            above = np.int32(w_7 * m[_plain(row_parent + pair)])
+            expected[_plain(2 * pair)] += above
+            expected[_plain(2 * pair + 1)] += above
+    w_1, w_2, w_3, w_4, w_5, w_6 = w[1], w[2], w[3], w[4], w[5], w[6]
+    north, south = row - stride, row + stride
+    for x in range(begin, end):
+        expected[_plain(x)] += np.int32(
+            w_1 * m[_plain(row + x + 1)]
+            + w_2 * m[_plain(north + x)] + w_3 * m[_plain(south + x)]
+            + w_4 * (m[_plain(north + x - 1)] + m[_plain(north + x + 1)])
+            + w_5 * (m[_plain(south + x - 1)] + m[_plain(south + x + 1)])
+            + w_6 * m[_plain(north - stride + x)]
+        )  # fmt: skip
+    w_8, w_9, w_10 = w[8], w[9], w[10]
+    for x in range(begin, end):
+        expected[_plain(x)] += np.int32(
+            w_own * m[_plain(row + x)]
+            + w_8 * (m[_plain(row_1 + x)] + m[_plain(row_2 + x)])
+            + w_9 * m[_plain(row_light + x)] + w_10 * m[_plain(row_other + x)]
+        )  # fmt: skip
+
+
+@kernel()
+def _walk_run(
+    mode, state, words, intervals, counts, cumulative, q, m, cell, sums,
+    expected, row, row_block, flagged, begin, end,
+    w_west, w_far, bin_of, tables, band, before, after,
+):  # fmt: skip
+    """Code the cells of a run of a row; return the number of symbols."""
     zero_before, width_before = before[0], before[1]
     zero, width = after[0], after[1]
     spread = (zero_before - zero) // width
     children = 1 + 2 * spread
     parts = width_before // width
     root = spread > 2
-    w_0, w_1, w_2, w_3, w_4, w_5, w_6 = w[0], w[1], w[2], w[3], w[4], w[5], w[6]
-    w_7, w_8, w_9, w_10, w_11, w_12 = w[7], w[8], w[9], w[10], w[11], w[12]
-    scale = (level if level else LEVELS) - DYADIC_LEVELS
-    flagged = group >= 0
-    block_base, block_stride = 0, 0
-    if flagged:
-        block_base, block_stride = blocks[group, 0], blocks[group, 3]
     zero_table = tables[2] + band * BINS
     one_table = tables[3] + band * BINS
     more_table = tables[4] + band * BINS
     coded = 0
-    for y in range(height):
-        row = offset + y * stride
-        row_parent = bands[parent, 0] + (y >> 1) * bands[parent, 3] if parent >= 0 else row
-        row_1 = bands[sib_1, 0] + y * bands[sib_1, 3] if sib_1 >= 0 else row
-        row_2 = bands[sib_2, 0] + y * bands[sib_2, 3] if sib_2 >= 0 else row_1
-        row_light = bands[light, 0] + y * bands[light, 3] if light >= 0 else row
-        row_other = bands[other, 0] + y * bands[other, 3] if other >= 0 else row
-        row_class = (y << scale if scale >= 0 else y >> -scale) * class_width
-        row_block = block_base + (y >> 2) * block_stride
-        x = 0
-        while x < columns:
-            if flagged and (x & 3) == 0 and flags[_plain(row_block + (x >> 2))] == 0:
-                x += BLOCK_SIDE
-                continue
-            at = row + x
-            here = min(x << scale, class_width - 1) if scale >= 0 else x >> -scale
-            place = min(row_class + here, classes.size - 1)
-            above = row_parent + (x >> 1) if parent >= 0 else at
-            activity = (
-                w_0 * m[_plain(at - 1)] + w_1 * m[_plain(at + 1)]
-                + w_2 * m[_plain(at - stride)] + w_3 * m[_plain(at + stride)]
-                + w_4 * (m[_plain(at - stride - 1)] + m[_plain(at - stride + 1)])
-                + w_5 * (m[_plain(at + stride - 1)] + m[_plain(at + stride + 1)])
-                + w_6 * (m[_plain(at - 2)] + m[_plain(at - 2 * stride)])
-                + w_7 * m[_plain(above)] + w_8 * (m[_plain(row_1 + x)] + m[_plain(row_2 + x)])
-                + w_9 * m[_plain(row_light + x)] + w_10 * m[_plain(row_other + x)]
-                + w_11 * law[_plain(classes[_plain(place)]), _plain(band)] + w_12
+    west, far = int(m[_plain(row + begin - 1)]), int(m[_plain(row + begin - 2)])
+    for x in range(begin, end):
+        at = row + x
+        chosen = _bin(expected[_plain(x)] + w_west * west + w_far * far, bin_of)
+        old = int(cell[_plain(at)])
+        value = int(q[_plain(at)])
+        size = abs(value)
+        far, west = west, 0
+        if old == 0 and root:
+            index = (size - zero + width - 1) // width if size > zero else 0
+            symbol = min(index, 2) * 2 - (1 if value > 0 and index else 0)
+            symbol = code(
+                mode, state, words, intervals, counts, cumulative,
+                zero_table + chosen, 5, symbol,
             )  # fmt: skip
-            chosen = _bin(activity, bin_of)
-            old = int(cell[_plain(at)])
-            value = int(q[_plain(at)])
-            size = abs(value)
-            if old == 0 and root:
-                index = (size - zero + width - 1) // width if size > zero else 0
-                symbol = min(index, 2) * 2 - (1 if value > 0 and index else 0)
-                symbol = code(
+            coded += 1
+            positive = symbol & 1
+            if symbol > 2:
+                index, more = _first_cell(
                     mode, state, words, intervals, counts, cumulative,
-                    zero_table + chosen, 5, symbol,
+                    one_table + chosen, more_table + chosen, index,
                 )  # fmt: skip
-                coded += 1
-                positive = symbol & 1
-                index_known = (symbol + 1) >> 1
-                if index_known == 2:
-                    index, more = _first_cell(
-                        mode, state, words, intervals, counts, cumulative,
-                        one_table + chosen, more_table + chosen, index,
-                    )  # fmt: skip
-                    coded += more
-                else:
-                    index = index_known
-            elif old == 0:
-                symbol = 0
-                if mode != DECODE and size > zero:
-                    symbol = 1 if value > 0 else 2
-                    edge = zero + width
-                    while size > edge and symbol + 2 < children:
-                        symbol += 2
-                        edge += width
-                symbol = code(
-                    mode, state, words, intervals, counts, cumulative,
-                    zero_table + chosen, children, symbol,
-                )  # fmt: skip
-                coded += 1
-                index = (symbol + 1) >> 1
-                positive = symbol & 1
+                coded += more
             else:
-                base = zero_before + (abs(old) - 1) * width_before
-                symbol = 0
-                if mode != DECODE:
-                    edge = base + width
-                    while size > edge and symbol + 1 < parts:
-                        symbol += 1
-                        edge += width
-                if parts > 1:
-                    symbol = code(
-                        mode, state, words, intervals, counts, cumulative,
-                        (one_table if abs(old) == 1 else more_table) + chosen, parts, symbol,
-                    )  # fmt: skip
-                    coded += 1
-                index = spread + (abs(old) - 1) * parts + 1 + symbol
-                positive = old > 0
-            if index:
-                magnitude = zero + index * width - (width >> 1)
-                if flagged:
-                    sums[row_block + (x >> 2)] += magnitude - m[at]
-                m[at] = magnitude
-                cell[at] = index if positive else -index
-            x += 1
+                index = (symbol + 1) >> 1
+        elif old == 0:
+            symbol = 0
+            if mode != DECODE and size > zero:
+                symbol = 1 if value > 0 else 2
+                edge = zero + width
+                while size > edge and symbol + 2 < children:
+                    symbol += 2
+                    edge += width
+            symbol = code(
+                mode, state, words, intervals, counts, cumulative,
+                zero_table + chosen, children, symbol,
+            )  # fmt: skip
+            coded += 1
+            index = (symbol + 1) >> 1
+            positive = symbol & 1
+        else:
+            base = zero_before + (abs(old) - 1) * width_before
+            symbol = 0
+            if mode != DECODE:
+                edge = base + width
+                while size > edge and symbol + 1 < parts:
+                    symbol += 1
+                    edge += width
+            if parts > 1:
+                symbol = code(
+                    mode, state, words, intervals, counts, cumulative,
+                    (one_table if abs(old) == 1 else more_table) + chosen, parts, symbol,
+                )  # fmt: skip
+                coded += 1
+            index = spread + (abs(old) - 1) * parts + 1 + symbol
+            positive = old > 0
+        if index:
+            west = zero + index * width - (width >> 1)
+            if flagged:
+                sums[_plain(row_block + (x >> 2))] += west - m[_plain(at)]
+            m[_plain(at)] = west
+            cell[_plain(at)] = index if positive else -index
     return coded
 
 
-@njit(nogil=True, cache=True)
+@kernel()
 def _first_cell(
     mode, state, words, intervals, counts, cumulative, near_table, far_table, index
 ):  # fmt: skip
@@ -320,7 +382,7 @@ def _first_cell(
     return NEAR_CELLS + 1 + before + within, 2 + bits
 
 
-@njit(nogil=True, cache=True)
+@kernel()
 def _walk_flags(
     mode, state, words, intervals, counts, cumulative, block_peaks, flags, sums,
     classes, class_width, law, bands, blocks, group, flag_weights, bin_of, table, zero, width,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from codec import rans
-from codec.bands import BANDS, Geometry, view
+from codec.bands import BANDS, BLOCK_SIDE, Geometry, view
 from codec.cells import FAR_BITS, FAR_GROUPS
 from codec.contexts import BIN_OF, find_block_peaks, walk
 from codec.errors import LayerDamaged
@@ -43,6 +43,8 @@ class CodedState:
         self.cell = np.zeros(self.layout.size, np.int16)
         self.flags = np.zeros(self.layout.block_size, np.int32)
         self.sums = np.zeros(self.layout.block_size, np.int32)
+        self.expected = np.empty(int(self.layout.bands[:, 2].max()) + BLOCK_SIDE, np.int32)
+        self.laws = np.empty(self.layout.positions[1], np.int32)
 
 
 @dataclass
@@ -186,7 +188,7 @@ class EntropyCoder:
         class_map = np.ascontiguousarray(done.palettes[-1].class_map)
         count = walk(
             *mode, weights.cumulative, q, peaks.bands, peaks.blocks,
-            done.magnitude, done.cell, done.flags, done.sums,
+            done.magnitude, done.cell, done.flags, done.sums, done.expected, done.laws,
             class_map.ravel(), class_map.shape[1], self._law, layout.bands, layout.blocks,
             weights.activity[step], weights.flag_activity[step], BIN_OF,
             self._layout.cells(step), self._chain[step], self._chain[step + 1],

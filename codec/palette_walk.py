@@ -8,9 +8,7 @@ plainly. The first step splits the single root.
 
 from __future__ import annotations
 
-import numpy as np
-from numba import njit
-
+from codec.compiled import kernel
 from codec.rans import DECODE, IMPOSSIBLE, PLAIN_TABLE, code, plain
 
 FIRST_GUESS_TABLES = 12
@@ -23,7 +21,7 @@ PALETTE_TABLES = FIRST_GUESS_TABLES + SECOND_GUESS_TABLES
 """Tables of one palette step."""
 
 
-@njit(nogil=True, cache=True)
+@kernel()
 def bits_for(count):
     """Return the plain bits that tell `count` values apart."""
     bits = 0
@@ -32,7 +30,7 @@ def bits_for(count):
     return bits
 
 
-@njit(nogil=True, cache=True)
+@kernel()
 def walk_palette(
     mode, state, words, intervals, counts, cumulative, table, parents, starts, labels, width
 ):  # fmt: skip
@@ -47,58 +45,59 @@ def walk_palette(
     table    first table of this step
     """
     coded = 0
-    guesses = np.empty(4, np.int64)
-    votes = np.empty(4, np.int64)
     for at in range(labels.size):
         first = starts[parents[at]]
         children = starts[parents[at] + 1] - first
         if children == 1:
             labels[at] = first
             continue
-        y, x = at // width, at % width
-        found = 0
+        x = at % width
+        first_guess = second_guess = -1
+        first_votes = second_votes = found = 0
+        third_guess = -1
         for side in range(4):
             if side == 0 and x > 0:
                 label = labels[at - 1]
-            elif side == 1 and y > 0:
+            elif side == 1 and at >= width:
                 label = labels[at - width]
-            elif side == 2 and x > 0 and y > 0:
+            elif side == 2 and x > 0 and at >= width:
                 label = labels[at - width - 1]
-            elif side == 3 and y > 0 and x < width - 1:
+            elif side == 3 and at >= width and x < width - 1:
                 label = labels[at - width + 1]
             else:
                 continue
             if label < first or label >= first + children:
                 continue
-            known = False
-            for g in range(found):
-                if guesses[g] == label:
-                    votes[g] += 1
-                    known = True
-            if not known:
-                guesses[found] = label
-                votes[found] = 1
-                found += 1
+            if label == first_guess:
+                first_votes += 1
+            elif label == second_guess:
+                second_votes += 1
+            elif found == 0:
+                first_guess, first_votes, found = label, 1, 1
+            elif found == 1:
+                second_guess, second_votes, found = label, 1, 2
+            elif label != third_guess:
+                third_guess, found = label, found + 1
         want = int(labels[at]) if mode != DECODE else 0
         hit = 0
         if found > 0:
-            context = table + 3 * (votes[0] - 1) + min(found, 3) - 1
+            context = table + 3 * (first_votes - 1) + min(found, 3) - 1
             hit = code(
                 mode, state, words, intervals, counts, cumulative, context, 2,
-                1 if want == guesses[0] else 0,
+                1 if want == first_guess else 0,
             )  # fmt: skip
             coded += 1
             if hit:
-                labels[at] = guesses[0]
+                labels[at] = first_guess
         if hit == 0 and found > 1:
-            context = table + FIRST_GUESS_TABLES + 2 * (votes[1] - 1) + min(found, 3) - 2
+            context = table + FIRST_GUESS_TABLES + 2 * (second_votes - 1) + min(found, 3) - 2
             hit = code(
                 mode, state, words, intervals, counts, cumulative, context, 2,
-                1 if want == guesses[1] else 0,
+                1 if want == second_guess else 0,
             )  # fmt: skip
             coded += 1
             if hit:
-                labels[at] = guesses[1]
+                labels[at] = second_guess
         if hit == 0:
             bits = bits_for(children)
             value = plain(
@@ -111,7 +110,7 @@ def walk_palette(
     return coded
 
 
-@njit(nogil=True, cache=True)
+@kernel()
 def walk_entries(
     mode, state, words, intervals, counts, cumulative, class_bits, parent_count, classes, parents
 ):  # fmt: skip

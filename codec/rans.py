@@ -13,6 +13,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from codec.compiled import kernel
+
 PROBABILITY_BITS = 16
 """Frequencies of one table sum to 1 << 16."""
 
@@ -37,7 +39,7 @@ _STATE_X, _STATE_AT = np.uint64(0), np.uint64(1)
 _ENCODE_SHIFT = np.uint64(63 - PROBABILITY_BITS)
 
 
-@njit(nogil=True, cache=True, inline="always")
+@kernel(forceinline=True)
 def code(mode, state, words, intervals, counts, cumulative, table, symbols, symbol):
     """Code one symbol of `symbols` with row `table` of `cumulative`; return it.
 
@@ -75,7 +77,7 @@ def code(mode, state, words, intervals, counts, cumulative, table, symbols, symb
     return symbol
 
 
-@njit(nogil=True, cache=True)
+@kernel()
 def plain(mode, state, words, intervals, counts, cumulative, bits, value):
     """Code `value` in plain bits, highest first; return it."""
     result = 0
