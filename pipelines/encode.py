@@ -58,6 +58,8 @@ class EncodeOptions:
     output: str
     choice: Choice = field(default_factory=Choice)
     max_layers: int | None = None
+    effort: int = 1
+    """How long to look for fewer bytes (see `codec.search`)."""
     max_failed: float = 0.0
     """Share of failed inputs up to which the job counts as a success."""
     retry_failed: bool = False
@@ -135,6 +137,7 @@ def encode(options: EncodeOptions) -> EncodeResult | dataflow.Submission:
         archive=storage.path("").rstrip("/") if storage.is_local else storage.root,
         weights_id=weights.id,
         layer_names=layers,
+        effort=options.effort,
         labels=all_labels(sources),
         memory=_memory_of_a_worker(options.memory, workers if runner == LOCAL else None),
         keep_source=options.keep_source,

@@ -58,7 +58,7 @@ class Encoder(Protocol):
     """What a unit needs of the codec."""
 
     def encode(
-        self, images: Sequence[np.ndarray], *, layers: int | None = None
+        self, images: Sequence[np.ndarray], *, layers: int | None = None, effort: int = 1
     ) -> list[tuple[bytes, ...]]:
         """Layers of each picture."""
         ...
@@ -75,6 +75,8 @@ class Settings:
     labels: pa.Schema
     memory: int
     """Bytes that the pictures on their way through one worker may take."""
+    effort: int = 1
+    """How long the codec looks for fewer bytes."""
     keep_source: bool = False
     embedding: Embedding | None = None
     """What makes the column of that name; None: there is none."""
@@ -276,7 +278,10 @@ class _Work:
             self._write(ready, streams.get(index), vectors.get(index))
 
     def _layers(self, images: Sequence[np.ndarray]) -> list[Stream]:
-        return self._encoder.encode(images, layers=len(self._settings.layer_names))
+        settings = self._settings
+        return self._encoder.encode(
+            images, layers=len(settings.layer_names), effort=settings.effort
+        )
 
     def _fits(self, ready: Ready) -> bool:
         return ready.picture is not None and _pixels(ready) <= self._settings.largest_pixels

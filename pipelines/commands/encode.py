@@ -59,6 +59,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--max-layers", type=positive, metavar="N", help="store only the coarser N layers"
     )
     stored.add_argument(
+        "--effort",
+        type=int,
+        choices=(1, 2, 3),
+        default=1,
+        help="how long to look for fewer bytes; about 1 %% each, at 1.2 and 3 times the time "
+        "(default: 1)",
+    )
+    stored.add_argument(
         "--keep-source", action="store_true", help="store the original bytes as well"
     )
     stored.add_argument(
@@ -159,6 +167,7 @@ def run(arguments: argparse.Namespace) -> int:
                 key=arguments.key_column,
             ),
             max_layers=arguments.max_layers,
+            effort=arguments.effort,
             max_failed=arguments.max_failed,
             retry_failed=arguments.retry_failed,
             deduplicate=arguments.deduplicate,

@@ -88,13 +88,13 @@ class Moody:
         self.codec, self.width = codec, width
 
     def encode(
-        self, images: Sequence[np.ndarray], *, layers: int | None = None
+        self, images: Sequence[np.ndarray], *, layers: int | None = None, effort: int = 1
     ) -> list[tuple[bytes, ...]]:
         if len(images) > 2:
             raise MemoryError("out of memory")
         if any(image.shape[1] == self.width for image in images):
             raise RuntimeError("no such luck")
-        return self.codec.encode(images, layers=layers)
+        return self.codec.encode(images, layers=layers, effort=effort)
 
 
 def test_a_picture_the_codec_cannot_take_costs_itself(
