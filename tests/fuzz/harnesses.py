@@ -38,6 +38,7 @@ from codec.bands import geometry
 from codec.entropy import CodedState, EntropyCoder
 from codec.errors import LayerDamaged, PentimentoError, PictureError, StreamError, WeightsDamaged
 from codec.picture import read_picture
+from codec.tables import TableLayout
 from codec.weights import SHIPPED, unpack_weights
 
 FOLDER = Path(__file__).parent
@@ -197,7 +198,7 @@ def _small_weights() -> tuple[bytes, dict[str, np.ndarray], dict]:
     config = json.loads(header["__metadata__"]["pentimento"])
     tensors = load(data)
     codec = config["codec"]
-    first = 1 + 18 * len(codec["palette_budgets"])
+    layout = TableLayout(len(codec["palette_budgets"]), len(codec["widths"]))
     codec["widths"] = codec["widths"][:1]
     codec["palette_budgets"] = codec["palette_budgets"][:1]
     codec["layers"] = [{"name": "all", "palette_steps": 1, "cell_steps": 1}]
@@ -205,7 +206,8 @@ def _small_weights() -> tuple[bytes, dict[str, np.ndarray], dict]:
     depths = {"coarse_depth": 1, "fine_depth": 1, "embedding": 2, "classes": 4, "layers": 1}
     config["network"] |= sizes | depths
     tables = tensors["frequencies"]
-    tensors["frequencies"] = np.concatenate([tables[:19], tables[first : first + 4377]])
+    first, after = (int(layout.cells(step)[0]) for step in (0, 1))
+    tensors["frequencies"] = np.concatenate([tables[: layout.palette(1)], tables[first:after]])
     for name in ("activity", "flag_activity", "centroids"):
         tensors[name] = tensors[name][:1]
     for name in ("scale", "law", "mask", "embedding"):
@@ -236,6 +238,7 @@ def weights_seeds() -> Iterator[bytes]:
         for place in range(0, len(body), len(body) // 40)
         for value in (0, 255)
     )
+    yield b"\2"
     yield b"\3" + header[:200]
 
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import harnesses
 import pytest
 from harnesses import FOLDER, HARNESSES
 
@@ -24,6 +25,24 @@ def test_seeds_are_short_enough_and_pass(name: str) -> None:
     for seed in seeds:
         assert len(seed) <= HARNESSES[name].longest
         HARNESSES[name].run(seed)
+
+
+def test_harnesses_reach_what_they_are_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mended streams are walked to their last layer, and small weights are read."""
+    reached = set()
+    walked = harnesses.walked
+
+    def spy(codec, layers):
+        state = walked(codec, layers)
+        reached.add((codec.layers, len(layers)))
+        return state
+
+    monkeypatch.setattr(harnesses, "walked", spy)
+    for name in ("stream", "walk", "weights"):
+        for seed in HARNESSES[name].seeds():
+            HARNESSES[name].run(seed)
+    layers = harnesses._codec().layers
+    assert {(layers, layers), (1, 2)} <= reached
 
 
 def test_every_finding_belongs_to_a_harness() -> None:
