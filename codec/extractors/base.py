@@ -37,7 +37,9 @@ class Preprocessing:
     layout: Literal["nchw", "nhwc"] = "nchw"
 
     def fit(self, image: np.ndarray) -> np.ndarray:
-        """Scale and crop uint8 [H, W, 3] to uint8 [side, side, 3]."""
+        """Scale and crop uint8 [H, W, 3] to uint8 [side, side, 3]; UsageError for other arrays."""
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            raise UsageError(f"want uint8 [H, W, 3], not {image.dtype} {list(image.shape)}")
         height, width = image.shape[:2]
         box = (0.0, 0.0, float(width), float(height))
         if self.crop is not None:
