@@ -5,43 +5,40 @@ from __future__ import annotations
 import json
 import logging
 import os
-import shutil
+import platform
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from apache_beam import Pipeline
-from apache_beam.options.pipeline_options import PipelineOptions
-from apache_beam.runners.portability.fn_api_runner import FnApiRunner
-from apache_beam.runners.runner import PipelineRunner, create_runner
-from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
-from codec.archive import Archive, Commit, DeadLetter, Statistics, committed_units, publish
+from codec.archive import Commit, committed_units, publish
 from codec.archive.manifest import COMMITS, DATA, FAILED, MANIFEST
 from codec.archive.storage import Storage
 from codec.errors import PentimentoError, UsageError
 from codec.weights_header import WeightsHeader, fetch_weights, read_header
-from pipelines import dataflow, worker
+from pipelines import dataflow
 from pipelines.commit_watch import CommitWatch
 from pipelines.console import ProgressLine
-from pipelines.report import JOB, write_report
+from pipelines.runners import (
+    LOCAL,
+    check_options,
+    cores,
+    last_line,
+    make_runner,
+    pipeline_options,
+    runner_name,
+)
 from transforms.embedding import Embedding
 from transforms.encode import EncodePictures, Job
-from transforms.plan import DUPLICATE, PLANS, Plan, make_plan, remove_plan
-from transforms.progress import Board, Counts
+from transforms.plan import PLANS, Plan, make_plan, remove_plan
+from transforms.progress import Board, Counts, board_folder, peak_memory
+from transforms.report import JOB, EncodeResult, Facts, result_of, write_report
 from transforms.sources import Choice, all_labels, open_sources
 from transforms.unit import Settings
-
-LOCAL = "FnApiRunner"
-"""Beam's local runner by its own name: `DirectRunner` may try to download another one."""
-
-REFUSED = {
-    "PrismRunner": f"downloads a program; use {LOCAL}",
-    "DaskRunner": f"loses elements without a word; use {LOCAL}, PortableRunner or a cluster",
-}
 
 REMOTE_MEMORY = 3 << 30
 """Bytes for pictures in a worker of a cluster, where nothing else is said."""
@@ -88,40 +85,14 @@ class EncodeOptions:
     verbose: bool = False
 
 
-@dataclass(frozen=True)
-class EncodeResult:
-    """What a run has done, and what the archive holds now."""
-
-    counts: Counts
-    statistics: Statistics
-    seconds: float
-    status: int
-    """0, or 1 where more inputs have failed than the options allow."""
-    letters: tuple[DeadLetter, ...]
-    """The first few dead letters of the archive."""
-
-    @property
-    def duplicates(self) -> int:
-        """Dead letters of pictures that were left out on purpose."""
-        causes = self.statistics.failures.items()
-        return sum(count for cause, count in causes if cause.endswith(f": {DUPLICATE}"))
-
-    @property
-    def failed(self) -> int:
-        """Dead letters of inputs that failed."""
-        return self.statistics.failed - self.duplicates
-
-
 def encode(options: EncodeOptions) -> EncodeResult | dataflow.Submission:
     """Run the job. UsageError for a mistake in the options, PentimentoError where the job broke.
 
     A dry run and a job that is staged as a template end in a Submission.
     """
     begin = time.time()
-    runner = _runner_name(options)
-    unknown = _unknown_options(options.beam_options)
-    if unknown:
-        raise UsageError(f"unknown options: {' '.join(unknown)}")
+    runner = runner_name(options.runner)
+    check_options(options.beam_options)
     launch = _launch(options) if dataflow.is_dataflow(runner) else None
     if launch:
         options = replace(
@@ -132,7 +103,7 @@ def encode(options: EncodeOptions) -> EncodeResult | dataflow.Submission:
     sources = open_sources(options.inputs, options.choice)
     weights = read_header(fetch_weights(options.weights))
     layers = _stored_layers(weights, options.max_layers)
-    workers = options.workers or _cores()  # memory is shared out before the work is known
+    workers = options.workers or cores()  # memory is shared out before the work is known
     settings = Settings(
         archive=storage.path("").rstrip("/") if storage.is_local else storage.root,
         weights_id=weights.id,
@@ -158,16 +129,15 @@ def encode(options: EncodeOptions) -> EncodeResult | dataflow.Submission:
     if not plan.shards:
         most = plan.units if options.workers else plan.units // UNITS_FOR_A_PROCESS
         workers = max(1, min(workers, most))
-    shared_disk = runner == LOCAL and not options.dry_run
-    board = tempfile.mkdtemp(prefix="pentimento-progress-") if shared_disk else None
+    facts = Facts(begin, options.max_failed, _shown(options, settings, plan, workers, runner))
     job = Job(
         sources=sources,
         plan=plan,
         settings=settings,
+        facts=facts,
         weights=options.weights,
         device=options.device,
         deduplicate=options.deduplicate,
-        board=board,
     )
     accelerator = launch.accelerator if launch else None
     if options.dry_run:
@@ -177,16 +147,17 @@ def encode(options: EncodeOptions) -> EncodeResult | dataflow.Submission:
         return dataflow.Submission("the job is staged; its plan lies in the archive's folder")
     over = launch is None  # a job on Dataflow goes on when this process is stopped
     try:
-        counts = _run(job, options, runner, workers, accelerator, storage, committed)
-        over = True
+        with ExitStack() as cleanup:
+            if runner == LOCAL:
+                job = replace(job, board=cleanup.enter_context(board_folder()))
+            counts = _run(job, options, runner, workers, accelerator, storage, committed)
+            over = True
     finally:
         publish(storage)
         if over:
             remove_plan(storage, plan)
-        if board:
-            shutil.rmtree(board, ignore_errors=True)
-    result = _result(storage, options, counts, time.time() - begin)
-    write_report(storage, _facts(options, settings, plan, workers, runner, begin), result)
+    result = result_of(storage, counts, facts)
+    write_report(storage, result, facts, driver_peak_memory=peak_memory())
     return result
 
 
@@ -221,7 +192,7 @@ def _run(
     except errors as error:
         if options.verbose:
             raise
-        text = f"the job broke: {_last_line(error)} (--verbose tells more)"
+        text = f"the job broke: {last_line(error)} (--verbose tells more)"
         raise PentimentoError(text) from error
     return counts()
 
@@ -244,7 +215,8 @@ def _pipeline(
     job: Job, options: EncodeOptions, runner: str, workers: int, accelerator: str | None
 ) -> Pipeline:
     try:
-        pipeline = Pipeline(_runner(runner, workers), _pipeline_options(options, runner, workers))
+        flags = pipeline_options(options.beam_options, runner, workers, verbose=options.verbose)
+        pipeline = Pipeline(make_runner(runner, workers), flags)
     except ValueError as error:
         raise UsageError(str(error)) from error
     _ = pipeline | "Encode pictures" >> EncodePictures(job, accelerator)
@@ -261,47 +233,6 @@ def _described(
         options = replace(options, beam_options=(*options.beam_options, "--dry_run=True"))
         shown |= dataflow.job_request(_pipeline(job, options, runner, workers, accelerator))
     return dataflow.Submission(json.dumps(shown, indent=2))
-
-
-def _runner_name(options: EncodeOptions) -> str:
-    name = options.runner.rsplit(".", 1)[-1]
-    for refused, reason in REFUSED.items():
-        if name.lower() in (refused.lower(), refused.lower().removesuffix("runner")):
-            raise UsageError(f"{refused} {reason}")
-    return LOCAL if name.lower() in ("directrunner", "direct", "fnapirunner") else options.runner
-
-
-def _runner(name: str, workers: int) -> PipelineRunner:
-    """The runner; the local one with worker processes of `pipelines.worker` if there are several.
-
-    That is its mode `multi_processing` with another command; the mode's own one cannot be changed.
-    """
-    if name != LOCAL or workers == 1:
-        return create_runner(name)
-    return FnApiRunner(SubprocessSDKEnvironment.from_command_string(worker.command()))
-
-
-def _unknown_options(flags: tuple[str, ...]) -> list[str]:
-    """Flags that no option class of Beam knows."""
-    try:
-        options = PipelineOptions(list(flags))
-        known = options.get_all_options()
-        retained = options.get_all_options(retain_unknown_options=True)
-    except SystemExit:
-        raise UsageError(f"options that Beam does not take: {' '.join(flags)}") from None
-    loose = [flag for at, flag in enumerate(flags) if not flag.startswith("-") and not at]
-    return loose + [f"--{name}" for name in sorted(set(retained) - set(known))]
-
-
-def _pipeline_options(options: EncodeOptions, runner: str, workers: int) -> PipelineOptions:
-    flags = list(options.beam_options)
-    if runner == LOCAL:
-        worker.use_one_thread()
-        paths = [path for path in sys.path if path]
-        os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
-        os.environ[worker.QUIET] = "" if options.verbose else "1"
-        flags.append(f"--direct_num_workers={workers}")
-    return PipelineOptions(flags, runner=runner, save_main_session=False)
 
 
 def _standing(storage: Storage) -> dict[str, Commit]:
@@ -349,35 +280,20 @@ def _check_fits(settings: Settings, committed: Mapping[str, Commit]) -> None:
             )
 
 
-def _result(
-    storage: Storage, options: EncodeOptions, counts: Counts, seconds: float
-) -> EncodeResult:
-    archive = Archive.open(storage.root)
-    letters = []
-    for letter in archive.dead_letters():
-        if letter.error != DUPLICATE:
-            letters.append(letter)
-        if len(letters) == 5:
-            break
-    result = EncodeResult(counts, archive.statistics(), seconds, 0, tuple(letters))
-    inputs = result.statistics.images + result.failed
-    status = int(result.failed > options.max_failed * inputs)
-    return EncodeResult(counts, result.statistics, seconds, status, tuple(letters))
-
-
-def _facts(
-    options: EncodeOptions, settings: Settings, plan: Plan, workers: int, runner: str, begin: float
+def _shown(
+    options: EncodeOptions, settings: Settings, plan: Plan, workers: int, runner: str
 ) -> dict[str, Any]:
-    shown = {**asdict(options), "inputs": list(options.inputs)[:100]}
+    """What the report tells of a job besides its outcome."""
     return {
-        "begun": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(begin)),
         "runner": runner,
         "workers": workers if runner == LOCAL else None,
         "weights": settings.weights_id,
         "layers": list(settings.layer_names),
         "labels": settings.labels.names,
-        "options": shown,
+        "options": {**asdict(options), "inputs": list(options.inputs)[:100]},
         "plan": {key: value for key, value in asdict(plan).items() if key != "parts"},
+        "python": platform.python_version(),
+        "machine": {"system": platform.system(), "cores": os.cpu_count()},
     }
 
 
@@ -394,15 +310,3 @@ def _memory_of_a_worker(given: int | None, local_workers: int | None) -> int:
 
 def _any_remote(inputs: tuple[str, ...]) -> bool:
     return any("://" in text or text.endswith((".csv", ".jsonl")) for text in inputs)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _last_line(error: BaseException) -> str:
-    """What went wrong, of the long text in which a runner wraps a worker's error."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    plain = [line for line in lines if not line.startswith(("File ", "Traceback", "^", "~"))]
-    errors = [line for line in plain if ": " in line and line.split(":")[0].endswith("Error")]
-    return (errors or plain or [type(error).__name__])[-1].removeprefix("RuntimeError: ")[:500]

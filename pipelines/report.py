@@ -1,54 +1,15 @@
-"""The report of a job: a table for people, `job.json` in the archive for machines."""
+"""The report of a job for people: the tables at its end."""
 
 from __future__ import annotations
 
-import json
-import os
-import platform
 import sys
-import time
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from codec.archive.storage import Storage
 from pipelines.console import size_text, table, time_text
-from transforms.progress import peak_memory
 
 if TYPE_CHECKING:
     from codec.archive import Statistics
-    from pipelines.encode import EncodeResult
-
-JOB = "job.json"
-"""The report of the last job that wrote to an archive."""
-
-
-def write_report(storage: Storage, facts: dict[str, Any], result: EncodeResult) -> None:
-    """Write `job.json`."""
-    statistics = result.statistics
-    rate = result.counts.pixels / 1e6 / result.seconds if result.seconds else 0.0
-    report = {
-        "format": "pentimento-job",
-        "version": 1,
-        **facts,
-        "ended": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "seconds": round(result.seconds, 3),
-        "megapixels_per_second": round(rate, 4),
-        "driver_peak_memory": peak_memory(),
-        "python": platform.python_version(),
-        "machine": {"system": platform.system(), "cores": os.cpu_count()},
-        "counts": asdict(result.counts),
-        "archive": {
-            "images": statistics.images,
-            "pixels": statistics.pixels,
-            "source_bytes": statistics.source_bytes,
-            "failed": result.failed,
-            "duplicates": result.duplicates,
-            "failures": dict(statistics.failures),
-            "layer_bytes": list(statistics.layer_bytes),
-        },
-        "exit_status": result.status,
-    }
-    storage.put(JOB, (json.dumps(report, indent=2, default=str) + "\n").encode())
+    from transforms.report import EncodeResult
 
 
 def print_summary(result: EncodeResult, output: str) -> None:

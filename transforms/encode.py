@@ -7,7 +7,7 @@
       │ "Spread units"       Reshuffle
       │ "Encode units"       ParDo, writes and commits                 # tuple of counts
       │ "Add up"             CombineGlobally                           # tuple of counts
-      └ "Publish"            Map, writes manifest.json                 # tuple of counts
+      └ "Publish"            ParDo, writes manifest and report         # tuple of counts
 
 Pictures never travel between workers: a unit names them, and one worker takes it from the bytes in
 storage to its commit.
@@ -32,6 +32,7 @@ from transforms.plan import Plan, State, read_plan_line
 from transforms.prefetch import Prefetcher
 from transforms.progress import Board, Counts
 from transforms.records import Shard, Span, Unit, unit_of_span
+from transforms.report import Facts, result_of, write_report
 from transforms.sources import Source
 from transforms.unit import Exclusions, Settings, encode_unit, records_of
 
@@ -46,6 +47,7 @@ class Job:
     sources: tuple[Source, ...]
     plan: Plan
     settings: Settings
+    facts: Facts
     weights: str | None = None
     """Path or URL of the weights; None: those in the package."""
     device: str = "auto"
@@ -97,7 +99,7 @@ class EncodePictures(beam.PTransform):
             units
             | "Encode units" >> encode  # tuple[int, ...]
             | "Add up" >> beam.CombineGlobally(add_up)  # tuple[int, ...]
-            | "Publish" >> beam.ParDo(Publish(job.settings.archive))  # tuple[int, ...]
+            | "Publish" >> beam.ParDo(Publish(job))  # tuple[int, ...]
         )
 
 
@@ -256,14 +258,16 @@ class HashesHeld(beam.DoFn):
 
 
 class Publish(beam.DoFn):
-    """Makes all commits count."""
+    """Makes all commits count, and reports what was done."""
 
-    def __init__(self, archive: str) -> None:
-        self._archive = archive
+    def __init__(self, job: Job) -> None:
+        self._archive, self._facts = job.settings.archive, job.facts
 
     def process(self, element: tuple[int, ...]) -> Iterator[tuple[int, ...]]:  # type: ignore[override]
-        """Write the manifest; the counts go through."""
-        publish(self._archive)
+        """Write manifest and report; the counts go through."""
+        storage = Storage(self._archive)
+        publish(storage)
+        write_report(storage, result_of(storage, Counts(*element), self._facts), self._facts)
         yield element
 
 

@@ -4,13 +4,28 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import tempfile
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+try:
+    import fcntl
+except ImportError:  # Windows: nothing tells a killed driver's folder, so it stays
+    fcntl = None  # type: ignore[assignment]
+
 PERIOD_S = 0.5
 """Seconds between two notes of a worker."""
+
+
+FOLDER_PREFIX = "pentimento-progress-"
+"""Of the folders of boards, among the temporary files."""
+
+_LOCK = "driver.lock"
 
 
 @dataclass(frozen=True)
@@ -64,6 +79,35 @@ class Board:
         for note in self._folder.glob("*.json"):
             total += Counts(**json.loads(note.read_text()))
         return total
+
+
+@contextmanager
+def board_folder() -> Iterator[str]:
+    """A new folder for a board, gone at the end; those that killed drivers have left go at once.
+
+    A driver holds a lock on its folder, which the system takes back however the driver ends.
+    """
+    parent = Path(tempfile.gettempdir())
+    for left in parent.glob(f"{FOLDER_PREFIX}*"):
+        if _is_abandoned(left):
+            shutil.rmtree(left, ignore_errors=True)
+    folder = tempfile.mkdtemp(prefix=FOLDER_PREFIX)
+    try:
+        with open(os.path.join(folder, "new"), "wb") as lock:
+            if fcntl:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                os.rename(lock.name, os.path.join(folder, _LOCK))  # seen only once it is held
+            yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_abandoned(folder: Path) -> bool:
+    with suppress(OSError), open(folder / _LOCK, "rb") as lock:
+        if fcntl:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+    return False
 
 
 def peak_memory() -> int:

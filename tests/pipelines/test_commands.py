@@ -6,7 +6,11 @@ import json
 import shutil
 import subprocess
 import sys
+import time
+from dataclasses import astuple
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -16,6 +20,12 @@ from PIL import Image
 from codec import Codec
 from codec.archive import Archive
 from codec.picture import read_picture
+from codec.weights_header import SHIPPED
+from transforms.encode import Job, Publish
+from transforms.progress import Counts
+from transforms.report import Facts
+
+FACTS = Facts(begun=time.time() - 60, max_failed=0.0, shown={"runner": "a cluster"})
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +78,36 @@ def test_the_report_of_the_job_adds_up(made: Path, tmp_path: Path) -> None:
     assert report["archive"]["failures"] == {"decode: PictureDamaged": 1}
     assert report["exit_status"] == 1
     assert not list((tmp_path / "archive" / "plans").iterdir())
+
+
+def test_the_pipeline_itself_reports_where_no_driver_waits(archive: Path) -> None:
+    """As a template's job ends: only its last step knows that it did."""
+    driven = json.loads((archive / "job.json").read_text())
+    (archive / "job.json").unlink()
+    (archive / "manifest.json").unlink()
+    job = cast(Job, SimpleNamespace(settings=SimpleNamespace(archive=str(archive)), facts=FACTS))
+    counts = astuple(Counts(**driven["counts"]))
+    assert list(Publish(job).process(counts)) == [counts]
+    report = json.loads((archive / "job.json").read_text())
+    for part in ("counts", "archive", "exit_status"):
+        assert report[part] == driven[part]
+    assert report["runner"] == "a cluster"
+    assert report["seconds"] >= 60
+
+
+def test_damaged_weights_are_told_in_one_line(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = bytearray(SHIPPED.read_bytes())
+    data[-4:] = b"\xff" * 4  # the driver reads the header only: a worker finds it
+    for name, content in (("tensor", data), ("header", data[:100]), ("empty", b"")):
+        weights = tmp_path / name
+        weights.write_bytes(content)
+        status = encode(made / "photos", "--output", tmp_path / "new", "--weights", weights)
+        assert status == 1
+        shown = capsys.readouterr().err.strip().splitlines()[-1]
+        assert shown.startswith("pentimento: ")
+        assert "Traceback" not in shown
 
 
 def test_inspect_prints_a_table_and_an_object(

@@ -1,0 +1,110 @@
+"""The outcome of a job, and its report `job.json` in the archive, for machines.
+
+The last step of a pipeline writes it, so that a job which nobody waits for leaves one too; where
+the driver is still there, it writes it again with what only it knows.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from codec.archive import Archive, DeadLetter, Statistics
+from codec.archive.storage import Storage
+from transforms.plan import DUPLICATE
+from transforms.progress import Counts
+
+JOB = "job.json"
+"""The report of the last job that wrote to an archive."""
+
+LETTERS_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a job before it runs."""
+
+    begun: float
+    """Seconds since 1970."""
+    max_failed: float
+    """Share of failed inputs up to which the job counts as a success."""
+    shown: Mapping[str, Any]
+    """More for the report, such as options and versions; JSON values."""
+
+
+@dataclass(frozen=True)
+class EncodeResult:
+    """What a run has done, and what the archive holds now."""
+
+    counts: Counts
+    statistics: Statistics
+    seconds: float
+    status: int
+    """0, or 1 where more inputs have failed than the options allow."""
+    letters: tuple[DeadLetter, ...]
+    """The first few dead letters of the archive."""
+
+    @property
+    def duplicates(self) -> int:
+        """Dead letters of pictures that were left out on purpose."""
+        return _duplicates(self.statistics)
+
+    @property
+    def failed(self) -> int:
+        """Dead letters of inputs that failed."""
+        return self.statistics.failed - self.duplicates
+
+
+def result_of(storage: Storage, counts: Counts, facts: Facts) -> EncodeResult:
+    """The result of a job that has just ended, by its published archive."""
+    archive = Archive.open(storage.root)
+    statistics = archive.statistics()
+    letters = []
+    for letter in archive.dead_letters():
+        if letter.error != DUPLICATE:
+            letters.append(letter)
+        if len(letters) == LETTERS_SHOWN:
+            break
+    failed = statistics.failed - _duplicates(statistics)
+    status = int(failed > facts.max_failed * (statistics.images + failed))
+    return EncodeResult(counts, statistics, time.time() - facts.begun, status, tuple(letters))
+
+
+def write_report(storage: Storage, result: EncodeResult, facts: Facts, **more: Any) -> None:
+    """Write `job.json`."""
+    statistics = result.statistics
+    rate = result.counts.pixels / 1e6 / result.seconds if result.seconds else 0.0
+    report = {
+        "format": "pentimento-job",
+        "version": 1,
+        "begun": _moment(facts.begun),
+        **facts.shown,
+        "ended": _moment(facts.begun + result.seconds),
+        "seconds": round(result.seconds, 3),
+        "megapixels_per_second": round(rate, 4),
+        **more,
+        "counts": asdict(result.counts),
+        "archive": {
+            "images": statistics.images,
+            "pixels": statistics.pixels,
+            "source_bytes": statistics.source_bytes,
+            "failed": result.failed,
+            "duplicates": result.duplicates,
+            "failures": dict(statistics.failures),
+            "layer_bytes": list(statistics.layer_bytes),
+        },
+        "exit_status": result.status,
+    }
+    storage.put(JOB, (json.dumps(report, indent=2, default=str) + "\n").encode())
+
+
+def _duplicates(statistics: Statistics) -> int:
+    causes = statistics.failures.items()
+    return sum(count for cause, count in causes if cause.endswith(f": {DUPLICATE}"))
+
+
+def _moment(seconds: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
