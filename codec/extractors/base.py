@@ -49,7 +49,7 @@ class Preprocessing:
         fitted = Image.fromarray(image).resize(
             (self.side, self.side), Image.Resampling.BICUBIC, box=box, reducing_gap=3.0
         )
-        return np.asarray(fitted)
+        return np.array(fitted)
 
     def probe(self) -> np.ndarray:
         """A batch of one grey picture, uint8 [1, side, side, 3], to see what a network gives."""
