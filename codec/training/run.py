@@ -74,9 +74,9 @@ def train(
         _measure(run / "held_out.csv", step, replace(weights, network=network), held_out)
 
     features = None
-    if plan.feature_weight:
-        if not recipe.extractor:
-            raise UsageError("a weight for features needs an extractor")
+    if plan.feature_weight and not recipe.extractor:
+        log.info("no extractor: the loss goes without a share of its features")
+    elif plan.feature_weight:
         features = FeatureDistance(recipe.extractor, recipe.extractor_input, device)
     source = CropSource(pictures, symbols, plan.crop)
     trainer = NetworkTrainer(weights, source, plan, run / "network", device, measure, features)

@@ -18,13 +18,14 @@ def _option(default: Any, text: str) -> Any:
 class Recipe:
     """Choices of one profile: what is fitted by counting."""
 
-    profile: str = _option("balanced", "name of what the weights are made for")
+    profile: str = "fidelity"
+    """What the weights are made for."""
     finest_step: float = _option(10.0, "step of the finest state, in orthonormal coefficients")
     level_steps: tuple[float, ...] = _option(
         (1.0,) * 7, "factors on the step for the low band and levels 1 (finest) to 6"
     )
     chroma_step: float = _option(1.0, "factor on the step of the two chroma components")
-    masking: float = _option(0.6, "power of a class's texture energy in its steps")
+    masking: float = _option(0.0, "power of a class's texture energy in its steps")
     salience: float = _option(
         0.0, "power of what the extractor notices in a class's steps; needs an extractor"
     )
@@ -81,3 +82,21 @@ class TrainingPlan:
             return self.learning_rate * (step + 1) / self.warm_up
         done = (step - self.warm_up) / max(1, self.steps - self.warm_up)
         return self.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+
+PROFILES = {
+    "perceptual": (
+        Recipe(
+            profile="perceptual",
+            level_steps=(0.8, 1.7, 1.0, 0.75, 0.65, 0.62, 0.8),
+            chroma_step=1.2,
+            masking=0.8,
+            knee=4.0,
+            power=0.7,
+        ),
+        TrainingPlan(ssim_weight=0.6, feature_weight=0.15),
+    ),
+    "fidelity": (Recipe(profile="fidelity"), TrainingPlan()),
+}
+"""Recipe and plan of each profile, the default profile first: what looks right (MS-SSIM), and what
+is near in squared error (PSNR)."""
