@@ -2,14 +2,27 @@
 
 Four levels bring the picture to 1/16 resolution, where classes and networks live; two more
 take the redundancy out of the low band. All functions are differentiable and run on any
-torch device, for sides of any length (symmetric extension).
+torch device, for sides of any length (symmetric extension); on a CPU, where no gradient is asked
+for, the wavelet runs in the compiled loops of `codec.lifting`, to the same bits.
 
 Source: Cohen, Daubechies, Feauveau 1992; lifting by Daubechies and Sweldens 1998.
 """
 
 from __future__ import annotations
 
+import math
+
 import torch
+
+from codec.lifting import (
+    PREDICT_1,
+    PREDICT_2,
+    SCALE,
+    UPDATE_1,
+    UPDATE_2,
+    join_planes,
+    split_planes,
+)
 
 BLOCK = 16
 """Pixels a side of one latent position: pictures are padded to a multiple of it."""
@@ -22,10 +35,6 @@ LEVELS = 6
 
 ORIENTATIONS = 3
 """Detail bands a level: high along x, high along y, high along both."""
-
-_PREDICT_1, _UPDATE_1 = -1.586134342059924, -0.052980118572961
-_PREDICT_2, _UPDATE_2 = 0.882911075530934, 0.443506852043971
-_SCALE = 1.149604398860241
 
 _COLOUR = (
     torch.tensor([[1.0, 1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 2.0, -1.0]], dtype=torch.float64)
@@ -81,11 +90,11 @@ def _split(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     n_low, n_high = low.shape[-2], high.shape[-2]
     if n_high == 0:
         return low, high
-    high = high + _PREDICT_1 * (low[..., :n_high, :] + _next(low, n_high))
-    low = low + _UPDATE_1 * (_previous(high, n_low) + _own(high, n_low))
-    high = high + _PREDICT_2 * (low[..., :n_high, :] + _next(low, n_high))
-    low = low + _UPDATE_2 * (_previous(high, n_low) + _own(high, n_low))
-    return low * _SCALE, high / _SCALE
+    high = high + PREDICT_1 * (low[..., :n_high, :] + _next(low, n_high))
+    low = low + UPDATE_1 * (_previous(high, n_low) + _own(high, n_low))
+    high = high + PREDICT_2 * (low[..., :n_high, :] + _next(low, n_high))
+    low = low + UPDATE_2 * (_previous(high, n_low) + _own(high, n_low))
+    return low * SCALE, high / SCALE
 
 
 def _join(low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
@@ -93,11 +102,11 @@ def _join(low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
     n_low, n_high = low.shape[-2], high.shape[-2]
     if n_high == 0:
         return low
-    low, high = low / _SCALE, high * _SCALE
-    low = low - _UPDATE_2 * (_previous(high, n_low) + _own(high, n_low))
-    high = high - _PREDICT_2 * (low[..., :n_high, :] + _next(low, n_high))
-    low = low - _UPDATE_1 * (_previous(high, n_low) + _own(high, n_low))
-    high = high - _PREDICT_1 * (low[..., :n_high, :] + _next(low, n_high))
+    low, high = low / SCALE, high * SCALE
+    low = low - UPDATE_2 * (_previous(high, n_low) + _own(high, n_low))
+    high = high - PREDICT_2 * (low[..., :n_high, :] + _next(low, n_high))
+    low = low - UPDATE_1 * (_previous(high, n_low) + _own(high, n_low))
+    high = high - PREDICT_1 * (low[..., :n_high, :] + _next(low, n_high))
     joined = torch.stack([low[..., :n_high, :], high], -2).flatten(-3, -2)
     if n_low > n_high:
         joined = torch.cat([joined, low[..., -1:, :]], -2)
@@ -114,6 +123,8 @@ def analyse(x: torch.Tensor, levels: int = LEVELS) -> list[torch.Tensor]:
     A band of level l (1 the finest) has shape [..., about H / 2**l, about W / 2**l]; within a
     level the order is high along x, high along y, high along both.
     """
+    if _in_loops(x):
+        return _analyse_in_loops(x, levels)
     bands = []
     for _ in range(levels):
         low, high = _split(x)
@@ -125,6 +136,8 @@ def analyse(x: torch.Tensor, levels: int = LEVELS) -> list[torch.Tensor]:
 
 def synthesise(bands: list[torch.Tensor]) -> torch.Tensor:
     """Invert `analyse`: bands to float [..., H, W]."""
+    if all(map(_in_loops, bands)):
+        return _synthesise_in_loops(bands)
     x = bands[-1]
     for level in range(len(bands) // ORIENTATIONS, 0, -1):
         across, down, both = bands[ORIENTATIONS * (level - 1) : ORIENTATIONS * level]
@@ -132,3 +145,31 @@ def synthesise(bands: list[torch.Tensor]) -> torch.Tensor:
         high = _swap(_join(_swap(down), _swap(both)))
         x = _join(low, high)
     return x
+
+
+def _in_loops(x: torch.Tensor) -> bool:
+    """Say whether the compiled loops can do it: on a CPU, in float32, with nobody to learn."""
+    learns = x.requires_grad and torch.is_grad_enabled()
+    return x.device.type == "cpu" and x.dtype == torch.float32 and not learns
+
+
+def _analyse_in_loops(x: torch.Tensor, levels: int) -> list[torch.Tensor]:
+    shape = x.shape[:-2]
+    low = x.detach().reshape(math.prod(shape), *x.shape[-2:]).numpy()
+    bands = []
+    for _ in range(levels):
+        *high, low = split_planes(low)
+        bands += high
+    return [torch.from_numpy(band).reshape(*shape, *band.shape[1:]) for band in [*bands, low]]
+
+
+def _synthesise_in_loops(bands: list[torch.Tensor]) -> torch.Tensor:
+    shape = bands[-1].shape[:-2]
+    planes = [
+        band.detach().reshape(math.prod(shape), *band.shape[-2:]).contiguous().numpy()
+        for band in bands
+    ]
+    low = planes[-1]
+    for level in range(len(bands) // ORIENTATIONS, 0, -1):
+        low = join_planes(low, *planes[ORIENTATIONS * (level - 1) : ORIENTATIONS * level])
+    return torch.from_numpy(low).reshape(*shape, *low.shape[1:])

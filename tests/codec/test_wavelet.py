@@ -44,3 +44,17 @@ def test_wavelet_is_nearly_orthonormal():
 def test_a_flat_picture_has_no_details():
     bands = analyse(torch.full((1, 48, 80), 7.0, dtype=torch.float64))
     assert max(band.abs().max().item() for band in bands[:-1]) < 1e-9
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 6), (5, 1), (2, 2), (17, 33), (48, 112)])
+def test_compiled_loops_give_the_bits_of_the_tensors(shape):
+    x = torch.randn(2, 3, *shape, generator=torch.Generator().manual_seed(4)) * 100
+    learning = x.clone().requires_grad_()
+    slow = analyse(learning)
+    fast = analyse(x)
+    assert all(band.requires_grad for band in slow)
+    for one, other in zip(fast, slow, strict=True):
+        assert torch.equal(one, other.detach())
+    whole = synthesise(slow)
+    assert whole.requires_grad
+    assert torch.equal(synthesise(fast), whole.detach())
