@@ -60,7 +60,8 @@ def test_the_image_installs_versions_that_fit_the_package() -> None:
     launcher = f"python{arguments['PYTHON_VERSION'].replace('.', '')}-template-launcher-base"
     assert launcher in DOCKERFILE.read_text()
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = [*project["dependencies"], *project["optional-dependencies"]["dataflow"]]
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *extras["dataflow"], *extras["extractors"]]
     for requirement in map(Requirement, wanted):
         assert pins[requirement.name] in requirement.specifier, requirement
 
@@ -93,6 +94,7 @@ def test_parameters_become_the_command_line() -> None:
             '--input=["gs://a/photos", "gs://b/more photos"]', "--output=gs://a/archive",
             "--deduplicate=true", "--retry_failed=false", "--max_layers=3", "--gpu=nvidia-tesla-t4",
             "--weights=https://a/b", f"--weights_sha256={'0' * 64}", "--memory=20G",
+            f"--embedding=onnx:gs://a/net.onnx#sha256={'1' * 64}&output=pool&std=1,1,1",
             "--runner=DataflowRunner", "--project=museum", "--region=europe-west4",
             "--template_location=gs://a/staging/job", "--no_use_public_ips",
             "--sdk_container_image=image",
@@ -103,6 +105,7 @@ def test_parameters_become_the_command_line() -> None:
     assert (parsed.output, parsed.max_layers) == ("gs://a/archive", 3)
     assert (parsed.deduplicate, parsed.retry_failed) == (True, False)
     assert (parsed.gpu, parsed.memory) == ("nvidia-tesla-t4", 20 * 10**9)
+    assert parsed.embedding == f"onnx:gs://a/net.onnx#sha256={'1' * 64}&output=pool&std=1,1,1"
     assert (parsed.runner, parsed.weights_sha256) == ("DataflowRunner", "0" * 64)
     assert rest == [
         "--project=museum", "--region=europe-west4", "--template_location=gs://a/staging/job",

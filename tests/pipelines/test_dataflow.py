@@ -242,6 +242,8 @@ def test_what_is_staged_lies_beside_the_archive() -> None:
         ((), {"inputs": ["photos"]}, "cannot see photos"),
         ((), {"output": "/tmp/archive"}, "cannot see /tmp/archive"),
         ((), {"weights": "mine.safetensors"}, "cannot see mine.safetensors"),
+        ((), {"embedding": "onnx:net.onnx#size=64"}, "cannot see net.onnx"),
+        ((), {"embedding": "timm:net@net.safetensors"}, "cannot see net.safetensors"),
         ((), {"output": "gs://museum"}, "--temp_location"),
         ((), {"output": "s3://museum/archive"}, "--temp_location"),
         ((), {"gpu": "voodoo"}, "--gpu voodoo"),
