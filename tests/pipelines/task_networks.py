@@ -66,6 +66,45 @@ def colour_segmenter(path: Path, side: int = 48) -> Path:
     return save_network(path, nodes, *shapes, {"mix": mix, "bias": bias})
 
 
+def bright_cell_nanodet(path: Path, side: int = 64) -> Path:
+    """NanoDet's interface; sees an object of class 0 where a cell of 8 x 8 pixels is blue.
+
+    Its box reaches from half a cell to one and a half cells about the middle.
+    """
+    count = (side // CELL) ** 2
+    mix = np.zeros((3, 80), np.float32)
+    mix[0, 0] = 0.25  # blue stands first, and its deviation is about 2 where all else is -2
+    distances = np.full((1, count, 4, 3), -20, np.float32)
+    distances[:, :, :2] = 9, 9, -20  # half a cell to the left and the top
+    distances[:, :, 2:] = -20, 9, 9  # one and a half to the right and the bottom
+    nodes = [
+        helper.make_node("AveragePool", ["data"], ["means"], kernel_shape=[8, 8], strides=[8, 8]),
+        helper.make_node("Relu", ["means"], ["bright"]),
+        helper.make_node("Reshape", ["bright", "shape"], ["flat"]),
+        helper.make_node("Transpose", ["flat"], ["cells"], perm=[0, 2, 1]),
+        helper.make_node("MatMul", ["cells", "mix"], ["classes"]),
+        helper.make_node("ReduceMean", ["data"], ["mean"], keepdims=0),
+        helper.make_node("Mul", ["mean", "zero"], ["nothing"]),
+        helper.make_node("Add", ["laws", "nothing"], ["distances"]),
+    ]
+    weights = {
+        "shape": np.array([1, 3, count], np.int64),
+        "mix": mix,
+        "laws": distances.reshape(1, count, 12),
+        "zero": np.zeros((), np.float32),
+    }
+    outputs = {"distances": [1, count, 12], "classes": [1, count, 80]}
+    return save_network(path, nodes, {"data": [1, 3, side, side]}, outputs, weights)
+
+
+def red_person(path: Path, side: int = 48) -> Path:
+    """The interface of a segmenter of people; whoever is red is one."""
+    mix = np.array([[1], [-1], [-1]], np.float32)
+    nodes = [helper.make_node("MatMul", ["image", "mix"], ["chance"])]
+    shapes = {"image": [1, side, side, 3]}, {"chance": [1, side, side, 1]}
+    return save_network(path, nodes, *shapes, {"mix": mix})
+
+
 def constant_network(path: Path, shape, **outputs: np.ndarray) -> Path:
     """The same answers whatever it is shown: what is tested is where they are put."""
     nodes = [helper.make_node("ReduceMean", ["input"], ["mean"], keepdims=0)]

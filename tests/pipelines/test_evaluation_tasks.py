@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +14,17 @@ from hypothesis import strategies as st
 from task_networks import (
     blue_cells,
     bright_cell_detector,
+    bright_cell_nanodet,
     colour_segmenter,
     constant_network,
     make_task_folder,
+    red_person,
 )
 
 from codec.errors import UsageError
+from codec.picture import read_picture
 from pipelines.commands import evaluate
-from pipelines.evaluation.tasks import detection, landmarks, segmentation
+from pipelines.evaluation.tasks import detection, landmarks, nanodet, segmentation
 from pipelines.evaluation.tasks.detection import Boxes, iou, mean_average_precision
 from pipelines.evaluation.tasks.kinds import find_data_sets
 from pipelines.evaluation.tasks.network import Network
@@ -127,6 +131,52 @@ def test_a_wide_photo_is_fitted_to_the_detector(tmp_path):
     found = detection.detect(network, blue_cells((1, 2), shape=(32, 64)))
     best = found.scores.argmax()
     np.testing.assert_allclose(found.corners[best], [2 / 8, 1 / 4, 3 / 8, 2 / 4], atol=1e-6)
+
+
+def test_a_nanodet_finds_boxes_where_its_laws_say(tmp_path):
+    network = Network(bright_cell_nanodet(tmp_path / "nanodet_cells.onnx"))
+    found = nanodet.detect(network, blue_cells((1, 2), (6, 5)))
+    order = np.argsort(found.corners[:, 0])
+    np.testing.assert_allclose(found.corners[order] * 8, [[2, 1, 4, 3], [5, 6, 7, 8]], atol=1e-4)
+    assert found.classes.tolist() == [0, 0]
+    assert (found.scores > 0.5).all()
+    stretched = nanodet.detect(network, blue_cells((1, 2), shape=(32, 64)))
+    tops = stretched.corners[stretched.scores > 0.5, 1]  # one cell is two when stretched
+    np.testing.assert_allclose(sorted(tops * 8), [2, 3], atol=1e-4)
+    other = Network(bright_cell_detector(tmp_path / "yolox_cells.onnx"))
+    with pytest.raises(UsageError, match="interface"):
+        nanodet.detect(other, blue_cells((1, 2)))
+
+
+def test_a_segmenter_of_people_is_graded_on_people(tmp_path):
+    network = Network(red_person(tmp_path / "selfie_red.onnx"))
+    picture = np.zeros((96, 64, 3), np.uint8)
+    picture[:48] = 255, 0, 0
+    truth = np.full((96, 64), 2, np.uint8)
+    truth[:48] = segmentation.PERSON
+    truth[:, 60:] = segmentation.UNKNOWN
+    table = segmentation.person_confusion(network, picture, truth)
+    assert table.sum() == 96 * 60
+    assert set(np.flatnonzero(table.sum(1))) == {0, 15}
+    assert segmentation.mean_iou([table]) > 0.9
+    wrong = segmentation.person_confusion(network, picture[::-1].copy(), truth)
+    assert segmentation.mean_iou([wrong]) < 0.1
+
+
+def test_networks_are_taken_for_what_their_names_say(task_folder, tmp_path):
+    folder = tmp_path / "tasks"
+    shutil.copytree(task_folder, folder)
+    bright_cell_nanodet(folder / "networks" / "nanodet_cells.onnx")
+    red_person(folder / "networks" / "selfie_red.onnx")
+    (data_set,) = find_data_sets(folder)
+    assert [task.name for task in data_set.tasks] == [
+        "detection, nanodet_cells", "detection, yolox_cells",
+        "segmentation, deeplab_red", "segmentation, selfie_red",
+    ]  # fmt: skip
+    pixels = read_picture(data_set.photos[0].read_bytes()).pixels
+    seen = [task.look("0.png", pixels) for task in data_set.tasks]
+    assert len(seen[0]) == len(seen[1]) == 2
+    assert data_set.tasks[3].grade({"0.png": seen[3]}) > 0.8
 
 
 def test_a_segmenter_is_graded_at_the_size_of_the_mask(tmp_path):

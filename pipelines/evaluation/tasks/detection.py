@@ -77,7 +77,7 @@ def detect(network: Network, pixels: np.ndarray) -> Boxes:
     classes = scores.argmax(1)
     best = scores.max(1)
     kept = best >= LEAST_CONFIDENCE
-    return _suppress(np.clip(corners[kept], 0, 1), classes[kept], best[kept])
+    return suppress(np.clip(corners[kept], 0, 1), classes[kept], best[kept])
 
 
 def mean_average_precision(found: Sequence[Boxes], truth: Sequence[Boxes]) -> float:
@@ -126,7 +126,7 @@ def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return shared / np.maximum(union, 1e-12)
 
 
-def _suppress(corners: np.ndarray, classes: np.ndarray, scores: np.ndarray) -> Boxes:
+def suppress(corners: np.ndarray, classes: np.ndarray, scores: np.ndarray) -> Boxes:
     """Best boxes first, without those of the same class that overlap a better one."""
     order = np.argsort(-scores, kind="stable")
     kept: list[int] = []

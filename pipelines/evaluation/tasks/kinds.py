@@ -13,8 +13,11 @@ import numpy as np
 
 from codec.errors import UsageError
 from codec.picture import PICTURE_SUFFIXES
-from pipelines.evaluation.tasks import detection, landmarks, segmentation
+from pipelines.evaluation.tasks import detection, landmarks, nanodet, segmentation
 from pipelines.evaluation.tasks.network import Network
+
+YOLOX, NANODET, DEEPLAB, SELFIE = "yolox", "nanodet", "deeplab", "selfie"
+"""How the names of networks begin, which say what their interfaces are."""
 
 LOOK_VERSION = 1
 """Raised where a change below changes what is seen; part of the key of cached results."""
@@ -79,7 +82,8 @@ class Detection(Task):
 
     def look(self, photo: str, pixels: np.ndarray) -> Any:
         """Boxes."""
-        return detection.detect(_network(self.network), pixels).to_lists()
+        detect = nanodet.detect if self.network.name.startswith(NANODET) else detection.detect
+        return detect(_network(self.network), pixels).to_lists()
 
     def grade(self, seen: Mapping[str, Any]) -> float:
         """mAP, 0..1."""
@@ -90,7 +94,7 @@ class Detection(Task):
 
 @dataclass(frozen=True)
 class Segmentation(Task):
-    """mIoU of one network over the classes of PASCAL VOC."""
+    """mIoU of one network over the classes of PASCAL VOC, or over people and all else."""
 
     folder: Path
     network: Path
@@ -118,7 +122,9 @@ class Segmentation(Task):
         """Confusion counts."""
         classes = _mask_classes(self.folder / "classes-masks.yaml")
         truth = segmentation.read_truth(self._truth(photo), classes)
-        return segmentation.confusion(_network(self.network), pixels, truth).tolist()
+        of_people = self.network.name.startswith(SELFIE)
+        look = segmentation.person_confusion if of_people else segmentation.confusion
+        return look(_network(self.network), pixels, truth).tolist()
 
     def grade(self, seen: Mapping[str, Any]) -> float:
         """mIoU, 0..1."""
@@ -182,17 +188,17 @@ def find_data_sets(folder: Path) -> list[DataSet]:
         raise UsageError(f"no such folder: {folder}")
     networks = sorted(folder.glob("networks/*.onnx"))
 
-    def named(start: str) -> list[Path]:
-        return [path for path in networks if path.name.startswith(start)]
+    def named(*starts: str) -> list[Path]:
+        return [path for path in networks if path.name.startswith(starts)]
 
     found = []
     for images in sorted(folder.glob("*/images")):
         data = images.parent
         tasks: list[Task] = []
         if (data / "boxes").is_dir():
-            tasks += [Detection(data, network) for network in named("yolox")]
+            tasks += [Detection(data, network) for network in named(YOLOX, NANODET)]
         if (data / "masks").is_dir() and (data / "classes-masks.yaml").exists():
-            tasks += [Segmentation(data, network) for network in named("deeplab")]
+            tasks += [Segmentation(data, network) for network in named(DEEPLAB, SELFIE)]
         if (data / "landmarks.csv").exists():
             tasks += [
                 Landmarks(data, detector, network)
