@@ -89,7 +89,8 @@ class Scene:
         self.say(f"second run, on worker1 alone: exit status {status} (1: the broken photo)")
         first = self.compare()
         cluster.cable("worker2", "up")
-        self.say(f"worker2 has its network back (Beam workers still run on {self.encoders()})")
+        running = self.encoders() or "no host"
+        self.say(f"worker2 has its network back (Beam workers still run on {running})")
         time.sleep(PATIENCE_S / 2)
         second = self.compare()
         cluster.stop(service)

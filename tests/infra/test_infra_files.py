@@ -16,6 +16,7 @@ import yaml
 from packaging.requirements import Requirement
 
 from codec.errors import UsageError
+from codec.extractors.names import ExtractorName
 from pipelines import dataflow, flex_template
 from pipelines.main import build_parser
 
@@ -264,10 +265,17 @@ def test_the_page_names_files_and_options_that_there_are() -> None:
         assert f'variable "{name}"' in variables, name
     for name in re.findall(r"output -raw (\w+)", page):
         assert f'output "{name}"' in (TERRAFORM / "outputs.tf").read_text(), name
-    commands = re.findall(r"^ *pentimento (encode .*)$", page, re.MULTILINE)
-    assert len(commands) == 2
+    whole_lines = page.replace("\\\n", " ")
+    commands = re.findall(r"^ *pentimento (encode .*)$", whole_lines, re.MULTILINE)
+    assert len(commands) == 3
     for command in commands:
-        build_parser().parse_known_args(shlex.split(command.replace("$options", "")))
+        parsed, rest = build_parser().parse_known_args(
+            shlex.split(command.replace("$options", "").replace("DIGEST", "0" * 64))
+        )
+        assert not rest
+        if parsed.embedding:
+            name = ExtractorName.parse(parsed.embedding)
+            assert (name.kind, name.sha256) == ("torchvision", "0" * 64)
 
 
 def test_the_defaults_of_the_page_are_the_defaults() -> None:
