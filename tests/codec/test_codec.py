@@ -1,6 +1,7 @@
 """The codec as a whole: any picture in, any prefix of layers out, damage noticed."""
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from skimage import data
 from codec import Codec
 from codec.errors import LayerDamaged, UnknownVersion, UsageError, WeightsDamaged, WeightsMismatch
 from codec.metrics import psnr
+from codec.palette import MergeWeights
 from codec.stream import unpack_stream
 from codec.wavelet import DYADIC_LEVELS, analyse, to_opponent
 from codec.weights import SHIPPED, load_weights, unpack_weights
@@ -155,6 +157,26 @@ def test_symbol_count_and_payload_end_are_checked_behind_the_checksum(codec, str
         forged, _ = pack_layer(0, symbols, payload, 0, first.picture)
         with pytest.raises(LayerDamaged):
             codec.check([forged])
+
+
+@pytest.mark.parametrize("affinity", ["latent", "texture", "semantic", "colour"])
+def test_what_merges_palettes_is_the_encoders_business(codec, photo, stream, affinity):
+    weights = load_weights(None)
+    merge = replace(MergeWeights(0, 0, 0, 0), **{affinity: 1})
+    other = Codec(replace(weights, config=replace(weights.config, merge=merge)))
+    (layers,) = other.encode([photo])
+    assert layers != stream
+    assert _equal(codec.symbols(layers), other.symbols(layers))
+    assert psnr(photo, codec.decode([layers])[0]) >= 38
+
+
+def test_latents_say_what_each_class_is_about(codec, stream):
+    weights = load_weights(None)
+    (latents,) = codec.latents([stream[:1]])
+    assert len(latents.embedding) == weights.head.size
+    np.testing.assert_allclose(np.linalg.norm(latents.embedding, axis=0), 1, rtol=1e-4)
+    expected = weights.classes.embedding[latents.class_map].transpose(2, 0, 1)
+    np.testing.assert_array_equal(latents.embedding, expected)
 
 
 def test_other_weights_are_refused(codec, stream):
