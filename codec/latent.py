@@ -6,6 +6,7 @@ device, and as one flat int16 array an image that the entropy coder walks (see `
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -29,16 +30,22 @@ CENTROID_KINDS = 4
 """Cells that have an expected place of their own: zero, the first, the second, all others."""
 
 
+MAX_PINNED_BYTES = 1 << 26
+"""Largest batch that goes to a GPU through pinned memory: torch keeps what it once took."""
+
+
 def pad_to_blocks(images: Sequence[np.ndarray], device: torch.device) -> torch.Tensor:
     """Stack uint8 [H, W, 3] images of one padded size to float32 [N, 3, ...], edges repeated."""
     height, width = (-(-side // BLOCK) * BLOCK for side in images[0].shape[:2])
-    stack = np.empty((len(images), height, width, 3), np.uint8)
-    for target, image in zip(stack, images, strict=True):
+    shape = (len(images), height, width, 3)
+    pinned = device.type == "cuda" and math.prod(shape) <= MAX_PINNED_BYTES
+    stack = torch.empty(shape, dtype=torch.uint8, pin_memory=pinned)
+    for target, image in zip(stack.numpy(), images, strict=True):
         h, w = image.shape[:2]
         target[:h, :w] = image
         target[:h, w:] = image[:, -1:]
         target[h:] = target[h - 1]
-    return torch.from_numpy(stack).to(device).permute(0, 3, 1, 2).float()
+    return stack.to(device, non_blocking=pinned).permute(0, 3, 1, 2).float()
 
 
 def picture_bands(pixels: torch.Tensor) -> list[torch.Tensor]:

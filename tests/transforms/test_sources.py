@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import shutil
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import shards
-from shards import photos, write_manifests, write_parquet, write_tar, write_tfrecord
+from shards import field, photos, write_manifests, write_parquet, write_tar, write_tfrecord
 
-from codec.errors import UsageError
+from codec.errors import RowInvalid, UsageError
 from transforms.encode import split_or_broken
 from transforms.records import Item, Record, Shard, Span, unit_of_items, unit_of_span
 from transforms.sources import Choice, Source, all_labels, listed, open_sources
@@ -108,6 +111,67 @@ def test_labels_of_each_kind_have_types(folder: Path) -> None:
     schema, labels = of("a.parquet")
     assert schema.field("label").type == pa.int16()
     assert labels == {"label": 1, "label_width": 1.5}  # the archive has a column `width`
+
+
+def with_one_label_more(folder: Path, kind: str) -> list[str]:
+    """Two shards or tables of one kind, the second with a label `mood` that the first lacks."""
+    pictures = sorted((folder / "photos").rglob("*.jpg"))
+    first, second = folder / f"a.{kind}", folder / f"b.{kind}"
+    if kind == "tar":
+        write_tar(first, pictures[:3])
+        with tarfile.open(second, "w") as tar:
+            for name, content in (("9.jpg", pictures[3].read_bytes()), ("9.mood.txt", b"calm")):
+                member = tarfile.TarInfo(name)
+                member.size = len(content)
+                tar.addfile(member, io.BytesIO(content))
+    elif kind == "tfrecord":
+        write_tfrecord(first, pictures[:3])
+        features = {"image/encoded": pictures[3].read_bytes(), "mood.txt": b"calm"}
+        entries = (
+            field(1, field(1, name.encode()) + field(2, field(1, field(1, value))))
+            for name, value in features.items()
+        )
+        second.write_bytes(shards.record(field(1, b"".join(entries))))
+    elif kind == "parquet":
+        write_parquet(first, pictures[:3])
+        row = {"image": [pictures[3].read_bytes()], "mood.txt": ["calm"]}
+        pq.write_table(pa.table(row), second)
+    else:
+        first.write_text(f"url,score\n{pictures[0]},1\n{pictures[1]},\n{pictures[2]},3\n")
+        second.write_text(f"url,score,mood.txt\n{pictures[3]},4,calm\n")
+    return [str(first), str(second)]
+
+
+@pytest.mark.parametrize("kind", ["tar", "tfrecord", "parquet", "csv"])
+def test_a_label_of_a_later_shard_is_a_column_too(folder: Path, kind: str) -> None:
+    sources = open_sources(with_one_label_more(folder, kind), Choice())
+    assert "mood.txt" in all_labels(sources).names
+    *others, last = read_all([folder / f"a.{kind}", folder / f"b.{kind}"])
+    assert len(others) == 3
+    assert not any("mood.txt" in record.labels for record in others)
+    calm = {"tar": b"calm", "tfrecord": [b"calm"]}.get(kind, "calm")
+    assert last.labels["mood.txt"] == calm
+    assert last.fetch() == contents(folder)[3]
+
+
+@pytest.mark.parametrize("kind", ["tar", "tfrecord", "parquet", "csv"])
+def test_a_label_without_a_column_is_a_failure_and_not_dropped(
+    folder: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("transforms.sources.columns.PEEKED_SHARDS", 0)
+    with_one_label_more(folder, kind)
+    *others, last = read_all([folder / f"a.{kind}", folder / f"b.{kind}"])
+    assert [record.fetch() for record in others] == contents(folder)[:3]
+    with pytest.raises(RowInvalid, match=r"no column for label mood\.txt"):
+        last.fetch()
+
+
+def test_labels_of_clashing_types_are_a_mistake(folder: Path) -> None:
+    pictures = [path.read_bytes() for path in sorted((folder / "photos").rglob("*.jpg"))]
+    pq.write_table(pa.table({"image": pictures, "year": [1900] * 6}), folder / "a.parquet")
+    pq.write_table(pa.table({"image": pictures, "year": ["old"] * 6}), folder / "b.parquet")
+    with pytest.raises(UsageError, match=r"labels of the inputs do not fit together: .*year"):
+        open_sources([str(folder / "a.parquet"), str(folder / "b.parquet")], Choice())
 
 
 def test_records_can_be_named_by_a_column(folder: Path) -> None:

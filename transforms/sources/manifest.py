@@ -18,10 +18,11 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
-from codec.errors import PictureDamaged, UsageError
+from codec.errors import PictureDamaged, RowInvalid, UsageError
 from transforms.records import Item, Record, Shard, Span, clean_key
 from transforms.sources.base import Source, conform, failing, label_name, open_file, read_bytes
-from transforms.sources.parquet import read_rows, read_schema
+from transforms.sources.columns import check_labels, look_at, merged
+from transforms.sources.parquet import label_columns, read_rows, read_schema
 
 URL_COLUMNS = ("url", "uri", "image_url", "path", "file_name", "filename", "file", "image")
 """Names under which the column of addresses is looked for, in this order."""
@@ -34,7 +35,7 @@ SPANS_WANTED = 64
 """… and rows in one where the table is short, so that there is work for several workers."""
 
 PEEKED_ROWS = 256
-"""Rows of the first table that decide the types of the label columns."""
+"""Rows at the start of a table that decide the types of its label columns."""
 
 
 @dataclass(frozen=True)
@@ -60,12 +61,11 @@ class ManifestSource(Source):
             raise UsageError(
                 f"{shards[0].uri}: say with --url-column and --key-column which to use: {have}"
             )
-        columns = [
-            (label_name(column.name), column.type)
-            for column in schema
-            if column.name not in (url, key)
+        labels = [
+            label_columns(schema, url, key)
+            for schema in look_at(shards, lambda shard: _schema(shard.uri))
         ]
-        return ManifestSource(shards, url, key, pa.schema(columns))
+        return ManifestSource(shards, url, key, merged(labels))
 
     def listing(self) -> Iterator[Item | Shard]:
         """The tables."""
@@ -147,17 +147,20 @@ class ManifestSource(Source):
             labels = self._labels(values)
         except ValueError as error:
             return Record(key, uri, failing(PictureDamaged(f"label: {error}")))
+        except RowInvalid as error:
+            return Record(key, uri, failing(error))
         return Record(key, uri, lambda: read_bytes(uri), labels=labels)
 
     def _labels(self, values: dict[str, Any]) -> dict[str, Any]:
+        named = {
+            label_name(name) if isinstance(name, str) else "beyond the header": value
+            for name, value in values.items()
+        }
+        check_labels((name for name, v in named.items() if v not in (None, "")), self.columns)
         labels = {}
-        for name, value in values.items():
-            column = label_name(name) if isinstance(name, str) else ""
-            if column in self.columns.names:
-                kind = self.columns.field(column).type
-                labels[column] = (
-                    _parsed(value, kind) if isinstance(value, str) else conform(value, kind)
-                )
+        for name in named.keys() & set(self.columns.names):
+            value, kind = named[name], self.columns.field(name).type
+            labels[name] = _parsed(value, kind) if isinstance(value, str) else conform(value, kind)
         return labels
 
 

@@ -9,9 +9,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from codec.errors import PictureDamaged, UsageError
+from codec.errors import PictureDamaged, RowInvalid, UsageError
 from transforms.records import Item, Record, Shard, Span, clean_key
 from transforms.sources.base import SPAN_RECORDS, Source, failing, label_name, open_file
+from transforms.sources.columns import check_labels, look_at, merged
 
 PICTURE_COLUMNS = ("image", "image_bytes", "picture", "bytes", "jpg", "jpeg", "png", "content")
 """Names under which the picture column is looked for, in this order."""
@@ -42,12 +43,11 @@ class ParquetSource(Source):
             if name is not None and name not in schema.names:
                 have = ", ".join(schema.names)
                 raise UsageError(f"{shards[0].uri}: no column {name!r}; there are {have}")
-        columns = [
-            (label_name(column.name), column.type)
-            for column in schema
-            if column.name not in (picture, key)
+        labels = [
+            label_columns(schema, picture, key)
+            for schema in look_at(shards, lambda shard: read_schema(shard.uri))
         ]
-        return ParquetSource(shards, picture, key, pa.schema(columns))
+        return ParquetSource(shards, picture, key, merged(labels))
 
     def listing(self) -> Iterator[Item | Shard]:
         """The shards."""
@@ -98,15 +98,21 @@ class ParquetSource(Source):
         elif path:
             key = f"{key}-{path.rsplit('/', 1)[-1]}"
         key = clean_key(key)
-        labels = {
-            label_name(name): value
-            for name, value in values.items()
-            if label_name(name) in self.columns.names
-        }
-        if not isinstance(data, bytes):
-            error = PictureDamaged(f"no bytes in column {self.picture!r}")
-            return Record(key, uri, failing(error), labels=labels)
+        labels = {label_name(name): v for name, v in values.items() if v is not None}
+        try:
+            check_labels(labels, self.columns)
+            if not isinstance(data, bytes):
+                raise PictureDamaged(f"no bytes in column {self.picture!r}")
+        except (PictureDamaged, RowInvalid) as error:
+            return Record(key, uri, failing(error))
         return Record(key, uri, lambda: data, len(data), labels)
+
+
+def label_columns(schema: pa.Schema, *others: str | None) -> pa.Schema:
+    """The label columns of a table that has these other ones."""
+    return pa.schema(
+        [(label_name(column.name), column.type) for column in schema if column.name not in others]
+    )
 
 
 def read_schema(uri: str) -> pa.Schema:

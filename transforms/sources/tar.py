@@ -11,7 +11,7 @@ picture is a sample without labels.
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby, islice
 from typing import IO, Any
@@ -19,10 +19,11 @@ from typing import IO, Any
 import pyarrow as pa
 
 from codec import limits
-from codec.errors import PictureTooLarge, UnsupportedFormat, UsageError
+from codec.errors import PictureTooLarge, RowInvalid, UnsupportedFormat, UsageError
 from codec.picture import PICTURE_SUFFIXES
 from transforms.records import Item, Record, Shard, Span, clean_key
 from transforms.sources.base import SPAN_RECORDS, Source, conform, failing, label_name, open_file
+from transforms.sources.columns import check_labels, look_at
 
 TEXT = frozenset({"txt", "text", "json", "caption", "transcript", "url", "html", "csv", "xml"})
 """Extensions of text labels."""
@@ -31,7 +32,7 @@ INTEGER = frozenset({"cls", "cls2", "index", "id"})
 """Extensions of labels that are integers where all that were looked at are."""
 
 PEEKED_SAMPLES = 64
-"""Samples of the first shard that decide the label columns of the job."""
+"""Samples at the start of a shard that are looked at for labels."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,8 @@ class TarSource(Source):
 
     @staticmethod
     def of(shards: tuple[Shard, ...]) -> TarSource:
-        """The source of these shards; their label columns are those of the first one's start."""
-        return TarSource(shards, _peek(shards[0]))
+        """The source of these shards; see `columns` for which labels they have."""
+        return TarSource(shards, _columns(look_at(shards, _peek)))
 
     def listing(self) -> Iterator[Item | Shard]:
         """The shards."""
@@ -98,39 +99,47 @@ class TarSource(Source):
         uri = f"{shard.uri}#{member.name}"
         try:
             data = _content(tar, member)
-            labels = {}
-            for extension, sibling in files.items():
-                name = label_name(extension)
-                if name in self.columns.names:
-                    kind = self.columns.field(name).type
-                    labels[name] = _value(_content(tar, sibling), kind)
-        except (ValueError, PictureTooLarge, OSError, tarfile.TarError) as error:
+            named = {label_name(extension): sibling for extension, sibling in files.items()}
+            check_labels(named, self.columns)
+            labels = {
+                name: _value(_content(tar, sibling), self.columns.field(name).type)
+                for name, sibling in named.items()
+            }
+        except (ValueError, RowInvalid, PictureTooLarge, OSError, tarfile.TarError) as error:
             return Record(key, uri, failing(error))
         return Record(key, uri, lambda: data, len(data), labels)
 
 
-def _peek(shard: Shard) -> pa.Schema:
-    """Label columns of the first samples of a shard."""
-    values: dict[str, list[bytes]] = {}
+def _peek(shard: Shard) -> dict[str, bool]:
+    """Extensions of labels at the start of a shard, and whether their values are integers."""
+    found: dict[str, bool] = {}
     try:
         with open_file(shard.uri) as file, _open_tar(file) as tar:
             samples = groupby(_members(tar), key=_stem_of)
             for _, members in islice(samples, PEEKED_SAMPLES):
-                files = [member for member in members if member.isfile()]
-                names = [_extension(member.name) for member in files]
-                picture = next((n for n in names if f".{n.lower()}" in PICTURE_SUFFIXES), None)
-                for name, member in zip(names, files, strict=True):
-                    if name and name != picture:
-                        values.setdefault(name, []).append(_content(tar, member))
+                files = {_extension(member.name): member for member in members if member.isfile()}
+                picture = next((n for n in files if f".{n.lower()}" in PICTURE_SUFFIXES), None)
+                for name, member in files.items():
+                    if picture and name != picture:
+                        whole = name in INTEGER and _is_integer(_content(tar, member))
+                        found[name] = whole and found.get(name, True)
     except FileNotFoundError:
         raise UsageError(f"no such file: {shard.uri}") from None
     except (tarfile.TarError, OSError, EOFError, PictureTooLarge):
         pass  # a damaged shard is a dead letter of its own when it is split
-    return pa.schema([(label_name(name), _kind(name, values[name])) for name in sorted(values)])
+    return found
 
 
-def _kind(extension: str, seen: list[bytes]) -> pa.DataType:
-    if extension in INTEGER and all(_is_integer(value) for value in seen):
+def _columns(peeks: Sequence[dict[str, bool]]) -> pa.Schema:
+    whole: dict[str, bool] = {}
+    for peek in peeks:
+        for name, integers in peek.items():
+            whole[name] = integers and whole.get(name, True)
+    return pa.schema([(label_name(name), _kind(name, whole[name])) for name in sorted(whole)])
+
+
+def _kind(extension: str, integers: bool) -> pa.DataType:
+    if integers:
         return pa.int64()
     return pa.string() if extension in TEXT | INTEGER else pa.large_binary()
 

@@ -26,12 +26,13 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
 from codec import limits
-from codec.errors import PictureDamaged, UsageError
+from codec.errors import PictureDamaged, RowInvalid, UsageError
 from transforms.records import Item, Record, Shard, Span, clean_key
 from transforms.sources.base import SPAN_RECORDS, Source, failing, label_name, open_file
+from transforms.sources.columns import check_labels, look_at, merged
 
 PEEKED_RECORDS = 64
-"""Records of the first shard that decide the label columns of the job."""
+"""Records at the start of a shard that are looked at for labels."""
 
 _HEAD = struct.Struct("<QI")
 _KINDS = {
@@ -56,9 +57,10 @@ class TFRecordSource(Source):
     def of(
         shards: tuple[Shard, ...], picture: str | None = None, key: str | None = None
     ) -> TFRecordSource:
-        """The source of these shards; their label columns are those of the first one's start."""
+        """The source of these shards; see `columns` for which labels they have."""
         picture = picture or "image/encoded"
-        return TFRecordSource(shards, picture, key, _peek(shards[0], picture))
+        peeks = look_at(shards, lambda shard: _peek(shard, picture))
+        return TFRecordSource(shards, picture, key, merged(peeks))
 
     def listing(self) -> Iterator[Item | Shard]:
         """The shards."""
@@ -124,18 +126,19 @@ class TFRecordSource(Source):
             pictures = features.pop(self.picture, ("", []))[1]
             if not pictures or not isinstance(pictures[0], bytes):
                 raise PictureDamaged(f"no bytes in feature {self.picture!r}")
-        except PictureDamaged as error:
+            labels = self._labels(features)
+        except (PictureDamaged, RowInvalid) as error:
             return Record(key, uri, failing(error))
-        named_kinds = (
-            (label_name(name), kind, values) for name, (kind, values) in features.items()
-        )
-        labels = {
-            name: values
-            for name, kind, values in named_kinds
-            if name in self.columns.names and self.columns.field(name).type == _KINDS[kind]
-        }
         picture = pictures[0]
         return Record(key, uri, lambda: picture, len(picture), labels)
+
+    def _labels(self, features: dict[str, tuple[str, list[Any]]]) -> dict[str, list[Any]]:
+        named = {label_name(name): feature for name, feature in features.items()}
+        check_labels(named, self.columns)
+        for name, (kind, _) in named.items():
+            if self.columns.field(name).type != _KINDS[kind]:
+                raise RowInvalid(f"label {name}: a {kind}, not {self.columns.field(name).type}")
+        return {name: values for name, (_, values) in named.items()}
 
 
 def parse_example(data: bytes) -> dict[str, tuple[str, list[Any]]]:
