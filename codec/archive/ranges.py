@@ -193,6 +193,10 @@ class RangeReader:
                 self._footers.move_to_end(entry.path)
                 return self._footers[entry.path]
         tail = self._fetch(entry, entry.bytes - entry.footer_bytes, entry.bytes)
+        return self.use_footer(entry, tail)
+
+    def use_footer(self, entry: FileEntry, tail: bytes) -> Footer:
+        """Take these bytes for the footer of a file; ArchiveDamaged if they are not."""
         if hashlib.sha256(tail).hexdigest() != entry.footer_sha256:
             raise ArchiveDamaged(f"{entry.path}: the footer does not match its checksum")
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -69,3 +70,33 @@ def test_view(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
         assert len(set(picture.getdata())) > 100
     assert main(["view", str(root / "one"), "none.jpg"]) == 2
     assert "no image 'none.jpg'" in capsys.readouterr().err
+
+
+def test_verify_repairs_into_a_new_archive(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damaged = tmp_path / "damaged"
+    shutil.copytree(root / "one", damaged)
+    assert main(["verify", str(damaged), "--repair"]) == 2
+    assert "go together" in capsys.readouterr().err
+    (damaged / "manifest.json").unlink()
+    command = ["verify", str(damaged), "--repair", "--output"]
+    assert main([*command, str(tmp_path / "first")]) == 0
+    out = capsys.readouterr().out
+    assert "kept 1 images whole" in out
+    assert "first: 1 images, 6 layers good, 0 damages" in out
+    [row] = Archive.open(tmp_path / "first").rows()
+    path = next((damaged / "data").iterdir())
+    data = bytearray(path.read_bytes())
+    data[data.index(row.layers[4]) + 20] ^= 1
+    path.write_bytes(data)
+    assert main([*command, str(tmp_path / "second")]) == 1
+    out = capsys.readouterr().out
+    assert "image 'one.jpg' from layer 4" in out
+    assert "cut 1 images back to their good layers, lost 0" in out
+    assert "second: 1 images, 4 layers good, 0 damages" in out
+    [cut] = Archive.open(tmp_path / "second").rows()
+    assert cut.layers == row.layers[:4]
+    assert main([*command, str(tmp_path / "second")]) == 2
+    assert "holds an archive already" in capsys.readouterr().err
+    assert main(["verify", str(tmp_path / "no"), "--repair", "--output", str(tmp_path / "x")]) == 2
