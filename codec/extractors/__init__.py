@@ -5,7 +5,7 @@
 
 | name | what it is |
 |---|---|
-| `pentimento` | the texture classes, texture energies and colours of our own analysis |
+| `pentimento` | texture classes and energies, meaning and colours of our own analysis |
 | `torchvision:NAME`, `timm:NAME` | a network of that library with its published weights |
 | `torchvision:NAME@FILE`, `timm:NAME@FILE` | the same with weights from a safetensors file |
 | `onnx:FILE` | any network in an ONNX file |

@@ -2,10 +2,12 @@
 
     picture ─squeezed to 128 x 128─> bands ─> class map ───────────> share of each class  [K]
                                          ├──> texture energies ────> mean and deviation   [2 x 36]
+                                         ├──> semantic embeddings ─> mean                 [E]
                                          └──> low band, 4 x 4 ─────> colour layout        [3 x 16]
 
-K is the number of texture classes of the weights, so a vector has K + 120 values. Pictures of like
-textures and like colours lie close; what they show has a part in it only as far as textures tell.
+K is the number of texture classes of the weights, E the length of their embeddings, so a vector has
+K + E + 120 values. Pictures of like textures and colours lie close; what they show has a part in it
+as far as the semantic head can tell it from those.
 Squeezing makes the cost and the scale of textures the same for pictures of any size; the small
 square, and the floor under energies, make copies of a picture lie close that were scaled or
 compressed again.
@@ -16,11 +18,12 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from codec.bands import COMPONENTS
 from codec.classes import TEXTURE_BANDS, texture_energies
 from codec.extractors.base import Preprocessing, unit_length
 from codec.extractors.names import PENTIMENTO
 from codec.latent import picture_bands
-from codec.wavelet import to_opponent
+from codec.semantics import low_colours, own_inputs
 from codec.weights import Weights
 
 VERSION = 1
@@ -30,8 +33,8 @@ SIDE = 128
 GRID = 4
 """Colours are averaged over so many by so many parts."""
 
-HISTOGRAM_WEIGHT, TEXTURE_WEIGHT, COLOUR_WEIGHT = 1.0, 0.5, 0.4
-"""Lengths of the three parts before the whole is brought to length 1."""
+HISTOGRAM_WEIGHT, TEXTURE_WEIGHT, MEANING_WEIGHT, COLOUR_WEIGHT = 1.0, 0.5, 1.0, 0.4
+"""Lengths of the four parts before the whole is brought to length 1."""
 
 LEAST_ENERGY = 0.35
 """Energies below, in finest steps, count as this: what is there is noise or compression's."""
@@ -50,7 +53,8 @@ class TextureFeatures:
         """Take the codec's weights; `device` is where bands are computed."""
         self.name = PENTIMENTO
         self.identity = f"{PENTIMENTO}:{VERSION}#weights={weights.id}"
-        self.size = weights.classes.count + 2 * TEXTURE_BANDS + 3 * GRID * GRID
+        own = 2 * TEXTURE_BANDS + COMPONENTS * GRID * GRID
+        self.size = weights.classes.count + weights.head.size + own
         self._weights = weights
         self._device = torch.device(device)
         self.preprocessing = Preprocessing(SIDE, crop=None)
@@ -62,14 +66,17 @@ class TextureFeatures:
         """See `Extractor`."""
         pixels = torch.from_numpy(np.ascontiguousarray(fitted)).to(self._device)
         pixels = pixels.permute(0, 3, 1, 2).float()
-        energies = texture_energies(picture_bands(pixels), self._weights.steps)
-        energies = energies.clamp(min=LEAST_ENERGY)
-        by_position = energies.flatten(2).transpose(1, 2).cpu().numpy()
-        opponent = torch.nn.functional.adaptive_avg_pool2d(to_opponent(pixels), GRID)
+        bands = picture_bands(pixels)
+        energies = texture_energies(bands, self._weights.steps).clamp(min=LEAST_ENERGY)
+        colours = low_colours(bands)
+        layout = torch.nn.functional.adaptive_avg_pool2d(colours, GRID)
+        grid = energies.permute(0, 2, 3, 1).cpu().numpy()
+        by_position = grid.reshape(len(grid), -1, TEXTURE_BANDS)
         parts = (
             (HISTOGRAM_WEIGHT, self._histogram(by_position)),
             (TEXTURE_WEIGHT, self._texture(by_position)),
-            (COLOUR_WEIGHT, _colour(opponent.flatten(2).cpu().numpy())),
+            (MEANING_WEIGHT, self._meaning(grid, colours.permute(0, 2, 3, 1).cpu().numpy())),
+            (COLOUR_WEIGHT, _colour(layout.flatten(2).cpu().numpy())),
         )
         return unit_length(np.concatenate([w * unit_or_zero(part) for w, part in parts], 1))
 
@@ -90,6 +97,12 @@ class TextureFeatures:
         scaled = (np.log(energies) - self._mean) / self._deviation
         scaled = scaled.clip(-MOST_DEVIATION, MOST_DEVIATION)
         return np.concatenate([scaled.mean(1), scaled.std(1)], 1)
+
+    def _meaning(self, energies: np.ndarray, colours: np.ndarray) -> np.ndarray:
+        """Mean of the semantic embeddings of all positions, [N, E]."""
+        embed = self._weights.head.embed
+        found = [embed(own_inputs(*each)) for each in zip(energies, colours, strict=True)]
+        return np.stack([embedded.mean((0, 1)) for embedded in found])
 
 
 def _colour(opponent: np.ndarray) -> np.ndarray:

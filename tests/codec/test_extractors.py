@@ -104,7 +104,7 @@ def test_names_of_nothing_are_told(name: str) -> None:
 def test_our_own_features_have_the_documented_size_and_length() -> None:
     extractor = open_extractor("pentimento")
     weights = load_weights(None)
-    assert extractor.size == weights.classes.count + 2 * TEXTURE_BANDS + 48
+    assert extractor.size == weights.classes.count + weights.head.size + 2 * TEXTURE_BANDS + 48
     assert extractor.identity == f"pentimento:1#weights={weights.id}"
     flat = np.full((5, 3, 3), 128, np.uint8)
     found = vectors(extractor, photo(0), photo(1, 40, 300), flat)
