@@ -96,6 +96,35 @@ def find_block_peaks(q, bands, blocks, peaks):
 
 
 @kernel()
+def forget(m, cell, flags, sums, bands, blocks):
+    """Clear what walks have written: all bands without flags, and blocks that have left zero."""
+    for band in range(BANDS):
+        offset, height, width, stride, level = bands[band, :5]
+        if level == 0 or level > FLAGGED_LEVELS:
+            for y in range(height):
+                m[offset + y * stride : offset + y * stride + width] = 0
+                cell[offset + y * stride : offset + y * stride + width] = 0
+    for group in range(len(blocks)):
+        base, high, wide, across = blocks[group, :4]
+        for y in range(high):
+            for x in range(wide):
+                if sums[base + y * across + x] != 0:
+                    for way in range(ORIENTATIONS):
+                        _clear_block(m, cell, bands, blocks[group, 7] + way, y, x)
+    flags[:] = 0
+    sums[:] = 0
+
+
+@kernel()
+def _clear_block(m, cell, bands, band, y, x):
+    offset, height, width, stride = bands[band, :4]
+    end = min(BLOCK_SIDE * (x + 1), width)
+    for row in range(BLOCK_SIDE * y, min(BLOCK_SIDE * (y + 1), height)):
+        m[offset + row * stride + BLOCK_SIDE * x : offset + row * stride + end] = 0
+        cell[offset + row * stride + BLOCK_SIDE * x : offset + row * stride + end] = 0
+
+
+@kernel()
 def _has_left_zero(cell, sums, bands, blocks, band, group):
     """Say whether a group of bands has a coefficient outside of the zero cell already."""
     if group >= 0:
@@ -185,16 +214,20 @@ def _walk_band(
     w, bin_of, tables, before, after,
 ):  # fmt: skip
     """Code the cells of one band; return the number of symbols."""
-    height, columns, level = bands[band, 1], bands[band, 2], bands[band, 4]
+    offset, height, columns, stride, level = bands[band, :5]
+    parent, sib_1, sib_2, light, other = bands[band, 7:12]
     flagged = group >= 0
     scale = (level if level else LEVELS) - DYADIC_LEVELS
     law_row = -1
     coded = 0
     for y in range(height):
+        row = offset + y * stride
+        row_parent = bands[parent, 0] + (y >> 1) * bands[parent, 3] if parent >= 0 else -1
+        row_1 = bands[sib_1, 0] + y * bands[sib_1, 3] if sib_1 >= 0 else row
+        row_2 = bands[sib_2, 0] + y * bands[sib_2, 3] if sib_2 >= 0 else row_1
+        row_light = bands[light, 0] + y * bands[light, 3] if light >= 0 else row
+        row_other = bands[other, 0] + y * bands[other, 3] if other >= 0 else row
         row_class = y << scale if scale >= 0 else y >> -scale
-        if row_class != law_row:
-            law_row = row_class
-            _expect_laws(laws, classes, law, band, row_class * class_width, w)
         row_block = blocks[group, 0] + (y >> 2) * blocks[group, 3] if flagged else 0
         begin = 0
         while begin < columns:
@@ -207,17 +240,23 @@ def _walk_band(
                     end += BLOCK_SIDE
                 end = min(end, columns)
             if begin < end:
-                _expect(expected, laws, scale, m, bands, band, y, begin, end, w)
+                if row_class != law_row:
+                    law_row = row_class
+                    _expect_laws(laws, classes, law, band, row_class * class_width, w)
+                _expect(
+                    expected, laws, scale, m, stride, row, row_parent, row_1, row_2, row_light,
+                    row_other, begin, end, w,
+                )  # fmt: skip
                 coded += _walk_run(
                     mode, state, words, intervals, counts, cumulative, q, m, cell, sums,
-                    expected, bands[band, 0] + y * bands[band, 3], row_block, flagged, begin, end,
+                    expected, row, row_block, flagged, begin, end,
                     w[0], w[6], bin_of, tables, band, before, after,
                 )  # fmt: skip
             begin = end
     return coded
 
 
-@kernel()
+@kernel(forceinline=True)
 def _expect_laws(laws, classes, law, band, first, w):
     """Write what its class and nothing else add to an activity, for one row of positions."""
     for x in range(laws.size):
@@ -225,19 +264,15 @@ def _expect_laws(laws, classes, law, band, first, w):
         laws[x] = w[11] * law[_plain(which), _plain(band)] + w[12]
 
 
-@kernel()
-def _expect(expected, laws, scale, m, bands, band, y, begin, end, w):
+@kernel(forceinline=True)
+def _expect(
+    expected, laws, scale, m, stride, row, row_parent, row_1, row_2, row_light, row_other,
+    begin, end, w,
+):  # fmt: skip
     """Write the activities of a run of a row, but for what the western neighbours add.
 
     All that is read here is known before the run is coded, so that each loop is a few vectors.
     """
-    row = bands[band, 0] + y * bands[band, 3]
-    stride = bands[band, 3]
-    parent, sib_1, sib_2, light, other = bands[band, 7:12]
-    row_1 = bands[sib_1, 0] + y * bands[sib_1, 3] if sib_1 >= 0 else row
-    row_2 = bands[sib_2, 0] + y * bands[sib_2, 3] if sib_2 >= 0 else row_1
-    row_light = bands[light, 0] + y * bands[light, 3] if light >= 0 else row
-    row_other = bands[other, 0] + y * bands[other, 3] if other >= 0 else row
     if scale >= 0:
         for x in range(begin, end):
             expected[_plain(x)] = laws[_plain(min(x << scale, laws.size - 1))]
@@ -245,11 +280,10 @@ def _expect(expected, laws, scale, m, bands, band, y, begin, end, w):
         for x in range(begin, end):
             expected[_plain(x)] = laws[_plain(x >> -scale)]
     w_own = np.int32(0)
-    if parent < 0:
+    if row_parent < 0:
         w_own = w[7]
     else:
         w_7 = w[7]
-        row_parent = bands[parent, 0] + (y >> 1) * bands[parent, 3]
         for pair in range(begin >> 1, (end + 1) >> 1):
             above = np.int32(w_7 * m[_plain(row_parent + pair)])
             expected[_plain(2 * pair)] += above
@@ -273,7 +307,7 @@ def _expect(expected, laws, scale, m, bands, band, y, begin, end, w):
         )  # fmt: skip
 
 
-@kernel()
+@kernel(forceinline=True)
 def _walk_run(
     mode, state, words, intervals, counts, cumulative, q, m, cell, sums,
     expected, row, row_block, flagged, begin, end,

@@ -14,7 +14,7 @@ import numpy as np
 from codec import rans
 from codec.bands import BANDS, BLOCK_SIDE, Geometry, view
 from codec.cells import FAR_BITS, FAR_GROUPS
-from codec.contexts import BIN_OF, find_block_peaks, walk
+from codec.contexts import BIN_OF, find_block_peaks, forget, walk
 from codec.errors import LayerDamaged
 from codec.palette import MOST_ENTRIES, PaletteState
 from codec.palette_walk import bits_for, walk_entries, walk_palette
@@ -29,6 +29,21 @@ MOST_BEYOND = 2 + FAR_BITS + FAR_GROUPS - 1
 _NO_COUNTS = np.zeros((1, 1), np.int64)
 
 
+class Room:
+    """Arrays of zeros that a decoder works in, picture after picture: see `CodedState.forget`."""
+
+    def __init__(self) -> None:
+        self.coefficients = np.zeros((2, 0), np.int16)
+        self.blocks = np.zeros((2, 0), np.int32)
+
+    def make(self, coefficients: int, blocks: int) -> None:
+        """Grow to so many coefficients and blocks."""
+        if self.coefficients.shape[1] < coefficients:
+            self.coefficients = np.zeros((2, coefficients), np.int16)
+        if self.blocks.shape[1] < blocks:
+            self.blocks = np.zeros((2, blocks), np.int32)
+
+
 @dataclass
 class CodedState:
     """How far an image has been walked: its palette states and the cells of its coefficients."""
@@ -36,15 +51,22 @@ class CodedState:
     layout: Geometry
     palettes: list[PaletteState] = field(default_factory=list)
     cell_step: int = 0
+    room: Room = field(default_factory=Room)
 
     def __post_init__(self) -> None:
         """Start at the root of both chains: nothing known, every magnitude zero."""
-        self.magnitude = np.zeros(self.layout.size, np.int16)
-        self.cell = np.zeros(self.layout.size, np.int16)
-        self.flags = np.zeros(self.layout.block_size, np.int32)
-        self.sums = np.zeros(self.layout.block_size, np.int32)
+        size, block_size = self.layout.size, self.layout.block_size
+        self.room.make(size, block_size)
+        self.magnitude, self.cell = self.room.coefficients[:, :size]
+        self.flags, self.sums = self.room.blocks[:, :block_size]
         self.expected = np.empty(int(self.layout.bands[:, 2].max()) + BLOCK_SIDE, np.int32)
         self.laws = np.empty(self.layout.positions[1], np.int32)
+
+    def forget(self) -> None:
+        """Turn the room back to zeros: far less work than new ones where little was touched."""
+        forget(
+            self.magnitude, self.cell, self.flags, self.sums, self.layout.bands, self.layout.blocks
+        )
 
 
 @dataclass

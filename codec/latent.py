@@ -172,11 +172,7 @@ def expected_places(
         first = band_group(level).start - band_group(finest).start
         group = cells[first : first + len(flat_index(level))]
         reach = max(_reach(band) for band in group)
-        index = torch.arange(-reach, reach + 1, device=group[0].device)
-        within = torch.as_tensor(centroids[level]).to(index.device)
-        kind = index.abs().clamp(max=CENTROID_KINDS - 1)
-        inner = state.zero + 0.5 + (index.abs() - 1) * state.width
-        tables = compander.expand((inner + within[:, kind] * state.width) * index.sign())
+        tables = place_table(reach, state, compander, centroids[level], group[0].device)
         for band in group:
             light, chroma = (
                 _looked_up(table, part)
@@ -184,6 +180,20 @@ def expected_places(
             )
             places.append(torch.cat([light, chroma], 1))
     return places
+
+
+def place_table(
+    reach: int, state: Cells, compander: Compander, centroids: np.ndarray, device: torch.device
+) -> torch.Tensor:
+    """Return the places of the cells from -reach to reach, float32 [2, 2 * reach + 1].
+
+    `centroids` float32 [2, 4] of one level; row 0 is for lightness, row 1 for chroma.
+    """
+    index = torch.arange(-reach, reach + 1, device=device)
+    within = torch.as_tensor(centroids).to(device)
+    kind = index.abs().clamp(max=CENTROID_KINDS - 1)
+    inner = state.zero + 0.5 + (index.abs() - 1) * state.width
+    return compander.expand((inner + within[:, kind] * state.width) * index.sign())
 
 
 def cell_bounds(

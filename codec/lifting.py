@@ -42,7 +42,7 @@ def join_planes(
     joined = np.empty((planes, rows + down.shape[1], columns + across.shape[2]), np.float32)
     work = np.empty((2, columns + 2), np.float32)
     for plane in range(planes):
-        _join(low[plane], across[plane], down[plane], both[plane], joined[plane], *work)
+        join_plane(low[plane], across[plane], down[plane], both[plane], joined[plane], *work)
     return joined
 
 
@@ -111,8 +111,8 @@ def _split_row(row, times, over, low, high, even, odd):
 
 
 @kernel()
-def _join(low, across, down, both, x, even, odd):
-    """Invert `_split`: write the plane `x`."""
+def join_plane(low, across, down, both, x, even, odd):
+    """Invert `_split`: write the plane `x`; `even`, `odd` have room for half a row and two more."""
     n_low, n_high = low.shape[0], down.shape[0]
     if n_high == 0:
         _join_row(low[0], across[0], _ONE, _ONE, x[0], even, odd)

@@ -21,14 +21,16 @@ import torch
 
 from codec.bands import Geometry, geometry
 from codec.classes import smooth_assignment, texture_energies
-from codec.entropy import CodedState, EntropyCoder, Symbols
+from codec.entropy import CodedState, EntropyCoder, Room, Symbols
 from codec.errors import LayerDamaged, UsageError, WeightsMismatch
+from codec.folding import embed, fold
 from codec.latent import (
     bands_picture,
     expected_places,
     flatten,
     pad_to_blocks,
     picture_bands,
+    place_table,
     quantise,
     step_bands,
     unflatten,
@@ -44,6 +46,9 @@ from codec.weights import Weights, load_weights
 BATCH_PIXELS = 1 << 19
 """Most padded pixels that go through the transforms at once: small batches stay in the caches."""
 
+
+ROOM_KEPT = 1 << 25
+"""Most coefficients and magnitudes that a thread keeps room for after use (64 MiB)."""
 
 COARSE_LEVELS = 2
 """Wavelet levels that latents hold unless told otherwise: 48 channels with the low band."""
@@ -91,6 +96,8 @@ class Codec:
         self._network = network.to(self._device, dtype or fast_dtype(self._device)).eval()
         self._entropy = EntropyCoder(weights)
         self._divergence = weights.classes.divergence()
+        self._rooms: list[Room] = []
+        self._tables_of_places: dict[int, np.ndarray] = {}
         self._ends = np.cumsum([plan.cell_steps for plan in weights.config.layers])
 
     @classmethod
@@ -171,6 +178,12 @@ class Codec:
         """
         if not 0 <= levels <= DYADIC_LEVELS:
             raise UsageError(f"levels: {levels} of {DYADIC_LEVELS}")
+        if self._device.type == "cpu":
+            return _in_threads(lambda stream: self._folded(stream, levels), streams)
+        return self._folded_batches(streams, levels)
+
+    def _folded_batches(self, streams: Sequence[Sequence[bytes]], levels: int) -> list[Latents]:
+        """Return the states of images as latents, in batches of one size on the device."""
         finest = DYADIC_LEVELS + 1 - levels
         found: dict[int, Latents] = {}
         most_pixels = BATCH_PIXELS * 4 ** (DYADIC_LEVELS - levels)
@@ -189,6 +202,41 @@ class Codec:
                 embedding = self._weights.classes.embedding[class_map].transpose(2, 0, 1)
                 found[image] = Latents(class_map, np.ascontiguousarray(embedding), coefficients)
         return [found[i] for i in range(len(streams))]
+
+    def _folded(self, stream: Sequence[bytes], levels: int) -> Latents:
+        """Return the state of one image as latents, in compiled loops and in room used before."""
+        try:
+            room = self._rooms.pop()
+        except IndexError:
+            room = Room()
+        state = self._decoded(stream, room)
+        weights = self._weights
+        masks = weights.classes.mask[state.palettes[0].class_map]
+        class_map = state.palettes[-1].class_map
+        places = self._place_tables(state.cell_step)
+        latents = Latents(
+            class_map.astype(np.int64),
+            embed(class_map, weights.classes.embedding),
+            fold(state.cell, state.layout, places, weights.steps, masks, levels),
+        )
+        state.forget()
+        if room.coefficients.size <= ROOM_KEPT:
+            self._rooms.append(room)
+        return latents
+
+    def _place_tables(self, step: int) -> np.ndarray:
+        """Return the place of every cell that a state has, float32 [LEVELS + 1, 2, cells]."""
+        if step not in self._tables_of_places:
+            weights = self._weights
+            chain, compander = weights.config.chain, weights.config.compander
+            reach = (chain[0].zero - chain[step].zero) // chain[step].width
+            self._tables_of_places[step] = torch.stack(
+                [
+                    place_table(reach, chain[step], compander, centroids, torch.device("cpu"))
+                    for centroids in weights.centroids[step - 1]
+                ]
+            ).numpy()
+        return self._tables_of_places[step]
 
     def check(self, stream: Sequence[bytes]) -> None:
         """Decode every layer of one image to symbols, without synthesis; raises as `decode`."""
@@ -294,7 +342,7 @@ class Codec:
             header = None
         return tuple(blobs)
 
-    def _decoded(self, stream: Sequence[bytes]) -> CodedState:
+    def _decoded(self, stream: Sequence[bytes], room: Room | None = None) -> CodedState:
         layers = unpack_stream(stream)
         header = layers[0].picture
         if header is None:
@@ -303,7 +351,7 @@ class Codec:
             raise WeightsMismatch(f"made with weights {header.weights_id}, not {self.weights_id}")
         if len(layers) > self.layers:
             raise LayerDamaged(self.layers, f"a stream has at most {self.layers} layers")
-        state = CodedState(geometry(header.height, header.width))
+        state = CodedState(geometry(header.height, header.width), room=room or Room())
         for layer in layers:
             self._entropy.decode(layer.payload, layer.symbols, layer.index, state)
         return state
@@ -374,10 +422,17 @@ def _batches(
             yield members[start : start + most]
 
 
-def _in_threads(function, jobs: list) -> list:
-    """Apply the entropy coder, which releases the interpreter lock, to each job."""
+def _in_threads(function, jobs: Sequence) -> list:
+    """Apply what releases the interpreter lock to each job, a share of the jobs a thread."""
     threads = min(len(jobs), torch.get_num_threads(), os.cpu_count() or 1)
     if threads <= 1:
         return [function(job) for job in jobs]
+    results: list = [None] * len(jobs)
+
+    def share(first: int) -> None:
+        for place in range(first, len(jobs), threads):
+            results[place] = function(jobs[place])
+
     with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(function, jobs))
+        list(pool.map(share, range(threads)))
+    return results

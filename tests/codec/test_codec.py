@@ -215,3 +215,19 @@ def test_gpu_decodes_the_same_symbols_and_nearly_the_same_picture(codec, photo, 
     assert _equal(on_gpu.symbols(stream), codec.symbols(stream))
     difference = on_gpu.decode([stream])[0].astype(int) - codec.decode([stream])[0]
     assert np.abs(difference).max() <= 2
+
+
+@pytest.mark.parametrize("layers", [1, 2, 6])
+@pytest.mark.parametrize("levels", [0, 2, 4])
+def test_latents_of_one_picture_equal_those_of_a_batch(codec, layers, levels):
+    pictures = [data.astronaut()[:70, :131], data.coffee()[100:117, 200:330], data.coffee()[:1, :1]]
+    streams = [stream[:layers] for stream in codec.encode(pictures)]
+    alone, together = (
+        found(streams, levels=levels) for found in (codec.latents, codec._folded_batches)
+    )
+    for one, other in zip(alone, together, strict=True):
+        np.testing.assert_array_equal(one.class_map, other.class_map, strict=True)
+        np.testing.assert_array_equal(one.embedding, other.embedding, strict=True)
+        np.testing.assert_array_equal(one.coefficients, other.coefficients, strict=True)
+    assert alone[0].coefficients.shape == (3 * 4**levels, 5, 9)
+    assert alone[0].coefficients.any()
