@@ -290,6 +290,7 @@ def _shown(
         "weights": settings.weights_id,
         "layers": list(settings.layer_names),
         "labels": settings.labels.names,
+        "extractor": settings.embedding.identity if settings.embedding else None,
         "options": {**asdict(options), "inputs": list(options.inputs)[:100]},
         "plan": {key: value for key, value in asdict(plan).items() if key != "parts"},
         "python": platform.python_version(),

@@ -6,9 +6,9 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 
 from codec.errors import UsageError
+from codec.extractors.onnx_network import open_session
 
 
 class Network:
@@ -16,17 +16,11 @@ class Network:
 
     def __init__(self, path: Path) -> None:
         """Raises UsageError where the file is no network that onnxruntime can run."""
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
         try:
             data = path.read_bytes()
-            self._session = onnxruntime.InferenceSession(
-                data, options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # onnxruntime's errors share no class of their own
-            raise UsageError(f"{path}: {str(error).splitlines()[0]}") from error
+            self._session = open_session(data)
+        except (OSError, UsageError) as error:
+            raise UsageError(f"{path}: {error}") from error
         self.id = f"{path.name} {hashlib.sha256(data).hexdigest()[:16]}"
         self._input = self._session.get_inputs()[0]
 
