@@ -122,10 +122,16 @@ class Archive:
 
     @property
     def schema(self) -> pa.Schema:
-        """Arrow schema of the rows; an empty one where the archive has none."""
-        if not self.files:
-            return pa.schema([])
-        return self._reader.footer(self.files[0]).schema
+        """Arrow schema of the rows, from the first file that is sound; empty without rows."""
+        damage: ArchiveDamaged | None = None
+        for entry in self.files:
+            try:
+                return self._reader.footer(entry).schema
+            except ArchiveDamaged as error:  # noqa: PERF203
+                damage = damage or error
+        if damage:
+            raise damage
+        return pa.schema([])
 
     def statistics(self) -> Statistics:
         """Counts of images, pixels, bytes and failures; no data file is read."""
@@ -322,7 +328,8 @@ class Archive:
         return names
 
     def _check_columns(self, names: Sequence[str]) -> None:
-        unknown = [name for name in names if self.files and name not in self.schema.names]
+        known = self.schema.names if self.files else names
+        unknown = [name for name in names if name not in known]
         if unknown:
             raise UsageError(f"{self.storage.root}: no column {unknown[0]!r}")
 

@@ -160,3 +160,16 @@ def test_training_raises_or_skips_damage_and_still_counts_every_position(root: P
     assert sorted(keys) == [f"k{i:02}" for i in range(40) if i not in (7, 31)]
     assert {d.key for d in found} == {"k07", "k31"}
     assert dataset.state_dict()["consumed"] == [[0, 40]]
+
+
+def test_a_damaged_first_file_does_not_cost_the_others(root: Path) -> None:
+    rng = np.random.default_rng(1)
+    with ArchiveWriter(root, "z", layers=("c", "m", "f"), weights_id="0" * 16) as writer:
+        writer.add(Row("last", stream(rng), 8, 8))
+    publish(str(root))
+    path = next((root / "data").glob("unit-*"))
+    path.write_bytes(path.read_bytes()[:-50])
+    found: list[Damage] = []
+    assert [row.key for row in Archive.open(root).rows(on_damage=found.append)] == ["last"]
+    assert {damage.row_group for damage in found} == set(range(len(found)))
+    assert len(found) == len(Archive.open(root).files[0].row_groups)
