@@ -17,6 +17,9 @@ TERMINAL_PERIOD_S = 0.5
 LOG_PERIODS_S = (5.0, 10.0, 30.0, 60.0)
 """Seconds between lines where standard error is a file: ever longer, as jobs may run for days."""
 
+CAUSES_SHOWN = 3
+"""Causes of failures that the line of progress names."""
+
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 
 
@@ -145,7 +148,7 @@ class ProgressLine:
             f"{counts.pixels / 1e6 / max(elapsed, 1e-9):.2f} Mpx/s",
             f"in {size_text(counts.bytes_in)}",
             f"out {size_text(counts.bytes_out)}",
-            f"failed {counts.failed:,}",
+            f"failed {counts.failed:,}{_causes(counts)}",
         ]
         share = self._share(counts, done)
         if 0 < share < 1 and elapsed > 2:
@@ -178,3 +181,9 @@ class ProgressLine:
         else:
             self._stream.write(line + "\n")
         self._stream.flush()
+
+
+def _causes(counts: Counts) -> str:
+    """The commonest causes of failures, in brackets."""
+    common = sorted(counts.causes.items(), key=lambda item: (-item[1], item[0]))[:CAUSES_SHOWN]
+    return f" ({', '.join(f'{cause} {count:,}' for cause, count in common)})" if common else ""

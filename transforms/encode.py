@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import astuple, dataclass
+from typing import Any
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
@@ -97,9 +98,9 @@ class EncodePictures(beam.PTransform):
             encode = encode.with_resource_hints(accelerator=self._accelerator)
         return (
             units
-            | "Encode units" >> encode  # tuple[int, ...]
-            | "Add up" >> beam.CombineGlobally(add_up)  # tuple[int, ...]
-            | "Publish" >> beam.ParDo(Publish(job))  # tuple[int, ...]
+            | "Encode units" >> encode  # tuple[Any, ...]
+            | "Add up" >> beam.CombineGlobally(add_up)  # tuple[Any, ...]
+            | "Publish" >> beam.ParDo(Publish(job))  # tuple[Any, ...]
         )
 
 
@@ -170,7 +171,7 @@ class EncodeUnits(beam.DoFn):
         self,
         element: str,
         duplicates: Mapping[str, Iterable[tuple[str, str]]] | None = None,
-    ) -> Iterator[tuple[int, ...]]:
+    ) -> Iterator[tuple[Any, ...]]:
         """Do one unit."""
         unit = Unit.from_json(element)
         same = dict(duplicates[unit.name]) if duplicates is not None else {}
@@ -263,7 +264,7 @@ class Publish(beam.DoFn):
     def __init__(self, job: Job) -> None:
         self._archive, self._facts = job.settings.archive, job.facts
 
-    def process(self, element: tuple[int, ...]) -> Iterator[tuple[int, ...]]:  # type: ignore[override]
+    def process(self, element: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:  # type: ignore[override]
         """Write manifest and report; the counts go through."""
         storage = Storage(self._archive)
         publish(storage)
@@ -292,6 +293,6 @@ def all_but_one(
             yield unit, (key, first[1])
 
 
-def add_up(counts: Iterable[tuple[int, ...]]) -> tuple[int, ...]:
+def add_up(counts: Iterable[tuple[Any, ...]]) -> tuple[Any, ...]:
     """The sum of counts of units."""
     return astuple(sum((Counts(*each) for each in counts), Counts()))

@@ -8,9 +8,10 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 try:
@@ -48,10 +49,16 @@ class Counts:
     units: int = 0
     peak_memory: int = 0
     """Most bytes a process has held; the greatest of all processes."""
+    causes: Mapping[str, int] = field(default_factory=dict)
+    """Failures by stage and error class."""
 
     def __add__(self, other: Counts) -> Counts:
-        sums = {f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)}
-        return Counts(**{**sums, "peak_memory": max(self.peak_memory, other.peak_memory)})
+        sums = {f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)[:-2]}
+        return Counts(
+            **sums,
+            peak_memory=max(self.peak_memory, other.peak_memory),
+            causes=dict(Counter(self.causes) + Counter(other.causes)),
+        )
 
 
 class Board:

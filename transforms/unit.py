@@ -11,6 +11,7 @@ nothing behind.
 
 from __future__ import annotations
 
+import logging
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -50,6 +51,8 @@ LEAST_PIXELS = 1 << 19
 """Pixels that are worth a call of the codec while others are still being decoded."""
 
 TRACE_CHARACTERS = 4_000
+
+_LOG = logging.getLogger(__name__)
 
 Stream = tuple[bytes, ...]
 
@@ -173,6 +176,7 @@ def counts_of(commit: Commit) -> Counts:
         bytes_out=sum(commit.layer_bytes),
         input_bytes=commit.source_bytes,
         units=1,
+        causes=commit.failures,
     )
 
 
@@ -238,8 +242,9 @@ class _Work:
         self._encode(window)
         self._report_missing()
         for letter in self._unit.carried:
-            self._writer.fail(DeadLetter(*letter))
-            self._count(Counts(failed=1))
+            carried = DeadLetter(*letter)
+            self._writer.fail(carried)
+            self._count(Counts(failed=1, causes={f"{carried.stage}: {carried.error}": 1}))
 
     def _wanted(self, records: Iterator[Record], exclusions: Exclusions) -> Iterator[Record]:
         for record in records:
@@ -351,7 +356,12 @@ class _Work:
         except DuplicateKey:
             free = f"{letter.key}@{self.counts.failed + self.counts.duplicates}"
             self._writer.fail(replace(letter, key=clean_key(free)))
-        self._count(Counts(duplicates=1) if duplicate else Counts(failed=1))
+        if duplicate:
+            self._count(Counts(duplicates=1))
+            return
+        cause = f"{letter.stage}: {letter.error}"
+        _LOG.warning("%s: %s: %s", letter.key, cause, letter.message)
+        self._count(Counts(failed=1, causes={cause: 1}))
 
     def _count(self, counts: Counts) -> None:
         self.counts += counts

@@ -53,16 +53,15 @@ def test_a_table_is_aligned() -> None:
 
 def test_the_line_of_progress_says_how_far_and_how_long() -> None:
     line = ProgressLine(lambda: Counts(), total_bytes=1000, total_images=10, stream=io.StringIO())
-    counts = Counts(
-        images=4, failed=1, pixels=3_000_000, bytes_in=400, bytes_out=99, input_bytes=500
-    )
+    counts = Counts(images=4, pixels=3_000_000, bytes_in=400, bytes_out=99, input_bytes=500)
+    counts += Counts(failed=1, causes={"decode: PictureDamaged": 1})
     text = line.text(counts, elapsed=6.0)
     for part in (
         "5 of 10 images",
         "0.50 Mpx/s",
         "in 400 B",
         "out 99 B",
-        "failed 1",
+        "failed 1 (decode: PictureDamaged 1)",
         "50%",
         "ETA 6 s",
     ):
