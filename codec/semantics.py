@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numba import njit
 
 from codec.bands import COMPONENTS
 from codec.classes import TEXTURE_BANDS
@@ -58,20 +59,43 @@ class SemanticHead:
 
         `own` as `own_inputs` gives it.
         """
-        fields = [field.reshape(-1, OWN_INPUTS) for field in neighbourhood_means(own)]
-        return self._embedded(fields).reshape(*own.shape[:2], -1)
+        inputs = head_inputs(own)
+        return self.embed_inputs(inputs.reshape(-1, HEAD_INPUTS)).reshape(*own.shape[:2], -1)
 
     def embed_inputs(self, inputs: np.ndarray) -> np.ndarray:
         """Embed single positions, float32 [n, HEAD_INPUTS] to [n, E], unit norm."""
-        return self._embedded(np.split(inputs, len(NEIGHBOURHOODS), 1))
-
-    def _embedded(self, fields: list[np.ndarray]) -> np.ndarray:
         both = np.concatenate([self.widen, self.skip])
-        total = np.broadcast_to(both[:, -1], (len(fields[0]), len(both))).copy()
-        for place, field in enumerate(fields):
-            total += field @ both[:, place * OWN_INPUTS : (place + 1) * OWN_INPUTS].T
-        hidden = len(self.widen)
-        return unit_length(np.maximum(total[:, :hidden], 0) @ self.narrow.T + total[:, hidden:])
+        total = inputs @ both[:, :-1].T
+        _add_and_bend(total, both[:, -1].copy(), len(self.widen))
+        embedded = total[:, : len(self.widen)] @ self.narrow.T
+        _add_and_normalise(embedded, total, len(self.widen))
+        return embedded
+
+
+@njit(nogil=True, cache=True)
+def _add_and_bend(total, bias, hidden):
+    """Add a bias to each row, and cut the first `hidden` columns off below zero."""
+    for row in range(len(total)):
+        bent, straight = total[row, :hidden], total[row, hidden:]
+        for i in range(len(bent)):
+            bent[i] = max(bent[i] + bias[i], np.float32(0))
+        bias_of_straight = bias[hidden:]
+        for i in range(len(straight)):
+            straight[i] += bias_of_straight[i]
+
+
+@njit(nogil=True, cache=True)
+def _add_and_normalise(embedded, total, hidden):
+    """Add the columns from `hidden` on to each row, and scale it to length 1."""
+    for row in range(len(embedded)):
+        vector, straight = embedded[row], total[row, hidden:]
+        power = np.float32(0)
+        for i in range(len(vector)):
+            vector[i] += straight[i]
+            power += vector[i] * vector[i]
+        scale = np.float32(1) / max(np.sqrt(power), np.float32(1e-12))
+        for i in range(len(vector)):
+            vector[i] *= scale
 
 
 def unit_length(vectors: np.ndarray) -> np.ndarray:
@@ -99,28 +123,38 @@ def own_inputs(energies: np.ndarray, colours: np.ndarray) -> np.ndarray:
     return np.concatenate([logs, colours / np.float32(_COLOUR_UNIT)], -1)
 
 
-def neighbourhood_means(own: np.ndarray) -> list[np.ndarray]:
-    """Average over squares of `NEIGHBOURHOODS` positions, edges repeated; arrays like `own`.
+def head_inputs(own: np.ndarray) -> np.ndarray:
+    """Return what the head sees of each position, float32 [h, w, HEAD_INPUTS].
 
-    A square of 9 is a mean of 3 x 3 squares of 3, three positions apart, so each costs six sums.
+    `own` and its means over squares of `NEIGHBOURHOODS` positions, edges repeated. A square of 9
+    is 3 x 3 squares of 3, three positions apart.
     """
-    fields, apart = [own], 1
+    inputs = np.empty((*own.shape[:2], HEAD_INPUTS), np.float32)
+    inputs[..., :OWN_INPUTS] = own
+    column, apart = 0, 1
     for _ in NEIGHBOURHOODS[1:]:
-        mean = fields[-1]
-        for axis in (0, 1):
-            mean = _mean_of_three(mean, apart, axis)
-        fields.append(mean)
-        apart *= 3
-    return fields
+        _average(inputs, column, column + OWN_INPUTS, apart)
+        column, apart = column + OWN_INPUTS, 3 * apart
+    return inputs
 
 
-def _mean_of_three(values: np.ndarray, apart: int, axis: int) -> np.ndarray:
-    """Average each value with those `apart` before and after it along an axis."""
-    margin = [(apart, apart) if place == axis else (0, 0) for place in range(values.ndim)]
-    padded = np.pad(values, margin, "edge")
-    length = values.shape[axis]
-    parts = [
-        padded[(slice(None),) * axis + (slice(start, start + length),)]
-        for start in (0, apart, 2 * apart)
-    ]
-    return (parts[0] + parts[1] + parts[2]) * np.float32(1 / 3)
+@njit(nogil=True, cache=True)
+def _average(inputs, source, target, apart):
+    """Write means over 3 x 3 positions, `apart` from each other, of columns from `source` on."""
+    height, width, _ = inputs.shape
+    third = np.float32(1 / 3)
+    down = np.empty((width, OWN_INPUTS), np.float32)
+    for y in range(height):
+        above, below = max(y - apart, 0), min(y + apart, height - 1)
+        for x in range(width):
+            first = inputs[above, x, source : source + OWN_INPUTS]
+            middle = inputs[y, x, source : source + OWN_INPUTS]
+            last = inputs[below, x, source : source + OWN_INPUTS]
+            mean = down[x]
+            for i in range(OWN_INPUTS):
+                mean[i] = (first[i] + last[i] + middle[i]) * third
+        for x in range(width):
+            first, middle, last = down[max(x - apart, 0)], down[x], down[min(x + apart, width - 1)]
+            mean = inputs[y, x, target : target + OWN_INPUTS]
+            for i in range(OWN_INPUTS):
+                mean[i] = (first[i] + last[i] + middle[i]) * third

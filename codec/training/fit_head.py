@@ -23,8 +23,8 @@ from codec.latent import band_group, bands_picture, pad_to_blocks, picture_bands
 from codec.semantics import (
     HEAD_INPUTS,
     SemanticHead,
+    head_inputs,
     low_colours,
-    neighbourhood_means,
     own_inputs,
 )
 from codec.training.pseudo_labels import fuse, pseudo_labels
@@ -84,7 +84,7 @@ def sample_positions(
         bands = picture_bands(pixels)
         energies = texture_energies(bands, steps)[0].permute(1, 2, 0).numpy()
         own = own_inputs(energies, low_colours(bands)[0].permute(1, 2, 0).numpy())
-        fields = [energies, np.concatenate(neighbourhood_means(own), -1)]
+        fields = [energies, head_inputs(own)]
         fields.append(texture_features(pixels[0]).numpy())
         noticed = np.zeros((*energies.shape[:2], 0), np.float32)
         if extractor is not None:

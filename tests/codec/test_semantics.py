@@ -18,7 +18,7 @@ from codec.semantics import (
     HEAD_INPUTS,
     OWN_INPUTS,
     SemanticHead,
-    neighbourhood_means,
+    head_inputs,
     unit_length,
 )
 from codec.training.fit_classes import fit_masks, notice_of_classes
@@ -79,9 +79,9 @@ def test_a_turned_texture_is_nearer_than_another_one(degrees):
 @settings(deadline=None, max_examples=20)
 @given(seed=st.integers(0, 2**31), h=st.integers(1, 14), w=st.integers(1, 14))
 def test_neighbourhoods_are_means_over_squares(seed, h, w):
-    own = np.random.default_rng(seed).normal(size=(h, w, 2)).astype(np.float32)
-    itself, three, nine = neighbourhood_means(own)
-    assert itself is own
+    own = np.random.default_rng(seed).normal(size=(h, w, OWN_INPUTS)).astype(np.float32)
+    itself, three, nine = np.split(head_inputs(own), 3, -1)
+    np.testing.assert_array_equal(itself, own)
     padded = np.pad(own, ((1, 1), (1, 1), (0, 0)), "edge")
     shifted = [padded[y : y + h, x : x + w] for y, x in product(range(3), range(3))]
     np.testing.assert_allclose(three, np.mean(shifted, 0), atol=1e-5)
@@ -89,7 +89,7 @@ def test_neighbourhoods_are_means_over_squares(seed, h, w):
         for x in range(4, w - 4):
             square = own[y - 4 : y + 5, x - 4 : x + 5]
             np.testing.assert_allclose(nine[y, x], square.mean((0, 1)), atol=1e-5)
-    np.testing.assert_allclose(neighbourhood_means(own * 0 + 3)[2], own * 0 + 3, rtol=1e-6)
+    np.testing.assert_allclose(head_inputs(own * 0 + 3), 3, rtol=1e-6)
 
 
 def _head(rng: np.random.Generator) -> SemanticHead:
@@ -106,7 +106,7 @@ def test_embeddings_have_length_one_and_agree_for_maps_and_single_positions():
     assert embedded.shape == (6, 7, 4)
     assert embedded.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(embedded, axis=-1), 1, rtol=1e-5)
-    inputs = np.concatenate(neighbourhood_means(own), -1)
+    inputs = head_inputs(own)
     np.testing.assert_allclose(head.embed_inputs(inputs.reshape(-1, HEAD_INPUTS)),
                                embedded.reshape(-1, 4), atol=1e-5)  # fmt: skip
     plain = inputs.astype(np.float64)
