@@ -187,13 +187,15 @@ def place_table(
 ) -> torch.Tensor:
     """Return the places of the cells from -reach to reach, float32 [2, 2 * reach + 1].
 
-    `centroids` float32 [2, 4] of one level; row 0 is for lightness, row 1 for chroma.
+    `centroids` float32 [2, 4] of one level; row 0 is for lightness, row 1 for chroma. Reckoned in
+    float64, so that a place does not hang on how long the table is.
     """
-    index = torch.arange(-reach, reach + 1, device=device)
-    within = torch.as_tensor(centroids).to(device)
+    index = torch.arange(-reach, reach + 1)
+    within = torch.as_tensor(centroids).double()
     kind = index.abs().clamp(max=CENTROID_KINDS - 1)
     inner = state.zero + 0.5 + (index.abs() - 1) * state.width
-    return compander.expand((inner + within[:, kind] * state.width) * index.sign())
+    places = compander.expand((inner + within[:, kind] * state.width) * index.sign())
+    return places.float().to(device)
 
 
 def cell_bounds(
@@ -201,9 +203,9 @@ def cell_bounds(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the lower and upper edge of the cell of each coefficient, float32, in finest steps."""
     reach = _reach(band)
-    index = torch.arange(-reach, reach + 1, device=band.device, dtype=torch.float32)
+    index = torch.arange(-reach, reach + 1, dtype=torch.float64)
     high = state.zero + 0.5 + torch.where(index < 0, index.abs() - 1, index.abs()) * state.width
-    high = compander.expand(torch.where(index < 0, -high, high))
+    high = compander.expand(torch.where(index < 0, -high, high)).float().to(band.device)
     return _looked_up(-high.flip(0), band), _looked_up(high, band)
 
 
@@ -215,7 +217,7 @@ def _reach(band: torch.Tensor) -> int:
 def _looked_up(table: torch.Tensor, band: torch.Tensor) -> torch.Tensor:
     """Replace each cell index by its entry in a table whose middle is the zero cell."""
     place = (band.int() + len(table) // 2).reshape(-1)
-    return table.float().index_select(0, place).reshape(band.shape)
+    return table.index_select(0, place).reshape(band.shape)
 
 
 assert 3 * len(flat_index(0)) + sum(3 * len(flat_index(level)) for level in range(1, 7)) == BANDS

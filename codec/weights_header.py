@@ -15,7 +15,10 @@ from typing import Any
 from codec.errors import UsageError, WeightsDamaged
 from codec.fetch import fetch
 
-PROFILES = {"balanced": Path(__file__).with_name("weights") / "pentimento.safetensors"}
+PROFILES = {
+    profile: Path(__file__).with_name("weights") / f"{profile}.safetensors"
+    for profile in ("perceptual",)
+}
 """The weights in the package by what they are made for, the default first."""
 
 SHIPPED = next(iter(PROFILES.values()))
