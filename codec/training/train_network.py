@@ -209,7 +209,8 @@ class NetworkTrainer:
         error = _squared(estimate, bands)
         shares = [error / plain_error]
         shares += self._looks(pixels, plain, estimate, draw.stage.layer < plan.feature_layers)
-        loss = sum(w * share for w, share in zip(self._shares(len(shares)), shares, strict=True))
+        weighted = zip(self._shares(len(shares)), shares, strict=True)
+        loss = torch.stack([weight * share for weight, share in weighted]).sum()
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
