@@ -87,12 +87,16 @@ def find_block_peaks(q, bands, blocks, peaks):
         for way in range(ORIENTATIONS):
             offset, height, width, stride = bands[blocks[group, 7] + way, :4]
             for y in range(height):
-                row = base + (y // BLOCK_SIDE) * across
-                for x in range(width):
-                    size = abs(int(q[offset + y * stride + x]))
-                    at = row + x // BLOCK_SIDE
-                    if size > peaks[at]:
-                        peaks[at] = size
+                row, line = base + (y >> 2) * across, offset + y * stride
+                for block in range(width >> 2):
+                    at = line + (block << 2)
+                    peak = np.int32(peaks[_plain(row + block)])
+                    for place in range(at, at + BLOCK_SIDE):
+                        peak = max(peak, np.int32(abs(np.int32(q[_plain(place)]))))
+                    peaks[_plain(row + block)] = peak
+                for x in range(width & -BLOCK_SIDE, width):
+                    at = row + (x >> 2)
+                    peaks[at] = max(peaks[at], abs(np.int32(q[line + x])))
 
 
 @kernel()

@@ -18,6 +18,7 @@ from codec.contexts import BIN_OF, find_block_peaks, forget, walk
 from codec.errors import LayerDamaged
 from codec.palette import MOST_ENTRIES, PaletteState
 from codec.palette_walk import bits_for, walk_entries, walk_palette
+from codec.wavelet import ORIENTATIONS
 from codec.weights import Weights
 
 ENTRY_BITS = (MOST_ENTRIES - 1).bit_length()
@@ -79,7 +80,10 @@ class Symbols:
 
 @dataclass(frozen=True)
 class Peaks:
-    """Largest |q| of each band, int64 [BANDS], and of each flagged block, int32 [block_size]."""
+    """Largest |q| of each flagged block, int32 [block_size], and of each band, int64 [BANDS].
+
+    A band of a level with flags has the largest of its three orientations.
+    """
 
     bands: np.ndarray
     blocks: np.ndarray
@@ -88,11 +92,14 @@ class Peaks:
 def find_peaks(q: np.ndarray, layout: Geometry) -> Peaks:
     """Measure what tells an encoder which bands and blocks stay empty."""
     peaks = Peaks(np.zeros(BANDS, np.int64), np.zeros(layout.block_size, np.int32))
-    for band in range(BANDS):
+    find_block_peaks(q, layout.bands, layout.blocks, peaks.blocks)
+    for base, high, _, across, *_, first in layout.blocks.tolist():
+        blocks = peaks.blocks[base : base + high * across].max(initial=0)
+        peaks.bands[first : first + ORIENTATIONS] = blocks
+    for band in range(int(layout.blocks[0, -1])):
         values = view(q, layout, band)
         if values.size:
             peaks.bands[band] = max(int(values.max()), -int(values.min()))
-    find_block_peaks(q, layout.bands, layout.blocks, peaks.blocks)
     return peaks
 
 

@@ -110,7 +110,7 @@ class Compander:
         """Map values in finest steps to the scale on which cells are uniform."""
         if self.power == 1:
             return value
-        grown = (1 + value.abs() / self.knee) ** self.power - 1
+        grown = torch.expm1(torch.log1p(value.abs() / self.knee) * self.power)
         return grown * (self.knee / self.power) * value.sign()
 
     def expand(self, value: torch.Tensor) -> torch.Tensor:

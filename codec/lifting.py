@@ -46,6 +46,22 @@ def join_planes(
     return joined
 
 
+@kernel()
+def mix_colours(pixels, matrix, mixed):
+    """Write `matrix`, float32 [3, 3], times the colours of [N, 3, H, W] to `mixed`."""
+    for image in range(pixels.shape[0]):
+        for y in range(pixels.shape[2]):
+            for x in range(pixels.shape[3]):
+                red, green = pixels[image, 0, y, x], pixels[image, 1, y, x]
+                blue = pixels[image, 2, y, x]
+                for component in range(3):
+                    mixed[image, component, y, x] = (
+                        matrix[component, 0] * red
+                        + matrix[component, 1] * green
+                        + matrix[component, 2] * blue
+                    )
+
+
 @kernel(forceinline=True)
 def _lift(target, one, other, factor):
     """Add `factor` times the sum of two rows to a third."""

@@ -21,6 +21,7 @@ from codec.lifting import (
     UPDATE_1,
     UPDATE_2,
     join_planes,
+    mix_colours,
     split_planes,
 )
 
@@ -50,7 +51,11 @@ def to_opponent(rgb: torch.Tensor) -> torch.Tensor:
     axes of photos, and orthonormal, so squared error in them is squared error in RGB.
     """
     colour = _COLOUR.to(rgb)
-    opponent = torch.einsum("ij,njhw->nihw", colour, rgb)
+    if _in_loops(rgb):
+        opponent = torch.empty(rgb.shape)
+        mix_colours(rgb.detach().numpy(), colour.numpy(), opponent.numpy())
+    else:
+        opponent = torch.einsum("ij,njhw->nihw", colour, rgb)
     opponent[:, 0] -= _GREY
     return opponent
 
