@@ -16,6 +16,7 @@ from importlib import metadata
 from types import ModuleType
 
 from codec.errors import PentimentoError, UsageError
+from codec.redaction import redacted
 
 COMMANDS = (
     "encode",
@@ -113,7 +114,7 @@ def _command(name: str) -> ModuleType | None:
 
 
 def _complain(error: object, status: int) -> int:
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = redacted(" ".join(str(error).split())) or type(error).__name__
     print(f"pentimento: {text}", file=sys.stderr)
     return status
 

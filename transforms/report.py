@@ -14,6 +14,7 @@ from typing import Any
 
 from codec.archive import Archive, DeadLetter, Statistics
 from codec.archive.storage import Storage
+from codec.redaction import redacted
 from transforms.plan import DUPLICATE
 from transforms.progress import Counts
 
@@ -98,7 +99,8 @@ def write_report(storage: Storage, result: EncodeResult, facts: Facts, **more: A
         },
         "exit_status": result.status,
     }
-    storage.put(JOB, (json.dumps(report, indent=2, default=str) + "\n").encode())
+    text = redacted(json.dumps(report, indent=2, default=str, ensure_ascii=False))
+    storage.put(JOB, f"{text}\n".encode("utf-8", "backslashreplace"))
 
 
 def _duplicates(statistics: Statistics) -> int:

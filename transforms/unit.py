@@ -26,6 +26,7 @@ from codec.archive import ArchiveWriter, Commit, DeadLetter, Row
 from codec.archive.manifest import read_commit
 from codec.archive.storage import Storage
 from codec.errors import DuplicateKey, PentimentoError, PictureTooLarge, RowInvalid, UnitConflict
+from codec.redaction import redacted
 from transforms.batching import halving, shape_batches
 from transforms.embedding import STAGE as EMBED
 from transforms.embedding import Embedder, Embedding
@@ -345,10 +346,10 @@ class _Work:
         duplicate = isinstance(error, _Duplicate)
         letter = DeadLetter(
             key=record.key,
-            source_uri=record.uri,
+            source_uri=redacted(record.uri),
             stage="deduplicate" if duplicate else stage,
             error=DUPLICATE if duplicate else type(error).__name__,
-            message=" ".join(str(error).split())[:1000],
+            message=redacted(" ".join(str(error).split()))[:1000],
             trace="" if isinstance(error, PentimentoError | _Duplicate) else _trace(error),
         )
         try:

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from codec import limits
 from codec.errors import ArchiveDamaged, RowInvalid, UsageError
+from codec.redaction import redacted
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,7 @@ class Columns:
             raise RowInvalid(f"{row.key}: this archive keeps no source bytes")
         values: list[Any] = [
             row.key,
-            printable(row.source_uri),
+            printable(redacted(row.source_uri)),
             bytes(row.source_sha256) or None,
             row.source_bytes,
             row.source_format,

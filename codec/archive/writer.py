@@ -39,6 +39,7 @@ from codec.archive.schema import (
 )
 from codec.archive.storage import Storage
 from codec.errors import ArchiveError, DuplicateKey, RowInvalid, UnitConflict
+from codec.redaction import redacted
 
 ROW_GROUP_BYTES = 2 << 20
 """Default size of a row group in bytes of the coarse layer."""
@@ -174,7 +175,8 @@ class ArchiveWriter:
 
     def fail(self, letter: DeadLetter) -> None:
         """Take one input that did not become a row. Raises RowInvalid or DuplicateKey."""
-        letter = DeadLetter(*(printable(text) for text in astuple(letter)))
+        key, *texts = map(printable, astuple(letter))
+        letter = DeadLetter(key, *map(redacted, texts))
         check_key(letter.key)
         self._take_key(letter.key)
         self._content.update(

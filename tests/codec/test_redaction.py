@@ -1,0 +1,81 @@
+"""Credentials in addresses reach no archive, report or message."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from codec.archive import Archive, ArchiveWriter, DeadLetter, Row, publish
+from codec.redaction import redacted
+from codec.stream import PictureHeader, pack_layer
+from pipelines.main import main
+from transforms.progress import Counts
+from transforms.report import JOB, Facts, result_of, write_report
+
+SECRET = "s3cr3tValue"
+
+HIDDEN = [
+    f"https://me:{SECRET}@host/a.jpg",
+    f"https://{SECRET}@host:8080/a.jpg",
+    f"ftp://me:{SECRET}@host/a.jpg and more",
+    f"https://b.s3.amazonaws.com/a.jpg?X-Amz-Expires=60&X-Amz-Signature={SECRET}&x=1",
+    f"https://b.s3.amazonaws.com/a.jpg?AWSAccessKeyId={SECRET}&Expires=1",
+    f"https://storage.googleapis.com/b/a.jpg?X-Goog-Credential={SECRET}",
+    f"https://x.blob.core.windows.net/c/a.jpg?sv=2024&sig={SECRET}",
+    f"https://host/a.jpg?access_token={SECRET}",
+    f"https://host/a.jpg?api_key={SECRET}#sha256=00",
+    f"403, message='Forbidden', url='https://host/a?token={SECRET}'",
+    f"Authorization: Bearer {SECRET}",
+]
+
+KEPT = [
+    "https://host/a.jpg?width=200&page=2#sha256=00ff",
+    "gs://bucket/folder/a=b.jpg",
+    "s3://bucket/me@home/a.jpg",
+    "file:///photos/key=1/sig=2.jpg",
+    "a picture of 3 x 4 pixels: token @ home",
+]
+
+
+@pytest.mark.parametrize("text", HIDDEN)
+def test_credentials_are_taken_out(text: str) -> None:
+    assert SECRET not in redacted(text)
+    assert "***" in redacted(text)
+    assert redacted(redacted(text)) == redacted(text)
+
+
+@pytest.mark.parametrize("text", KEPT)
+def test_other_text_stays(text: str) -> None:
+    assert redacted(text) == text
+
+
+def test_an_archive_and_its_report_hold_no_credentials(tmp_path: Path) -> None:
+    header = PictureHeader(8, 8, "0" * 16)
+    layer, _ = pack_layer(0, 1, np.random.default_rng(0).bytes(16), 0, header)
+    with ArchiveWriter(tmp_path, "u", layers=("c",), weights_id="0" * 16) as writer:
+        writer.add(Row("k", (layer,), 8, 8, source_uri=HIDDEN[0]))
+        writer.fail(DeadLetter("d", HIDDEN[3], "read", "OSError", HIDDEN[9], f"trace {HIDDEN[6]}"))
+    publish(tmp_path)
+    result = result_of(_storage(tmp_path), Counts(), Facts(0.0, 0.0, {}))
+    facts = Facts(0.0, 0.0, {"options": {"sources": HIDDEN}})
+    write_report(_storage(tmp_path), result, facts)
+    assert (tmp_path / JOB).read_text("utf-8").count("***") >= len(HIDDEN)
+    for path in tmp_path.rglob("*"):
+        assert not path.is_file() or SECRET.encode() not in path.read_bytes(), path
+    assert next(Archive.open(tmp_path).rows()).source_uri == "https://***@host/a.jpg"
+    [letter] = Archive.open(tmp_path).dead_letters()
+    assert "X-Amz-Signature=***&x=1" in letter.source_uri
+
+
+def _storage(root: Path):
+    from codec.archive.storage import Storage
+
+    return Storage(root)
+
+
+def test_messages_of_the_command_line_hold_no_credentials(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["inspect", f"memory://me:{SECRET}@nowhere/archive"]) == 2
+    assert "***" in (told := capsys.readouterr().err)
+    assert SECRET not in told
