@@ -17,7 +17,7 @@ from codec.fetch import fetch
 
 PROFILES = {
     profile: Path(__file__).with_name("weights") / f"{profile}.safetensors"
-    for profile in ("perceptual",)
+    for profile in ("perceptual", "fidelity")
 }
 """The weights in the package by what they are made for, the default first."""
 

@@ -32,6 +32,8 @@ SMALL_JOB_PIXELS = 1 << 23
 """Up to this many pixels a second process takes longer to start than it saves."""
 
 _codec: Codec | None = None
+_loaded: tuple[str | None, str] | None = None
+"""Weights and device of the codec of this process."""
 
 
 def worker_codec() -> Codec:
@@ -109,11 +111,11 @@ def layers_of(rows: Sequence[Row]) -> tuple[tuple[bytes, ...], ...]:
 
 
 def _load(weights: str | None, device: str) -> None:
-    global _codec
-    if _codec is None:
+    global _codec, _loaded
+    if _loaded != (weights, device):
         from transforms.device import load_codec
         from transforms.parent import end_with_parent
 
         if multiprocessing.parent_process() is not None:
             end_with_parent()
-        _codec = load_codec(weights, device)
+        _codec, _loaded = load_codec(weights, device), (weights, device)
