@@ -60,7 +60,8 @@ def salvage(
         report(Damage(entry.path, group, key, layer, str(reason)))
 
     try:
-        keys = reader.read(entry, group, ["key"]).column("key").to_pylist()
+        known = reader.read(entry, group, ["key", "states"])
+        keys, states = (known.column(name).to_pylist() for name in ("key", "states"))
     except ArchiveDamaged:
         lost(None, None, error)
         return None
@@ -77,6 +78,8 @@ def salvage(
     for row, key in enumerate(keys):
         blobs = [values[name][row] for name in layers]
         good, reason = _good_prefix(blobs)
+        if not reason and good < min(states[row], len(blobs)):
+            reason = f"missing: the row has {states[row]} layers"  # a null where none was written
         if reason:
             lost(key, good or None, reason)
         kept.append(blobs[:good] + [None] * (len(blobs) - good))
