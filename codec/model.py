@@ -11,15 +11,14 @@ Source: the method of Guo et al. 2023 (arXiv 2410.06149), on wavelet latents.
 from __future__ import annotations
 
 import copy
-import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from codec.bands import Geometry, geometry
+from codec.batches import BATCH_PIXELS, batches, in_threads
 from codec.classes import smooth_assignment, texture_energies
 from codec.entropy import CodedState, EntropyCoder, Room, Symbols
 from codec.errors import LayerDamaged, UsageError, WeightsMismatch
@@ -40,12 +39,8 @@ from codec.search import EFFORTS, JUDGED_LAYERS, SMOOTHINGS, merit, spare_dear_o
 from codec.semantics import low_colours, own_inputs
 from codec.stream import PictureHeader, check_sides, pack_layer, unpack_stream
 from codec.texture import add_texture
-from codec.wavelet import BLOCK, DYADIC_LEVELS, ORIENTATIONS, synthesise
+from codec.wavelet import DYADIC_LEVELS, ORIENTATIONS, synthesise
 from codec.weights import Weights, load_weights
-
-BATCH_PIXELS = 1 << 19
-"""Most padded pixels that go through the transforms at once: small batches stay in the caches."""
-
 
 ROOM_KEPT = 1 << 25
 """Most coefficients and magnitudes that a thread keeps room for after use (64 MiB)."""
@@ -140,11 +135,11 @@ class Codec:
                 raise UsageError(f"want uint8 [H, W, 3], not {image.dtype} {list(image.shape)}")
             check_sides(*image.shape[:2])
         streams: dict[int, tuple[bytes, ...]] = {}
-        for batch in _batches([image.shape[:2] for image in images]):
+        for batch in batches([image.shape[:2] for image in images]):
             symbols = self.quantised(
                 [images[i] for i in batch], effort=effort, finest=count == self.layers
             )
-            packed = _in_threads(
+            packed = in_threads(
                 lambda job: self._pack(job[1], images[job[0]].shape[:2], count),
                 list(zip(batch, symbols, strict=True)),
             )
@@ -160,11 +155,20 @@ class Codec:
         laws of its classes: for looks alone (see `codec.texture`); the full state has all of it.
         Raises LayerDamaged, WeightsMismatch or UnknownVersion.
         """
-        pictures: dict[int, np.ndarray] = {}
+        return [
+            picture.permute(1, 2, 0).contiguous().cpu().numpy()
+            for picture in self.decode_tensors(streams, texture=texture)
+        ]
+
+    def decode_tensors(
+        self, streams: Sequence[Sequence[bytes]], *, texture: int | None = None
+    ) -> list[torch.Tensor]:
+        """Decode as `decode` does to uint8 [3, H, W], left on the device of the codec."""
+        pictures: dict[int, torch.Tensor] = {}
         for batch, states in self._decoded_batches(streams):
             pixels = self._synthesised(states, texture)
             for image, picture, state in zip(batch, pixels, states, strict=True):
-                pictures[image] = picture[: state.layout.height, : state.layout.width].copy()
+                pictures[image] = picture[:, : state.layout.height, : state.layout.width]
         return [pictures[i] for i in range(len(streams))]
 
     def latents(
@@ -179,7 +183,7 @@ class Codec:
         if not 0 <= levels <= DYADIC_LEVELS:
             raise UsageError(f"levels: {levels} of {DYADIC_LEVELS}")
         if self._device.type == "cpu":
-            return _in_threads(lambda stream: self._folded(stream, levels), streams)
+            return in_threads(lambda stream: self._folded(stream, levels), streams)
         return self._folded_batches(streams, levels)
 
     def _folded_batches(self, streams: Sequence[Sequence[bytes]], levels: int) -> list[Latents]:
@@ -366,8 +370,8 @@ class Codec:
         for stream in streams:
             header = unpack_stream(stream[:1])[0].picture
             shapes.append((header.height, header.width) if header else (1, 1))
-        for batch in _batches(shapes, [len(stream) for stream in streams], most_pixels):
-            yield batch, _in_threads(self._decoded, [streams[i] for i in batch])
+        for batch in batches(shapes, [len(stream) for stream in streams], most_pixels):
+            yield batch, in_threads(self._decoded, [streams[i] for i in batch])
 
     @torch.inference_mode()
     def _places(
@@ -387,7 +391,7 @@ class Codec:
         return places, cells, steps
 
     @torch.inference_mode()
-    def _synthesised(self, states: Sequence[CodedState], texture: int | None) -> np.ndarray:
+    def _synthesised(self, states: Sequence[CodedState], texture: int | None) -> torch.Tensor:
         step = states[0].cell_step
         last_layer = int(np.searchsorted(self._ends, step))
         places, cells, steps = self._places(states)
@@ -402,37 +406,4 @@ class Codec:
                 bands, cells, steps, classes, self._weights.classes.law,
                 self._weights.config.chain[step], self._weights.config.compander, texture,
             )  # fmt: skip
-        pixels = bands_picture(bands).clamp_(0, 255).round_().to(torch.uint8)
-        return pixels.permute(0, 2, 3, 1).cpu().numpy()
-
-
-def _batches(
-    shapes: Sequence[tuple[int, ...]],
-    kinds: Sequence[int] | None = None,
-    most_pixels: int = BATCH_PIXELS,
-) -> Iterator[list[int]]:
-    """Group indices of one padded shape and kind, at most so many pixels together."""
-    groups: dict[tuple[int, ...], list[int]] = {}
-    for index, (height, width) in enumerate(shapes):
-        padded = (-(-height // BLOCK), -(-width // BLOCK), kinds[index] if kinds else 0)
-        groups.setdefault(padded, []).append(index)
-    for (rows, columns, _), members in groups.items():
-        most = max(1, most_pixels // (rows * columns * BLOCK * BLOCK))
-        for start in range(0, len(members), most):
-            yield members[start : start + most]
-
-
-def _in_threads(function, jobs: Sequence) -> list:
-    """Apply what releases the interpreter lock to each job, a share of the jobs a thread."""
-    threads = min(len(jobs), torch.get_num_threads(), os.cpu_count() or 1)
-    if threads <= 1:
-        return [function(job) for job in jobs]
-    results: list = [None] * len(jobs)
-
-    def share(first: int) -> None:
-        for place in range(first, len(jobs), threads):
-            results[place] = function(jobs[place])
-
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(share, range(threads)))
-    return results
+        return bands_picture(bands).clamp_(0, 255).round_().to(torch.uint8)

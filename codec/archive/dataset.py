@@ -65,7 +65,7 @@ class LayerDataset(IterableDataset[Sample]):
         window_bytes: bytes of row groups shuffled together. A worker holds this much, …
         prefetch_bytes: … and this much loaded ahead by `threads` threads.
         decode_batch: images decoded at once.
-        weights, device: for `Codec.load`.
+        weights, device: for `Codec.load`; pictures stay on the device they are decoded on.
         on_damage: called with each `Damage`, and the image is left out. None: an error is raised.
     """
 

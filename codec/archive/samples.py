@@ -205,11 +205,7 @@ class SampleMaker:
     def _tensors(self, streams: list[tuple[bytes, ...]]) -> list[Sample]:
         codec = self.codec
         if self._output == "image":
-            pictures = codec.decode(streams)
-            return [
-                {"image": torch.from_numpy(picture).permute(2, 0, 1).contiguous()}
-                for picture in pictures
-            ]
+            return [{"image": picture.contiguous()} for picture in codec.decode_tensors(streams)]
         return [
             {
                 "class_map": torch.as_tensor(latents.class_map),

@@ -233,3 +233,11 @@ def test_latents_of_one_picture_equal_those_of_a_batch(codec, layers, levels):
         np.testing.assert_array_equal(one.coefficients, other.coefficients, strict=True)
     assert alone[0].coefficients.shape == (3 * 4**levels, 5, 9)
     assert alone[0].coefficients.any()
+
+
+def test_pictures_may_stay_on_the_device(codec, photo, stream):
+    small = photo[:33, :17]
+    streams = [stream, codec.encode([small])[0], stream[:2]]
+    for tensor, picture in zip(codec.decode_tensors(streams), codec.decode(streams), strict=True):
+        assert tensor.device == codec._device and tensor.dtype == torch.uint8
+        np.testing.assert_array_equal(tensor.permute(1, 2, 0).cpu().numpy(), picture)
