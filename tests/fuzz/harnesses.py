@@ -26,6 +26,7 @@ from pathlib import Path
 import fsspec
 import numpy as np
 import pyarrow as pa
+import torch
 from PIL import Image
 from safetensors.numpy import load, save
 
@@ -172,7 +173,7 @@ def run_stream(data: bytes, most_pixels: int = MOST_STREAM_PIXELS) -> None:
         assert state.sums.min() >= 0
         if data[0] & 15 == 15:
             texture = 1 if data[0] & 16 else None
-            assert codec._synthesised([state], texture).dtype == np.uint8
+            assert codec._synthesised([state], texture).dtype == torch.uint8
 
 
 def walk_seeds() -> Iterator[bytes]:
