@@ -25,6 +25,7 @@ from codec.errors import UsageError
 from pipelines.evaluation.peers import Peer, peer_named
 from pipelines.evaluation.photos import Photo
 from pipelines.evaluation.scores import Score, scores_named
+from pipelines.worker import use_one_thread
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ def measure_photos(
     if workers == 1:
         yield from map(_measure_photo, jobs)
         return
+    use_one_thread()
     with ProcessPoolExecutor(workers, get_context("spawn"), initializer=single_thread) as pool:
         yield from pool.map(_measure_photo, jobs)
 

@@ -22,6 +22,7 @@ import numpy as np
 from codec.errors import MeasurementFailed
 from pipelines.evaluation.measurement import CODEC, load_codec, single_thread
 from pipelines.evaluation.peers import peer_named
+from pipelines.worker import use_one_thread
 
 ROUNDS = 3
 BATCH = 8
@@ -68,6 +69,7 @@ def throughputs(
     operations of a peer are "encode" and "decode"; the codec has also "check" (parsing and entropy
     decoding alone) and "latents" (decoding without synthesis).
     """
+    use_one_thread()  # every library of the processes, before they load it
     context = get_context("spawn")
     workers = min(workers, len(photos))
     barrier = context.Barrier(workers)
