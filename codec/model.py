@@ -147,26 +147,36 @@ class Codec:
         return [streams[i] for i in range(len(images))]
 
     def decode(
-        self, streams: Sequence[Sequence[bytes]], *, texture: int | None = None
+        self,
+        streams: Sequence[Sequence[bytes]],
+        *,
+        texture: int | None = None,
+        refine: bool = True,
     ) -> list[np.ndarray]:
         """Decode any non-empty prefix of the layers of each image to uint8 [H, W, 3].
 
         With `texture`, a seed, the fine texture that a coarse state cannot know is drawn from the
         laws of its classes: for looks alone (see `codec.texture`); the full state has all of it.
+        Without `refine` the backward network is left out: some 0.2 dB less, at three times the
+        speed in the full state and five times in a middle one.
         Raises LayerDamaged, WeightsMismatch or UnknownVersion.
         """
         return [
             picture.permute(1, 2, 0).contiguous().cpu().numpy()
-            for picture in self.decode_tensors(streams, texture=texture)
+            for picture in self.decode_tensors(streams, texture=texture, refine=refine)
         ]
 
     def decode_tensors(
-        self, streams: Sequence[Sequence[bytes]], *, texture: int | None = None
+        self,
+        streams: Sequence[Sequence[bytes]],
+        *,
+        texture: int | None = None,
+        refine: bool = True,
     ) -> list[torch.Tensor]:
         """Decode as `decode` does to uint8 [3, H, W], left on the device of the codec."""
         pictures: dict[int, torch.Tensor] = {}
         for batch, states in self._decoded_batches(streams):
-            pixels = self._synthesised(states, texture)
+            pixels = self._synthesised(states, texture, refine)
             for image, picture, state in zip(batch, pixels, states, strict=True):
                 pictures[image] = picture[:, : state.layout.height, : state.layout.width]
         return [pictures[i] for i in range(len(streams))]
@@ -391,16 +401,22 @@ class Codec:
         return places, cells, steps
 
     @torch.inference_mode()
-    def _synthesised(self, states: Sequence[CodedState], texture: int | None) -> torch.Tensor:
+    def _synthesised(
+        self, states: Sequence[CodedState], texture: int | None, refine: bool = True
+    ) -> torch.Tensor:
+        """Return the pictures of states of one padded size, uint8 [N, 3, H, W] with padding."""
         step = states[0].cell_step
         last_layer = int(np.searchsorted(self._ends, step))
         places, cells, steps = self._places(states)
         classes = np.stack([state.palettes[-1].class_map for state in states]).astype(np.int64)
-        bands = self._network(
-            places, cells, steps, torch.from_numpy(classes).to(self._device),
-            self._weights.config.chain[step], self._weights.config.compander,
-            torch.full((len(states),), last_layer, device=self._device),
-        )  # fmt: skip
+        if refine:
+            bands = self._network(
+                places, cells, steps, torch.from_numpy(classes).to(self._device),
+                self._weights.config.chain[step], self._weights.config.compander,
+                torch.full((len(states),), last_layer, device=self._device),
+            )  # fmt: skip
+        else:
+            bands = [place * scale for place, scale in zip(places, steps, strict=True)]
         if texture is not None and last_layer + 1 < self.layers:
             add_texture(
                 bands, cells, steps, classes, self._weights.classes.law,

@@ -36,6 +36,8 @@ class DecodeOptions:
     device: str = "auto"
     texture: int | None = None
     """Seed of the fine texture drawn for the eye (see `codec.texture`); None: none."""
+    refine: bool = True
+    """Whether the backward network estimates what the cells leave open."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ class _Task:
     keys: tuple[str, ...]
     streams: tuple[tuple[bytes, ...], ...]
     texture: int | None
+    refine: bool
 
 
 @dataclass(frozen=True)
@@ -150,6 +153,7 @@ def _tasks(archive: Archive, options: DecodeOptions, warnings: _Warnings) -> Ite
                 keys=tuple(row.key for _, row in kept),
                 streams=tuple(row.layers for _, row in kept),
                 texture=options.texture,
+                refine=options.refine,
             )
 
 
@@ -159,7 +163,9 @@ def _decode_task(task: _Task) -> _Answer:
     warnings: list[str] = []
     damaged = lost = images = pixels = bytes_in = bytes_out = 0
     try:
-        pictures: Sequence[Any] = codec.decode(task.streams, texture=task.texture)
+        pictures: Sequence[Any] = codec.decode(
+            task.streams, texture=task.texture, refine=task.refine
+        )
         whole = True
     except (PentimentoError, RuntimeError, MemoryError):
         pictures, whole = task.streams, False  # one of them is bad: they go one by one
@@ -169,7 +175,7 @@ def _decode_task(task: _Task) -> _Answer:
     ):
         try:
             if not whole:
-                picture, note = decode_prefix(stream, task.texture)
+                picture, note = decode_prefix(stream, task.texture, task.refine)
                 if note:
                     damaged += 1
                     warnings.append(f"{key}: {note}")
@@ -189,7 +195,9 @@ def _decode_task(task: _Task) -> _Answer:
     return _Answer(counts, tuple(warnings), damaged, lost)
 
 
-def decode_prefix(stream: Sequence[bytes], texture: int | None) -> tuple[np.ndarray, str]:
+def decode_prefix(
+    stream: Sequence[bytes], texture: int | None, refine: bool
+) -> tuple[np.ndarray, str]:
     """The picture of the layers that are good, and what is said of the others ("" if all are).
 
     StreamError where not even the coarsest layer is good.
@@ -198,7 +206,7 @@ def decode_prefix(stream: Sequence[bytes], texture: int | None) -> tuple[np.ndar
     note = ""
     while True:
         try:
-            return codec.decode([stream], texture=texture)[0], note
+            return codec.decode([stream], texture=texture, refine=refine)[0], note
         except LayerDamaged as error:  # noqa: PERF203
             if not 0 < error.layer < len(stream):
                 raise

@@ -80,23 +80,25 @@ def _rate(arguments: argparse.Namespace) -> Iterator[Figure]:
         workers = arguments.workers
         jpeg = _timed(_loader(JpegTars(tars), workers), images)
         yield f"WebDataset of JPEGs, Pillow, {workers} workers", jpeg, "images/s"
-        kinds: tuple[tuple[Output, int], ...] = (
-            ("bytes", 1),
-            ("bytes", layers),
-            ("latent", 1),
-            ("latent", layers),
-            ("image", 1),
-            ("image", layers),
+        kinds: tuple[tuple[Output, int, bool], ...] = (
+            ("bytes", 1, True),
+            ("bytes", layers, True),
+            ("latent", 1, True),
+            ("latent", layers, True),
+            ("image", 1, True),
+            ("image", layers, True),
+            ("image", layers, False),
         )
-        for output, count in kinds:
+        for output, count, refine in kinds:
             dataset = LayerDataset(
                 folder / "archive",
                 layers=count,
                 output=output,
                 window_bytes=1 << 20,
                 device=arguments.device,
+                refine=refine,
             )
-            how = f"{output}, {count} of {layers} layers"
+            how = f"{output}, {count} of {layers} layers" + ("" if refine else ", unrefined")
             if output == "latent":  # compiled code alone, which threads of one process share well
                 torch.set_num_threads(workers)
                 speed = _timed(_loader(dataset, 0), images)

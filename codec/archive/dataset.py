@@ -66,6 +66,7 @@ class LayerDataset(IterableDataset[Sample]):
         prefetch_bytes: … and this much loaded ahead by `threads` threads.
         decode_batch: images decoded at once.
         weights, device: for `Codec.load`; pictures stay on the device they are decoded on.
+        refine: for `Codec.decode`: without, pictures come faster and a little worse.
         on_damage: called with each `Damage`, and the image is left out. None: an error is raised.
     """
 
@@ -86,6 +87,7 @@ class LayerDataset(IterableDataset[Sample]):
         decode_batch: int = 16,
         weights: str | None = None,
         device: str = "cpu",
+        refine: bool = True,
         on_damage: OnDamage | None = None,
     ) -> None:
         super().__init__()
@@ -99,6 +101,7 @@ class LayerDataset(IterableDataset[Sample]):
             features=features,
             weights=weights,
             device=device,
+            refine=refine,
             on_damage=on_damage,
         )
         self._seed, self._window_bytes = seed, window_bytes

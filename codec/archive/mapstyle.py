@@ -41,6 +41,7 @@ class LayerMap(Dataset[Sample | None]):
         cache_bytes: int = CACHE_BYTES,
         weights: str | None = None,
         device: str = "cpu",
+        refine: bool = True,
         on_damage: OnDamage | None = None,
     ) -> None:
         self.archive = archive if isinstance(archive, Archive) else Archive.open(archive)
@@ -52,6 +53,7 @@ class LayerMap(Dataset[Sample | None]):
             features=features,
             weights=weights,
             device=device,
+            refine=refine,
             on_damage=on_damage,
         )
         self._ends = np.cumsum(self._maker.rows)

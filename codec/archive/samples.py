@@ -57,6 +57,7 @@ class SampleMaker:
         features: bool,
         weights: str | None,
         device: str,
+        refine: bool,
         on_damage: OnDamage | None,
     ) -> None:
         if output not in ("image", "latent", "bytes"):
@@ -77,7 +78,7 @@ class SampleMaker:
         self._small = ["key", *self.labels, *([EMBEDDING] if self._features else [])]
         self.columns = [*self._small, *self.layer_columns]
         self._output, self._on_damage = output, on_damage
-        self._weights, self._device = weights, device
+        self._weights, self._device, self._refine = weights, device, refine
         self._codec: Codec | None = None
         entries = [unit for unit in archive.manifest.units if unit.data]
         groups = [
@@ -205,7 +206,8 @@ class SampleMaker:
     def _tensors(self, streams: list[tuple[bytes, ...]]) -> list[Sample]:
         codec = self.codec
         if self._output == "image":
-            return [{"image": picture.contiguous()} for picture in codec.decode_tensors(streams)]
+            pictures = codec.decode_tensors(streams, refine=self._refine)
+            return [{"image": picture.contiguous()} for picture in pictures]
         return [
             {
                 "class_map": torch.as_tensor(latents.class_map),

@@ -30,6 +30,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="draw the fine texture that a coarse state does not know, for looks (a seed, say 1)",
     )
     parser.add_argument(
+        "--no-refine",
+        dest="refine",
+        action="store_false",
+        help="leave the backward network out: about 0.2 dB less, several times as fast",
+    )
+    parser.add_argument(
         "--workers", type=positive, metavar="N", help="processes (default: one a core)"
     )
     parser.add_argument(
@@ -56,6 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
             weights=arguments.weights,
             device=arguments.device,
             texture=arguments.texture,
+            refine=arguments.refine,
         )
     )
     rate = result.pixels / 1e6 / max(result.seconds, 1e-9)

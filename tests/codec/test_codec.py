@@ -239,5 +239,15 @@ def test_pictures_may_stay_on_the_device(codec, photo, stream):
     small = photo[:33, :17]
     streams = [stream, codec.encode([small])[0], stream[:2]]
     for tensor, picture in zip(codec.decode_tensors(streams), codec.decode(streams), strict=True):
-        assert tensor.device == codec._device and tensor.dtype == torch.uint8
+        assert tensor.device == codec._device
+        assert tensor.dtype == torch.uint8
         np.testing.assert_array_equal(tensor.permute(1, 2, 0).cpu().numpy(), picture)
+
+
+def test_the_network_is_worth_something_and_can_be_left_out(codec, photo, stream):
+    for layers in range(1, codec.layers + 1):
+        refined, plain = (
+            psnr(photo, codec.decode([stream[:layers]], refine=refine)[0])
+            for refine in (True, False)
+        )
+        assert refined - 1.5 < plain < refined
