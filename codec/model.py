@@ -284,13 +284,12 @@ class Codec:
         bands = picture_bands(pad_to_blocks(images, self._device))
         energies = texture_energies(bands, weights.steps).permute(0, 2, 3, 1).cpu().numpy()
         colours = low_colours(bands).permute(0, 2, 3, 1).cpu().numpy()
+        looked = [self._looked_at(*fields) for fields in zip(energies, colours, strict=True)]
+        layouts = [geometry(*image.shape[:2]) for image in images]
         candidates = []
         for factor in SMOOTHINGS[effort]:
-            palettes = [
-                self._palette(*fields, factor) for fields in zip(energies, colours, strict=True)
-            ]
+            palettes = [self._palette(*fields, factor) for fields in looked]
             q = self._indices(bands, palettes, effort > 1 and finest)
-            layouts = [geometry(*image.shape[:2]) for image in images]
             candidates.append(
                 [Symbols(p, flatten(q, i, layouts[i])) for i, p in enumerate(palettes)]
             )
@@ -322,21 +321,29 @@ class Codec:
         ]
         return merit(sum(map(len, layers)), torch.stack(errors).sum().item())
 
-    def _palette(
-        self, energies: np.ndarray, colours: np.ndarray, factor: float
-    ) -> list[PaletteState]:
-        """Return the palette chain of one image, from texture energies and colours [h, w, ...].
-
-        `factor` multiplies the price of a class border.
-        """
-        classes, config = self._weights.classes, self._weights.config
+    def _looked_at(
+        self, energies: np.ndarray, colours: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return inputs, embeddings and costs of all classes of each position, [h, w, ...]."""
         own = own_inputs(energies, colours)
         embedded = self._weights.head.embed(own)
         positions = own.shape[0] * own.shape[1]
-        costs = classes.costs(
-            energies.reshape(positions, -1), embedded.reshape(positions, -1), config.evidence
+        costs = self._weights.classes.costs(
+            energies.reshape(positions, -1),
+            embedded.reshape(positions, -1),
+            self._weights.config.evidence,
         )
-        labels = smooth_assignment(costs.reshape(*own.shape[:2], -1), factor * config.smoothing)
+        return own, embedded, costs.reshape(*own.shape[:2], -1)
+
+    def _palette(
+        self, own: np.ndarray, embedded: np.ndarray, costs: np.ndarray, factor: float
+    ) -> list[PaletteState]:
+        """Return the palette chain of one image from what `_looked_at` gives.
+
+        `factor` multiplies the price of a class border.
+        """
+        config = self._weights.config
+        labels = smooth_assignment(costs, factor * config.smoothing)
         descriptors = merge_descriptors(config.merge, own, embedded)
         distance = np.float32(config.merge.latent) * self._divergence
         return diffuse(labels, distance, config.palette_budgets, descriptors)
