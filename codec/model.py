@@ -40,7 +40,7 @@ from codec.semantics import low_colours, own_inputs
 from codec.stream import PictureHeader, check_sides, pack_layer, unpack_stream
 from codec.texture import add_texture
 from codec.wavelet import DYADIC_LEVELS, ORIENTATIONS, synthesise
-from codec.weights import Weights, load_weights
+from codec.weights import Weights, load_weights, matching
 
 ROOM_KEPT = 1 << 25
 """Most coefficients and magnitudes that a thread keeps room for after use (64 MiB)."""
@@ -102,6 +102,22 @@ class Codec:
         Raises UsageError if there are none and WeightsDamaged if they cannot be read.
         """
         return cls(load_weights(weights), device)
+
+    @classmethod
+    def load_for(
+        cls, made_with: str, weights: str | None = None, *, device: str | torch.device = "cpu"
+    ) -> Codec:
+        """Load the codec that reads an archive: `weights`, or the profile that made it.
+
+        `made_with` is the id of the archive's weights ("" of an empty one). Raises as `load` does,
+        and WeightsMismatch if the weights are others.
+        """
+        codec = cls.load(matching(weights, made_with), device=device)
+        if made_with not in ("", codec.weights_id):
+            raise WeightsMismatch(
+                f"the archive was made with weights {made_with}, not {codec.weights_id}"
+            )
+        return codec
 
     @property
     def weights_id(self) -> str:

@@ -22,10 +22,9 @@ from codec.archive.reader import Archive, OnDamage
 from codec.archive.salvage import Damage
 from codec.archive.schema import Row
 from codec.archive.storage import Storage
-from codec.errors import LayerDamaged, StreamError, UsageError, WeightsMismatch
+from codec.errors import LayerDamaged, StreamError, UsageError
 from codec.model import Codec
 from codec.picture import WRITE_SUFFIX, write_picture
-from codec.weights import matching
 
 BATCH = 16
 """Images decoded at once."""
@@ -128,11 +127,7 @@ def _pictures(
     device: str,
     on_damage: OnDamage | None,
 ) -> Iterator[tuple[Row, Members]]:
-    codec = Codec.load(matching(weights, archive.weights_id), device=device)
-    if archive.weights_id not in ("", codec.weights_id):
-        raise WeightsMismatch(
-            f"the archive was made with weights {archive.weights_id}, not {codec.weights_id}"
-        )
+    codec = Codec.load_for(archive.weights_id, weights, device=device)
     batch: list[Row] = []
     for row in rows:
         batch.append(row)

@@ -13,7 +13,7 @@ import torch
 from codec.archive.reader import Archive, OnDamage
 from codec.archive.salvage import Damage
 from codec.archive.schema import EMBEDDING, PAGE_BYTES, vectors_of
-from codec.errors import ArchiveDamaged, LayerDamaged, StreamError, UsageError, WeightsMismatch
+from codec.errors import ArchiveDamaged, LayerDamaged, StreamError, UsageError
 
 if TYPE_CHECKING:
     from codec.model import Codec
@@ -222,14 +222,10 @@ class SampleMaker:
         """The codec of this process, loaded at its first use; WeightsMismatch if it is another."""
         if self._codec is None:
             from codec.model import Codec
-            from codec.weights import matching
 
-            location = matching(self._weights, self.archive.weights_id)
-            self._codec = Codec.load(location, device=self._device)
-            if self._codec.weights_id != self.archive.weights_id:
-                have, want = self._codec.weights_id, self.archive.weights_id
-                self._codec = None
-                raise WeightsMismatch(f"the archive was made with weights {want}, not {have}")
+            self._codec = Codec.load_for(
+                self.archive.weights_id, self._weights, device=self._device
+            )
         return self._codec
 
 

@@ -16,11 +16,9 @@ from PIL import Image
 
 from codec.archive.reader import Archive
 from codec.archive.schema import Row
-from codec.errors import WeightsMismatch
 from codec.model import Codec
 from codec.picture import write_picture
 from codec.wavelet import BLOCK
-from codec.weights import matching
 
 LONGEST_SIDE = 1600
 """Pictures of the page are reduced to this many pixels; their figures are of the stored image."""
@@ -90,11 +88,7 @@ def page_of(
     Raises NoSuchKey, WeightsMismatch, LayerDamaged and what reading an archive raises.
     """
     row = archive.get(key)
-    codec = Codec.load(matching(weights, archive.weights_id), device=device)
-    if codec.weights_id != archive.weights_id:
-        raise WeightsMismatch(
-            f"the archive was made with weights {archive.weights_id}, not {codec.weights_id}"
-        )
+    codec = Codec.load_for(archive.weights_id, weights, device=device)
     states = states_of(codec, row, archive.layer_names)
     return render(row, states), states
 
