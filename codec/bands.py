@@ -70,10 +70,18 @@ def band_index(level: int, component: int, orientation: int) -> int:
     return COMPONENTS + ORIENTATIONS * (COMPONENTS * (LEVELS - level) + component) + orientation
 
 
-@lru_cache(maxsize=64)
 def geometry(height: int, width: int) -> Geometry:
     """Lay out the bands of a picture of `height` x `width` pixels, padded to whole blocks."""
-    padded = [-(-side // BLOCK) * BLOCK for side in (height, width)]
+    return Geometry(height, width, *_layout(-(-height // BLOCK), -(-width // BLOCK)))
+
+
+@lru_cache(maxsize=1024)
+def _layout(block_rows: int, block_columns: int) -> tuple[np.ndarray, np.ndarray, int, int]:
+    """Return `bands`, `blocks`, `size` and `block_size` for so many blocks of 16 x 16 pixels.
+
+    A corpus of photos has hundreds of sizes; what is kept of one takes 6 KB.
+    """
+    padded = [block_rows * BLOCK, block_columns * BLOCK]
     shapes: dict[int, tuple[tuple[int, int], ...]] = {}
     rows, columns = padded
     for level in range(1, LEVELS + 1):
@@ -127,7 +135,7 @@ def geometry(height: int, width: int) -> Geometry:
                 band_index(level, component, 0),
             )  # fmt: skip
             block_offset += stride * (high + 2)
-    return Geometry(height, width, bands, blocks, offset, block_offset)
+    return bands, blocks, offset, block_offset
 
 
 def band_levels() -> np.ndarray:
