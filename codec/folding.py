@@ -30,14 +30,21 @@ def fold(
     steps   float32 [BANDS]; masks float32 [h, w], factor on the steps of the dyadic levels
     levels  dyadic levels beside the low band: C is 3 * 4 ** levels
     """
-    rows, columns = layout.positions
-    folded = np.zeros((COMPONENTS << 2 * levels, rows, columns), np.float32)
-    room = np.empty(5 * rows * columns + 64, np.float32)
-    work = np.empty((2, columns + 4), np.float32)
-    _fold_low(cell, layout.bands, places, steps, room, work[0], work[1], folded)
+    folded = np.zeros((COMPONENTS << 2 * levels, *layout.positions), np.float32)
+    fold_low(cell, layout, places, steps, folded)
     for level in range(DYADIC_LEVELS, DYADIC_LEVELS - levels, -1):
         _fold_level(cell, layout.bands, level, places[level], steps, masks, folded)
     return folded
+
+
+def fold_low(
+    cell: np.ndarray, layout: Geometry, places: np.ndarray, steps: np.ndarray, folded: np.ndarray
+) -> None:
+    """Write the low band of a picture at one sample a position to float32 [3 or more, h, w]."""
+    rows, columns = layout.positions
+    room = np.empty(5 * rows * columns + 64, np.float32)
+    work = np.empty((2, columns + 4), np.float32)
+    _fold_low(cell, layout.bands, places, steps, room, work[0], work[1], folded)
 
 
 @kernel()

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,6 +35,7 @@ from codec.latent import (
     step_bands,
     unflatten,
 )
+from codec.painting import paint
 from codec.palette import PaletteState, diffuse, merge_descriptors
 from codec.search import EFFORTS, JUDGED_LAYERS, SMOOTHINGS, merit, spare_dear_ones
 from codec.semantics import low_colours, own_inputs
@@ -190,6 +192,8 @@ class Codec:
         refine: bool = True,
     ) -> list[torch.Tensor]:
         """Decode as `decode` does to uint8 [3, H, W], left on the device of the codec."""
+        if not refine and texture is None and self._device.type == "cpu":
+            return in_threads(self._painted, streams)
         pictures: dict[int, torch.Tensor] = {}
         for batch, states in self._decoded_batches(streams):
             pixels = self._synthesised(states, texture, refine)
@@ -234,25 +238,41 @@ class Codec:
         return [found[i] for i in range(len(streams))]
 
     def _folded(self, stream: Sequence[bytes], levels: int) -> Latents:
-        """Return the state of one image as latents, in compiled loops and in room used before."""
+        """Return the state of one image as latents, in compiled loops."""
+        with self._in_room(stream) as state:
+            weights = self._weights
+            masks = weights.classes.mask[state.palettes[0].class_map]
+            class_map = state.palettes[-1].class_map
+            places = self._place_tables(state.cell_step)
+            return Latents(
+                class_map.astype(np.int64),
+                embed(class_map, weights.classes.embedding),
+                fold(state.cell, state.layout, places, weights.steps, masks, levels),
+            )
+
+    def _painted(self, stream: Sequence[bytes]) -> torch.Tensor:
+        """Return the picture of one image, uint8 [3, H, W], in compiled loops; no network."""
+        with self._in_room(stream) as state:
+            weights = self._weights
+            picture = torch.empty((3, state.layout.height, state.layout.width), dtype=torch.uint8)
+            paint(
+                state.cell, state.layout, self._place_tables(state.cell_step), weights.steps,
+                weights.classes.mask[state.palettes[0].class_map], picture.numpy(),
+            )  # fmt: skip
+            return picture
+
+    @contextmanager
+    def _in_room(self, stream: Sequence[bytes]) -> Iterator[CodedState]:
+        """Decode one image to symbols in room used before, which is free again afterwards."""
         try:
             room = self._rooms.pop()
         except IndexError:
             room = Room()
         state = self._decoded(stream, room)
-        weights = self._weights
-        masks = weights.classes.mask[state.palettes[0].class_map]
-        class_map = state.palettes[-1].class_map
-        places = self._place_tables(state.cell_step)
-        latents = Latents(
-            class_map.astype(np.int64),
-            embed(class_map, weights.classes.embedding),
-            fold(state.cell, state.layout, places, weights.steps, masks, levels),
-        )
+        yield state
         state.forget()
         if room.coefficients.size <= ROOM_KEPT:
             self._rooms.append(room)
-        return latents
 
     def _place_tables(self, step: int) -> np.ndarray:
         """Return the place of every cell that a state has, float32 [LEVELS + 1, 2, cells]."""
