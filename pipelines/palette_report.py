@@ -3,6 +3,7 @@
 python -m pipelines.palette_report picture PHOTO --output FILE
 python -m pipelines.palette_report time PHOTOS... [--limit N]
 python -m pipelines.palette_report ablation TASKS --photos PHOTOS... --output FILE.csv
+python -m pipelines.palette_report left-out TASKS --output FILE.csv
 """
 
 from __future__ import annotations
@@ -43,7 +44,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ablation.add_argument("--extractor", default="", help="as `pentimento train` takes it")
     ablation.add_argument("--extractor-input", default="imagenet")
     ablation.set_defaults(run=_ablation)
-    for command in (picture, time, ablation):
+    left_out = commands.add_parser("left-out", help="what machines could do without: a bound")
+    left_out.add_argument("tasks", type=Path, help="folder as `pentimento evaluate --tasks` takes")
+    left_out.add_argument("--output", type=Path, required=True, help="CSV to write")
+    left_out.add_argument("--layers", type=int, default=4, help="states to look at, from the 2nd")
+    left_out.add_argument("--limit", type=int, help="at most so many photos of each data set")
+    left_out.set_defaults(run=_left_out)
+    for command in (picture, time, ablation, left_out):
         command.add_argument("--weights", help="weights, path or URL (default: the shipped ones)")
     chosen = parser.parse_args(arguments)
     try:
@@ -91,6 +98,18 @@ def _ablation(arguments: argparse.Namespace) -> None:
             limit=arguments.limit,
         ),
         arguments.output,
+    )
+
+
+def _left_out(arguments: argparse.Namespace) -> None:
+    from pipelines.evaluation.palette.left_out import run_left_out
+
+    run_left_out(
+        load_weights(arguments.weights),
+        arguments.tasks,
+        arguments.output,
+        layers=arguments.layers,
+        limit=arguments.limit,
     )
 
 

@@ -8,10 +8,18 @@ from PIL import Image
 from skimage import data
 from task_networks import make_task_folder
 
+from codec.bands import BANDS, geometry, view
 from codec.palette import MergeWeights
 from codec.weights import load_weights
 from pipelines.evaluation.palette.ablation import Setting, merges, without_learning
 from pipelines.evaluation.palette.chain_picture import draw_chain
+from pipelines.evaluation.palette.left_out import (
+    CHOICES,
+    LeftOut,
+    leave_out,
+    positions_of_objects,
+)
+from pipelines.evaluation.tasks.kinds import find_data_sets
 from pipelines.palette_report import main
 
 
@@ -68,3 +76,43 @@ def test_the_ablation_writes_a_row_for_each_variant_task_and_state(photos, tmp_p
     assert main([*arguments[:1], str(tmp_path / "nowhere"), *arguments[2:]]) == 2
     assert main(["picture", str(tmp_path / "none.png"), "--output", "x.png"]) == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 2
+
+
+def test_what_is_left_out_is_zero_and_the_rest_is_as_it_was():
+    layout = geometry(64, 96)
+    before = np.random.default_rng(0).integers(1, 9, layout.size).astype(np.int16)
+    objects = np.zeros((4, 6), bool)
+    objects[1:3, 2:] = True
+    q = before.copy()
+    leave_out(q, layout, LeftOut("test", levels=(1,), outside=(3,), chroma=(2,)), objects)
+    for band in range(BANDS):
+        level, component = layout.bands[band, 4:6]
+        left, known = view(q, layout, band), view(before, layout, band)
+        if level == 1 or (level == 2 and component):
+            assert not left.any()
+        elif level == 3:
+            inside = objects.repeat(2, 0).repeat(2, 1)
+            np.testing.assert_array_equal(left, np.where(inside, known, 0))
+        else:
+            np.testing.assert_array_equal(left, known)
+
+
+def test_objects_are_where_the_boxes_are(tmp_path):
+    (data_set,) = find_data_sets(make_task_folder(tmp_path))
+    found = positions_of_objects(data_set, "1.png", geometry(64, 64))
+    (box,) = (np.array([[3, 2]]) + 0.5) * 8 / 16  # row and column of its middle, in positions
+    assert found[int(box[0]), int(box[1])]
+    assert not found[:, -1].any()
+    assert not positions_of_objects(data_set, "none.png", geometry(64, 64)).any()
+
+
+def test_leaving_out_saves_bits(tmp_path, capsys):
+    tasks, output = make_task_folder(tmp_path / "tasks"), tmp_path / "left.csv"
+    assert main(["left-out", str(tasks), "--output", str(output), "--layers", "3"]) == 0
+    assert "bpp, 90%" in capsys.readouterr().out
+    with output.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(CHOICES) * 2 * 2
+    bits = {(row["left out"], row["layers"]): float(row["bpp"]) for row in rows}
+    assert bits["level 1", "3"] < bits["nothing", "3"]
+    assert all(bits[choice.name, "3"] <= bits["nothing", "3"] for choice in CHOICES)
