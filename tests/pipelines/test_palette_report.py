@@ -108,11 +108,11 @@ def test_objects_are_where_the_boxes_are(tmp_path):
 
 def test_leaving_out_saves_bits(tmp_path, capsys):
     tasks, output = make_task_folder(tmp_path / "tasks"), tmp_path / "left.csv"
-    assert main(["left-out", str(tasks), "--output", str(output), "--layers", "3"]) == 0
+    assert main(["left-out", str(tasks), "--output", str(output), "--layers", "5"]) == 0
     assert "bpp, 90%" in capsys.readouterr().out
     with output.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == len(CHOICES) * 2 * 2
+    assert len(rows) == len(CHOICES) * 2 * 4
     bits = {(row["left out"], row["layers"]): float(row["bpp"]) for row in rows}
-    assert bits["level 1", "3"] < bits["nothing", "3"]
-    assert all(bits[choice.name, "3"] <= bits["nothing", "3"] for choice in CHOICES)
+    assert bits["level 1", "5"] < bits["nothing", "5"]
+    assert all(bits[choice.name, "5"] <= bits["nothing", "5"] for choice in CHOICES)
