@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import operator
 import os
 import re
 import shutil
@@ -17,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
@@ -67,8 +69,6 @@ def main() -> int:
         environment = {
             **os.environ,
             "OMP_NUM_THREADS": "1",
-            # it keeps compiled kernels for a thousand shapes; here nearly every input has its own
-            "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64",
             # code compiled with other checks has a cache of its own
             "NUMBA_CACHE_DIR": f"{tempfile.gettempdir()}/pentimento-fuzz-numba",
             **harness.environment,
@@ -101,6 +101,29 @@ def report(name: str, status: int, log: str) -> int:
     return 0 if good else 1
 
 
+@cache
+def trace_plain_comparisons() -> None:
+    """Let atheris see comparisons of numbers and texts alone, which are what it learns from.
+
+    It calls a function of its own for each comparison in instrumented code, and that never gives
+    up its reference to the result. True and False do not mind; but arrays and tensors compare to
+    new ones, all of which would stay: some 40 kB for each input of `stream` and `weights`. Works
+    from the first input on: `atheris.Fuzz` puts its own function in place when it starts.
+    """
+    import atheris
+
+    traced, shift = atheris._trace_cmp, atheris.version_dependent.CMP_OP_SHIFT_AMOUNT
+    compare = operator.lt, operator.le, operator.eq, operator.ne, operator.gt, operator.ge
+    plain = int, bytes, str
+
+    def trace(left: object, right: object, operation: int, *where: object) -> object:
+        if isinstance(left, plain) and isinstance(right, plain):
+            return traced(left, right, operation, *where)
+        return compare[operation >> shift](left, right)
+
+    atheris._trace_cmp = trace
+
+
 def fuzz() -> None:
     """Run libFuzzer in this process; it does not return."""
     import atheris
@@ -113,7 +136,12 @@ def fuzz() -> None:
     run: Callable[[bytes], None] = HARNESSES[name].run
     for seed in HARNESSES[name].seeds():
         run(seed)  # compiles what is compiled, which no input is to be charged for
-    atheris.Setup([sys.argv[0], *options], run)
+
+    def run_traced(data: bytes) -> None:
+        trace_plain_comparisons()
+        run(data)
+
+    atheris.Setup([sys.argv[0], *options], run_traced)
     atheris.Fuzz()
 
 

@@ -1,13 +1,18 @@
 """Fuzzing: past findings stay mended, seeds pass, and a short run of each harness is clean."""
 
+import gc
 import importlib.util
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import harnesses
+import numpy as np
 import pytest
 from harnesses import FOLDER, HARNESSES
+
+from tests.fuzz.__main__ import trace_plain_comparisons
 
 ROOT = FOLDER.parents[1]
 FOUND = sorted(path for path in (FOLDER / "found").glob("*/*"))
@@ -48,6 +53,28 @@ def test_harnesses_reach_what_they_are_for(monkeypatch: pytest.MonkeyPatch) -> N
 def test_every_finding_belongs_to_a_harness() -> None:
     assert FOUND
     assert {path.parent.name for path in FOUND} <= set(HARNESSES)
+
+
+def test_no_compared_arrays_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What memory a harness takes is what the codec takes: atheris adds nothing of its own."""
+    atheris = pytest.importorskip("atheris")
+
+    def positive(values: np.ndarray) -> np.ndarray:
+        return values > 0
+
+    def counted() -> tuple[list[bool], int]:
+        results = [instrumented(np.array([-1, value])) for value in range(3)]
+        watched = [weakref.ref(result) for result in results]
+        found = [bool(result[1]) for result in results]
+        del results
+        gc.collect()
+        return found, sum(reference() is not None for reference in watched)
+
+    instrumented = atheris.instrument_func(positive)
+    monkeypatch.setattr(atheris, "_trace_cmp", atheris._trace_cmp)  # put back at the end
+    assert counted() == ([False, True, True], 3)
+    trace_plain_comparisons.__wrapped__()
+    assert counted() == ([False, True, True], 0)
 
 
 @pytest.mark.parametrize("name", HARNESSES)
