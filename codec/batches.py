@@ -35,16 +35,18 @@ def batches(
 
 
 def in_threads(function: Callable[[Job], Answer], jobs: Sequence[Job]) -> list[Answer]:
-    """Apply what releases the interpreter lock to each job, a share of the jobs a thread."""
+    """Apply what releases the interpreter lock to each job; a thread takes the next one left."""
     threads = min(len(jobs), torch.get_num_threads(), os.cpu_count() or 1)
     if threads <= 1:
         return [function(job) for job in jobs]
     results: list[Any] = [None] * len(jobs)
+    left = iter(range(len(jobs)))  # which the interpreter lock makes safe to share
 
-    def share(first: int) -> None:
-        for place in range(first, len(jobs), threads):
+    def work() -> None:
+        for place in left:
             results[place] = function(jobs[place])
 
     with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(share, range(threads)))
+        for future in [pool.submit(work) for _ in range(threads)]:
+            future.result()
     return results

@@ -56,7 +56,7 @@ def paint(
     fold_low(cell, layout, places, steps, low)
     width = columns << DYADIC_LEVELS
     scales = np.empty(width // 2, np.float32)
-    halves = np.empty((2, width // 2 + 1), np.float32)
+    halves = np.empty((4, width // 2 + 2), np.float32)
     work = np.empty((COMPONENTS, _ROWS, width), np.float32)
     for level in range(DYADIC_LEVELS, 1, -1):
         side = 2 << (DYADIC_LEVELS - level)
@@ -90,35 +90,50 @@ def _take(cell, start, table, scales, step, row):
 
 
 @kernel(fastmath=_fused)
-def _join_row(even, odd, row):
-    """Lift a row along x and write its halves; `even` has room for one more, `odd` begins at 1."""
-    n = even.size - 1
-    odd[0] = odd[1]
-    _lift(even[:n], odd[:n], odd[1:], _UPDATE_2)
-    even[n] = even[n - 1]
-    _lift(odd[1:], even[:n], even[1:], _PREDICT_2)
-    odd[0] = odd[1]
-    _lift(even[:n], odd[:n], odd[1:], _UPDATE_1)
-    even[n] = even[n - 1]
+def _join_row(low, high, halves, evens, odds):
+    """Lift a row along x, two steps at a time: from `low` [n + 1], `high` [n + 2] to its halves.
+
+    What is beyond the ends is filled in here: one sample after, and one before the high ones.
+    """
+    n = evens.size
+    updated, predicted = halves[2, : n + 1], halves[3, : n + 2]
+    _mirror(low, high)
     for x in range(n):
-        row[x] = even[x]
-        row[n + x] = odd[x + 1] + _PREDICT_1 * (even[x] + even[x + 1])
+        here = low[x] + _UPDATE_2 * (high[x] + high[x + 1])
+        after = low[x + 1] + _UPDATE_2 * (high[x + 1] + high[x + 2])
+        updated[x] = here
+        predicted[x + 1] = high[x + 1] + _PREDICT_2 * (here + after)
+    _mirror(updated, predicted)
+    for x in range(n):
+        here = updated[x] + _UPDATE_1 * (predicted[x] + predicted[x + 1])
+        after = updated[x + 1] + _UPDATE_1 * (predicted[x + 1] + predicted[x + 2])
+        evens[x] = here
+        odds[x] = predicted[x + 1] + _PREDICT_1 * (here + after)
+
+
+@kernel(forceinline=True)
+def _mirror(low, high):
+    """Fill in the samples beyond the ends: the reflection of the row at its first and its last."""
+    n = low.size - 1
+    low[n] = low[n - 1]
+    high[0] = high[1]
+    high[n + 1] = high[max(n - 1, 1)]
 
 
 @kernel(fastmath=_fused)
 def _begin_rows(cell, bands, band, y, low, table, steps, scales, halves, first, second):
     """Write rows 2 y and 2 y + 1 of a level, lifted along x alone, from row y of its four bands."""
     n = low.size
-    even, odd = halves[0, : n + 1], halves[1, : n + 1]
+    evens, odds = halves[0, : n + 1], halves[1, : n + 2]
     across, down, both = band, band + 1, band + 2
     for x in range(n):
-        even[x] = low[x] * _LOW
-    _take(cell, bands[across, 0] + y * bands[across, 3], table, scales, steps[across], odd[1:])
-    _join_row(even, odd, first)
-    _take(cell, bands[down, 0] + y * bands[down, 3], table, scales, steps[down], even[:n])
+        evens[x] = low[x] * _LOW
+    _take(cell, bands[across, 0] + y * bands[across, 3], table, scales, steps[across], odds[1:-1])
+    _join_row(evens, odds, halves, first[:n], first[n : 2 * n])
+    _take(cell, bands[down, 0] + y * bands[down, 3], table, scales, steps[down], evens[:n])
     step = steps[both] * _BOTH
-    _take(cell, bands[both, 0] + y * bands[both, 3], table, scales, step, odd[1:])
-    _join_row(even, odd, second)
+    _take(cell, bands[both, 0] + y * bands[both, 3], table, scales, step, odds[1:-1])
+    _join_row(evens, odds, halves, second[:n], second[n : 2 * n])
 
 
 @kernel(fastmath=_fused)
@@ -152,6 +167,16 @@ def _spread(masks, y, shift, scales):
             scales[x] = masks[y >> shift, x >> shift]
 
 
+@kernel(forceinline=True)
+def _interleave(evens, odds, row):
+    """Put the two halves of a row together, as much of it as there is room for."""
+    for x in range(row.size >> 1):
+        row[2 * x] = evens[x]
+        row[2 * x + 1] = odds[x]
+    if row.size & 1:
+        row[row.size - 1] = evens[row.size >> 1]
+
+
 @kernel()
 def _join_level(
     cell, bands, level, component, low, places, steps, masks, scales, halves, work, joined
@@ -170,10 +195,8 @@ def _join_level(
         _lift_rows(work, k, n, 2 * half)
         if k > 1:
             for y in range(2 * k - 4, 2 * k - 2):
-                row, target = work[y % _ROWS], joined[y]
-                for x in range(half):
-                    target[2 * x] = row[x]
-                    target[2 * x + 1] = row[half + x]
+                row = work[y % _ROWS, : 2 * half]
+                _interleave(row[:half], row[half:], joined[y])
 
 
 @kernel(forceinline=True)
@@ -191,17 +214,6 @@ def _mix(lights, reds, greens, mixed):
         mixed[0, x] = _byte(turned + reds[x] * _RED_BLUE)
         mixed[1, x] = _byte(grey + greens[x] * _GREEN)
         mixed[2, x] = _byte(turned - reds[x] * _RED_BLUE)
-
-
-@kernel()
-def _interleave(halves, row):
-    """Put the two halves of a row together."""
-    half, pairs = halves.size >> 1, row.size >> 1
-    for x in range(pairs):
-        row[2 * x] = halves[x]
-        row[2 * x + 1] = halves[half + x]
-    if row.size & 1:
-        row[2 * pairs] = halves[pairs]
 
 
 @kernel()
@@ -229,4 +241,4 @@ def _paint(
             for y in range(2 * k - 4, min(2 * k - 2, height)):
                 _mix(work[0, y % _ROWS], work[1, y % _ROWS], work[2, y % _ROWS], mixed)
                 for colour in range(3):
-                    _interleave(mixed[colour], picture[colour, y])
+                    _interleave(mixed[colour, :half], mixed[colour, half:], picture[colour, y])
