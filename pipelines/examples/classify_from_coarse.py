@@ -3,16 +3,17 @@
     python -m pipelines.examples.classify_from_coarse PHOTOS --work FOLDER [--layers 2]
 
 PHOTOS holds ImageNet photos named by their WordNet ids (n02088364_beagle.jpg), which are grouped
-into a dozen coarse classes. FOLDER gets each photo three times: its coarsest layers in an archive;
-in one tar file the whole photo as AVIF of at most as many bytes, or of the lowest quality where
-even that takes more; in another AVIF of at most as many bytes, of a smaller picture where need be.
-The same trunk is trained from scratch on all three, by cross-validation; and all are read, decoded
-and made into the trunk's tensors by one core against the clock, in turns.
+into a dozen coarse classes. FOLDER gets an archive of their coarsest layers, and tar files of AVIF:
+one of whole photos, of at most as many bytes as the layers or, where even the lowest quality takes
+more, of that; and for each number of layers one of photos shrunken until they fit its bytes. The
+same trunk is trained from scratch on each, by cross-validation; and each is read, decoded and made
+into the trunk's tensors by one core against the clock, in turns.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import re
 import tarfile
@@ -103,25 +104,26 @@ def labelled_photos(folder: Path) -> list[tuple[Path, int]]:
 
 
 def write_all(photos: Sequence[tuple[Path, int]], work: Path, layers: int) -> None:
-    """Write the archive `layers` and the tar files `whole.tar` and `shrunken.tar`."""
+    """Write the archive `layers` and the tar files `whole.tar`, `shrunken-1.tar`, …"""
     codec = Codec.load()
+    names = ["whole", *(f"shrunken-{count}" for count in range(1, layers + 1))]
     with (
         ArchiveWriter(
             work / "layers", "photos", layers=codec.layer_names[:layers],
             weights_id=codec.weights_id, label_schema=pa.schema([("class", pa.int64())]),
         ) as coarse,
-        tarfile.open(work / "whole.tar", "w") as whole,
-        tarfile.open(work / "shrunken.tar", "w") as shrunken,
+        contextlib.ExitStack() as tars,
     ):  # fmt: skip
+        opened = [tars.enter_context(tarfile.open(work / f"{name}.tar", "w")) for name in names]
         for number, (path, label) in enumerate(photos):
             pixels = read_picture(path.read_bytes()).pixels
             (stream,) = codec.encode([pixels], layers=layers)
             height, width, _ = pixels.shape
             coarse.add(Row(path.name, stream, width, height, labels={"class": label}))
-            most = sum(map(len, stream))
-            at_full_size = best_avif(Image.fromarray(pixels), most)
-            within = at_full_size if len(at_full_size) <= most else shrunken_avif(pixels, most)
-            for tar, file in ((whole, at_full_size), (shrunken, within)):
+            budgets = np.cumsum([len(blob) for blob in stream]).tolist()
+            files = [best_avif(Image.fromarray(pixels), budgets[-1])]
+            files += [shrunken_avif(pixels, budget) for budget in budgets]
+            for tar, file in zip(opened, files, strict=True):
                 entry = tarfile.TarInfo(f"{number:06}.{label}.avif")
                 entry.size = len(file)
                 tar.addfile(entry, io.BytesIO(file))
@@ -141,15 +143,16 @@ def best_avif(picture: Image.Image, most_bytes: int) -> bytes:
 
 
 def shrunken_avif(pixels: np.ndarray, most_bytes: int) -> bytes:
-    """The best AVIF file of the largest picture that keeps to so many bytes, 3/4 a step smaller.
+    """The best AVIF file of the largest picture that keeps to so many bytes: whole, 3/4, 9/16, …
 
     Pictures of 16 pixels are not shrunken further, though their file be larger.
     """
-    picture, scale, file = Image.fromarray(pixels), 1.0, b""
-    while not file or (len(file) > most_bytes and min(picture.size) * scale >= 16):
-        scale *= 0.75
+    picture, scale = Image.fromarray(pixels), 0.75
+    file = best_avif(picture, most_bytes)
+    while len(file) > most_bytes and min(picture.size) * scale >= 16:
         size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
         file = best_avif(picture.resize(size, Image.Resampling.LANCZOS), most_bytes)
+        scale *= 0.75
     return file
 
 
@@ -172,13 +175,13 @@ class Kept(Protocol):
 
 
 class CoarseLayers:
-    """Layers in an archive, decoded to latents."""
+    """The coarsest layers of an archive, decoded to latents."""
 
     stem = 0
 
-    def __init__(self, archive: Path) -> None:
-        self._archive = Archive.open(archive)
-        self._samples = LayerDataset(self._archive, output="latent", seed=None)
+    def __init__(self, archive: Path, layers: int) -> None:
+        self._archive, self._layers = Archive.open(archive), layers
+        self._samples = LayerDataset(self._archive, layers=layers, output="latent", seed=None)
 
     def __iter__(self) -> Iterator[tuple[dict[str, Any], int]]:
         """Samples as `LayerDataset` yields them, and their labels."""
@@ -186,8 +189,8 @@ class CoarseLayers:
             yield sample, sample["labels"]["class"]
 
     def sizes(self) -> list[int]:
-        """Bytes of all layers of each photo."""
-        return [sum(map(len, row.layers)) for row in self._archive.rows()]
+        """Bytes of these layers of each photo."""
+        return [sum(map(len, row.layers)) for row in self._archive.rows(layers=self._layers)]
 
     def tensor(self, decoded: dict[str, Any]) -> torch.Tensor:
         """Coefficients and class embeddings in the middle of the grid, float32 [C, GRID, GRID]."""
@@ -353,11 +356,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         write_all(photos, chosen.work, chosen.layers)
     counts = np.bincount([label for _, label in photos], minlength=len(GROUPS))
     print(f"{len(photos)} photos of {len(GROUPS)} classes; the largest has {max(counts)}")
-    kinds: dict[str, Kept] = {
-        f"{chosen.layers} layers, latents": CoarseLayers(chosen.work / "layers"),
-        "AVIF, whole photos": AvifFiles(chosen.work / "whole.tar"),
-        "AVIF, shrunken": AvifFiles(chosen.work / "shrunken.tar"),
-    }
+    kinds: dict[str, Kept] = {"AVIF, whole": AvifFiles(chosen.work / "whole.tar")}
+    for count in range(1, chosen.layers + 1):
+        kinds[f"latents, layers: {count}"] = CoarseLayers(chosen.work / "layers", count)
+        kinds[f"AVIF, bytes of {count}"] = AvifFiles(chosen.work / f"shrunken-{count}.tar")
     print("images a second of CPU time, read and decoded, and with the tensor made;")
     print("accuracy on photos never seen, by seed")
     print(f"{'':24}{'bytes':>8}{'decoded':>10}{'tensor':>10}  accuracy")
