@@ -59,7 +59,7 @@ class Geometry:
 
     @property
     def most_symbols(self) -> int:
-        """Most symbols that one step may code, where none but the first of a cell is counted."""
+        """Most symbols that one step may code, but for signs and all but the first of a cell."""
         return self.coefficients + self.block_size + BANDS
 
 

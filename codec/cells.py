@@ -42,6 +42,9 @@ MOST_CHILDREN = 5
 NEAR_CELLS = 5
 """Cells of the first state that have a symbol of their own, on either side of its zero cell."""
 
+BEYOND = 2
+"""The first symbol of a cell of the first state: 0 and 1 are cells, this one is any beyond."""
+
 FAR_GROUPS = 5
 """Groups of the cells beyond: of 4, 8, 16, 32 and 64, told apart within by plain bits."""
 

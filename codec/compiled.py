@@ -9,7 +9,14 @@ from __future__ import annotations
 
 from functools import partial
 
+import numpy as np
 from numba import njit
 
 kernel = partial(njit, nogil=True, cache=True, _nrt=False)
 """Compile a function that allocates nothing: `@kernel()`."""
+
+
+@kernel(forceinline=True)
+def unsigned(index):
+    """Make an index unsigned: numba then leaves out the check for one that counts from the end."""
+    return np.uint64(index)

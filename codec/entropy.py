@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from codec import rans
+from codec.activity import BIN_OF
 from codec.bands import BANDS, BLOCK_SIDE, Geometry, view
+from codec.block_flags import find_block_peaks, forget
 from codec.cells import FAR_BITS, FAR_GROUPS
-from codec.contexts import BIN_OF, find_block_peaks, forget, walk
+from codec.contexts import walk
 from codec.errors import LayerDamaged
 from codec.palette import MOST_ENTRIES, PaletteState
 from codec.palette_walk import bits_for, walk_entries, walk_palette
@@ -25,7 +27,7 @@ ENTRY_BITS = (MOST_ENTRIES - 1).bit_length()
 """Plain bits of the number of entries of a palette state, less 1."""
 
 MOST_BEYOND = 2 + FAR_BITS + FAR_GROUPS - 1
-"""Most symbols that a cell of the first state takes after its first one."""
+"""Most symbols that a cell of the first state takes beside its first one and its sign."""
 
 _NO_COUNTS = np.zeros((1, 1), np.int64)
 
@@ -124,6 +126,7 @@ class EntropyCoder:
         peaks = find_peaks(symbols.q, layout)
         for index, plan in enumerate(self._weights.config.layers[:layers]):
             most = plan.cell_steps * layout.most_symbols + plan.palette_steps * self._most(layout)
+            most += layout.coefficients  # each leaves zero, and shows its sign, once at most
             if index == 0:
                 most += self._beyond_first_cells(symbols.q, layout, peaks)
             coder = rans.begin_encoding(most)
@@ -219,7 +222,8 @@ class EntropyCoder:
             *mode, weights.cumulative, q, peaks.bands, peaks.blocks,
             done.magnitude, done.cell, done.flags, done.sums, done.expected, done.laws,
             class_map.ravel(), class_map.shape[1], self._law, layout.bands, layout.blocks,
-            weights.activity[step], weights.flag_activity[step], BIN_OF,
+            weights.activity[step], weights.flag_activity[step], weights.sign_weights[step],
+            BIN_OF,
             self._layout.cells(step), self._chain[step], self._chain[step + 1],
         )  # fmt: skip
         done.cell_step += 1

@@ -28,7 +28,7 @@ from codec.errors import LayerDamaged, PictureTooLarge, UnknownVersion
 from codec.limits import MAX_LAYER_BYTES, MAX_PIXELS, MAX_SIDE
 
 MAGIC = 0xB7
-VERSION = 2
+VERSION = 3
 
 _FRAME = struct.Struct("<BBB")
 _CHECK = struct.Struct("<I")

@@ -5,11 +5,12 @@
 then, for each step of the scalar chain:
   BANDS               does any coefficient of the band group leave zero
   FLAG_GROUPS x BINS  does any coefficient of the block leave zero
-  BANDS x BINS        splits of the zero cell (children: zero, +1, -1, +2, ...)
+  BANDS x BINS        splits of the zero cell: stays zero, or how many cells from it
   BANDS x BINS        splits of the first cell
   BANDS x BINS        splits of the other cells
+  BANDS x SIGN_BINS   is the sign of one that leaves zero another than its lean's
 of which the first step, where the root alone splits, makes this use:
-  BANDS x BINS        zero, +1, -1, or a cell beyond on either side
+  BANDS x BINS        zero, the first cell, or one beyond
   BANDS x BINS        which of the next four that is, or one beyond
   BANDS x BINS        in which group of cells that is
 """
@@ -22,16 +23,18 @@ from itertools import pairwise
 
 import numpy as np
 
+from codec.activity import BINS
 from codec.bands import BANDS, FLAG_GROUPS
-from codec.cells import FAR_GROUPS, MOST_CHILDREN, NEAR_CELLS, Cells
-from codec.contexts import BINS
+from codec.cells import BEYOND, FAR_GROUPS, MOST_CHILDREN, NEAR_CELLS, Cells
 from codec.palette_walk import PALETTE_TABLES
 from codec.rans import PROBABILITY_BITS
+from codec.signs import SIGN_BINS
 
 TOTAL = 1 << PROBABILITY_BITS
 
 _BAND_TABLES = BANDS * BINS
-_STEP_TABLES = BANDS + FLAG_GROUPS * BINS + 3 * _BAND_TABLES
+_SIGN_TABLES = BANDS * SIGN_BINS
+_STEP_TABLES = BANDS + FLAG_GROUPS * BINS + 3 * _BAND_TABLES + _SIGN_TABLES
 
 
 @dataclass(frozen=True)
@@ -51,8 +54,11 @@ class TableLayout:
         return 1 + step * PALETTE_TABLES
 
     def cells(self, step: int) -> np.ndarray:
-        """Return the first tables of a scalar step, int64 [5]: band, block, zero, first, other."""
-        sizes = [BANDS, FLAG_GROUPS * BINS, _BAND_TABLES, _BAND_TABLES]
+        """Return the first tables of a scalar step, int64 [6].
+
+        In this order: band, block, zero, first, other, sign.
+        """
+        sizes = [BANDS, FLAG_GROUPS * BINS, _BAND_TABLES, _BAND_TABLES, _BAND_TABLES]
         first = 1 + self.palette_steps * PALETTE_TABLES + step * _STEP_TABLES
         return np.concatenate([[first], first + np.cumsum(sizes)]).astype(np.int64)
 
@@ -63,7 +69,7 @@ class TableLayout:
         """
         result = np.full(self.count, 2)
         for step, (before, after) in enumerate(pairwise(states)):
-            _, _, zero, first, other = self.cells(step)
+            _, _, zero, first, other, _ = self.cells(step)
             sizes = split_symbols(step, before, after)
             for start, symbols in zip((zero, first, other), sizes, strict=True):
                 result[start : start + _BAND_TABLES] = symbols
@@ -73,9 +79,9 @@ class TableLayout:
 def split_symbols(step: int, before: Cells, after: Cells) -> tuple[int, int, int]:
     """Return the symbols of the splits of the zero cell, of the first and of the other cells."""
     if step == 0:
-        return 5, NEAR_CELLS, FAR_GROUPS
+        return BEYOND + 1, NEAR_CELLS, FAR_GROUPS
     parts = before.width // after.width
-    return 1 + 2 * ((before.zero - after.zero) // after.width), parts, parts
+    return 1 + (before.zero - after.zero) // after.width, parts, parts
 
 
 def cumulative(frequencies: np.ndarray) -> np.ndarray:
@@ -108,8 +114,8 @@ def frequencies_from_counts(
 ) -> np.ndarray:
     """Make all tables by counting, uint16 [tables, 5] with zeros for absent symbols.
 
-    `counts` int64 [tables, 5] from walks in COUNT mode; `chain` the states, root first. Signs are
-    made equally likely; tables with few counts lean on those of the same bin in other bands.
+    `counts` int64 [tables, 5] from walks in COUNT mode; `chain` the states, root first. Tables with
+    few counts go by those of the same bin in other bands; without a lean, signs are equally likely.
     """
     result = np.zeros((layout.count, MOST_CHILDREN), np.int64)
     result[0, :2] = TOTAL // 2
@@ -122,17 +128,16 @@ def frequencies_from_counts(
     if len(palette):
         put(1, palette + 0.5)
     for step in range(layout.cell_steps):
-        band, block, zero, first, other = layout.cells(step)
-        end = other + _BAND_TABLES
+        band, block, zero, first, other, sign = layout.cells(step)
         before, after = chain[step], chain[step + 1]
         put(band, counts[band:block, :2] + 0.5)
         put(block, _pooled(counts[block:zero, :2].reshape(FLAG_GROUPS, BINS, 2), 4))
-        children, *parts = split_symbols(step, before, after)
-        splits = counts[zero:first, :children].astype(np.float64)
-        for plus in range(1, children, 2):
-            splits[:, plus : plus + 2] = splits[:, plus : plus + 2].mean(1, keepdims=True)
-        put(zero, _pooled(splits.reshape(BANDS, BINS, children), 8))
-        for start, stop, symbols in ((first, other, parts[0]), (other, end, parts[1])):
+        leaves, *parts = split_symbols(step, before, after)
+        put(zero, _pooled(counts[zero:first, :leaves].reshape(BANDS, BINS, leaves), 8))
+        for start, stop, symbols in ((first, other, parts[0]), (other, sign, parts[1])):
             split = counts[start:stop, :symbols].reshape(BANDS, BINS, symbols)
             put(start, _pooled(split + 0.5, 8))
+        signs = counts[sign : sign + _SIGN_TABLES, :2].reshape(BANDS, SIGN_BINS, 2) + 0.5
+        signs[:, 0] = 1
+        put(sign, _pooled(signs, 20))
     return result.astype(np.uint16)

@@ -17,10 +17,11 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
+from codec.activity import FEATURES, LARGEST_ACTIVITY, activity_reach
 from codec.bands import BANDS, FLAG_GROUPS
+from codec.block_flags import FLAG_FEATURES
 from codec.cells import MOST_CHILDREN, Cells, chain, root
 from codec.classes import TEXTURE_BANDS, TextureClasses
-from codec.contexts import FEATURES, FLAG_FEATURES, LARGEST_ACTIVITY, activity_reach
 from codec.errors import WeightsDamaged
 from codec.latent import CENTROID_KINDS, Compander
 from codec.limits import (
@@ -34,6 +35,7 @@ from codec.limits import (
 from codec.network import BackwardNetwork, NetworkShape
 from codec.palette import MergeWeights
 from codec.semantics import HEAD_INPUTS, SemanticHead
+from codec.signs import SIGN_FEATURES
 from codec.tables import TOTAL, TableLayout, cumulative
 from codec.wavelet import LEVELS
 from codec.weights_header import (
@@ -56,6 +58,17 @@ MAX_LAW = 1 << 24
 """Laws stay below, so that activities fit 64 bits."""
 
 _NETWORK = "network."
+
+_UNREADABLE = (
+    SafetensorError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What a file that is none of ours may cause."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +122,7 @@ class Weights:
 
     steps        float32 [BANDS], finest quantisation steps, in units of orthonormal coefficients
     activity     int32 [S, BANDS, FEATURES]; flag_activity int32 [S, FLAG_GROUPS, FLAG_FEATURES]
+    sign_weights int16 [S, BANDS, SIGN_FEATURES]
     frequencies  uint16 [tables, 5]
     centroids    float32 [S, 7, 2, 4]: see `latent.expected_places`
     """
@@ -119,6 +133,7 @@ class Weights:
     head: SemanticHead
     activity: np.ndarray
     flag_activity: np.ndarray
+    sign_weights: np.ndarray
     frequencies: np.ndarray
     centroids: np.ndarray
     network: BackwardNetwork
@@ -143,6 +158,7 @@ def _arrays(weights: Weights) -> dict[str, np.ndarray]:
         "semantics.skip": weights.head.skip,
         "activity": weights.activity,
         "flag_activity": weights.flag_activity,
+        "sign_weights": weights.sign_weights,
         "frequencies": weights.frequencies,
         "centroids": weights.centroids,
     }
@@ -193,6 +209,7 @@ def unpack_weights(data: bytes) -> Weights:
             ),
             activity=array["activity"],
             flag_activity=array["flag_activity"],
+            sign_weights=array["sign_weights"],
             frequencies=array["frequencies"],
             centroids=array["centroids"],
             network=network,
@@ -202,19 +219,30 @@ def unpack_weights(data: bytes) -> Weights:
             raise WeightsDamaged(f"unknown tensor {', '.join(sorted(unknown))}")
     except WeightsDamaged:
         raise
-    except (
-        SafetensorError,
-        ArithmeticError,
-        AttributeError,
-        LookupError,
-        RuntimeError,
-        TypeError,
-        ValueError,
-    ) as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise WeightsDamaged(f"weights cannot be read: {reason}") from error
+    except _UNREADABLE as error:
+        raise _unreadable(error) from error
     _check_tensors(weights)
     return weights
+
+
+def _unreadable(error: Exception) -> WeightsDamaged:
+    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    return WeightsDamaged(f"weights cannot be read: {reason}")
+
+
+def unpack_network(data: bytes) -> BackwardNetwork:
+    """Read the network alone, of this format or the one before, which differ in other parts.
+
+    Raises WeightsDamaged.
+    """
+    try:
+        tensors = load(data)
+        found = metadata(data, formats=(WEIGHTS_FORMAT - 1, WEIGHTS_FORMAT))
+        return _network(NetworkShape(**found["network"]), tensors)
+    except WeightsDamaged:
+        raise
+    except _UNREADABLE as error:
+        raise _unreadable(error) from error
 
 
 def _network(shape: NetworkShape, tensors: dict[str, torch.Tensor]) -> BackwardNetwork:
@@ -292,6 +320,7 @@ def _check_tensors(weights: Weights) -> None:
         "semantics.skip": (np.float32, (room, HEAD_INPUTS + 1)),
         "activity": (np.int32, (steps, BANDS, FEATURES)),
         "flag_activity": (np.int32, (steps, FLAG_GROUPS, FLAG_FEATURES)),
+        "sign_weights": (np.int16, (steps, BANDS, SIGN_FEATURES)),
         "frequencies": (np.uint16, (config.table_layout.count, MOST_CHILDREN)),
         "centroids": (np.float32, (steps, LEVELS + 1, 2, CENTROID_KINDS)),
     }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ PROFILES = {
 SHIPPED = next(iter(PROFILES.values()))
 """The weights that are taken where none are named."""
 
-WEIGHTS_FORMAT = 2
+WEIGHTS_FORMAT = 3
 
 METADATA = "pentimento"
 """Key of the configuration among the metadata."""
@@ -57,13 +58,13 @@ def fetch_weights(path: str | None) -> bytes:
         raise UsageError(f"no weights at {location}: {error}") from error
 
 
-def metadata(data: bytes) -> dict[str, Any]:
-    """Return the configuration; WeightsDamaged or, for what is no such file, a ValueError,
-    LookupError or TypeError."""
+def metadata(data: bytes, formats: Container[int] = (WEIGHTS_FORMAT,)) -> dict[str, Any]:
+    """Return the configuration; WeightsDamaged where it is of none of the formats or, for what is
+    no such file, a ValueError, LookupError or TypeError."""
     length = int.from_bytes(data[:8], "little")
     header = json.loads(data[8 : 8 + length])
     found = json.loads(header["__metadata__"][METADATA])
-    if found["format"] != WEIGHTS_FORMAT:
+    if found["format"] not in formats:
         raise WeightsDamaged(f"weights of format {found['format']}, not {WEIGHTS_FORMAT}")
     return dict(found)
 

@@ -22,11 +22,12 @@ from pathlib import Path
 
 import numpy as np
 
-EDGES = (2, 2, 3, 4, 5, 6, 8, 10, 13, 17, 22, 29, 38, 50, 66, 87, 114, 150, 197, 259, 340, 448, 589)
+EDGES = (1, 2, 3, 4, 5, 6, 8, 10, 13, 17, 22, 29, 38, 50, 66, 87, 114, 150, 197, 259, 340, 448, 589)
 BINS = 24
 PALETTE_TABLES = 18
-CELL_TABLES = 4449
-BAND, BLOCK, ZERO, FIRST, OTHER = 0, 57, 345, 1713, 3081
+SIGN_EDGES = (2, 6, 11, 18, 27, 38, 52)
+CELL_TABLES = 4905
+BAND, BLOCK, ZERO, FIRST, OTHER, SIGN = 0, 57, 345, 1713, 3081, 4449
 GROUPS = [(0, c) for c in range(3)] + [(level, c) for level in range(6, 0, -1) for c in range(3)]
 
 Place = tuple[int, int]
@@ -66,6 +67,7 @@ class Weights:
     frequencies: list[list[int]]
     activity: list[list[list[int]]]
     flag_activity: list[list[list[int]]]
+    sign_weights: list[list[list[int]]]
     law: list[list[int]]
 
 
@@ -74,11 +76,11 @@ def read_weights(data: bytes) -> Weights:
     (length,) = struct.unpack_from("<Q", data)
     header = json.loads(data[8 : 8 + length])
     config = json.loads(header["__metadata__"]["pentimento"])
-    if config["format"] != 2:
+    if config["format"] != 3:
         raise ValueError(f"weights of format {config['format']}")
 
     def tensor(name: str) -> list:
-        kind = {"U16": "<u2", "I32": "<i4"}[header[name]["dtype"]]
+        kind = {"U16": "<u2", "I16": "<i2", "I32": "<i4"}[header[name]["dtype"]]
         start, end = (8 + length + offset for offset in header[name]["data_offsets"])
         return np.frombuffer(data[start:end], kind).reshape(header[name]["shape"]).tolist()
 
@@ -91,6 +93,7 @@ def read_weights(data: bytes) -> Weights:
         tensor("frequencies"),
         tensor("activity"),
         tensor("flag_activity"),
+        tensor("sign_weights"),
         tensor("classes.law"),
     )
 
@@ -130,7 +133,7 @@ def _checked(layer: bytes, place: int, check_before: int) -> tuple[bytes, int]:
     magic, version, index, check = struct.unpack_from("<BBBI", layer)
     if magic != 0xB7:
         raise Refused(place, "S2")
-    if version != 2:
+    if version != 3:
         raise Refused(place, "S3")
     if check != zlib.crc32(layer[:3] + layer[7:], check_before):
         raise Refused(place, "S4")
@@ -382,10 +385,10 @@ class Picture:
         context = _bin(sum(a * b for a, b in zip(weights, features, strict=True)))
         index = split.tables + BINS * number + context
         before = self.cells[number].get((y, x), 0)
-        if split.step == 0:
-            cell = _first_cell(coder, index)
-        elif before == 0:
-            cell = (0, 1, -1, 2, -2)[coder.symbol(index + ZERO)]
+        if before == 0:
+            cell = _first_cell(coder, index) if split.step == 0 else coder.symbol(index + ZERO)
+            if cell:
+                cell *= self._sign(coder, split, number, y, x)
         else:
             symbol = coder.symbol(index + (FIRST if abs(before) == 1 else OTHER))
             edge = split.zero_before + (abs(before) - 1) * split.width_before - split.zero
@@ -400,6 +403,26 @@ class Picture:
             sums[block] = sums.get(block, 0) + growth
         self.cells[number][y, x] = cell
         self.magnitudes[number][y, x] = magnitude
+
+    def _sign(self, coder: Coder, split: CellStep, number: int, y: int, x: int) -> int:
+        band, own = self.bands[number], self.cells[number]
+        around = [own.get((y, x + dx), 0) for dx in (-1, 1)]
+        around += [own.get((y + dy, x), 0) for dy in (-1, 1)]
+        around += [own.get((y, x + dx), 0) for dx in (-2, 2)]
+        around += [own.get((y + dy, x), 0) for dy in (-2, 2)]
+        for relative, place in (
+            (band.lightness, (y, x)),
+            (band.other_chroma, (y, x)),
+            (band.parent, (y >> 1, x >> 1)),
+        ):
+            around.append(0 if relative is None else self.cells[relative].get(place, 0))
+        weights = self.weights.sign_weights[split.step][number]
+        lean = sum(
+            weight * ((cell > 0) - (cell < 0)) for weight, cell in zip(weights, around, strict=True)
+        )
+        context = bisect.bisect_right(SIGN_EDGES, abs(lean))
+        sign = -1 if lean < 0 else 1
+        return -sign if coder.symbol(split.tables + SIGN + 8 * number + context) else sign
 
     def _features(self, number: int, y: int, x: int) -> tuple[int, ...]:
         band, own = self.bands[number], self.magnitudes[number]
@@ -442,15 +465,15 @@ class CellStep:
 
 
 def _first_cell(coder: Coder, index: int) -> int:
-    """Read a cell of the first state, which the root splits into at once."""
-    sign, size = ((0, 0), (1, 1), (-1, 1), (1, 2), (-1, 2))[coder.symbol(index + ZERO)]
+    """Read the number of a cell of the first state, which the root splits into at once."""
+    size = coder.symbol(index + ZERO)
     if size < 2:
-        return sign * size
+        return size
     near = coder.symbol(index + FIRST)
     if near < 4:
-        return sign * (2 + near)
+        return 2 + near
     far = coder.symbol(index + OTHER)
-    return sign * (2 + 2 ** (2 + far) + coder.number(2 + far))
+    return 2 + 2 ** (2 + far) + coder.number(2 + far)
 
 
 def _label(coder: Coder, tables: int, place: Place, labels: Grid, children: list[int]) -> int:

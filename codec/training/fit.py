@@ -9,14 +9,16 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from codec.activity import FEATURES, LARGEST_ACTIVITY, activity_reach
 from codec.bands import BANDS, FLAG_GROUPS, geometry, view
+from codec.block_flags import FLAG_FEATURES
 from codec.cells import MOST_CHILDREN, Cells
 from codec.classes import LAW_UNIT, TextureClasses
-from codec.contexts import FEATURES, FLAG_FEATURES, LARGEST_ACTIVITY, activity_reach
 from codec.entropy import EntropyCoder, Symbols
 from codec.latent import CENTROID_KINDS, pad_to_blocks, picture_bands, step_bands
 from codec.model import Codec
 from codec.network import BackwardNetwork, NetworkShape
+from codec.signs import SIGN_FEATURES
 from codec.tables import frequencies_from_counts
 from codec.training.fit_classes import (
     fit_masks,
@@ -81,6 +83,7 @@ def _unfitted(photos: Sequence[np.ndarray], recipe: Recipe, rng: np.random.Gener
         head=head,
         activity=np.zeros((count, BANDS, FEATURES), np.int32),
         flag_activity=np.zeros((count, FLAG_GROUPS, FLAG_FEATURES), np.int32),
+        sign_weights=np.zeros((count, BANDS, SIGN_FEATURES), np.int16),
         frequencies=np.zeros((config.table_layout.count, MOST_CHILDREN), np.uint16),
         centroids=np.full((count, LEVELS + 1, 2, CENTROID_KINDS), 0.5, np.float32),
         network=BackwardNetwork(NetworkShape(classes=len(scale), layers=len(config.layers))).eval(),
@@ -119,7 +122,7 @@ def _with_contexts(
          for i, plan in enumerate(plans)]
     )  # fmt: skip
     law = weights.classes.law.astype(np.float32) / LAW_UNIT
-    activity, flags = [], []
+    activity, flags, signs = [], [], []
     for step in range(len(weights.config.widths)):
         images = (
             (geometry(*shape), image.q, law[image.palettes[palette_at[step]].class_map.ravel()])
@@ -128,12 +131,15 @@ def _with_contexts(
         fitted = fit_step(images, chain[step], chain[step + 1], step == 0, rng)
         activity.append(fitted[0])
         flags.append(fitted[1])
+        signs.append(fitted[2])
         log.info("fitted the contexts of step %d", step)
     stacked = np.stack(activity)
     reach = activity_reach(stacked, weights.classes.law, chain[0].zero)
     share = np.minimum(1, LARGEST_ACTIVITY / np.maximum(reach, 1))
     stacked = np.fix(stacked * share[..., None]).astype(np.int32)
-    return replace(weights, activity=stacked, flag_activity=np.stack(flags))
+    return replace(
+        weights, activity=stacked, flag_activity=np.stack(flags), sign_weights=np.stack(signs)
+    )
 
 
 def _with_tables(

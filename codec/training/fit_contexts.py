@@ -1,8 +1,9 @@
-"""Fit the integer weights of activities: which neighbours tell how large a coefficient is.
+"""Fit the integer weights of activities and leans: which neighbours tell size and sign.
 
 For each step and band, the expected magnitude is a non-negative combination of the features that
 the walk sees. Its weights maximise the likelihood of a Laplace law whose scale is the combination
 (multiplicative updates of Itakura-Saito NMF, Févotte, Bertin and Durrieu 2009), then are rounded.
+For leans see `codec.training.fit_signs`.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from codec.activity import FEATURES
 from codec.bands import BANDS, BLOCK_SIDE, COMPONENTS, FLAG_GROUPS, Geometry, view
+from codec.block_flags import FLAG_FEATURES
 from codec.cells import Cells
 from codec.classes import LAW_UNIT
-from codec.contexts import FEATURES, FLAG_FEATURES
+from codec.training.fit_signs import fit_lean, sample_signs
 from codec.wavelet import DYADIC_LEVELS, LEVELS, ORIENTATIONS
 
 ACTIVITY_UNIT = 1 << 16
@@ -181,13 +184,15 @@ def fit_step(
     after: Cells,
     root: bool,
     rng: np.random.Generator,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Fit one step on images (layout, q, laws at positions); return activity and flag weights.
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Fit one step on images (layout, q, laws at positions).
 
-    int32 [BANDS, FEATURES] and int32 [FLAG_GROUPS, FLAG_FEATURES].
+    Return the weights of activities, int32 [BANDS, FEATURES], of flags, int32 [FLAG_GROUPS,
+    FLAG_FEATURES], and of signs, int16 [BANDS, SIGN_FEATURES].
     """
     bands: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in range(BANDS)]
     groups: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in range(FLAG_GROUPS)]
+    leaving: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in range(BANDS)]
     for layout, q, laws in images:
         old = np.zeros(q.shape, np.int32) if root else magnitudes(q, before)
         new = magnitudes(q, after)
@@ -196,6 +201,9 @@ def fit_step(
         for group, features, peak in flag_features(layout, q, old, new, after, laws):
             keep = rng.permutation(len(peak))[:_SAMPLES_PER_BAND]
             groups[group].append((features[keep], peak[keep]))
+        old = np.zeros(q.shape, np.int32) if root else before.index(q)
+        for band, signs, positive in sample_signs(layout, old, after.index(q), rng):
+            leaving[band].append((signs, positive))
     activity = np.zeros((BANDS, FEATURES))
     flags = np.zeros((FLAG_GROUPS, FLAG_FEATURES))
     for model, drawn in ((activity, bands), (flags, groups)):
@@ -204,9 +212,13 @@ def fit_step(
             if len(features):
                 magnitude = np.concatenate([piece[1] for piece in pieces])
                 model[row] = fit_scale_model(features, magnitude, 0.02 * after.width)
+    leans = [
+        fit_lean(*(np.concatenate(parts) for parts in zip(*band, strict=True))) for band in leaving
+    ]
     return (
         integer_weights(activity, after.width, FEATURES - 2),
         integer_weights(flags, after.width, FLAG_FEATURES - 2),
+        np.stack(leans),
     )
 
 

@@ -29,7 +29,7 @@ from codec.training.photos import find_photos, load_photos
 from codec.training.semantic_layers import extractor_label
 from codec.training.settings import Recipe, TrainingPlan
 from codec.training.train_network import CropSource, NetworkTrainer
-from codec.weights import Weights, content_id, pack_weights, unpack_weights
+from codec.weights import Weights, content_id, pack_weights, unpack_network, unpack_weights
 
 log = logging.getLogger(__name__)
 
@@ -65,8 +65,7 @@ def train(
     log.info("%d photos to train on, %d held out", len(pictures), len(held_out))
     weights = _fitted(run / "fitted.safetensors", pictures, recipe)
     if start_from is not None:
-        network = unpack_weights(start_from.read_bytes()).network
-        weights = replace(weights, network=network)
+        weights = replace(weights, network=unpack_network(start_from.read_bytes()))
     codec = Codec(weights)
     symbols = [codec.quantised([picture])[0] for picture in pictures]
 

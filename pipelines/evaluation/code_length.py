@@ -12,10 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from codec.activity import BIN_EDGES, FEATURES
 from codec.bands import BANDS, Geometry, geometry
 from codec.cells import Cells
-from codec.contexts import BIN_EDGES, FEATURES
 from codec.entropy import Symbols
+from codec.signs import SIGN_BINS, SIGN_EDGES
 from codec.training.fit_contexts import (
     ACTIVITY_UNIT,
     fit_scale_model,
@@ -23,12 +24,16 @@ from codec.training.fit_contexts import (
     magnitudes,
     sample_features,
 )
+from codec.training.fit_signs import fit_lean, signs_around
 
 BITS_OF_BIN = 10
 """An activity is binned in units of 1 / 64 of a cell width."""
 
 PLAIN_FROM = 15
 """Child cells from this one on share a symbol, and are told apart by an Elias gamma code."""
+
+SIGNS = FEATURES
+"""What stands, among places of features, for all signs around."""
 
 ONE = FEATURES - 1
 """The feature that is always there."""
@@ -40,7 +45,8 @@ LEFT_OUT = {
     "parent": (7,),
     "other orientations": (8,),
     "lightness and the other chroma": (9, 10),
-    "all but the class law": tuple(range(11)),
+    "signs": (SIGNS,),
+    "all but the class law": (*range(11), SIGNS),
 }
 """Parts of the context by name, as the places of their features."""
 
@@ -67,13 +73,19 @@ class CodedPhoto:
 
 @dataclass(frozen=True)
 class _Sample:
-    """Drawn coefficients of one band: features [n, 13], |q|, symbols and kinds of their cells."""
+    """Drawn coefficients of one band: features [n, 13], |q|, symbols and kinds of their cells.
+
+    `leaves` bool [n] marks those that leave zero; `signs` int8 [n, SIGN_FEATURES].
+    """
 
     features: np.ndarray
     magnitude: np.ndarray
     symbol: np.ndarray
     kind: np.ndarray
     plain_bits: np.ndarray
+    leaves: np.ndarray
+    signs: np.ndarray
+    positive: np.ndarray
 
 
 def step_bits(
@@ -107,8 +119,25 @@ def step_bits(
         share = counts / counts.sum(-1, keepdims=True)
         seen = look[band]
         bits = -np.log2(share[seen.kind, _bins(seen.features, activity), seen.symbol])
-        total += float((bits + seen.plain_bits).mean() * sizes[band])
+        bits += seen.plain_bits
+        bits[seen.leaves] += 1.0 if SIGNS in left_out else _sign_bits(drawn, seen)
+        total += float(bits.mean() * sizes[band])
     return total / sum(photo.pixels for photo in tested)
+
+
+def _sign_bits(drawn: _Sample, seen: _Sample) -> np.ndarray:
+    """Return what the signs of those in `seen` that leave zero cost, by tables from `drawn`."""
+    weights = fit_lean(drawn.signs[drawn.leaves], drawn.positive[drawn.leaves])
+
+    def coded(sample: _Sample) -> tuple[np.ndarray, np.ndarray]:
+        lean = sample.signs[sample.leaves].astype(int) @ weights
+        place = np.searchsorted(SIGN_EDGES, np.abs(lean), side="right")
+        return place, ((lean >= 0) != sample.positive[sample.leaves]).astype(int)
+
+    counts = np.full((SIGN_BINS, 2), 10.0)
+    np.add.at(counts, coded(drawn), 1)
+    counts[0] = 1
+    return -np.log2((counts / counts.sum(1, keepdims=True))[coded(seen)])
 
 
 def _bins(features: np.ndarray, activity: np.ndarray) -> np.ndarray:
@@ -122,24 +151,31 @@ def _samples(
     photos: Sequence[CodedPhoto], before: Cells | None, after: Cells, seed: int
 ) -> list[_Sample]:
     rng = np.random.default_rng(seed)
-    drawn: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in range(BANDS)]
+    drawn: list[list[tuple[np.ndarray, ...]]] = [[] for _ in range(BANDS)]
     for photo in photos:
         old = np.zeros(photo.q.shape, np.int32) if before is None else magnitudes(photo.q, before)
         new = magnitudes(photo.q, after)
+        coarse = np.zeros_like(old) if before is None else before.index(photo.q)
+        fine = after.index(photo.q)
         for band, at, features in sample_features(photo.layout, old, new, photo.laws, rng):
-            drawn[band].append((features, photo.q[at]))
+            offset, _, _, stride = photo.layout.bands[band, :4]
+            y, x = np.divmod(at - offset, stride)
+            signs = signs_around(photo.layout, coarse, fine, band, y, x)
+            drawn[band].append((features, photo.q[at], signs))
     samples = []
     for pieces in drawn:
         features = np.concatenate([piece[0] for piece in pieces])
         q = np.concatenate([piece[1] for piece in pieces])
-        samples.append(_Sample(features, np.abs(q), *_symbols(q, before, after)))
+        signs = np.concatenate([piece[2] for piece in pieces])
+        samples.append(_Sample(features, np.abs(q), *_symbols(q, before, after), signs, q > 0))
     return samples
 
 
 def _symbols(
     q: np.ndarray, before: Cells | None, after: Cells
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return which child of its cell each q is in, the kind of that cell, and plain bits."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return which child of its cell each q is in, the kind of that cell, plain bits, and whether
+    it leaves zero: it then has a sign to tell."""
     new = np.abs(after.index(q))
     old = np.zeros_like(new) if before is None else np.abs(before.index(q))
     kind = np.minimum(old, 2)
@@ -149,5 +185,4 @@ def _symbols(
         child = np.where(old > 0, new - spread - 1 - (old - 1) * parts, new)
     rest = np.maximum(child - PLAIN_FROM + 1, 1)
     gamma = np.where(child >= PLAIN_FROM, 2 * np.floor(np.log2(rest)) + 1, 0)
-    sign = (old == 0) & (new > 0)
-    return np.minimum(child, PLAIN_FROM), kind, sign + gamma
+    return np.minimum(child, PLAIN_FROM), kind, gamma, (old == 0) & (new > 0)

@@ -12,8 +12,9 @@ from safetensors.numpy import load
 from skimage import data
 
 from codec import Codec, errors
+from codec.activity import BIN_EDGES, BIN_OF, FINE
 from codec.bands import BANDS, band_index, geometry, view
-from codec.contexts import BIN_EDGES, BIN_OF, FINE
+from codec.signs import SIGN_EDGES
 from codec.tables import TableLayout
 from codec.weights import SHIPPED
 
@@ -21,8 +22,8 @@ ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "FORMAT.md").read_text("utf-8")
 
 MODULE_NAMES = (
-    "stream", "rans", "wavelet", "bands", "contexts", "palette", "palette_walk", "entropy",
-    "cells", "weights", "limits",
+    "stream", "rans", "wavelet", "bands", "activity", "block_flags", "signs", "palette",
+    "palette_walk", "entropy", "cells", "weights", "limits",
 )  # fmt: skip
 MODULES = [importlib.import_module(f"codec.{name}") for name in MODULE_NAMES]
 
@@ -42,17 +43,22 @@ def test_bin_edges():
     assert [sum(fine >= edge for edge in edges) for fine in range(FINE)] == BIN_OF.tolist()
 
 
+def test_sign_edges():
+    edges = tuple(map(int, re.search(r"^    ((?:\d+ ?){7})$", PAGE, re.MULTILINE)[1].split()))
+    assert edges == SIGN_EDGES
+
+
 def test_table_layout():
-    symbols = "(?:2|3 or 5|2, 3 or 5)"
+    symbols = "(?:2|2 or 3|2, 3 or 5)"
     rows = re.findall(rf"^\| `\w+` \| (\d+) \| (\d+) \| .* \| {symbols} \|$", PAGE, re.M)
     starts, sizes = np.array(rows, int).T
     layout = TableLayout(2, 6)
-    np.testing.assert_array_equal(layout.cells(4) - (1 + 18 * 2 + 4449 * 4), starts)
-    assert starts[-1] + sizes[-1] == 4449
+    np.testing.assert_array_equal(layout.cells(4) - (1 + 18 * 2 + 4905 * 4), starts)
+    assert starts[-1] + sizes[-1] == 4905
     np.testing.assert_array_equal(np.diff(starts), sizes[:-1])
-    assert layout.count == 1 + 18 * 2 + 4449 * 6
+    assert layout.count == 1 + 18 * 2 + 4905 * 6
     assert layout.palette(1) == 1 + 18
-    for text in ("4449 tables", "1 + 18 p", "1 + 18 P + 4449 s", "1 + 18 P + 4449 S, 5"):
+    for text in ("4905 tables", "1 + 18 p", "1 + 18 P + 4905 s", "1 + 18 P + 4905 S, 5"):
         assert text in PAGE
 
 

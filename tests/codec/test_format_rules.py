@@ -8,8 +8,8 @@ import pytest
 from safetensors.numpy import load, save
 
 from codec import Codec, rans, stream
+from codec.activity import BIN_OF, BINS
 from codec.bands import BANDS, geometry
-from codec.contexts import BIN_OF, BINS
 from codec.entropy import CodedState, EntropyCoder
 from codec.errors import LayerDamaged, WeightsDamaged
 from codec.stream import PictureHeader, pack_layer, unpack_stream
@@ -106,7 +106,8 @@ def test_a_band_that_had_coefficients_is_called_empty(weights):
     activity = weights.activity[0, 0, 11:].astype(int) @ [int(weights.classes.law[0, 0]), 1]
     cell = (int(tables[2]) + int(BIN_OF[min(activity >> 10, len(BIN_OF) - 1)]), 1)
     assert cell[0] < int(tables[2]) + BINS
-    symbols = [*_one_entry(weights), (int(tables[0]), 1), cell, *nothing[1:]]
+    sign = (int(tables[5]), 0)
+    symbols = [*_one_entry(weights), (int(tables[0]), 1), cell, sign, *nothing[1:]]
     state = _decode(weights, symbols)
     assert np.unique(state.cell, return_counts=True)[1][1] == 1
     assert state.magnitude.max() == chain[1].zero + chain[1].width - chain[1].width // 2

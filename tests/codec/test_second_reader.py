@@ -113,7 +113,7 @@ def _frame(place: int, symbols: int, header: bytes, payload: bytes, before: int)
     count = b""
     while symbols > 127:
         count, symbols = count + bytes([symbols & 127 | 128]), symbols >> 7
-    start, rest = bytes([0xB7, 2, place]), count + bytes([symbols]) + header + payload
+    start, rest = bytes([0xB7, 3, place]), count + bytes([symbols]) + header + payload
     return start + struct.pack("<I", zlib.crc32(start + rest, before)) + rest
 
 
@@ -309,7 +309,7 @@ def test_a_first_layer_too_short_for_its_fields_is_refused(codec, weights):
 @pytest.mark.parametrize(
     ("field", "written", "rule", "error"),
     [
-        ("start", b"\xb7\1\0", "S3", UnknownVersion),
+        ("start", b"\xb7\2\0", "S3", UnknownVersion),
         ("count", b"\x80\0", "S6", LayerDamaged),
         ("count", b"\xff\xff\xff\xff\xff\1", "S6", LayerDamaged),
         ("weights", b"another.", "S10", WeightsMismatch),
@@ -317,7 +317,7 @@ def test_a_first_layer_too_short_for_its_fields_is_refused(codec, weights):
     ],
 )
 def test_a_header_that_breaks_a_rule_is_refused(codec, weights, field, written, rule, error):
-    fields = {"start": b"\xb7\2\0", "count": b"\7", "weights": weights.id, "sides": bytes(4)}
+    fields = {"start": b"\xb7\3\0", "count": b"\7", "weights": weights.id, "sides": bytes(4)}
     fields[field] = written
     start, *rest = fields.values()
     rest = b"".join(rest) + bytes(8)

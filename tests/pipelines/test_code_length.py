@@ -17,12 +17,12 @@ from pipelines.evaluation.code_length import CodedPhoto, _symbols, step_bits
 )
 def test_a_cell_follows_from_the_one_before_and_its_symbol(before: Cells | None, after: Cells):
     q = np.arange(-400, 401)
-    child, kind, plain = _symbols(q, before, after)
+    child, kind, _, leaves = _symbols(q, before, after)
     old = np.zeros_like(q) if before is None else before.index(q)
     new = after.index(q)
     named = {}
     for place in np.flatnonzero(child < 15):
-        sign = np.sign(new[place]) if plain[place] and old[place] == 0 else 0
+        sign = np.sign(new[place]) if leaves[place] else 0
         cell = named.setdefault((old[place], child[place], sign), new[place])
         assert cell == new[place]
     assert np.array_equal(kind, np.minimum(np.abs(old), 2))
