@@ -32,6 +32,7 @@ from torch.nn import functional
 from codec import Codec
 from codec.archive import Archive, ArchiveWriter, LayerDataset, Row, publish
 from codec.errors import UsageError
+from codec.model import fast_dtype
 from codec.picture import read_picture
 
 GROUPS: dict[str, tuple[tuple[int, int], ...]] = {
@@ -61,11 +62,12 @@ MOST_THINGS = 120
 GRID = 26
 """Rows and columns of what the trunk sees: positions of a photo of up to 416 pixels a side."""
 
-STEM_STEPS = 3
+STEM_STEPS = 2
 """Halvings of a picture before the trunk."""
 
 PICTURE_SIDE = GRID << STEM_STEPS
-"""Pictures are scaled to fit a square of this side."""
+"""Pictures are scaled to fit a square of this side: it has as many values as the coefficients that
+latents hold, two levels below a position."""
 
 GREY = 128
 
@@ -279,6 +281,12 @@ def network(channels: int, stem: int) -> nn.Module:
     return nn.Sequential(*steps, *pool)
 
 
+def computing() -> torch.autocast:
+    """Let layers compute in what is fast here: bfloat16 where the CPU has it."""
+    dtype = fast_dtype(torch.device("cpu"))
+    return torch.autocast("cpu", dtype, enabled=dtype == torch.bfloat16)
+
+
 def train(inputs: torch.Tensor, labels: torch.Tensor, kept: Kept, seed: int) -> nn.Module:
     """Train from scratch; half of what is shown is mirrored."""
     torch.manual_seed(seed)
@@ -291,7 +299,8 @@ def train(inputs: torch.Tensor, labels: torch.Tensor, kept: Kept, seed: int) -> 
             seen = inputs[batch]
             turned = torch.rand(len(batch)) < 0.5
             seen[turned] = kept.mirrored(seen[turned])
-            loss = functional.cross_entropy(net(seen), labels[batch], label_smoothing=0.1)
+            with computing():
+                loss = functional.cross_entropy(net(seen), labels[batch], label_smoothing=0.1)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -302,13 +311,16 @@ def train(inputs: torch.Tensor, labels: torch.Tensor, kept: Kept, seed: int) -> 
 @torch.inference_mode()
 def right(net: nn.Module, inputs: torch.Tensor, labels: torch.Tensor) -> int:
     """How many are told right."""
-    return int((net(inputs).argmax(1) == labels).sum())
+    with computing():
+        return int((net(inputs).argmax(1) == labels).sum())
 
 
 def cross_validated(kept: Kept, folds: int, seeds: int) -> list[float]:
     """Accuracy of classifiers on photos that they never saw, by seed."""
     samples = [(kept.tensor(decoded), label) for decoded, label in kept]
-    inputs = torch.stack([tensor for tensor, _ in samples])
+    inputs = torch.stack([tensor for tensor, _ in samples]).contiguous(
+        memory_format=torch.channels_last
+    )
     labels = torch.tensor([label for _, label in samples])
     fold = torch.arange(len(labels)) % folds
     accuracies = []
