@@ -28,6 +28,10 @@ MAX_MANIFEST_BYTES = 1 << 30
 MAX_FOOTER_BYTES = 1 << 28
 """Largest Parquet footer that is read (256 MiB)."""
 
+MAX_SOURCE_FOOTER_BYTES = 1 << 24
+"""Largest footer of a Parquet source (16 MiB, some 100,000 column chunks): its parts may take
+seventy times as much memory, about a gigabyte."""
+
 MAX_PAGE_BYTES = (1 << 31) - 1
 """Largest Parquet page: its sizes are signed 32-bit."""
 

@@ -235,6 +235,60 @@ def test_a_shard_of_rubbish_is_one_failure(folder: Path, name: str) -> None:
     assert [type(outcome(record)) for record in read_all([folder / name])] == [type]
 
 
+LIES = {
+    "no nulls": (b"%\x02\x18\x05image", b"%\x00\x18\x05image"),
+    "a repetition of none of the kinds": (b"%\x02\x18\x05image", b"%\x06\x18\x05image"),
+    "a name": (b"\x18\x05image", b"\x18\x05im\xffge"),
+    "a list": (b"\x19\x3c", b"\x19\xfc"),  # of three structs: of as many as a number says
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+@pytest.mark.parametrize("choice", [Choice(), Choice(kind="manifest", url="name")])
+def test_a_parquet_footer_that_lies_does_not_end_the_process(
+    folder: Path, lie: str, choice: Choice
+) -> None:
+    """Asking pyarrow how large a chunk is aborts it for the first two; nothing asks."""
+    path = folder / "a.parquet"
+    pq.write_table(pa.table({"image": contents(folder), "name": ["none"] * 6}), path)
+    source = open_sources([str(path)], choice)[0]
+    (shard,) = listed([source])
+    assert isinstance(shard, Shard)
+    data = path.read_bytes()
+    footer = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+    assert LIES[lie][0] in data[footer:]
+    path.write_bytes(data[:footer] + data[footer:].replace(*LIES[lie]))
+    spans = list(split_or_broken(source, shard, 1))
+    records = [r for s in spans for r in records_of(unit_of_span(shard, s, ""), source)]
+    assert records
+    assert not set(contents(folder)) & {outcome(record) for record in records}
+    if lie in ("a name", "a list"):
+        assert [span.broken.startswith("PictureDamaged: Parquet footer: ") for span in spans] == [1]
+        with pytest.raises(UsageError, match=r"^\S+a\.parquet: not a Parquet file \([^\n]+\)$"):
+            open_sources([str(path)], choice)
+
+
+def test_a_parquet_shard_cut_anywhere_is_one_failure(folder: Path) -> None:
+    write_parquet(folder / "a.parquet", sorted((folder / "photos").rglob("*.jpg"))[:1])
+    source = open_sources([str(folder / "a.parquet")], Choice())[0]
+    (shard,) = listed([source])
+    assert isinstance(shard, Shard)
+    whole = (folder / "a.parquet").read_bytes()
+    for length in [*range(0, 64), *range(len(whole) - 64, len(whole))]:
+        (folder / "a.parquet").write_bytes(whole[:length])
+        [span] = source.split(shard, 1)
+        assert span.broken.startswith("PictureDamaged: not a Parquet file")
+
+
+def test_a_parquet_footer_that_is_too_long_is_not_read(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_parquet(folder / "a.parquet", sorted((folder / "photos").rglob("*.jpg")))
+    monkeypatch.setattr("codec.limits.MAX_SOURCE_FOOTER_BYTES", 500)
+    with pytest.raises(UsageError, match="a footer of more than 500 bytes"):
+        open_sources([str(folder / "a.parquet")], Choice())
+
+
 def test_a_sample_without_a_picture_is_one_failure(folder: Path) -> None:
     import io
     import tarfile

@@ -16,13 +16,12 @@ from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.csv as pa_csv
-import pyarrow.parquet as pq
 
 from codec.errors import PictureDamaged, RowInvalid, UsageError
 from transforms.records import Item, Record, Shard, Span, clean_key
 from transforms.sources.base import Source, conform, failing, label_name, open_file, read_bytes
 from transforms.sources.columns import check_labels, look_at, merged
-from transforms.sources.parquet import label_columns, read_rows, read_schema
+from transforms.sources.parquet import label_columns, read_footer, read_rows, read_schema
 
 URL_COLUMNS = ("url", "uri", "image_url", "path", "file_name", "filename", "file", "image")
 """Names under which the column of addresses is looked for, in this order."""
@@ -82,8 +81,7 @@ class ManifestSource(Source):
     def split(self, shard: Shard, span_bytes: int) -> Iterator[Span]:
         """Runs of rows, as many in one as the length of the table suggests."""
         if shard.uri.endswith(".parquet"):
-            with open_file(shard.uri) as file:
-                rows = pq.ParquetFile(file).metadata.num_rows
+            rows = sum(group.rows for group in read_footer(shard.uri).groups)
             size, step = max(shard.size, 0), _rows_per_span(rows)
             for start in range(0, rows, step):
                 stop = min(start + step, rows)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from functools import lru_cache
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from codec.errors import PictureDamaged, RowInvalid, UsageError
+from codec import limits
+from codec.archive.footer import ARROW_ERRORS, CLOSING_BYTES, Footer, first_line, parse_footer
+from codec.errors import ArchiveDamaged, PictureDamaged, RowInvalid, UsageError
 from transforms.records import Item, Record, Shard, Span, clean_key
 from transforms.sources.base import SPAN_RECORDS, Source, failing, label_name, open_file
 from transforms.sources.columns import check_labels, look_at, merged
@@ -64,21 +68,19 @@ class ParquetSource(Source):
     def split(self, shard: Shard, span_bytes: int) -> Iterator[Span]:
         """Row ranges by the mean size of a row in each row group, which they do not cross."""
         try:
-            with open_file(shard.uri) as file:
-                metadata = pq.ParquetFile(file).metadata
-        except (OSError, pa.ArrowException) as error:
+            groups = read_footer(shard.uri).groups
+        except (OSError, PictureDamaged) as error:
             yield Span(0, 0, 0, 1, max(shard.size, 0), broken=f"{type(error).__name__}: {error}")
             return
         first = 0
-        for index in range(metadata.num_row_groups):
-            group = metadata.row_group(index)
-            size = sum(group.column(c).total_compressed_size for c in range(group.num_columns))
-            per_row = max(1, size // max(1, group.num_rows))
+        for group in groups:
+            size = sum(stop - start for start, stop in group.chunks.values())
+            per_row = max(1, size // max(1, group.rows))
             step = min(SPAN_RECORDS, max(1, span_bytes // per_row))
-            for start in range(first, first + group.num_rows, step):
-                stop = min(start + step, first + group.num_rows)
+            for start in range(first, first + group.rows, step):
+                stop = min(start + step, first + group.rows)
                 yield Span(start, stop, start, stop - start, per_row * (stop - start))
-            first += group.num_rows
+            first += group.rows
 
     def read(self, shard: Shard, span: Span) -> Iterator[Record]:
         """One record a row."""
@@ -119,21 +121,29 @@ def read_schema(uri: str) -> pa.Schema:
     """Arrow schema of a Parquet file; UsageError where it is none."""
     try:
         with open_file(uri) as file:
-            return pq.ParquetFile(file).schema_arrow
+            return pq.ParquetFile(file, metadata=_footer(file).metadata).schema_arrow
     except FileNotFoundError:
         raise UsageError(f"no such file: {uri}") from None
-    except (OSError, pa.ArrowException) as error:
-        raise UsageError(f"{uri}: not a Parquet file ({str(error).splitlines()[0]})") from None
+    except (*ARROW_ERRORS, PictureDamaged) as error:
+        raise UsageError(f"{uri}: not a Parquet file ({first_line(error)})") from None
+
+
+def read_footer(uri: str) -> Footer:
+    """The footer of a Parquet file; PictureDamaged where it is none, or lies."""
+    with open_file(uri) as file:
+        return _footer(file)
 
 
 def read_rows(uri: str, start: int, stop: int) -> Iterator[tuple[int, dict[str, Any]]]:
     """Rows [start, stop) of a Parquet file with their numbers; page checksums are verified."""
     with open_file(uri) as file:
-        parquet = pq.ParquetFile(file, page_checksum_verification=True, pre_buffer=False)
+        footer = _footer(file)
+        parquet = pq.ParquetFile(
+            file, metadata=footer.metadata, page_checksum_verification=True, pre_buffer=False
+        )
         first = 0
-        for index in range(parquet.metadata.num_row_groups):
-            rows = parquet.metadata.row_group(index).num_rows
-            if first < stop and first + rows > start:
+        for index, group in enumerate(footer.groups):
+            if first < stop and first + group.rows > start:
                 row = first
                 for batch in parquet.iter_batches(ROWS_AT_ONCE, row_groups=[index]):
                     if row < stop and row + len(batch) > start:
@@ -141,7 +151,28 @@ def read_rows(uri: str, start: int, stop: int) -> Iterator[tuple[int, dict[str, 
                             if start <= number < stop:
                                 yield number, values
                     row += len(batch)
-            first += rows
+            first += group.rows
+
+
+def _footer(file: IO[bytes]) -> Footer:
+    """The footer, its row groups read without pyarrow, whose accessors may end the process."""
+    size = file.seek(0, io.SEEK_END)
+    file.seek(max(0, size - CLOSING_BYTES))
+    closing = file.read(CLOSING_BYTES)
+    length = int.from_bytes(closing[:4], "little")
+    if closing[4:] != b"PAR1" or length > size - CLOSING_BYTES:
+        raise PictureDamaged("not a Parquet file, or one that is cut")
+    if length > limits.MAX_SOURCE_FOOTER_BYTES:
+        raise PictureDamaged(f"a footer of more than {limits.MAX_SOURCE_FOOTER_BYTES} bytes")
+    file.seek(size - CLOSING_BYTES - length)
+    try:
+        return _parsed(file.read(length + CLOSING_BYTES))
+    except ArchiveDamaged as error:
+        raise PictureDamaged(f"Parquet {error}") from None
+
+
+_parsed = lru_cache(maxsize=4)(parse_footer)
+"""Kept from one span of a shard to the next: footers of many row groups take a second or so."""
 
 
 def _picture_column(schema: pa.Schema, uri: str) -> str:
