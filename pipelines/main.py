@@ -7,6 +7,8 @@ heavy (torch, Beam) only when it runs.
 from __future__ import annotations
 
 import argparse
+import atexit
+import gc
 import importlib
 import importlib.util
 import os
@@ -53,6 +55,7 @@ exit status: 0 all well, 1 something failed or is damaged, 2 a mistake in what w
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line; its exit status."""
+    atexit.register(gc.freeze)  # or the last collection walks through all of torch and Beam
     parser = build_parser()
     known, rest = parser.parse_known_args(arguments)
     if rest and not hasattr(known, "beam_options"):

@@ -26,7 +26,7 @@ from apache_beam.utils.shared import Shared
 from codec.archive import Archive, publish
 from codec.archive.storage import Storage
 from codec.errors import NotAnArchive
-from transforms.device import load_codec
+from transforms.device import load_codec, prepare_arrow
 from transforms.embedding import Embedder
 from transforms.keys import KeySet
 from transforms.plan import Plan, State, read_plan_line
@@ -156,6 +156,7 @@ class EncodeUnits(beam.DoFn):
     def setup(self) -> None:
         """Start the helpers and, while they start, load the codec."""
         job = self._job
+        prepare_arrow()
         self._prefetcher: Prefetcher = job.settings.prefetcher()
         self._prefetcher.start()
         self._codec = self._shared.acquire(lambda: load_codec(job.weights, job.device))

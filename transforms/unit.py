@@ -45,8 +45,11 @@ READER_BYTES_PER_PIXEL = 24
 READER_LEAST_BYTES = 256 << 20
 """What decoding a picture may take in the helper process: 16-bit samples, alpha, a copy."""
 
-WINDOW_PIXELS = 1 << 23
-"""Pixels collected before batches are formed, where memory allows."""
+WINDOW_PIXELS = 1 << 20
+"""Pixels collected before batches are formed, where memory allows: two batches of the codec's."""
+
+AHEAD_BYTES = 4 << 20
+"""Source bytes and pixels that wait decoded, for each thread that fetches, where memory allows."""
 
 LEAST_PIXELS = 1 << 19
 """Pixels that are worth a call of the codec while others are still being decoded."""
@@ -105,7 +108,7 @@ class Settings:
         return Prefetcher(
             self.readers,
             self.fetchers,
-            self.memory // 8,
+            min(self.memory // 8, AHEAD_BYTES * (self.readers + self.fetchers)),
             timeout_s=self.picture_timeout_s,
             most_pixels=self.largest_pixels,
             reader_memory=READER_LEAST_BYTES + READER_BYTES_PER_PIXEL * self.largest_pixels,

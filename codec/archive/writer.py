@@ -47,6 +47,13 @@ ROW_GROUP_BYTES = 2 << 20
 ROW_GROUP_LIMIT = 64 << 20
 """Default most bytes of all layers in one row group: what bounds the memory of a writer."""
 
+CHUNK_BYTES = 1 << 20
+"""Blobs of rows that are taken together into Arrow's memory, to wait there for their row group.
+
+Held one by one until then, they would lie between the arrays of the codec that makes them, and keep
+the memory of those from going back to the system.
+"""
+
 
 class ArchiveWriter:
     """Writes one unit of work: a data file, a file of dead letters and the commit record.
@@ -75,7 +82,7 @@ class ArchiveWriter:
         extractor: what makes the embeddings, as it names itself (`Extractor.identity`).
         keep_source: whether rows hold the source bytes.
         row_group_bytes: a row group is closed when its coarse layer holds this much …
-        row_group_limit: … or all its blobs do. Memory is about three times this, plus one row.
+        row_group_limit: … or all its blobs do. Memory is about this, plus two rows.
         retries: unit whose dead letters are tried again in this one; they no longer count.
         options: for the fsspec file system.
     """
@@ -111,8 +118,9 @@ class ArchiveWriter:
         self._content = hashlib.sha256()
         self._seen: set[bytes] = set()
         self._rows: list[tuple[Any, ...]] = []
+        self._chunks: list[pa.Table] = []
         self._letters: list[DeadLetter] = []
-        self._coarse = self._total = 0
+        self._coarse = self._total = self._loose = 0
         self._layer_bytes = [0] * len(layers)
         self._pixels = self._source_bytes = 0
         self._first_key: str | None = None
@@ -142,9 +150,13 @@ class ArchiveWriter:
         self._count(row)
         self._rows.append(values)
         self._coarse += len(row.layers[0])
-        self._total += sum(len(values[index] or b"") for index in self._blobs)
+        size = sum(len(values[index] or b"") for index in self._blobs)
+        self._total += size
+        self._loose += size
         if self._coarse >= self._row_group_bytes or self._total >= self._row_group_limit:
             self._flush()
+        elif self._loose >= CHUNK_BYTES:
+            self._gather()
 
     def _count(self, row: Row) -> None:
         self._content.update(_row_content(row))
@@ -161,8 +173,7 @@ class ArchiveWriter:
         The columns must be those of this writer, in order; types are not converted, so labels of
         any Arrow type stay as they are. Raises RowInvalid or DuplicateKey before anything is taken.
         """
-        if self._rows:
-            self._flush()
+        self._flush()
         if not group.schema.equals(self._schema):
             raise RowInvalid(f"unit {self.unit!r}: a row group of other columns")
         keys = group.column("key").to_pylist()
@@ -190,10 +201,16 @@ class ArchiveWriter:
             raise DuplicateKey(f"{key}: the key is already in unit {self.unit!r}")
         self._seen.add(digest)
 
+    def _gather(self) -> None:
+        self._chunks.append(table(self._schema, self._rows))
+        self._rows, self._loose = [], 0
+
     def _flush(self) -> None:
-        self._write(table(self._schema, self._rows))
-        self._rows = []
-        self._coarse = self._total = 0
+        if self._rows:
+            self._gather()
+        if self._chunks:
+            self._write(pa.concat_tables(self._chunks))
+        self._chunks, self._coarse, self._total = [], 0, 0
 
     def _write(self, group: pa.Table) -> None:
         if self._data is None:
@@ -202,8 +219,7 @@ class ArchiveWriter:
         self._data.write(group)
 
     def _finish(self) -> None:
-        if self._rows:
-            self._flush()
+        self._flush()
         data = self._data.store(self._storage, f"{DATA}/{self.unit}") if self._data else None
         commit = Commit(
             unit=self.unit,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+import tracemalloc
 import uuid
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from codec.archive import (
     publish,
     sweep,
 )
+from codec.archive import writer as writer_module
 from codec.archive.records import decode_commit, decode_json, encode_json
 from codec.archive.storage import Storage
 from codec.errors import (
@@ -109,6 +111,36 @@ def test_rows_come_back_as_they_were_written(root: str) -> None:
     assert list(archive.dead_letters()) == [
         DeadLetter("e", "file:///e", "read", "OSError", "gone", "Traceback …")
     ]
+
+
+def test_rows_wait_in_chunks_that_the_file_does_not_show(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = [f"{number:04d}" for number in range(300)]
+    write(tmp_path / "one", "unit", keys)
+    monkeypatch.setattr(writer_module, "CHUNK_BYTES", 10_000)
+    write(tmp_path / "many", "unit", keys)
+    one, many = (committed_units(str(tmp_path / name))["unit"] for name in ("one", "many"))
+    assert one.data
+    assert one.data.bytes > 20 * 10_000
+    assert one == many  # with the digest of the file
+
+
+def test_rows_that_wait_for_their_group_are_not_objects(tmp_path: Path) -> None:
+    blobs = 40
+    tracemalloc.start()
+    try:
+        with ArchiveWriter(str(tmp_path), "unit", layers=NAMES, weights_id="w" * 16) as writer:
+            for number in range(blobs):
+                layers = (b"a", b"b", bytes([number]) * (1 << 20))
+                writer.add(row(f"{number}", layers=layers))
+            _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert writer.commit
+    assert writer.commit.data
+    assert writer.commit.data.row_groups == (blobs,)
+    assert peak < 8 << 20  # of 40 MiB that wait
 
 
 def test_statistics_count_all_bytes_of_each_layer_without_reading_data(tmp_path: Path) -> None:

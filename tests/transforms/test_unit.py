@@ -18,9 +18,9 @@ from codec.errors import ArchiveError
 from transforms.keys import KeySet
 from transforms.prefetch import Prefetcher
 from transforms.progress import Board
-from transforms.records import Item, Unit, unit_of_items, unit_of_span
+from transforms.records import Item, Record, Unit, unit_of_items, unit_of_span
 from transforms.sources import Choice, Source, open_sources
-from transforms.unit import BYTES_PER_PIXEL, Exclusions, Settings, encode_unit
+from transforms.unit import AHEAD_BYTES, BYTES_PER_PIXEL, Exclusions, Settings, encode_unit
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +120,23 @@ def test_layers_do_not_depend_on_the_memory(
     small = replace(settings, archive=settings.archive + "2", memory=20_000 * BYTES_PER_PIXEL)
     encode_unit(unit, None, source, codec, small, prefetcher)
     assert [r.layers for r in opened(small).rows()] == [r.layers for r in opened(settings).rows()]
+
+
+def test_few_pictures_wait_however_much_memory_there_is(tmp_path: Path, settings: Settings) -> None:
+    data = photos(tmp_path, 1)[0].read_bytes()
+    taken: list[int] = []
+
+    def records() -> Iterator[Record]:
+        for number in range(100):
+            taken.append(number)
+            yield Record(f"{number}", "", lambda: data, size=1 << 20)
+
+    prefetcher = replace(settings, memory=1 << 40).prefetcher()
+    try:
+        next(prefetcher.ready(records()))
+    finally:
+        prefetcher.close()
+    assert 1 <= len(taken) <= 1 + (2 * AHEAD_BYTES >> 20)
 
 
 def test_a_picture_without_room_is_a_failure(
