@@ -19,7 +19,7 @@ from codec.bands import BANDS, BLOCK_SIDE, COMPONENTS, FLAGGED_LEVELS
 from codec.block_flags import walk_flags
 from codec.cells import BEYOND, FAR_BITS, FAR_GROUPS, NEAR_CELLS
 from codec.compiled import kernel, unsigned
-from codec.rans import DECODE, IMPOSSIBLE, code, plain
+from codec.rans import DECODE, IMPOSSIBLE, code, code_bit, plain
 from codec.signs import SIGN_BINS, code_sign
 from codec.wavelet import DYADIC_LEVELS, LEVELS, ORIENTATIONS
 
@@ -272,11 +272,14 @@ def _walk_run(
                 while size > edge and symbol + 1 < parts:
                     symbol += 1
                     edge += width
-            if parts > 1:
+            table = (one_table if abs(old) == 1 else more_table) + chosen
+            if parts == 2:
+                symbol = code_bit(mode, state, words, intervals, counts, cumulative, table, symbol)
+                coded += 1
+            elif parts > 2:
                 symbol = code(
-                    mode, state, words, intervals, counts, cumulative,
-                    (one_table if abs(old) == 1 else more_table) + chosen, parts, symbol,
-                )  # fmt: skip
+                    mode, state, words, intervals, counts, cumulative, table, parts, symbol
+                )
                 coded += 1
             index = spread + (abs(old) - 1) * parts + 1 + symbol
             positive = old > 0

@@ -33,6 +33,7 @@ IMPOSSIBLE = -1
 _FLOOR = np.uint64(STATE_FLOOR)
 _MASK = np.uint64((1 << PROBABILITY_BITS) - 1)
 _BITS = np.uint64(PROBABILITY_BITS)
+_TOTAL = np.uint64(1 << PROBABILITY_BITS)
 _WORD = np.uint64(32)
 _WORD_MASK = np.uint64(0xFFFFFFFF)
 _STATE_X, _STATE_AT = np.uint64(0), np.uint64(1)
@@ -75,6 +76,29 @@ def code(mode, state, words, intervals, counts, cumulative, table, symbols, symb
     else:
         counts[table, symbol] += 1
     return symbol
+
+
+@kernel(forceinline=True)
+def code_bit(mode, state, words, intervals, counts, cumulative, table, bit):
+    """Code a symbol of two as `code` does; faster where neither is likely, for no branch asks."""
+    if mode != DECODE:
+        return code(mode, state, words, intervals, counts, cumulative, table, 2, bit)
+    x = state[_STATE_X]
+    slot = x & _MASK
+    end = np.uint64(cumulative[np.uint64(table), np.uint64(1)])
+    second = np.uint64(slot >= end)
+    start = end * second
+    size = end + second * (_TOTAL - end - end)
+    x = size * (x >> _BITS) + slot - start
+    if x < _FLOOR:
+        at = state[_STATE_AT]
+        word = np.uint64(0)
+        if at < np.uint64(words.size):
+            word = np.uint64(words[at])
+        x = (x << _WORD) | word
+        state[_STATE_AT] = at + np.uint64(1)
+    state[_STATE_X] = x
+    return np.int64(second)
 
 
 @kernel()

@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from codec.compiled import kernel, unsigned
-from codec.rans import code
+from codec.rans import code_bit
 
 SIGN_FEATURES = 11
 """West, east, north, south; two away west, east, north, south; lightness, other chroma, parent."""
@@ -34,7 +34,7 @@ _BIN_OF = np.searchsorted(SIGN_EDGES, np.arange(_WIDEST + 1), side="right").asty
 
 @kernel(forceinline=True)
 def _sign(cell):
-    return max(-1, min(int(cell), 1))
+    return np.int32(cell > 0) - np.int32(cell < 0)
 
 
 @kernel(forceinline=True)
@@ -63,7 +63,7 @@ def code_sign(
     lean = near + far + related
     likely = lean >= 0
     table += _BIN_OF[unsigned(min(abs(lean), _WIDEST))]
-    other_sign = code(
-        mode, state, words, intervals, counts, cumulative, table, 2, int(likely != positive)
+    unlike = code_bit(
+        mode, state, words, intervals, counts, cumulative, table, int(likely != positive)
     )
-    return likely != (other_sign == 1)
+    return likely != (unlike == 1)
