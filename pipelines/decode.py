@@ -1,7 +1,8 @@
-"""The decoding job: rows of an archive to picture files."""
+"""The decoding job: rows of an archive to picture files, or to files of latents."""
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import time
@@ -15,11 +16,17 @@ import numpy as np
 from codec.archive import Archive, Damage, Row
 from codec.archive.storage import Storage
 from codec.errors import LayerDamaged, PentimentoError, UsageError
+from codec.model import COARSE_LEVELS, Latents
 from codec.picture import WRITE_SUFFIX, write_picture
 from pipelines.console import ProgressLine
 from pipelines.farm import batches, find_weights, wanted_workers, work, worker_codec
 from pipelines.outputs import OutputNames
 from transforms.progress import Counts
+
+LATENTS = "latents"
+"""The format that is no picture: a state as tensors, without synthesis."""
+
+SUFFIXES = {**WRITE_SUFFIX, LATENTS: ".npz"}
 
 
 @dataclass(frozen=True)
@@ -38,6 +45,8 @@ class DecodeOptions:
     """Seed of the fine texture drawn for the eye (see `codec.texture`); None: none."""
     refine: bool = True
     """Whether the backward network estimates what the cells leave open."""
+    levels: int = COARSE_LEVELS
+    """Wavelet levels that latents hold beside the low band, 0 to 4."""
 
 
 @dataclass(frozen=True)
@@ -60,9 +69,11 @@ class _Task:
     format: str
     names: tuple[str, ...]
     keys: tuple[str, ...]
+    pixels: tuple[int, ...]
     streams: tuple[tuple[bytes, ...], ...]
     texture: int | None
     refine: bool
+    levels: int
 
 
 @dataclass(frozen=True)
@@ -95,8 +106,10 @@ class _Warnings:
 
 def decode(options: DecodeOptions) -> DecodeResult:
     """Run the job. UsageError for a mistake in the options; damage is counted, not raised."""
-    if options.format not in WRITE_SUFFIX:
-        raise UsageError(f"no format {options.format!r}: choose from {', '.join(WRITE_SUFFIX)}")
+    if options.format not in SUFFIXES:
+        raise UsageError(f"no format {options.format!r}: choose from {', '.join(SUFFIXES)}")
+    if options.format == LATENTS and options.texture is not None:
+        raise UsageError("texture is drawn into pictures: latents have none")
     archive = Archive.open(options.archive)
     archive.layer_columns(options.layers)
     statistics = archive.statistics()
@@ -134,7 +147,7 @@ def decode(options: DecodeOptions) -> DecodeResult:
 
 
 def _tasks(archive: Archive, options: DecodeOptions, warnings: _Warnings) -> Iterator[_Task]:
-    names = OutputNames(WRITE_SUFFIX[options.format])
+    names = OutputNames(SUFFIXES[options.format])
     rows = archive.rows(options.layers, labels=False, on_damage=warnings.damage)
     for group in batches(rows):
         kept: list[tuple[str, Row]] = []
@@ -151,42 +164,45 @@ def _tasks(archive: Archive, options: DecodeOptions, warnings: _Warnings) -> Ite
                 format=options.format,
                 names=tuple(name for name, _ in kept),
                 keys=tuple(row.key for _, row in kept),
+                pixels=tuple(row.width * row.height for _, row in kept),
                 streams=tuple(row.layers for _, row in kept),
                 texture=options.texture,
                 refine=options.refine,
+                levels=options.levels,
             )
 
 
 def _decode_task(task: _Task) -> _Answer:
-    """Decode and write the pictures of one task, in a worker."""
-    codec = worker_codec()
+    """Decode and write the pictures or latents of one task, in a worker."""
     warnings: list[str] = []
     damaged = lost = images = pixels = bytes_in = bytes_out = 0
     try:
-        pictures: Sequence[Any] = codec.decode(
-            task.streams, texture=task.texture, refine=task.refine
-        )
+        found: Sequence[Any] = _brought_back(task, task.streams)
         whole = True
     except (PentimentoError, RuntimeError, MemoryError):
-        pictures, whole = task.streams, False  # one of them is bad: they go one by one
+        found, whole = task.streams, False  # one of them is bad: they go one by one
     storage = Storage(task.output)
-    for name, key, stream, picture in zip(
-        task.names, task.keys, task.streams, pictures, strict=True
+    for name, key, size, stream, image in zip(
+        task.names, task.keys, task.pixels, task.streams, found, strict=True
     ):
         try:
             if not whole:
-                picture, note = decode_prefix(stream, task.texture, task.refine)
+                image, note = _from_good_layers(task, stream)
                 if note:
                     damaged += 1
                     warnings.append(f"{key}: {note}")
-            data = write_picture(picture, task.format)
+            data = (
+                pack_latents(image)
+                if isinstance(image, Latents)
+                else write_picture(image, task.format)
+            )
             _put(storage, name, data)
         except (PentimentoError, RuntimeError, MemoryError) as error:
             lost += 1
             warnings.append(f"{key}: {error}")
             continue
         images += 1
-        pixels += picture.shape[0] * picture.shape[1]
+        pixels += size
         bytes_in += sum(map(len, stream))
         bytes_out += len(data)
     counts = Counts(
@@ -195,23 +211,40 @@ def _decode_task(task: _Task) -> _Answer:
     return _Answer(counts, tuple(warnings), damaged, lost)
 
 
-def decode_prefix(
-    stream: Sequence[bytes], texture: int | None, refine: bool
-) -> tuple[np.ndarray, str]:
-    """The picture of the layers that are good, and what is said of the others ("" if all are).
+def _brought_back(task: _Task, streams: Sequence[Sequence[bytes]]) -> Sequence[Any]:
+    """Pictures, or latents where those are asked for."""
+    codec = worker_codec()
+    if task.format == LATENTS:
+        return codec.latents(streams, levels=task.levels)
+    return codec.decode(streams, texture=task.texture, refine=task.refine)
+
+
+def _from_good_layers(task: _Task, stream: Sequence[bytes]) -> tuple[Any, str]:
+    """What the layers that are good give, and what is said of the others ("" if all are).
 
     StreamError where not even the coarsest layer is good.
     """
-    codec = worker_codec()
     note = ""
     while True:
         try:
-            return codec.decode([stream], texture=texture, refine=refine)[0], note
+            return _brought_back(task, [stream])[0], note
         except LayerDamaged as error:  # noqa: PERF203
             if not 0 < error.layer < len(stream):
                 raise
             note = note or f"{error}; decoded from the {error.layer} layers before it"
             stream = stream[: error.layer]
+
+
+def pack_latents(latents: Latents) -> bytes:
+    """A NumPy file (.npz) with the arrays of `Latents` by their names."""
+    file = io.BytesIO()
+    np.savez(
+        file,
+        class_map=latents.class_map,
+        embedding=latents.embedding,
+        coefficients=latents.coefficients,
+    )
+    return file.getvalue()
 
 
 def _put(storage: Storage, name: str, data: bytes) -> None:

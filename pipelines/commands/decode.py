@@ -1,4 +1,4 @@
-"""`pentimento decode`: an archive to pictures."""
+"""`pentimento decode`: an archive to pictures, or to latents."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Describe the command."""
     parser = subparsers.add_parser(
         "decode",
-        help="bring an archive back as pictures, from all layers or the coarser ones",
+        help="bring an archive back as pictures or latents, from all layers or the coarser ones",
         description="Write one picture for each image of an archive, under the path of its key. "
-        "Of two keys with one stem the second keeps its own extension in the name.",
+        "Of two keys with one stem the second keeps its own extension in the name. With --format "
+        "latents write tensors at 1/16 of its sides instead, without synthesis: NumPy files (.npz) "
+        "with class_map [h, w], embedding [E, h, w] and coefficients [C, h, w].",
         epilog="An image with a damaged layer is decoded from the layers before it, with a warning "
         "and exit status 1.",
     )
@@ -22,7 +24,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--layers", type=positive, metavar="N", help="use the coarsest N layers (default: all)"
     )
-    parser.add_argument("--format", choices=("png", "jpeg", "webp"), default="png")
+    parser.add_argument("--format", choices=("png", "jpeg", "webp", "latents"), default="png")
+    parser.add_argument(
+        "--levels",
+        type=int,
+        choices=range(5),
+        default=2,
+        help="wavelet levels in latents: C is 3, 12, 48, 192 or 768 (default 2: 48)",
+    )
     parser.add_argument(
         "--texture",
         type=int,
@@ -63,11 +72,13 @@ def run(arguments: argparse.Namespace) -> int:
             device=arguments.device,
             texture=arguments.texture,
             refine=arguments.refine,
+            levels=arguments.levels,
         )
     )
+    what = "latents" if arguments.format == "latents" else "pictures"
     rate = result.pixels / 1e6 / max(result.seconds, 1e-9)
     print(
-        f"{arguments.output}: {result.images:,} pictures, {result.pixels / 1e6:,.2f} Mpx, "
+        f"{arguments.output}: {result.images:,} {what}, {result.pixels / 1e6:,.2f} Mpx, "
         f"{size_text(result.bytes_out)} in {time_text(result.seconds)} ({rate:.2f} Mpx/s)"
     )
     if result.damaged or result.lost:

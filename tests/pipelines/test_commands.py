@@ -153,6 +153,26 @@ def test_decode_of_fewer_layers_is_that_state(made: Path, tmp_path: Path) -> Non
         assert np.array_equal(np.asarray(image), want)
 
 
+@pytest.mark.parametrize("levels", [None, 0])
+def test_decode_to_latents_is_what_the_codec_gives(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], levels: int | None
+) -> None:
+    arguments = ["decode", made / "archive", "--output", tmp_path, "--format", "latents"]
+    if levels is not None:
+        arguments += ["--levels", levels]
+    assert pentimento(*arguments, "--layers", 2) == 0
+    assert "7 latents" in capsys.readouterr().out
+    row = Archive.open(made / "archive").get("right/000.jpg")
+    wanted = 2 if levels is None else levels
+    (want,) = Codec.load().latents([row.layers[:2]], levels=wanted)
+    assert want.coefficients.shape[0] == 3 * 4**wanted
+    with np.load(tmp_path / "right/000.npz") as found:
+        assert set(found) == {"class_map", "embedding", "coefficients"}
+        for name in found:
+            np.testing.assert_array_equal(found[name], getattr(want, name))
+    assert len(list(tmp_path.rglob("*.npz"))) == 7
+
+
 def test_max_layers_stores_the_coarser_ones_only(made: Path, tmp_path: Path) -> None:
     output = tmp_path / "archive"
     assert encode(made / "photos", "--output", output, "--max-layers", 2) == 1
@@ -198,6 +218,12 @@ def test_a_damaged_layer_is_found_and_costs_what_is_finer(
         assert np.array_equal(np.asarray(image), want)
     assert len(list((tmp_path / "out").rglob("*.png"))) == 7
     assert pentimento("decode", archive, "--output", tmp_path / "coarse", "--layers", 3) == 0
+    tensors = ["--output", tmp_path / "tensors", "--format", "latents"]
+    assert pentimento("decode", archive, *tensors) == 1
+    (state,) = Codec.load().latents([row.layers[:3]])
+    with np.load(tmp_path / "tensors" / name.with_suffix(".npz")) as found:
+        np.testing.assert_array_equal(found["coefficients"], state.coefficients)
+    assert pentimento("decode", archive, *tensors, "--texture", 1) == 2
 
 
 def test_a_missing_data_file_is_found(archive: Path, tmp_path: Path) -> None:
