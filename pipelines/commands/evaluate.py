@@ -41,6 +41,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="of psnr, ms-ssim, ssimulacra2 (default: %(default)s)",
     )
     add("--weights", metavar="FILE", help="weights of the codec (default: the shipped ones)")
+    add(
+        "--effort",
+        type=int,
+        choices=(1, 2, 3),
+        default=1,
+        help="how hard the codec's encoder looks for fewer bytes, where rates are measured "
+        "(default: %(default)s)",
+    )
     add("--peers-only", action="store_true", help="leave the codec out")
     add("--workers", type=positive, default=os.cpu_count() or 1, metavar="N", help="processes")
     add("--limit", type=positive, metavar="N", help="at most N photos, evenly spread")
@@ -82,6 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
             peers=_names(arguments.peers),
             metrics=_names(arguments.metrics),
             weights=arguments.weights,
+            effort=arguments.effort,
             with_codec=not arguments.peers_only,
             workers=arguments.workers,
             limit=arguments.limit,

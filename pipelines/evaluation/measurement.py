@@ -62,6 +62,7 @@ def measure_photos(
     scores: Sequence[str],
     *,
     weights: str | None,
+    effort: int,
     with_codec: bool,
     cache: Path | None,
     workers: int,
@@ -71,7 +72,9 @@ def measure_photos(
     `workers` processes share the photos; each runs in one thread, so scores are the same whatever
     their number. Errors of `codec.errors` pass through.
     """
-    jobs = [(photo, tuple(peers), tuple(scores), weights, with_codec, cache) for photo in photos]
+    jobs = [
+        (photo, tuple(peers), tuple(scores), weights, effort, with_codec, cache) for photo in photos
+    ]
     if workers == 1:
         yield from map(_measure_photo, jobs)
         return
@@ -85,16 +88,16 @@ def single_thread() -> None:
     torch.set_num_threads(1)
 
 
-Job = tuple[Photo, tuple[str, ...], tuple[str, ...], "str | None", bool, "Path | None"]
+Job = tuple[Photo, tuple[str, ...], tuple[str, ...], "str | None", int, bool, "Path | None"]
 
 
 def _measure_photo(job: Job) -> PhotoMeasures:
-    photo, peer_names, score_names, weights, with_codec, cache = job
+    photo, peer_names, score_names, weights, effort, with_codec, cache = job
     pixels = photo.read()
     scores = scores_named(score_names)
     ladders: dict[str, list[Measure]] = {}
     if with_codec:
-        ladders[CODEC] = measure_states(pixels, scores, weights)
+        ladders[CODEC] = measure_states(pixels, scores, weights, effort)
     store = PeerCache(cache, pixels)
     for name in peer_names:
         peer = peer_named(name)
@@ -124,11 +127,11 @@ def measure_peer(
 
 
 def measure_states(
-    pixels: np.ndarray, scores: Sequence[Score], weights: str | None
+    pixels: np.ndarray, scores: Sequence[Score], weights: str | None, effort: int
 ) -> list[Measure]:
     """Every prefix of the codec's layers on one photo, coarse to fine."""
     codec = load_codec(weights)
-    (layers,) = codec.encode([pixels])
+    (layers,) = codec.encode([pixels], effort=effort)
     height, width = pixels.shape[:2]
     measures = []
     for count in range(1, len(layers) + 1):

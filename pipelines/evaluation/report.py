@@ -46,6 +46,8 @@ class Settings:
     peers: tuple[str, ...]
     metrics: tuple[str, ...]
     weights: str | None
+    effort: int
+    """Of the encoder, where rates are measured; speeds are those of effort 1."""
     with_codec: bool
     workers: int
     limit: int | None
@@ -102,6 +104,7 @@ def _rate_and_distortion(
                 settings.peers,
                 settings.metrics,
                 weights=settings.weights,
+                effort=settings.effort,
                 with_codec=settings.with_codec,
                 cache=settings.cache,
                 workers=min(settings.workers, len(found)),
@@ -173,7 +176,8 @@ def _our_curve(
 ) -> CorpusCurve:
     codec = load_codec(settings.weights)
     names = [f"{at} {name}" for at, name in enumerate(codec.layer_names)]
-    label = f"Pentimento ({codec.weights_id})"
+    effort = f", effort {settings.effort}" if settings.effort > 1 else ""
+    label = f"Pentimento ({codec.weights_id}{effort})"
     return corpus_curve(measured, CODEC, label, names, scores)
 
 

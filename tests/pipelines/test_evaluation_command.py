@@ -74,6 +74,18 @@ def test_peers_alone(photos, tmp_path, capsys):
     assert (again / "photos.csv").read_text() == (out / "photos.csv").read_text()
 
 
+def test_more_effort_takes_fewer_bytes(photos, tmp_path):
+    sizes = {}
+    for effort in (1, 2):
+        out = tmp_path / str(effort)
+        arguments = ["evaluate", photos, "--peers", "jpeg", "--workers", 1, "--speed-photos", 0]
+        assert run(evaluate, *arguments, "--effort", effort, "--output", out) == 0
+        rows = [row for row in read_csv(out / "photos.csv") if row["codec"] == CODEC]
+        sizes[effort] = np.array([int(row["bytes"]) for row in rows])
+    assert (sizes[2] <= sizes[1]).all()
+    assert (sizes[2] < sizes[1]).any()
+
+
 def test_codec_and_peers(photos, tmp_path, capsys):
     out = tmp_path / "out"
     arguments = ["evaluate", photos, "--peers", "jpeg", "--workers", 1, "--speed-photos", 2]
