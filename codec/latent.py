@@ -202,11 +202,42 @@ def cell_bounds(
     band: torch.Tensor, state: Cells, compander: Compander
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the lower and upper edge of the cell of each coefficient, float32, in finest steps."""
-    reach = _reach(band)
+    low, high = bound_tables(_reach(band), state, compander).to(band.device)
+    return _looked_up(low, band), _looked_up(high, band)
+
+
+def bound_tables(reach: int, state: Cells, compander: Compander) -> torch.Tensor:
+    """Return the edges of the cells from -reach to reach, float32 [2, 2 * reach + 1]."""
     index = torch.arange(-reach, reach + 1, dtype=torch.float64)
     high = state.zero + 0.5 + torch.where(index < 0, index.abs() - 1, index.abs()) * state.width
-    high = compander.expand(torch.where(index < 0, -high, high)).float().to(band.device)
-    return _looked_up(-high.flip(0), band), _looked_up(high, band)
+    high = compander.expand(torch.where(index < 0, -high, high)).float()
+    return torch.stack([-high.flip(0), high])
+
+
+@dataclass(frozen=True)
+class StateTables:
+    """What each cell of one state stands for, from the least that there can be to the greatest.
+
+    width   of a cell, in finest indices
+    places  float32 [LEVELS + 1, 2, cells], by level, lightness or chroma: see `place_table`
+    bounds  float32 [2, cells]: see `cell_bounds`
+    """
+
+    width: int
+    places: np.ndarray
+    bounds: np.ndarray
+
+    @classmethod
+    def of(
+        cls, chain: Sequence[Cells], step: int, compander: Compander, centroids: np.ndarray
+    ) -> StateTables:
+        """Make those of the state that `step` steps of the chain lead to."""
+        state = chain[step]
+        reach = (chain[0].zero - state.zero) // state.width
+        cpu = torch.device("cpu")
+        places = [place_table(reach, state, compander, level, cpu) for level in centroids]
+        bounds = bound_tables(reach, state, compander)
+        return cls(state.width, torch.stack(places).numpy(), bounds.numpy())
 
 
 def _reach(band: torch.Tensor) -> int:

@@ -25,18 +25,19 @@ from codec.entropy import CodedState, EntropyCoder, Room, Symbols
 from codec.errors import LayerDamaged, UsageError, WeightsMismatch
 from codec.folding import embed, fold
 from codec.latent import (
+    StateTables,
     bands_picture,
     expected_places,
     flatten,
     pad_to_blocks,
     picture_bands,
-    place_table,
     quantise,
     step_bands,
     unflatten,
 )
-from codec.painting import paint
+from codec.painting import Painter
 from codec.palette import PaletteState, diffuse, merge_descriptors
+from codec.refining import Refiner
 from codec.search import EFFORTS, JUDGED_LAYERS, SMOOTHINGS, merit, spare_dear_ones
 from codec.semantics import low_colours, own_inputs
 from codec.stream import PictureHeader, check_sides, pack_layer, unpack_stream
@@ -94,7 +95,8 @@ class Codec:
         self._entropy = EntropyCoder(weights)
         self._divergence = weights.classes.divergence()
         self._rooms: list[Room] = []
-        self._tables_of_places: dict[int, np.ndarray] = {}
+        self._state_tables: dict[int, StateTables] = {}
+        self._refiners: dict[int, Refiner] = {}
         self._ends = np.cumsum([plan.cell_steps for plan in weights.config.layers])
 
     @classmethod
@@ -196,6 +198,9 @@ class Codec:
             return in_threads(self._painted, streams)
         pictures: dict[int, torch.Tensor] = {}
         for batch, states in self._decoded_batches(streams):
+            if texture is None and self._device.type == "cpu":
+                pictures.update(zip(batch, self._refined(states), strict=True))
+                continue
             pixels = self._synthesised(states, texture, refine)
             for image, picture, state in zip(batch, pixels, states, strict=True):
                 pictures[image] = picture[:, : state.layout.height, : state.layout.width]
@@ -243,7 +248,7 @@ class Codec:
             weights = self._weights
             masks = weights.classes.mask[state.palettes[0].class_map]
             class_map = state.palettes[-1].class_map
-            places = self._place_tables(state.cell_step)
+            places = self._tables(state.cell_step).places
             return Latents(
                 class_map.astype(np.int64),
                 embed(class_map, weights.classes.embedding),
@@ -253,13 +258,31 @@ class Codec:
     def _painted(self, stream: Sequence[bytes]) -> torch.Tensor:
         """Return the picture of one image, uint8 [3, H, W], in compiled loops; no network."""
         with self._in_room(stream) as state:
-            weights = self._weights
             picture = torch.empty((3, state.layout.height, state.layout.width), dtype=torch.uint8)
-            paint(
-                state.cell, state.layout, self._place_tables(state.cell_step), weights.steps,
-                weights.classes.mask[state.palettes[0].class_map], picture.numpy(),
-            )  # fmt: skip
+            painter = self._painter(state)
+            painter.paint(painter.join(painter.low(), (4, 3, 2)), picture.numpy())
             return picture
+
+    @torch.inference_mode()
+    def _refined(self, states: Sequence[CodedState]) -> list[torch.Tensor]:
+        """Return the pictures of states of one padded size, uint8 [3, H, W], on a CPU."""
+        step = states[0].cell_step
+        if step not in self._refiners:
+            self._refiners[step] = Refiner(
+                self._network, self._tables(step), self._weights.steps,
+                int(np.searchsorted(self._ends, step)),
+            )  # fmt: skip
+        pictures = [
+            torch.empty((3, state.layout.height, state.layout.width), dtype=torch.uint8)
+            for state in states
+        ]
+        classes = np.stack([state.palettes[-1].class_map for state in states]).astype(np.int64)
+        self._refiners[step].paint(
+            [self._painter(state) for state in states],
+            torch.from_numpy(classes),
+            [picture.numpy() for picture in pictures],
+        )
+        return pictures
 
     @contextmanager
     def _in_room(self, stream: Sequence[bytes]) -> Iterator[CodedState]:
@@ -274,19 +297,19 @@ class Codec:
         if room.coefficients.size <= ROOM_KEPT:
             self._rooms.append(room)
 
-    def _place_tables(self, step: int) -> np.ndarray:
-        """Return the place of every cell that a state has, float32 [LEVELS + 1, 2, cells]."""
-        if step not in self._tables_of_places:
-            weights = self._weights
-            chain, compander = weights.config.chain, weights.config.compander
-            reach = (chain[0].zero - chain[step].zero) // chain[step].width
-            self._tables_of_places[step] = torch.stack(
-                [
-                    place_table(reach, chain[step], compander, centroids, torch.device("cpu"))
-                    for centroids in weights.centroids[step - 1]
-                ]
-            ).numpy()
-        return self._tables_of_places[step]
+    def _tables(self, step: int) -> StateTables:
+        """Return what the cells of a state stand for."""
+        if step not in self._state_tables:
+            config, centroids = self._weights.config, self._weights.centroids[step - 1]
+            self._state_tables[step] = StateTables.of(
+                config.chain, step, config.compander, centroids
+            )
+        return self._state_tables[step]
+
+    def _painter(self, state: CodedState) -> Painter:
+        masks = self._weights.classes.mask[state.palettes[0].class_map]
+        tables = self._tables(state.cell_step)
+        return Painter(state.cell, state.layout, tables, self._weights.steps, masks)
 
     def check(self, stream: Sequence[bytes]) -> None:
         """Decode every layer of one image to symbols, without synthesis; raises as `decode`."""

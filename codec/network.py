@@ -35,7 +35,7 @@ COARSE_CHANNELS = 3 + 9 + 36
 FINE_CHANNELS = 3 + 9 + 36
 """Low band at 1/4, level 2, level 1 folded 2 x 2."""
 
-_LIGHT_SCALE = 1 / 1024
+LIGHT_SCALE = 1 / 1024
 
 KERNELS_KEPT = 128
 """Most kernels that each of the two caches of oneDNN in torch keeps, unless the environment says
@@ -83,7 +83,7 @@ class Block(nn.Module):
         return x + self.narrow(functional.relu_(self.widen(self.spatial(x))))
 
 
-def _squash(x: torch.Tensor) -> torch.Tensor:
+def squash(x: torch.Tensor) -> torch.Tensor:
     """Return asinh(x), in elementary functions that are vectorised where torch's own is not."""
     return torch.log(x.abs() + torch.sqrt(x * x + 1)).copysign(x)
 
@@ -161,13 +161,12 @@ class BackwardNetwork(nn.Module):
         levels_3_4 = slice(band_group(3).start, band_group(DYADIC_LEVELS).stop)
         level_3, level_4 = places[band_group(3)], places[band_group(4)]
         seen = torch.cat([low / low_unit, *(p / width for p in level_4)], 1)
-        seen = _squash(torch.cat([seen, _fold([p / width for p in level_3], 2)], 1))
+        seen = squash(torch.cat([seen, _fold([p / width for p in level_3], 2)], 1))
         embedded = self.class_embedding(classes).permute(0, 3, 1, 2)
-        x = torch.cat([seen.to(dtype), (low * _LIGHT_SCALE).to(dtype), embedded], 1)
+        x = torch.cat([seen.to(dtype), (low * LIGHT_SCALE).to(dtype), embedded], 1)
         x = x.contiguous(memory_format=torch.channels_last)
-        x = self.coarse_in(x) + self.coarse_state(last_layer)[:, :, None, None]
-        x = self.coarse(x)
-        change = self.coarse_out(x).float()
+        change, shared = self.look_coarse(x, last_layer)
+        change = change.float()
         low = low + change[:, :3] * low_unit
         change_3 = functional.pixel_shuffle(change[:, 12:], 2)
         changes = [*change_3.split(3, 1), *change[:, 3:12].split(3, 1)]
@@ -181,12 +180,9 @@ class BackwardNetwork(nn.Module):
         fine_slice = slice(0, band_group(2).stop)
         level_1, level_2 = places[band_group(1)], places[band_group(2)]
         seen = torch.cat([quarter / low_unit, *(p / width for p in level_2)], 1)
-        seen = _squash(torch.cat([seen, _fold([p / width for p in level_1], 2)], 1)).to(dtype)
-        shared = functional.pixel_shuffle(self.share(x), 4)
+        seen = squash(torch.cat([seen, _fold([p / width for p in level_1], 2)], 1)).to(dtype)
         y = torch.cat([seen, shared], 1).contiguous(memory_format=torch.channels_last)
-        y = self.fine_in(y) + self.fine_state(last_layer)[:, :, None, None]
-        y = self.fine(y)
-        change = self.fine_out(y).float()
+        change = self.look_fine(y, last_layer).float()
         quarter = quarter + change[:, :3] * low_unit
         change_1 = functional.pixel_shuffle(change[:, 12:], 2)
         changes = [*change_1.split(3, 1), *change[:, 3:12].split(3, 1)]
@@ -197,6 +193,19 @@ class BackwardNetwork(nn.Module):
             )
         ]
         return [*fine, quarter]
+
+    def look_coarse(
+        self, x: torch.Tensor, last_layer: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Map the coarse trunk's inputs to changes [N, 48, h, w] and features [N, ., 4 h, 4 w]."""
+        x = self.coarse_in(x) + self.coarse_state(last_layer)[:, :, None, None]
+        x = self.coarse(x)
+        return self.coarse_out(x), functional.pixel_shuffle(self.share(x), 4)
+
+    def look_fine(self, y: torch.Tensor, last_layer: torch.Tensor) -> torch.Tensor:
+        """Map the fine trunk's inputs to changes [N, 48, 4 h, 4 w]."""
+        y = self.fine_in(y) + self.fine_state(last_layer)[:, :, None, None]
+        return self.fine_out(self.fine(y))
 
 
 def _clipped(

@@ -10,11 +10,14 @@ Rows under way are in halves, their even samples before their odd ones, and put 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from codec.bands import COMPONENTS, Geometry
 from codec.compiled import kernel
 from codec.folding import fold_low
+from codec.latent import StateTables
 from codec.lifting import PREDICT_1, PREDICT_2, SCALE, UPDATE_1, UPDATE_2
 from codec.wavelet import DYADIC_LEVELS, LEVELS, ORIENTATIONS
 
@@ -33,44 +36,85 @@ _ROUND = np.float32(3 << 22)
 _LIGHT, _RED_BLUE = np.float32(3**-0.5), np.float32(2**-0.5)
 _MAGENTA, _GREEN = np.float32(6**-0.5), np.float32(2 * 6**-0.5)
 
+_NEXT = np.uint64(1)
+_NO_CHANGES = np.empty((0, 0, 0), np.float32)
+
 _fused = {"contract"}
 
 
-def paint(
-    cell: np.ndarray,
-    layout: Geometry,
-    places: np.ndarray,
-    steps: np.ndarray,
-    masks: np.ndarray,
-    picture: np.ndarray,
-) -> None:
-    """Write the picture of a state, without the backward network, to uint8 [3, H, W].
+class Painter:
+    """Joins the levels of one state, coarse to fine, to its picture.
 
-    cell    int16 [size], signed cell indices as the walk leaves them
-    places  float32 [LEVELS + 1, 2, 2 * reach + 1], place of each cell from -reach to reach, by
-            level, lightness or chroma: see `latent.place_table`
-    steps   float32 [BANDS]; masks float32 [h, w], factor on the steps of the dyadic levels
+        low = painter.low()                    # float32 [3, h, w], one sample a position
+        low = painter.join(low, (4, 3, 2))     # float32 [3, 8 h, 8 w]
+        painter.paint(low, picture)            # uint8 [3, H, W]
+
+    A backward network may have moved the places of some levels: `changes`, float32 [rows, columns,
+    48] in widths of a cell, channels as in its inputs. They are kept within their cells.
     """
-    rows, columns = layout.positions
-    low = np.empty((COMPONENTS, rows, columns), np.float32)
-    fold_low(cell, layout, places, steps, low)
-    width = columns << DYADIC_LEVELS
-    scales = np.empty(width // 2, np.float32)
-    halves = np.empty((4, width // 2 + 2), np.float32)
-    work = np.empty((COMPONENTS, _ROWS, width), np.float32)
-    for level in range(DYADIC_LEVELS, 1, -1):
-        side = 2 << (DYADIC_LEVELS - level)
-        joined = np.empty((COMPONENTS, rows * side, columns * side), np.float32)
-        for component in range(COMPONENTS):
-            _join_level(
-                cell, layout.bands, level, component, low[component], places[level], steps, masks,
-                scales, halves, work[component], joined[component],
-            )  # fmt: skip
-        low = joined
-    _paint(
-        cell, layout.bands, low, places[1], steps, masks, scales, halves, work,
-        np.empty((COMPONENTS, width), np.uint8), picture,
-    )  # fmt: skip
+
+    def __init__(
+        self,
+        cell: np.ndarray,
+        layout: Geometry,
+        tables: StateTables,
+        steps: np.ndarray,
+        masks: np.ndarray,
+    ) -> None:
+        """Take a state.
+
+        `cell` int16 [size], signed cell indices as the walk leaves them; `steps` float32 [BANDS];
+        `masks` float32 [h, w], factor on the steps of the dyadic levels.
+        """
+        self.layout, self._cell, self._steps, self._masks = layout, cell, steps, masks
+        self._places, self._bounds = tables.places, tables.bounds
+        self._width = np.float32(tables.width)
+        width = layout.positions[1] << DYADIC_LEVELS
+        self._scales = np.empty(width // 2, np.float32)
+        self._halves = np.empty((4, width // 2 + 2), np.float32)
+        self._rows = np.empty((COMPONENTS, _ROWS, width), np.float32)
+        self._mixed = np.empty((COMPONENTS, width), np.uint8)
+
+    def low(self) -> np.ndarray:
+        """Return the low band at one sample a position, float32 [3, h, w]."""
+        low = np.empty((COMPONENTS, *self.layout.positions), np.float32)
+        fold_low(self._cell, self.layout, self._places, self._steps, low)
+        return low
+
+    def see(self, levels: Sequence[int], seen: np.ndarray, inputs: np.ndarray) -> None:
+        """Write what `seen` [LEVELS + 1, 2, cells] holds for each cell to a network's inputs.
+
+        `inputs` [rows, columns, 48 or more]: channels from 3 on are the coefficients of an even
+        level, by orientation and component; those from 12 on of an odd one, 2 x 2 of each.
+        """
+        for level in levels:
+            _see(self._cell, self.layout.bands, level, seen[level], inputs)
+
+    def join(
+        self, low: np.ndarray, levels: Sequence[int], changes: np.ndarray = _NO_CHANGES
+    ) -> np.ndarray:
+        """Join some levels, coarse to fine, to a low band: float32 [3, ...]."""
+        for level in levels:
+            joined = np.empty((COMPONENTS, 2 * low.shape[1], 2 * low.shape[2]), np.float32)
+            for component in range(COMPONENTS):
+                _join_level(
+                    self._cell, self.layout.bands, level, component, low[component],
+                    self._places[level], self._bounds, self._width, changes, self._steps,
+                    self._masks, self._scales, self._halves, self._rows[component],
+                    joined[component],
+                )  # fmt: skip
+            low = joined
+        return low
+
+    def paint(
+        self, low: np.ndarray, picture: np.ndarray, changes: np.ndarray = _NO_CHANGES
+    ) -> None:
+        """Join the finest level to a low band and write the picture, uint8 [3, H, W]."""
+        _paint(
+            self._cell, self.layout.bands, low, self._places[1], self._bounds, self._width,
+            changes, self._steps, self._masks, self._scales, self._halves, self._rows,
+            self._mixed, picture,
+        )  # fmt: skip
 
 
 @kernel(forceinline=True, fastmath=_fused)
@@ -80,6 +124,38 @@ def _lift(target, one, other, factor):
         target[x] += factor * (one[x] + other[x])
 
 
+@kernel()
+def _see(cell, bands, level, seen, inputs):
+    """Write the entries of one level: see `Painter.see`."""
+    first = COMPONENTS + ORIENTATIONS * COMPONENTS * (LEVELS - level)
+    reach = seen.shape[1] >> 1
+    folded = level & 1
+    for y in range(bands[first, 1]):
+        row = inputs[y >> folded]
+        for component in range(COMPONENTS):
+            table = seen[min(component, 1)]
+            for way in range(ORIENTATIONS):
+                band = first + ORIENTATIONS * component + way
+                start, columns = bands[band, 0] + y * bands[band, 3], bands[band, 2]
+                channel = _channel(level, component, way, y)
+                if folded:
+                    for x in range(columns >> 1):
+                        at = np.uint64(start + 2 * x)
+                        row[x, channel] = table[np.uint64(cell[at] + reach)]
+                        row[x, channel + 1] = table[np.uint64(cell[at + _NEXT] + reach)]
+                else:
+                    for x in range(columns):
+                        index = cell[np.uint64(start + x)] + reach
+                        row[x, channel] = table[np.uint64(index)]
+
+
+@kernel(forceinline=True)
+def _channel(level, component, way, y):
+    """Return the channel of a network that a coefficient of row y has, the first of two if odd."""
+    place = ORIENTATIONS * way + component
+    return 12 + 4 * place + 2 * (y & 1) if level & 1 else 3 + place
+
+
 @kernel(forceinline=True)
 def _take(cell, start, table, scales, step, row):
     """Write the coefficients of a row of cells."""
@@ -87,6 +163,33 @@ def _take(cell, start, table, scales, step, row):
     for x in range(row.size):
         index = np.uint64(cell[np.uint64(start + x)] + reach)
         row[x] = table[index] * (scales[x] * step)
+
+
+@kernel(forceinline=True)
+def _take_changed(cell, start, table, bounds, width, changes, channel, folded, scales, step, row):
+    """Write the coefficients of a row of cells whose places are changed within the cells."""
+    reach = table.size >> 1
+    for x in range(row.size):
+        index = np.uint64(cell[np.uint64(start + x)] + reach)
+        place = table[index] + changes[x >> folded, channel + (x & folded)] * width
+        row[x] = max(min(place, bounds[1, index]), bounds[0, index]) * (scales[x] * step)
+
+
+@kernel()
+def _take_band(
+    cell, bands, level, component, way, y, table, bounds, width, changes, scales, step, row
+):  # fmt: skip
+    """Write row y of the coefficients of a band."""
+    band = COMPONENTS + ORIENTATIONS * (COMPONENTS * (LEVELS - level) + component) + way
+    start = bands[band, 0] + y * bands[band, 3]
+    if changes.size:
+        folded = level & 1
+        _take_changed(
+            cell, start, table, bounds, width, changes[y >> folded],
+            _channel(level, component, way, y), folded, scales, step, row,
+        )  # fmt: skip
+    else:
+        _take(cell, start, table, scales, step, row)
 
 
 @kernel(fastmath=_fused)
@@ -121,18 +224,29 @@ def _mirror(low, high):
 
 
 @kernel(fastmath=_fused)
-def _begin_rows(cell, bands, band, y, low, table, steps, scales, halves, first, second):
+def _begin_rows(
+    cell, bands, level, component, y, low, table, bounds, width, changes, steps, scales, halves,
+    first, second,
+):  # fmt: skip
     """Write rows 2 y and 2 y + 1 of a level, lifted along x alone, from row y of its four bands."""
     n = low.size
     evens, odds = halves[0, : n + 1], halves[1, : n + 2]
-    across, down, both = band, band + 1, band + 2
+    across = COMPONENTS + ORIENTATIONS * (COMPONENTS * (LEVELS - level) + component)
     for x in range(n):
         evens[x] = low[x] * _LOW
-    _take(cell, bands[across, 0] + y * bands[across, 3], table, scales, steps[across], odds[1:-1])
+    _take_band(
+        cell, bands, level, component, 0, y, table, bounds, width, changes, scales,
+        steps[across], odds[1:-1],
+    )  # fmt: skip
     _join_row(evens, odds, halves, first[:n], first[n : 2 * n])
-    _take(cell, bands[down, 0] + y * bands[down, 3], table, scales, steps[down], evens[:n])
-    step = steps[both] * _BOTH
-    _take(cell, bands[both, 0] + y * bands[both, 3], table, scales, step, odds[1:-1])
+    _take_band(
+        cell, bands, level, component, 1, y, table, bounds, width, changes, scales,
+        steps[across + 1], evens[:n],
+    )  # fmt: skip
+    _take_band(
+        cell, bands, level, component, 2, y, table, bounds, width, changes, scales,
+        steps[across + 2] * _BOTH, odds[1:-1],
+    )  # fmt: skip
     _join_row(evens, odds, halves, second[:n], second[n : 2 * n])
 
 
@@ -179,23 +293,22 @@ def _interleave(evens, odds, row):
 
 @kernel()
 def _join_level(
-    cell, bands, level, component, low, places, steps, masks, scales, halves, work, joined
+    cell, bands, level, component, low, places, bounds, width, changes, steps, masks, scales,
+    halves, rows, joined,
 ):  # fmt: skip
-    """Join one component of a level to float32 [2 n, width], from its low band and its cells."""
+    """Join one component of a level to float32 [2 n, 2 m], from its low band and its cells."""
     n, half = low.shape
-    band = COMPONENTS + ORIENTATIONS * (COMPONENTS * (LEVELS - level) + component)
-    table = places[min(component, 1)]
     for k in range(n + 2):
         if k < n:
             _spread(masks, k, DYADIC_LEVELS - level, scales)
             _begin_rows(
-                cell, bands, band, k, low[k], table, steps, scales, halves,
-                work[2 * k % _ROWS], work[(2 * k + 1) % _ROWS],
+                cell, bands, level, component, k, low[k], places[min(component, 1)], bounds, width,
+                changes, steps, scales, halves, rows[2 * k % _ROWS], rows[(2 * k + 1) % _ROWS],
             )  # fmt: skip
-        _lift_rows(work, k, n, 2 * half)
+        _lift_rows(rows, k, n, 2 * half)
         if k > 1:
             for y in range(2 * k - 4, 2 * k - 2):
-                row = work[y % _ROWS, : 2 * half]
+                row = rows[y % _ROWS, : 2 * half]
                 _interleave(row[:half], row[half:], joined[y])
 
 
@@ -218,27 +331,27 @@ def _mix(lights, reds, greens, mixed):
 
 @kernel()
 def _paint(
-    cell, bands, low, places, steps, masks, scales, halves, work, mixed, picture
+    cell, bands, low, places, bounds, width, changes, steps, masks, scales, halves, rows, mixed,
+    picture,
 ):  # fmt: skip
     """Join the finest level of all components, row by row, and write the picture."""
     n, half = low.shape[1:]
     height = picture.shape[1]
-    first = COMPONENTS + ORIENTATIONS * COMPONENTS * (LEVELS - 1)
     for k in range(n + 2):
         if 2 * k - 4 >= height:
             break
         for component in range(COMPONENTS):
-            rows = work[component]
+            own = rows[component]
             if k < n:
                 _spread(masks, k, DYADIC_LEVELS - 1, scales)
                 _begin_rows(
-                    cell, bands, first + ORIENTATIONS * component, k, low[component, k],
-                    places[min(component, 1)], steps, scales, halves,
-                    rows[2 * k % _ROWS], rows[(2 * k + 1) % _ROWS],
+                    cell, bands, 1, component, k, low[component, k], places[min(component, 1)],
+                    bounds, width, changes, steps, scales, halves, own[2 * k % _ROWS],
+                    own[(2 * k + 1) % _ROWS],
                 )  # fmt: skip
-            _lift_rows(rows, k, n, 2 * half)
+            _lift_rows(own, k, n, 2 * half)
         if k > 1:
             for y in range(2 * k - 4, min(2 * k - 2, height)):
-                _mix(work[0, y % _ROWS], work[1, y % _ROWS], work[2, y % _ROWS], mixed)
+                _mix(rows[0, y % _ROWS], rows[1, y % _ROWS], rows[2, y % _ROWS], mixed)
                 for colour in range(3):
                     _interleave(mixed[colour, :half], mixed[colour, half:], picture[colour, y])
