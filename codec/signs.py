@@ -25,7 +25,7 @@ SIGN_EDGES = (2, 6, 11, 18, 27, 38, 52)
 """A bin of leans is the number of edges that the absolute lean reaches."""
 
 SIGN_BINS = len(SIGN_EDGES) + 1
-"""Bins of leans; in the first, both signs are equally likely."""
+"""Bins of leans; in the first, that of none, both signs are about equally likely."""
 
 _WIDEST = SIGN_EDGES[-1]
 

@@ -115,7 +115,7 @@ def frequencies_from_counts(
     """Make all tables by counting, uint16 [tables, 5] with zeros for absent symbols.
 
     `counts` int64 [tables, 5] from walks in COUNT mode; `chain` the states, root first. Tables with
-    few counts go by those of the same bin in other bands; without a lean, signs are equally likely.
+    few counts go by those of the same bin in other bands; signs without a lean are not counted.
     """
     result = np.zeros((layout.count, MOST_CHILDREN), np.int64)
     result[0, :2] = TOTAL // 2

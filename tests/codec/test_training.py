@@ -11,12 +11,12 @@ from PIL import Image
 from skimage import data
 
 from codec import Codec
-from codec.errors import UsageError
+from codec.errors import UsageError, WeightsDamaged
 from codec.training.photos import find_photos
 from codec.training.run import train
 from codec.training.settings import Recipe, TrainingPlan
 from codec.training.train_network import CropSource, NetworkTrainer
-from codec.weights import load_weights
+from codec.weights import SHIPPED, load_weights, unpack_network, unpack_weights
 
 RECIPE = Recipe(classes=8, class_photos=4, class_rounds=3, context_photos=2)
 PLAN = TrainingPlan(steps=4, batch=2, crop=64, warm_up=1, checkpoint_every=2, measure_every=4)
@@ -95,3 +95,20 @@ def test_no_photos_is_one_clear_line(tmp_path):
         find_photos([str(tmp_path / "nowhere")])
     with pytest.raises(UsageError, match="no photos"):
         find_photos([str(tmp_path)])
+
+
+def _as_of_format(number: int) -> bytes:
+    data = SHIPPED.read_bytes()
+    assert data.count(b'\\"format\\": 3') == 1
+    return data.replace(b'\\"format\\": 3', b'\\"format\\": %d' % number)
+
+
+def test_a_training_may_begin_with_the_network_of_the_format_before():
+    with pytest.raises(WeightsDamaged, match="format 2"):
+        unpack_weights(_as_of_format(2))
+    known = load_weights(None).network.state_dict()
+    found = unpack_network(_as_of_format(2)).state_dict()
+    assert all(torch.equal(tensor, known[name]) for name, tensor in found.items())
+    for damaged in (_as_of_format(1), b"nothing", SHIPPED.read_bytes()[:-9]):
+        with pytest.raises(WeightsDamaged):
+            unpack_network(damaged)
