@@ -41,6 +41,10 @@ MAX_ARCHIVE_FILE_BYTES = 1 << 48
 MAX_GROUP_ROWS = 1 << 24
 """Most rows of one row group of an archive."""
 
+MAX_COUNT = (1 << 53) - 1
+"""Greatest count in a manifest or commit record: what JSON readers of all languages hold exactly,
+and sums of which fit 64 bits."""
+
 MAX_UNPACKED_BYTES = 1 << 30
 """Most memory that one column of one row group may take once unpacked (1 GiB)."""
 

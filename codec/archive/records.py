@@ -202,7 +202,10 @@ def decode_json(data: bytes, name: str) -> dict[str, Any]:
         raise UnknownArchiveVersion(
             f"{name}: version {value.get('version')!r}, this reader knows {VERSION}"
         )
-    unknown = [feature for feature in value.get("requires", []) if feature not in FEATURES]
+    needed = value.get("requires", [])
+    if not isinstance(needed, list):
+        raise ArchiveDamaged(f"{name}: no list of what it requires")
+    unknown = [need for need in needed if not isinstance(need, str) or need not in FEATURES]
     if unknown:
         raise UnknownArchiveVersion(f"{name}: needs {unknown[0]!r}, unknown to this reader")
     return value
@@ -244,6 +247,9 @@ def manifest_of(units: tuple[Commit, ...], name: str) -> Manifest:
             )
     if len({unit.unit for unit in units}) != len(units):
         raise ArchiveDamaged(f"{name}: a unit is named twice")
+    paths = [entry.path for unit in units for entry in (unit.data, unit.failed) if entry]
+    if len(set(paths)) != len(paths):
+        raise ArchiveDamaged(f"{name}: a file is named twice")
     return Manifest(units)
 
 
@@ -303,6 +309,12 @@ def _entry(value: Mapping[str, Any] | None, folder: str) -> FileEntry | None:
         footer_sha256=_hex(value["footer_sha256"]),
         row_groups=tuple(map(_count, _list(value["row_groups"], 1 << 20))),
     )
+    if entry.bytes >= limits.MAX_ARCHIVE_FILE_BYTES:
+        raise ValueError(f"{entry.path}: {entry.bytes} bytes")
+    if not entry.row_groups or min(entry.row_groups) < 1:
+        raise ValueError(f"{entry.path}: no row groups, or one without rows")
+    if max(entry.row_groups) > limits.MAX_GROUP_ROWS:
+        raise ValueError(f"{entry.path}: a row group of {max(entry.row_groups)} rows")
     if not _FILE.fullmatch(entry.path) or not entry.path.startswith(f"{folder}/"):
         raise ValueError(f"{entry.path!r} is no file of an archive")
     if not 12 <= entry.footer_bytes <= min(entry.bytes, limits.MAX_FOOTER_BYTES):
@@ -317,7 +329,7 @@ def _text(value: Any) -> str:
 
 
 def _count(value: Any) -> int:
-    if type(value) is not int or value < 0:
+    if type(value) is not int or not 0 <= value <= limits.MAX_COUNT:
         raise ValueError(f"{value!r} is not a count")
     return value
 

@@ -13,7 +13,7 @@ import pytest
 from codec import limits
 from codec.archive import Archive, ArchiveWriter, DeadLetter, Row, publish
 from codec.archive.records import encode_json
-from codec.errors import ArchiveDamaged
+from codec.errors import ArchiveDamaged, UnknownArchiveVersion
 from codec.stream import PictureHeader, pack_layer
 
 
@@ -165,6 +165,61 @@ def test_a_row_group_of_too_many_rows_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _write(tmp_path, ["one", "two"])
+    archive = Archive.open(tmp_path)
     monkeypatch.setattr(limits, "MAX_GROUP_ROWS", 1)
     with pytest.raises(ArchiveDamaged, match="2 rows, over the limit"):
-        list(Archive.open(tmp_path).rows())
+        list(archive.rows())
+    with pytest.raises(ArchiveDamaged, match="a row group of 2 rows"):
+        Archive.open(tmp_path)
+
+
+ENTRIES = {
+    "a file beyond what numbers hold": {"bytes": 2**70},
+    "a file over the limit": {"bytes": limits.MAX_ARCHIVE_FILE_BYTES},
+    "rows that no memory holds": {"row_groups": [2**40]},
+    "rows beyond what numbers hold": {"row_groups": [2**70]},
+    "no row group": {"row_groups": []},
+    "a row group without rows": {"row_groups": [1, 0]},
+}
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_a_file_entry_that_cannot_be_is_refused(tmp_path: Path, name: str) -> None:
+    """Before a reader lays out an epoch by it, or leaves its rows out without a word."""
+    _write(tmp_path, ["one"])
+    reseal(tmp_path, lambda value: value["units"][0]["data"].update(ENTRIES[name]))
+    with pytest.raises(ArchiveDamaged, match=r"manifest\.json: ValueError in a unit"):
+        Archive.open(tmp_path)
+
+
+@pytest.mark.parametrize("count", [2**53, 2**70, -1, True, 1.0, None])
+@pytest.mark.parametrize("name", ["pixels", "source_bytes", "layer_bytes", "failures"])
+def test_a_count_that_is_none_is_refused(tmp_path: Path, name: str, count: object) -> None:
+    _write(tmp_path, ["one"])
+    value = {"layer_bytes": [count], "failures": {"read: Error": count}}.get(name, count)
+    reseal(tmp_path, lambda manifest: manifest["units"][0].update({name: value}))
+    with pytest.raises(ArchiveDamaged, match="is not a count"):
+        Archive.open(tmp_path)
+
+
+def test_a_file_that_two_units_name_is_refused(tmp_path: Path) -> None:
+    _write(tmp_path, ["one"])
+    reseal(tmp_path, lambda v: v["units"].append({**v["units"][0], "unit": "v"}))
+    with pytest.raises(ArchiveDamaged, match="a file is named twice"):
+        Archive.open(tmp_path)
+
+
+@pytest.mark.parametrize("requires", [None, 7, "x", {"x": 1}])
+def test_requirements_that_are_no_list_are_damage(tmp_path: Path, requires: object) -> None:
+    _write(tmp_path, ["one"])
+    reseal(tmp_path, lambda value: value.update(requires=requires))
+    with pytest.raises(ArchiveDamaged, match="no list of what it requires"):
+        Archive.open(tmp_path)
+
+
+@pytest.mark.parametrize("need", [7, None, [1], {"x": 1}])
+def test_a_requirement_that_is_no_text_is_unknown(tmp_path: Path, need: object) -> None:
+    _write(tmp_path, ["one"])
+    reseal(tmp_path, lambda value: value.update(requires=[need]))
+    with pytest.raises(UnknownArchiveVersion):
+        Archive.open(tmp_path)
