@@ -158,16 +158,26 @@ def _decoded(
         yield row, [(suffix, write_picture(pixels, format))]
 
 
-def _described(row: Row) -> dict[str, Any]:
-    return {
+def _described(row: Row, **named: str) -> dict[str, Any]:
+    """What the JSON says of an image; a label whose name is taken becomes `label_…`.
+
+    So no label of an archive can stand where a loader looks for the name of a file.
+    """
+    values: dict[str, Any] = {
+        **named,
         "key": row.key,
         "source_uri": row.source_uri,
         "source_sha256": row.source_sha256.hex(),
         "width": row.width,
         "height": row.height,
         "layers": len(row.layers),
-        **row.labels,
     }
+    for label, value in row.labels.items():
+        name = label
+        while name in values:
+            name = f"label_{name}"
+        values[name] = value
+    return values
 
 
 def _as_json(value: dict[str, Any]) -> bytes:
@@ -190,7 +200,7 @@ class _Folder:
         name = export_name(row.key)
         for suffix, content in members:
             self._put(name + suffix, content)
-        self._lines.append(_as_json({"file_name": name + members[0][0], **_described(row)}))
+        self._lines.append(_as_json(_described(row, file_name=name + members[0][0])))
 
     def close(self) -> None:
         self._put("metadata.jsonl", b"\n".join(self._lines) + b"\n")

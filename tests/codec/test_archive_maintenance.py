@@ -23,6 +23,7 @@ from codec.archive.view import PaletteEntry, StateView, page_of, render
 from codec.errors import ArchiveError, DuplicateKey, UsageError
 from codec.model import Codec
 from codec.picture import read_picture
+from codec.stream import PictureHeader, pack_layer
 
 LAYERS = ("coarse", "middle", "fine")
 
@@ -152,6 +153,26 @@ def test_export_to_a_folder(photos: tuple[Path, dict[str, np.ndarray]], tmp_path
     assert {path.name for path in tmp_path.iterdir()} == {"out"}
     with pytest.raises(UsageError, match="the folder is not empty"):
         export(root, tmp_path / "out", form="folder")
+
+
+def test_no_exported_label_stands_for_the_name_of_a_file(tmp_path: Path) -> None:
+    layer, _ = pack_layer(0, 1, bytes(16), 0, PictureHeader(8, 8, "0" * 16))
+    labels = {"file_name": "../../etc/passwd", "layers": "mine", "label_layers": "too"}
+    schema = pa.schema([(name, pa.string()) for name in labels])
+    with ArchiveWriter(
+        tmp_path / "in", "u", layers=("c",), weights_id="0" * 16, label_schema=schema
+    ) as writer:
+        writer.add(Row("k", (layer,), 8, 8, labels=labels))
+    publish(tmp_path / "in")
+    export(tmp_path / "in", tmp_path / "out", form="folder", format="layers")
+    line = json.loads((tmp_path / "out" / "metadata.jsonl").read_text())
+    assert (line["file_name"], line["layers"]) == ("k.layer_0", 1)
+    found = {name: value for name, value in line.items() if name.startswith("label_")}
+    assert found == {
+        "label_file_name": "../../etc/passwd",
+        "label_layers": "mine",
+        "label_label_layers": "too",
+    }
 
 
 def test_export_to_webdataset_shards(
