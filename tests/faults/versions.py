@@ -86,13 +86,16 @@ def ask(python: str, threads: int) -> dict[str, object]:
 
 
 def install(folder: str, others: list[str]) -> str:
-    """Make a virtual environment; its Python."""
+    """Make a virtual environment; its Python. SystemExit where that cannot be."""
     venv.create(folder, with_pip=True)
     python = f"{folder}/bin/python"
     asked = {text.split("==")[0] for text in others}
     same = [f"{name}=={metadata.version(name)}" for name in NEEDED if name not in asked]
     command = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*command, *others, *same], check=True)
+    done = subprocess.run([*command, *others, *same], stderr=subprocess.PIPE, text=True)
+    if done.returncode:
+        said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
+        raise SystemExit(f"{' '.join(others)}: {(said or ['cannot be installed'])[-1]}")
     return python
 
 
