@@ -38,7 +38,7 @@ LARGEST_ACTIVITY = (1 << 31) - 1
 _SUMMANDS = np.array([1, 1, 1, 1, 2, 2, 2, 1, 2, 1, 1])
 """Magnitudes in each of the features that are made of magnitudes."""
 
-BIN_OF = np.searchsorted(BIN_EDGES, np.arange(FINE), side="right").astype(np.int64)
+BIN_OF = np.searchsorted(BIN_EDGES, np.arange(FINE), side="right").astype(np.uint8)
 
 
 def activity_reach(activity: np.ndarray, law: np.ndarray, magnitude: int) -> np.ndarray:

@@ -19,8 +19,8 @@ from codec.bands import BANDS, BLOCK_SIDE, COMPONENTS, FLAGGED_LEVELS
 from codec.block_flags import walk_flags
 from codec.cells import BEYOND, FAR_BITS, FAR_GROUPS, NEAR_CELLS
 from codec.compiled import kernel, unsigned
-from codec.rans import DECODE, IMPOSSIBLE, code, code_bit, plain
-from codec.signs import SIGN_BINS, code_sign
+from codec.rans import DECODE, IMPOSSIBLE, code, decode_bit, plain
+from codec.signs import SIGN_BINS, bin_of_lean, lean_of
 from codec.wavelet import DYADIC_LEVELS, LEVELS, ORIENTATIONS
 
 
@@ -223,6 +223,12 @@ def _walk_run(
     zero, width = after[0], after[1]
     spread = (zero_before - zero) // width
     parts = width_before // width
+    if mode == DECODE and parts == 2 and spread == 1:
+        return _decode_halves(
+            state, words, cumulative, m, cell, sums,
+            expected, row, stride, row_parent, row_light, row_other, row_block, flagged, begin, end,
+            w_west, w_far, w_sign, bin_of, tables, band, zero, width,
+        )  # fmt: skip
     root = spread > 2
     leaves = 1 + (BEYOND if root else spread)
     zero_table = tables[2] + band * BINS
@@ -258,11 +264,15 @@ def _walk_run(
                         (size - zero + width - 1) // width,
                     )  # fmt: skip
                     coded += more
-                positive = code_sign(
-                    mode, state, words, intervals, counts, cumulative, cell, at, stride,
-                    row_light + x, row_other + x,
-                    row_parent + (x >> 1) if row_parent >= 0 else at, w_sign, sign_table, positive,
+                lean = lean_of(
+                    cell, at, stride, row_light + x, row_other + x,
+                    row_parent + (x >> 1) if row_parent >= 0 else at, w_sign,
                 )  # fmt: skip
+                unlike = code(
+                    mode, state, words, intervals, counts, cumulative,
+                    sign_table + bin_of_lean(lean), 2, int((lean >= 0) != positive),
+                )  # fmt: skip
+                positive = (lean >= 0) != (unlike == 1)
                 coded += 1
         else:
             base = zero_before + (abs(old) - 1) * width_before
@@ -273,10 +283,7 @@ def _walk_run(
                     symbol += 1
                     edge += width
             table = (one_table if abs(old) == 1 else more_table) + chosen
-            if parts == 2:
-                symbol = code_bit(mode, state, words, intervals, counts, cumulative, table, symbol)
-                coded += 1
-            elif parts > 2:
+            if parts > 1:
                 symbol = code(
                     mode, state, words, intervals, counts, cumulative, table, parts, symbol
                 )
@@ -289,6 +296,59 @@ def _walk_run(
                 sums[unsigned(row_block + (x >> 2))] += west - m[unsigned(at)]
             m[unsigned(at)] = west
             cell[unsigned(at)] = index if positive else -index
+    return coded
+
+
+@kernel(forceinline=True)
+def _decode_halves(
+    state, words, cumulative, m, cell, sums,
+    expected, row, stride, row_parent, row_light, row_other, row_block, flagged, begin, end,
+    w_west, w_far, w_sign, bin_of, tables, band, zero, width,
+):  # fmt: skip
+    """Decode a run where cells split in two, and zero in three.
+
+    What `_walk_run` does, with the coder in registers: a decoder spends its time here.
+    """
+    zero_table = tables[2] + band * BINS
+    one_table = tables[3] + band * BINS
+    more_table = tables[4] + band * BINS
+    sign_table = tables[5] + band * SIGN_BINS
+    coder, word = state[0], state[1]
+    coded = end - begin
+    west, far = int(m[unsigned(row + begin - 1)]), int(m[unsigned(row + begin - 2)])
+    first = unsigned(1)
+    for column in range(begin, end):
+        at = row + column
+        chosen = bin_of_activity(expected[unsigned(column)] + w_west * west + w_far * far, bin_of)
+        old = int(cell[unsigned(at)])
+        far, west = west, 0
+        if old == 0:
+            edge = unsigned(cumulative[unsigned(zero_table + chosen), first])
+            leaves, coder, word = decode_bit(coder, word, words, edge, True)
+            if leaves == 0:
+                continue
+            lean = lean_of(
+                cell, at, stride, row_light + column, row_other + column,
+                row_parent + (column >> 1) if row_parent >= 0 else at, w_sign,
+            )  # fmt: skip
+            edge = unsigned(cumulative[unsigned(sign_table + bin_of_lean(lean)), first])
+            unlike, coder, word = decode_bit(coder, word, words, edge, False)
+            new = 1 if (lean >= 0) == (unlike == 0) else -1
+            coded += 1
+            west = zero + width - (width >> 1)
+        else:
+            size = abs(old)
+            table = (one_table if size == 1 else more_table) + chosen
+            edge = unsigned(cumulative[unsigned(table), first])
+            upper, coder, word = decode_bit(coder, word, words, edge, False)
+            size = 2 * size + np.int64(upper)
+            new = size if old > 0 else -size
+            west = zero + size * width - (width >> 1)
+        if flagged:
+            sums[unsigned(row_block + (column >> 2))] += west - m[unsigned(at)]
+        m[unsigned(at)] = west
+        cell[unsigned(at)] = new
+    state[0], state[1] = coder, word
     return coded
 
 

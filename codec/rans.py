@@ -79,26 +79,30 @@ def code(mode, state, words, intervals, counts, cumulative, table, symbols, symb
 
 
 @kernel(forceinline=True)
-def code_bit(mode, state, words, intervals, counts, cumulative, table, bit):
-    """Code a symbol of two as `code` does; faster where neither is likely, for no branch asks."""
-    if mode != DECODE:
-        return code(mode, state, words, intervals, counts, cumulative, table, 2, bit)
-    x = state[_STATE_X]
+def decode_bit(x, at, words, end, likely):
+    """Decode a symbol of two, of which the first has the frequency `end`, uint64.
+
+    Takes and returns the coder as values, for loops that keep it in registers: (symbol, state, next
+    word). `likely` says whether to bet on the first symbol; else nothing branches.
+    """
     slot = x & _MASK
-    end = np.uint64(cumulative[np.uint64(table), np.uint64(1)])
-    second = np.uint64(slot >= end)
-    start = end * second
-    size = end + second * (_TOTAL - end - end)
-    x = size * (x >> _BITS) + slot - start
+    if likely:
+        if slot < end:
+            symbol = np.uint64(0)
+            x = end * (x >> _BITS) + slot
+        else:
+            symbol = np.uint64(1)
+            x = (_TOTAL - end) * (x >> _BITS) + slot - end
+    else:
+        symbol = np.uint64(slot >= end)
+        x = (end + symbol * (_TOTAL - end - end)) * (x >> _BITS) + slot - end * symbol
     if x < _FLOOR:
-        at = state[_STATE_AT]
         word = np.uint64(0)
         if at < np.uint64(words.size):
             word = np.uint64(words[at])
         x = (x << _WORD) | word
-        state[_STATE_AT] = at + np.uint64(1)
-    state[_STATE_X] = x
-    return np.int64(second)
+        at += np.uint64(1)
+    return symbol, x, at
 
 
 @kernel()

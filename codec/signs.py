@@ -13,7 +13,6 @@ from __future__ import annotations
 import numpy as np
 
 from codec.compiled import kernel, unsigned
-from codec.rans import code_bit
 
 SIGN_FEATURES = 11
 """West, east, north, south; two away west, east, north, south; lightness, other chroma, parent."""
@@ -38,14 +37,11 @@ def _sign(cell):
 
 
 @kernel(forceinline=True)
-def code_sign(
-    mode, state, words, intervals, counts, cumulative,
-    cell, at, stride, light, other, parent, w, table, positive,
-):  # fmt: skip
-    """Code the sign of the coefficient at `at`, still in the zero cell; say whether it is positive.
+def lean_of(cell, at, stride, light, other, parent, w):
+    """Return the lean of the coefficient at `at`, still in the zero cell.
 
     `cell` int16, flat; `light`, `other`, `parent` are the places of these relatives, `at` itself
-    where there are none. `w` int16 [SIGN_FEATURES]; `table` the first of the band's.
+    where there are none. `w` int16 [SIGN_FEATURES].
     """
     near = (
         w[0] * _sign(cell[unsigned(at - 1)]) + w[1] * _sign(cell[unsigned(at + 1)])
@@ -60,10 +56,10 @@ def code_sign(
         w[8] * _sign(cell[unsigned(light)]) + w[9] * _sign(cell[unsigned(other)])
         + w[10] * _sign(cell[unsigned(parent)])
     )  # fmt: skip
-    lean = near + far + related
-    likely = lean >= 0
-    table += _BIN_OF[unsigned(min(abs(lean), _WIDEST))]
-    unlike = code_bit(
-        mode, state, words, intervals, counts, cumulative, table, int(likely != positive)
-    )
-    return likely != (unlike == 1)
+    return near + far + related
+
+
+@kernel(forceinline=True)
+def bin_of_lean(lean):
+    """Return the bin of a lean."""
+    return _BIN_OF[unsigned(min(abs(lean), _WIDEST))]
