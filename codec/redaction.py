@@ -7,7 +7,10 @@ know which file was meant and not how to get at it.
 
 from __future__ import annotations
 
+import logging
 import re
+import traceback
+from typing import Any
 
 HIDDEN = "***"
 
@@ -29,3 +32,22 @@ def redacted(text: str) -> str:
     if "earer" in text or "uthorization" in text:
         text = _BEARER.sub(rf"\1 {HIDDEN}", text)
     return text
+
+
+def redact_logs() -> None:
+    """Take credentials out of all that this process logs, whoever logs it, tracebacks included."""
+    make = logging.getLogRecordFactory()
+    if getattr(make, "redacts", False):
+        return
+
+    def made(*arguments: Any, **named: Any) -> logging.LogRecord:
+        record = make(*arguments, **named)
+        text = record.getMessage()
+        if record.exc_info and record.exc_info[0] is not None:
+            text = f"{text}\n{''.join(traceback.format_exception(*record.exc_info)).rstrip()}"
+            record.exc_info = None
+        record.msg, record.args = redacted(text), ()
+        return record
+
+    made.redacts = True  # type: ignore[attr-defined]
+    logging.setLogRecordFactory(made)

@@ -13,12 +13,13 @@ import importlib
 import importlib.util
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from importlib import metadata
 from types import ModuleType
 
 from codec.errors import PentimentoError, UsageError
-from codec.redaction import redacted
+from codec.redaction import redact_logs, redacted
 
 COMMANDS = (
     "encode",
@@ -40,6 +41,11 @@ COMMANDS = (
 DAMAGED, MISTAKEN, INTERRUPTED = 1, 2, 130
 """Exit statuses: something failed or is damaged; a mistake of the user; stopped by the user."""
 
+REMOTE = frozenset(
+    ("adlfs", "aiohttp", "azure", "botocore", "gcsfs", "google", "requests", "s3fs", "urllib3")
+)
+"""Packages whose errors tell what a store or server answered."""
+
 EPILOG = """\
 start with:
   pentimento encode PHOTOS --output ARCHIVE     photos to layers
@@ -56,6 +62,7 @@ exit status: 0 all well, 1 something failed or is damaged, 2 a mistake in what w
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line; its exit status."""
     atexit.register(gc.freeze)  # or the last collection walks through all of torch and Beam
+    redact_logs()
     parser = build_parser()
     known, rest = parser.parse_known_args(arguments)
     if rest and not hasattr(known, "beam_options"):
@@ -75,6 +82,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(error, DAMAGED)
     except KeyboardInterrupt:
         return _complain("stopped", INTERRUPTED)
+    except Exception as error:
+        if type(error).__module__.split(".")[0] in REMOTE:
+            return _complain(f"{type(error).__name__}: {error}", DAMAGED)
+        sys.stderr.write(redacted(traceback.format_exc()))  # a fault of ours: all that is known
+        return DAMAGED
     return status
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from codec.redaction import redacted
 from pipelines.console import size_text, table, time_text
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def print_summary(result: EncodeResult, output: str) -> None:
         print(f"failed: {letter.key}: {letter.message or letter.error}", file=sys.stderr)
     if result.failed > len(result.letters):
         print(f"failed: … and {result.failed - len(result.letters):,} more", file=sys.stderr)
-    print(f"\n{output}: {statistics.images:,} images of weights {statistics.weights_id}")
+    print(f"\n{redacted(output)}: {statistics.images:,} images of weights {statistics.weights_id}")
 
 
 def layers_table(statistics: Statistics) -> str:

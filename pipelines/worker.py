@@ -37,8 +37,10 @@ def main() -> None:
     if os.environ.get(QUIET):
         logging.disable(logging.CRITICAL)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # errors reach the driver by the runner
+    from codec.redaction import redact_logs
     from transforms.parent import end_with_parent
 
+    redact_logs()
     end_with_parent()
     from apache_beam.runners.worker import sdk_worker_main
 

@@ -24,6 +24,8 @@ from typing import Any, TypeVar
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from codec.errors import UsageError
+
 T = TypeVar("T")
 
 ATTEMPTS = 6
@@ -75,7 +77,7 @@ class Storage:
     """A folder `root` (path or fsspec URL); names are relative and use `/`.
 
     Safe to pickle and to use after a fork: the fsspec file system is made anew in each process.
-    Calls may come from several threads.
+    Calls may come from several threads. UsageError for an address that no file system takes.
     """
 
     def __init__(
@@ -85,7 +87,10 @@ class Storage:
         self.options = dict(options or {})
         self._fs: fsspec.AbstractFileSystem | None = None
         self._pid = -1
-        _, self._base = fsspec.core.url_to_fs(self.root, **self.options)
+        try:
+            _, self._base = fsspec.core.url_to_fs(self.root, **self.options)
+        except (ValueError, ImportError) as error:
+            raise UsageError(f"{self.root}: {error}") from None
         self._base = self._base.rstrip("/")
         self.is_local = isinstance(self.fs, LocalFileSystem)
 

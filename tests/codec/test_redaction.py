@@ -1,12 +1,18 @@
-"""Credentials in addresses reach no archive, report or message."""
+"""Credentials in addresses reach no archive, report, message or log."""
 
+import logging
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from codec.archive import Archive, ArchiveWriter, DeadLetter, Row, publish
-from codec.redaction import redacted
+from codec.archive.storage import Storage
+from codec.errors import UsageError
+from codec.redaction import redact_logs, redacted
 from codec.stream import PictureHeader, pack_layer
 from pipelines.main import main
 from transforms.progress import Counts
@@ -67,9 +73,7 @@ def test_an_archive_and_its_report_hold_no_credentials(tmp_path: Path) -> None:
     assert "X-Amz-Signature=***&x=1" in letter.source_uri
 
 
-def _storage(root: Path):
-    from codec.archive.storage import Storage
-
+def _storage(root: Path) -> Storage:
     return Storage(root)
 
 
@@ -79,3 +83,82 @@ def test_messages_of_the_command_line_hold_no_credentials(
     assert main(["inspect", f"memory://me:{SECRET}@nowhere/archive"]) == 2
     assert "***" in (told := capsys.readouterr().err)
     assert SECRET not in told
+
+
+class Forbids(BaseHTTPRequestHandler):
+    """A server that lets nobody in, or breaks off."""
+
+    def do_GET(self) -> None:
+        """403, or three of a thousand bytes."""
+        self.send_response(200 if "cut" in self.path else 403)
+        self.send_header("Content-Length", "1000" if "cut" in self.path else "3")
+        self.end_headers()
+        self.wfile.write(b"abc")
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing."""
+
+
+@pytest.fixture
+def server() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Forbids) as serving:
+        thread = threading.Thread(target=serving.serve_forever, daemon=True)
+        thread.start()
+        yield f"127.0.0.1:{serving.server_address[1]}"
+        serving.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("command", ["inspect", "verify"])
+def test_what_a_server_answers_is_one_line_without_credentials(
+    server: str, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, f"http://me:{SECRET}@{server}/archive?token={SECRET}&x="]) == 1
+    told = capsys.readouterr().err
+    assert told.startswith("pentimento: ClientResponseError: 403")
+    assert told.count("\n") == 1
+    assert "token=***" in told
+    assert SECRET not in told
+
+
+@pytest.mark.parametrize("scheme", ["nosuch", "unknown+s3"])
+def test_an_archive_behind_an_unknown_scheme_is_a_mistake(
+    scheme: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(UsageError, match="Protocol not known"):
+        Storage(f"{scheme}://bucket/archive")
+    assert main(["inspect", f"{scheme}://me:{SECRET}@bucket/archive"]) == 2
+    told = capsys.readouterr().err
+    assert told == f"pentimento: {scheme}://***@bucket/archive: Protocol not known: {scheme}\n"
+
+
+def test_a_fault_of_the_program_is_shown_whole_but_for_credentials(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(arguments: object) -> int:
+        raise RuntimeError(f"cannot happen at {HIDDEN[0]}")
+
+    monkeypatch.setattr("pipelines.commands.inspect.run", broken)
+    assert main(["inspect", "x"]) == 1
+    told = capsys.readouterr().err
+    assert told.startswith("Traceback (most recent call last):")
+    assert told.endswith("RuntimeError: cannot happen at https://***@host/a.jpg\n")
+
+
+def test_logs_hold_no_credentials(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(logging, "_logRecordFactory", logging.getLogRecordFactory())
+    redact_logs()
+    redact_logs()
+    log = logging.getLogger("elsewhere")
+    for text in HIDDEN:
+        log.warning("%s of %d", text, 7)
+    try:
+        raise OSError(HIDDEN[0])
+    except OSError:
+        log.exception("failed")
+    assert SECRET not in caplog.text
+    assert caplog.text.count("of 7") == len(HIDDEN)
+    assert caplog.text.count("Traceback (most recent call last)") == 1
+    assert "OSError: https://***@host/a.jpg" in caplog.text
