@@ -23,6 +23,7 @@ from codec.weights_header import WeightsHeader, fetch_weights, read_header
 from pipelines import dataflow
 from pipelines.commit_watch import CommitWatch
 from pipelines.console import ProgressLine
+from pipelines.local_workers import silent_threads
 from pipelines.runners import (
     LOCAL,
     check_options,
@@ -183,7 +184,8 @@ def _run(
     if dataflow.is_dataflow(runner):
         errors += dataflow.errors()
     try:
-        with ProgressLine(counts, job.plan.bytes, 0 if job.plan.shards else job.plan.records):
+        total = 0 if job.plan.shards else job.plan.records
+        with ProgressLine(counts, job.plan.bytes, total), silent_threads(not options.verbose):
             running = pipeline.run()
             if dataflow.is_dataflow(runner):
                 job_id = running.job_id()  # type: ignore[attr-defined]

@@ -13,6 +13,7 @@ from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
 from codec.errors import UsageError
 from pipelines import worker
+from pipelines.local_workers import ENDED
 
 LOCAL = "FnApiRunner"
 """Beam's local runner by its own name: `DirectRunner` may try to download another one."""
@@ -77,6 +78,8 @@ def cores() -> int:
 
 def last_line(error: BaseException) -> str:
     """What went wrong, of the long text in which a runner wraps a worker's error."""
+    if "Channel closed prematurely" in str(error):
+        return ENDED
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     plain = [line for line in lines if not line.startswith(("File ", "Traceback", "^", "~"))]
     errors = [line for line in plain if ": " in line and line.split(":")[0].endswith("Error")]

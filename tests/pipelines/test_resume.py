@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -150,3 +154,36 @@ def test_killed_runs_end_in_the_archive_of_an_undisturbed_one(tmp_path: Path) ->
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("ok ") == 4
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="workers are found there")
+@pytest.mark.parametrize("connected", [False, True])
+def test_a_job_ends_where_a_worker_has_been_killed(folder: Path, connected: bool) -> None:
+    """Before it has connected, as it starts, and after."""
+    command = [sys.executable, "-m", "pipelines.main", "encode", str(folder / "photos")]
+    command += ["--output", str(folder / "archive"), "--workers", "2", "--unit-size", "1"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as run:
+        while len(workers := children(run.pid)) < 2 or (connected and not all(map(ready, workers))):
+            assert run.poll() is None
+            time.sleep(0.01)
+        os.kill(workers[0], signal.SIGKILL)
+        _, shown = run.communicate(timeout=120)
+    lines = [line for line in shown.splitlines() if " images " not in line]
+    assert run.returncode == 1, shown
+    assert len(lines) == 1, shown
+    assert "the job broke: a worker process ended early" in lines[0]
+    assert encode(folder / "photos", "--output", folder / "archive", "--unit-size", "1") == 0
+    assert len(Archive.open(folder / "archive")) == 8
+
+
+def children(process: int) -> list[int]:
+    found = []
+    for task in Path(f"/proc/{process}/task").iterdir():
+        with suppress(FileNotFoundError):  # a thread that has ended
+            found += (task / "children").read_text().split()
+    return list(map(int, found))
+
+
+def ready(worker: int) -> bool:
+    """Whether a worker has started its helper: it has its work then."""
+    return bool(children(worker))
