@@ -29,6 +29,9 @@ ENTRY_BITS = (MOST_ENTRIES - 1).bit_length()
 MOST_BEYOND = 2 + FAR_BITS + FAR_GROUPS - 1
 """Most symbols that a cell of the first state takes beside its first one and its sign."""
 
+TOUCHED_LITTLE = 2
+"""Most steps of the scalar chain after which looking for what was touched costs less than all."""
+
 _NO_COUNTS = np.zeros((1, 1), np.int64)
 
 
@@ -67,6 +70,10 @@ class CodedState:
 
     def forget(self) -> None:
         """Turn the room back to zeros: far less work than new ones where little was touched."""
+        if self.cell_step > TOUCHED_LITTLE:
+            for touched in (self.magnitude, self.cell, self.flags, self.sums):
+                touched.fill(0)
+            return
         forget(
             self.magnitude, self.cell, self.flags, self.sums, self.layout.bands, self.layout.blocks
         )

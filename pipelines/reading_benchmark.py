@@ -1,7 +1,8 @@
 """How fast, how exactly and in how much memory archives are read in training.
 
 python -m pipelines.reading_benchmark rate PHOTOS... [--limit N] [--workers N]
-    (JPEGs, bytes and pictures by N workers of a DataLoader, latents by N threads of one process)
+    (JPEGs, bytes and refined pictures by N workers of a DataLoader; latents and plain pictures,
+    compiled code alone, by N threads of one process)
 python -m pipelines.reading_benchmark exact [--rows N] [--url gs://…]
 python -m pipelines.reading_benchmark memory [--rows N]
 """
@@ -99,7 +100,7 @@ def _rate(arguments: argparse.Namespace) -> Iterator[Figure]:
                 refine=refine,
             )
             how = f"{output}, {count} of {layers} layers" + ("" if refine else ", unrefined")
-            if output == "latent":  # compiled code alone, which threads of one process share well
+            if output == "latent" or not refine:  # compiled code alone: threads share it well
                 torch.set_num_threads(workers)
                 speed = _timed(_loader(dataset, 0), images)
                 torch.set_num_threads(1)

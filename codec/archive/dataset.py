@@ -250,19 +250,37 @@ class LayerDataset(IterableDataset[Sample]):
 
     def _samples(self, order: EpochOrder, pieces: Sequence[Piece]) -> Iterator[Sample]:
         self._resumed = None
-        for piece, wanted in self._loaded(order, pieces):
-            self._open = (piece.start, piece.start)
-            for first in range(0, len(wanted), self._decode_batch):
-                batch = wanted[first : first + self._decode_batch]
-                for sample in self._maker.make(batch):
-                    self._open = (piece.start, sample["position"] + 1)
-                    sample["position"] += self._epoch * len(order)
-                    yield sample
-                del batch
-            wanted.clear()
-            self._consumed = union([*self._consumed, (piece.start, piece.stop)])
-            self._open = (0, 0)
+        for piece, last, samples in self._made(order, pieces):
+            if self._open[0] != piece.start:
+                self._open = (piece.start, piece.start)
+            for sample in samples:
+                self._open = (piece.start, sample["position"] + 1)
+                sample["position"] += self._epoch * len(order)
+                yield sample
+            if last:
+                self._consumed = union([*self._consumed, (piece.start, piece.stop)])
+                self._open = (0, 0)
         self._passes.end(_worker()[0])
+
+    def _made(
+        self, order: EpochOrder, pieces: Sequence[Piece]
+    ) -> Iterator[tuple[Piece, bool, list[Sample]]]:
+        """Batches of samples and whether their piece ends with them; the next is made meanwhile."""
+
+        def batches() -> Iterator[tuple[Piece, bool, list[Wanted]]]:
+            for piece, wanted in self._loaded(order, pieces):
+                while len(wanted) > self._decode_batch:
+                    yield piece, False, wanted[: self._decode_batch]
+                    del wanted[: self._decode_batch]
+                yield piece, True, wanted
+
+        return prefetched(
+            batches(),
+            lambda task: (task[0], task[1], self._maker.make(task[2])),
+            lambda _: 1,
+            budget=2,  # the batch that is asked for and one ahead
+            threads=1,
+        )
 
     def _loaded(
         self, order: EpochOrder, pieces: Sequence[Piece]
