@@ -20,6 +20,9 @@ LOG_PERIODS_S = (5.0, 10.0, 30.0, 60.0)
 CAUSES_SHOWN = 3
 """Causes of failures that the line of progress names."""
 
+_STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+"""Control characters, and those that turn the direction of what follows."""
+
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 
 
@@ -88,8 +91,14 @@ def time_text(span: float) -> str:
     return f"{whole // 86400} d {whole % 86400 // 3600:02d} h"
 
 
+def shown(text: object) -> str:
+    """Text that came from elsewhere, on one line: what would steer a terminal becomes escapes."""
+    return _STEERING.sub(lambda found: ascii(found[0])[1:-1], str(text))
+
+
 def table(rows: Sequence[Sequence[str]], *, header: bool = True) -> str:
-    """Columns aligned: the first to the left, the others to the right."""
+    """Columns aligned: the first to the left, the others to the right; cells as `shown`."""
+    rows = [[shown(cell) for cell in row] for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = []
     for number, row in enumerate(rows):

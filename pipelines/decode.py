@@ -18,7 +18,7 @@ from codec.archive.storage import Storage
 from codec.errors import LayerDamaged, PentimentoError, UsageError
 from codec.model import COARSE_LEVELS, Latents
 from codec.picture import WRITE_SUFFIX, write_picture
-from pipelines.console import ProgressLine
+from pipelines.console import ProgressLine, shown
 from pipelines.farm import batches, find_weights, wanted_workers, work, worker_codec
 from pipelines.outputs import OutputNames
 from transforms.progress import Counts
@@ -101,7 +101,7 @@ class _Warnings:
 
     def say(self, text: str) -> None:
         """Print a line."""
-        print(f"warning: {text}", file=sys.stderr)
+        print(f"warning: {shown(text)}", file=sys.stderr)
 
 
 def decode(options: DecodeOptions) -> DecodeResult:

@@ -20,6 +20,7 @@ from types import ModuleType
 
 from codec.errors import PentimentoError, UsageError
 from codec.redaction import redact_logs, redacted
+from pipelines.console import shown
 
 COMMANDS = (
     "encode",
@@ -129,7 +130,7 @@ def _command(name: str) -> ModuleType | None:
 
 
 def _complain(error: object, status: int) -> int:
-    text = redacted(" ".join(str(error).split())) or type(error).__name__
+    text = shown(redacted(" ".join(str(error).split()))) or type(error).__name__
     print(f"pentimento: {text}", file=sys.stderr)
     return status
 

@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from codec.redaction import redacted
-from pipelines.console import size_text, table, time_text
+from pipelines.console import shown, size_text, table, time_text
 
 if TYPE_CHECKING:
     from codec.archive import Statistics
@@ -34,9 +34,10 @@ def print_summary(result: EncodeResult, output: str) -> None:
     print()
     print(layers_table(statistics))
     for cause, count in statistics.failures.items():
-        print(f"{count:,} x {cause}", file=sys.stderr)
+        print(f"{count:,} x {shown(cause)}", file=sys.stderr)
     for letter in result.letters:
-        print(f"failed: {letter.key}: {letter.message or letter.error}", file=sys.stderr)
+        why = letter.message or letter.error
+        print(f"failed: {shown(letter.key)}: {shown(why)}", file=sys.stderr)
     if result.failed > len(result.letters):
         print(f"failed: … and {result.failed - len(result.letters):,} more", file=sys.stderr)
     print(f"\n{redacted(output)}: {statistics.images:,} images of weights {statistics.weights_id}")

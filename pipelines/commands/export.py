@@ -47,14 +47,14 @@ def run(arguments: argparse.Namespace) -> int:
     """Export; 0, or 1 where an image was damaged and left out."""
     from codec.archive import Damage
     from codec.archive.export import export
-    from pipelines.console import size_text
+    from pipelines.console import shown, size_text
 
     damaged = 0
 
     def report(damage: Damage) -> None:
         nonlocal damaged
         damaged += 1
-        print(damage, file=sys.stderr)
+        print(shown(damage), file=sys.stderr)
 
     done = export(
         arguments.archive,

@@ -25,7 +25,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(arguments: argparse.Namespace) -> int:
     """Inspect; 0."""
     from codec.archive import Archive
-    from pipelines.console import size_text, table
+    from pipelines.console import shown, size_text, table
     from pipelines.report import layers_table
 
     archive = Archive.open(arguments.archive)
@@ -71,11 +71,11 @@ def run(arguments: argparse.Namespace) -> int:
     ]
     print(table(rows, header=False))
     if size:
-        print(f"embedding by {extractor or 'an extractor that is not recorded'}")
+        print(f"embedding by {shown(extractor or 'an extractor that is not recorded')}")
     for cause, count in statistics.failures.items():
-        print(f"  {count:,} x {cause}")
+        print(f"  {count:,} x {shown(cause)}")
     if statistics.layer_names:
         print(f"\n{layers_table(statistics)}")
     for letter in letters:
-        print(f"{letter.key}: {letter.stage}: {letter.error}: {letter.message}")
+        print(shown(f"{letter.key}: {letter.stage}: {letter.error}: {letter.message}"))
     return 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from pipelines.console import size_text
+from pipelines.console import shown, size_text
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.archive, older_than_s=arguments.older_than * 3600, dry_run=arguments.dry_run
     )
     for name, size in swept.items():
-        print(f"{name}  {size_text(size)}")
+        print(f"{shown(name)}  {size_text(size)}")
     verb = "would be removed" if arguments.dry_run else "removed"
     print(f"{len(swept):,} files, {size_text(sum(swept.values()))} {verb}")
     return 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from pipelines.console import positive
+from pipelines.console import positive, shown
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _repair(archive: str, output: str) -> int:
     from codec.archive.repair import repair
 
-    done = repair(archive, output, lambda text: print(f"damaged: {text}"))
+    done = repair(archive, output, lambda text: print(f"damaged: {shown(text)}"))
     print(
         f"{output}: kept {done.whole:,} images whole and {done.letters:,} dead letters, cut "
         f"{done.cut:,} images back to their good layers, lost {done.lost:,}"
@@ -69,7 +69,7 @@ def _verify(archive: str, arguments: argparse.Namespace) -> int:
         weights=arguments.weights,
         device=arguments.device,
     )
-    result = verify(options, lambda text: print(f"damaged: {text}"))
+    result = verify(options, lambda text: print(f"damaged: {shown(text)}"))
     print(
         f"{archive}: {result.images:,} images, {result.layers:,} layers good, "
         f"{len(result.damages):,} damages"

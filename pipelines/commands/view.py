@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     from codec.archive import Archive
     from codec.archive.view import page_of
     from codec.errors import UsageError
-    from pipelines.console import table
+    from pipelines.console import shown, table
 
     archive = Archive.open(arguments.archive)
     key = arguments.key if arguments.key is not None else next(archive.keys(), None)
@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
         for number, state in enumerate(states, 1)
     ]
-    print(key)
+    print(shown(key))
     print(table(rows))
     if arguments.html:
         Path(arguments.html).write_text(page, encoding="utf-8")

@@ -99,7 +99,9 @@ def test_damaged_weights_are_told_in_one_line(
     made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = bytearray(SHIPPED.read_bytes())
-    data[-4:] = b"\xff" * 4  # the driver reads the header only: a worker finds it
+    tensors = 8 + int.from_bytes(data[:8], "little")
+    steps = tensors + json.loads(data[8:tensors])["steps"]["data_offsets"][0]
+    data[steps : steps + 4] = b"\xff" * 4  # the driver reads the header only: a worker finds it
     for name, content in (("tensor", data), ("header", data[:100]), ("empty", b"")):
         weights = tmp_path / name
         weights.write_bytes(content)

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import argparse
 import io
+from pathlib import Path
 
+import numpy as np
 import pytest
 
+from codec.archive import ArchiveWriter, DeadLetter, Row, publish
+from codec.stream import PictureHeader, pack_layer
 from pipelines.console import (
     ProgressLine,
     parse_share,
     parse_size,
     positive,
+    shown,
     size_text,
     table,
     time_text,
 )
+from pipelines.main import main
 from transforms.progress import Counts
 
 
@@ -74,3 +80,40 @@ def test_a_log_gets_a_last_line() -> None:
         pass
     assert stream.getvalue().startswith("3 of 3 images")
     assert stream.getvalue().endswith("\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("plain.jpg", "plain.jpg"),
+        ("ü/日本/é👩‍🚀.jpg", "ü/日本/é👩‍🚀.jpg"),
+        ("a\x1b[31mred\x07", "a\\x1b[31mred\\x07"),
+        ("one\ntwo\r\x7f", "one\\ntwo\\r\\x7f"),
+        ("\x9b2J", "\\x9b2J"),
+        ("gnp.\u202egpj.", "gnp.\\u202egpj."),
+        (ValueError("\x00"), "\\x00"),
+    ],
+)
+def test_what_came_from_elsewhere_does_not_steer_the_terminal(text: object, expected: str) -> None:
+    assert shown(text) == expected
+    assert expected in table([("name",), (str(text),)])
+
+
+def test_no_command_lets_an_archive_steer_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    steer = "\x1b]0;owned\x07"
+    layer, _ = pack_layer(0, 1, bytes(16), 0, PictureHeader(8, 8, "0" * 16))
+    with ArchiveWriter(
+        tmp_path, "u", layers=(f"c{steer}",), weights_id="0" * 16, extractor=f"mine{steer}",
+        embedding_size=1,
+    ) as writer:  # fmt: skip
+        writer.add(Row("k\x9b2J", (layer,), 8, 8, embedding=np.ones(1)))
+        writer.fail(DeadLetter("bad", "", f"read{steer}", f"Error{steer}", f"why{steer}"))
+    publish(tmp_path)
+    assert main(["inspect", "--failed", str(tmp_path)]) == 0
+    assert main(["inspect", f"{tmp_path}/none{steer}"]) == 2
+    assert main(["verify", str(tmp_path), "--workers", "1"]) == 2
+    told = "".join(capsys.readouterr())
+    assert told.count("\\x1b]0;owned\\x07") >= 6
+    assert not set(told) & {"\x1b", "\x07", "\x9b"}
