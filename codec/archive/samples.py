@@ -57,7 +57,7 @@ class SampleMaker:
         features: bool,
         weights: str | None,
         device: str,
-        refine: bool,
+        refine: bool | None,
         on_damage: OnDamage | None,
     ) -> None:
         if output not in ("image", "latent", "bytes"):
@@ -206,7 +206,10 @@ class SampleMaker:
     def _tensors(self, streams: list[tuple[bytes, ...]]) -> list[Sample]:
         codec = self.codec
         if self._output == "image":
-            pictures = codec.decode_tensors(streams, refine=self._refine)
+            refine = self._refine
+            if refine is None:
+                refine = len(self.layer_columns) < codec.layers
+            pictures = codec.decode_tensors(streams, refine=refine)
             return [{"image": picture.contiguous()} for picture in pictures]
         return [
             {

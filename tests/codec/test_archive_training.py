@@ -54,18 +54,31 @@ def root(codec: Codec, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_samples_are_what_the_codec_decodes(root: Path, codec: Codec) -> None:
     rows = {row.key: row for row in Archive.open(root).rows()}
     for layers in (1, len(codec.layer_names)):
-        dataset = LayerDataset(root, layers=layers, output="image", decode_batch=3)
-        for sample in itertools.islice(dataset, 4):
-            (expected,) = codec.decode([rows[sample["key"]].layers[:layers]])
-            assert sample["image"].dtype == torch.uint8
-            difference = sample["image"].permute(1, 2, 0).numpy().astype(int) - expected
-            assert np.abs(difference).max() <= 1  # rounding, by what is in the batch
         for sample in LayerMap(root, layers=layers, output="latent").__getitems__([0, 7, 20]):
             assert sample is not None
             (latents,) = codec.latents([rows[sample["key"]].layers[:layers]])
             assert torch.equal(sample["class_map"], torch.as_tensor(latents.class_map))
             assert sample["coefficients"].shape == latents.coefficients.shape
             assert sample["embedding"].dtype == torch.float32
+
+
+@pytest.mark.parametrize("refine", [None, False, True])
+def test_pictures_are_what_the_codec_decodes(root: Path, codec: Codec, refine: bool | None) -> None:
+    rows = {row.key: row for row in Archive.open(root).rows()}
+    full = len(codec.layer_names)
+    for layers in (1, full):
+        dataset = LayerDataset(root, layers=layers, output="image", decode_batch=3, refine=refine)
+        whole = LayerMap(root, layers=layers, output="image", refine=refine)
+        for sample in [*itertools.islice(dataset, 4), whole[5]]:
+            assert sample is not None
+            stream = rows[sample["key"]].layers[:layers]
+            refined, plain = (codec.decode([stream], refine=how)[0] for how in (True, False))
+            expected = refined if refine or (refine is None and layers < full) else plain
+            assert sample["image"].dtype == torch.uint8
+            picture = sample["image"].permute(1, 2, 0).numpy()
+            difference = np.abs(picture.astype(int) - expected)
+            assert difference.max() <= 1  # rounding, by what is in the batch
+            assert difference.sum() < np.abs(refined.astype(int) - plain).sum()
 
 
 def example() -> ModuleType:
