@@ -20,7 +20,7 @@ from codec.contexts import walk
 from codec.errors import LayerDamaged
 from codec.palette import MOST_ENTRIES, PaletteState
 from codec.palette_walk import bits_for, walk_entries, walk_palette
-from codec.wavelet import ORIENTATIONS
+from codec.wavelet import BLOCK, ORIENTATIONS
 from codec.weights import Weights
 
 ENTRY_BITS = (MOST_ENTRIES - 1).bit_length()
@@ -65,8 +65,9 @@ class CodedState:
         self.room.make(size, block_size)
         self.magnitude, self.cell = self.room.coefficients[:, :size]
         self.flags, self.sums = self.room.blocks[:, :block_size]
-        self.expected = np.empty(int(self.layout.bands[:, 2].max()) + BLOCK_SIDE, np.int32)
-        self.laws = np.empty(self.layout.positions[1], np.int32)
+        columns = self.layout.positions[1]
+        self.expected = np.empty(columns * (BLOCK // 2) + BLOCK_SIDE, np.int32)
+        self.laws = np.empty(columns, np.int32)
 
     def forget(self) -> None:
         """Turn the room back to zeros: far less work than new ones where little was touched."""
@@ -124,6 +125,7 @@ class EntropyCoder:
         self._law = np.ascontiguousarray(weights.classes.law)
         self._class_bits = int(bits_for(weights.classes.count))
         self._chain = [np.array([c.zero, c.width], np.int64) for c in weights.config.chain]
+        self._tables = [self._layout.cells(step) for step in range(self._layout.cell_steps)]
 
     def encode(
         self, symbols: Symbols, layout: Geometry, layers: int
@@ -231,7 +233,7 @@ class EntropyCoder:
             class_map.ravel(), class_map.shape[1], self._law, layout.bands, layout.blocks,
             weights.activity[step], weights.flag_activity[step], weights.sign_weights[step],
             BIN_OF,
-            self._layout.cells(step), self._chain[step], self._chain[step + 1],
+            self._tables[step], self._chain[step], self._chain[step + 1],
         )  # fmt: skip
         done.cell_step += 1
         return count
