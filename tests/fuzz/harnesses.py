@@ -1,6 +1,7 @@
 """What is fuzzed: each harness turns any bytes into hostile input and lets named errors pass only.
 
-    stream    bytes -> layers -> symbols, and now and then a picture; compiled walks check indices
+    stream    bytes -> layers -> symbols, and now and then pictures, with the network, without and
+              with texture, and latents; compiled loops check their indices
     walk      the same through the walks as plain Python, where coverage guides the fuzzer
     weights   bytes -> a weights file -> symbols of a stream read with it
     archive   bytes -> files of an archive -> opened, counted, read, looked up, salvaged, verified
@@ -18,7 +19,7 @@ import hashlib
 import io
 import json
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -36,7 +37,7 @@ from codec.archive.footer import parse_footer
 from codec.archive.pages import blob_pages, page_values
 from codec.archive.records import MANIFEST, encode_json
 from codec.bands import geometry
-from codec.entropy import CodedState, EntropyCoder
+from codec.entropy import CodedState, Room
 from codec.errors import LayerDamaged, PentimentoError, PictureError, StreamError, WeightsDamaged
 from codec.picture import read_picture
 from codec.tables import TableLayout
@@ -90,7 +91,7 @@ def expect_one_line(error: Exception) -> None:
 
 @cache
 def _codec() -> Codec:
-    return Codec.load()
+    return Lenient.load()
 
 
 def vectors() -> Iterator[list[bytes]]:
@@ -133,23 +134,47 @@ def mended(layers: list[bytes], weights_id: str, most_pixels: int) -> list[bytes
     return result
 
 
-def walked(codec: Codec, layers: list[bytes]) -> CodedState:
-    """Decode mended layers; go on where only the end of a payload or its count is wrong.
+class Lenient(Codec):
+    """A codec that goes on where only the end of a payload or its count of symbols is wrong.
 
     Who forges a stream gets these right, but a fuzzer would never come to the second layer.
     """
-    opened = stream.unpack_stream(layers)
-    header = opened[0].picture
-    assert header is not None
-    state = CodedState(geometry(header.height, header.width))
-    coder = EntropyCoder(codec._weights)
-    for layer in opened[: codec.layers]:
-        try:
-            coder.decode(layer.payload, layer.symbols, layer.index, state)
-        except LayerDamaged as error:  # noqa: PERF203
-            if "were written" not in error.reason and "does not end where" not in error.reason:
-                raise
+
+    def _decoded(self, layers: Sequence[bytes], room: Room | None = None) -> CodedState:
+        opened = stream.unpack_stream(layers)
+        header = opened[0].picture
+        assert header is not None
+        state = CodedState(geometry(header.height, header.width), room=room or Room())
+        for layer in opened[: self.layers]:
+            try:
+                self._entropy.decode(layer.payload, layer.symbols, layer.index, state)
+            except LayerDamaged as error:  # noqa: PERF203
+                if "were written" not in error.reason and "does not end where" not in error.reason:
+                    raise
+        return state
+
+
+def walked(codec: Codec, layers: Sequence[bytes]) -> CodedState:
+    """Decode layers to symbols, which must be within their bounds."""
+    state = codec._decoded(layers)
+    classes = len(codec._weights.classes.law)
+    assert all(0 <= p.class_map.min() <= p.class_map.max() < classes for p in state.palettes)
+    assert state.magnitude.min() >= 0
+    assert state.sums.min() >= 0
     return state
+
+
+def shown(codec: Codec, layers: Sequence[bytes], state: CodedState, texture: int | None) -> None:
+    """Make of a state all that readers make of it; compiled loops check their indices here."""
+    assert codec._synthesised([state], texture).dtype == torch.uint8
+    sides = (3, state.layout.height, state.layout.width)
+    for refine in (True, False):
+        [picture] = codec.decode_tensors([layers], texture=texture, refine=refine)
+        assert picture.dtype == torch.uint8
+        assert tuple(picture.shape) == sides
+    for levels in (0, 2, 4):
+        [latents] = codec.latents([layers], levels=levels)
+        assert latents.coefficients.shape[0] == 3 * 4**levels
 
 
 def run_stream(data: bytes, most_pixels: int = MOST_STREAM_PIXELS) -> None:
@@ -166,14 +191,10 @@ def run_stream(data: bytes, most_pixels: int = MOST_STREAM_PIXELS) -> None:
             if header.height * header.width <= most_pixels:
                 codec.check(layers)
             return
-        state = walked(codec, mended(layers, codec.weights_id, most_pixels))
-        classes = len(codec._weights.classes.law)
-        assert all(0 <= p.class_map.min() <= p.class_map.max() < classes for p in state.palettes)
-        assert state.magnitude.min() >= 0
-        assert state.sums.min() >= 0
+        layers = mended(layers, codec.weights_id, most_pixels)
+        state = walked(codec, layers)
         if data[0] & 15 == 15:
-            texture = 1 if data[0] & 16 else None
-            assert codec._synthesised([state], texture).dtype == torch.uint8
+            shown(codec, layers, state, 1 if data[0] & 16 else None)
 
 
 def walk_seeds() -> Iterator[bytes]:
@@ -266,11 +287,12 @@ def run_weights(data: bytes) -> None:
     except WeightsDamaged as error:
         expect_one_line(error)
         return
-    codec = Codec(weights)
+    codec = Lenient(weights)
     for layers in _streams_for_weights():
         with contextlib.suppress(StreamError):
-            state = walked(codec, mended(layers, codec.weights_id, MOST_STREAM_PIXELS))
-            codec._synthesised([state], 1)
+            forged = mended(layers, codec.weights_id, MOST_STREAM_PIXELS)
+            shown(codec, forged, walked(codec, forged), None)
+            codec.decode_tensors([forged], texture=1)
 
 
 @cache
