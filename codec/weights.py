@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from itertools import pairwise
@@ -198,15 +199,12 @@ def unpack_weights(data: bytes) -> Weights:
         _check_config(config)
         network = _network(NetworkShape(**found["network"]), tensors)
         array = {n: t.numpy() for n, t in tensors.items() if not n.startswith(_NETWORK)}
+        classes, head = _classes_and_head(array)
         weights = Weights(
             config=config,
             steps=array["steps"],
-            classes=TextureClasses(
-                *(array[f"classes.{name}"] for name in ("scale", "law", "mask", "embedding"))
-            ),
-            head=SemanticHead(
-                *(array[f"semantics.{name}"] for name in ("widen", "narrow", "skip"))
-            ),
+            classes=classes,
+            head=head,
             activity=array["activity"],
             flag_activity=array["flag_activity"],
             sign_weights=array["sign_weights"],
@@ -225,20 +223,39 @@ def unpack_weights(data: bytes) -> Weights:
     return weights
 
 
+def _classes_and_head(array: Mapping[str, np.ndarray]) -> tuple[TextureClasses, SemanticHead]:
+    return (
+        TextureClasses(
+            *(array[f"classes.{name}"] for name in ("scale", "law", "mask", "embedding"))
+        ),
+        SemanticHead(*(array[f"semantics.{name}"] for name in ("widen", "narrow", "skip"))),
+    )
+
+
 def _unreadable(error: Exception) -> WeightsDamaged:
     reason = " ".join(str(error).split())[:200] or type(error).__name__
     return WeightsDamaged(f"weights cannot be read: {reason}")
 
 
-def unpack_network(data: bytes) -> BackwardNetwork:
-    """Read the network alone, of this format or the one before, which differ in other parts.
+@dataclass(frozen=True)
+class Learned:
+    """What is learned rather than counted: the network, and the classes and head that it knows."""
+
+    network: BackwardNetwork
+    classes: TextureClasses
+    head: SemanticHead
+
+
+def unpack_learned(data: bytes) -> Learned:
+    """Read what is learned, from this format or the one before, which differ in what is counted.
 
     Raises WeightsDamaged.
     """
     try:
         tensors = load(data)
         found = metadata(data, formats=(WEIGHTS_FORMAT - 1, WEIGHTS_FORMAT))
-        return _network(NetworkShape(**found["network"]), tensors)
+        network = _network(NetworkShape(**found["network"]), tensors)
+        return Learned(network, *_classes_and_head({n: t.numpy() for n, t in tensors.items()}))
     except WeightsDamaged:
         raise
     except _UNREADABLE as error:

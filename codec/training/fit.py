@@ -18,6 +18,7 @@ from codec.entropy import EntropyCoder, Symbols
 from codec.latent import CENTROID_KINDS, pad_to_blocks, picture_bands, step_bands
 from codec.model import Codec
 from codec.network import BackwardNetwork, NetworkShape
+from codec.semantics import SemanticHead
 from codec.signs import SIGN_FEATURES
 from codec.tables import frequencies_from_counts
 from codec.training.fit_classes import (
@@ -31,7 +32,7 @@ from codec.training.fit_head import fit_head, sample_positions
 from codec.training.recipe import codec_config, finest_steps
 from codec.training.settings import Recipe
 from codec.wavelet import LEVELS
-from codec.weights import Weights, content_id, pack_weights
+from codec.weights import Learned, Weights, content_id, pack_weights
 
 log = logging.getLogger(__name__)
 
@@ -39,14 +40,18 @@ _POSITIONS_PER_PHOTO = 200
 _CENTROID_PHOTOS = 150
 
 
-def fit_weights(photos: Sequence[np.ndarray], recipe: Recipe) -> Weights:
+def fit_weights(
+    photos: Sequence[np.ndarray], recipe: Recipe, kept: Learned | None = None
+) -> Weights:
     """Fit every part of the weights but the network, which stays as it starts: the identity.
 
-    `photos` uint8 [H, W, 3] in an order that is random enough for a prefix to be a sample.
+    `photos` uint8 [H, W, 3] in an order that is random enough for a prefix to be a sample. Where
+    something is `kept`, its classes and head are taken, and only the rest is fitted.
     """
     rng = np.random.default_rng(recipe.seed)
     torch.manual_seed(recipe.seed)
-    weights = _unfitted(photos, recipe, rng)
+    head, classes = (kept.head, kept.classes) if kept else _learned(photos, recipe, rng)
+    weights = _uncounted(recipe, head, classes)
     codec = Codec(weights)
     symbols = [codec.quantised([photo])[0] for photo in photos]
     log.info("quantised %d photos", len(photos))
@@ -58,8 +63,10 @@ def fit_weights(photos: Sequence[np.ndarray], recipe: Recipe) -> Weights:
     return replace(weights, id=content_id(pack_weights(weights)))
 
 
-def _unfitted(photos: Sequence[np.ndarray], recipe: Recipe, rng: np.random.Generator) -> Weights:
-    config, steps = codec_config(recipe), finest_steps(recipe)
+def _learned(
+    photos: Sequence[np.ndarray], recipe: Recipe, rng: np.random.Generator
+) -> tuple[SemanticHead, TextureClasses]:
+    steps = finest_steps(recipe)
     chosen = photos[: recipe.class_photos]
     positions = sample_positions(chosen, steps, recipe, _POSITIONS_PER_PHOTO, rng)
     log.info("looked at %d positions of %d photos", len(positions.photo), len(chosen))
@@ -75,10 +82,15 @@ def _unfitted(photos: Sequence[np.ndarray], recipe: Recipe, rng: np.random.Gener
         masks = fit_masks(scale, recipe.masking, notice, recipe.salience)
         classes = unfitted_classes(scale, masks, embedding)
     log.info("fitted %d texture classes", len(scale))
+    return head, classes
+
+
+def _uncounted(recipe: Recipe, head: SemanticHead, classes: TextureClasses) -> Weights:
+    config = codec_config(recipe)
     count = len(config.widths)
     return Weights(
         config=config,
-        steps=steps,
+        steps=finest_steps(recipe),
         classes=classes,
         head=head,
         activity=np.zeros((count, BANDS, FEATURES), np.int32),
@@ -86,7 +98,9 @@ def _unfitted(photos: Sequence[np.ndarray], recipe: Recipe, rng: np.random.Gener
         sign_weights=np.zeros((count, BANDS, SIGN_FEATURES), np.int16),
         frequencies=np.zeros((config.table_layout.count, MOST_CHILDREN), np.uint16),
         centroids=np.full((count, LEVELS + 1, 2, CENTROID_KINDS), 0.5, np.float32),
-        network=BackwardNetwork(NetworkShape(classes=len(scale), layers=len(config.layers))).eval(),
+        network=BackwardNetwork(
+            NetworkShape(classes=classes.count, layers=len(config.layers))
+        ).eval(),
     )
 
 

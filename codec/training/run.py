@@ -29,7 +29,7 @@ from codec.training.photos import find_photos, load_photos
 from codec.training.semantic_layers import extractor_label
 from codec.training.settings import Recipe, TrainingPlan
 from codec.training.train_network import CropSource, NetworkTrainer
-from codec.weights import Weights, content_id, pack_weights, unpack_network, unpack_weights
+from codec.weights import Learned, Weights, content_id, pack_weights, unpack_learned, unpack_weights
 
 log = logging.getLogger(__name__)
 
@@ -47,10 +47,12 @@ def train(
     plan: TrainingPlan,
     device: torch.device,
     start_from: Path | None = None,
+    keep_classes: bool = False,
 ) -> Weights:
     """Make weights from photos and write them to `output`; continue whatever `run` holds.
 
-    `start_from` is an earlier run's weights file whose network the training begins with. Raises
+    `start_from` is an earlier run's weights file whose network the training begins with;
+    `keep_classes` takes its classes and semantic head too, which the network knows. Raises
     UsageError if there are no photos, or if `run` was begun with another recipe or plan.
     """
     run.mkdir(parents=True, exist_ok=True)
@@ -63,9 +65,11 @@ def train(
     if len(pictures) < 2 or not held_out:
         raise UsageError(f"too few photos to train on: {len(pictures)}")
     log.info("%d photos to train on, %d held out", len(pictures), len(held_out))
-    weights = _fitted(run / "fitted.safetensors", pictures, recipe)
-    if start_from is not None:
-        weights = replace(weights, network=unpack_network(start_from.read_bytes()))
+    earlier = unpack_learned(start_from.read_bytes()) if start_from else None
+    learned = earlier if keep_classes else None
+    weights = _fitted(run / "fitted.safetensors", pictures, recipe, learned)
+    if earlier is not None:
+        weights = replace(weights, network=earlier.network)
     codec = Codec(weights)
     symbols = [codec.quantised([picture])[0] for picture in pictures]
 
@@ -114,11 +118,13 @@ def _same_settings(path: Path, recipe: Recipe, plan: TrainingPlan) -> None:
     path.write_text(json.dumps(settings, indent=2) + "\n")
 
 
-def _fitted(path: Path, pictures: Sequence[np.ndarray], recipe: Recipe) -> Weights:
+def _fitted(
+    path: Path, pictures: Sequence[np.ndarray], recipe: Recipe, kept: Learned | None
+) -> Weights:
     if path.exists():
         log.info("took the fitted parts from %s", path)
     else:
-        path.write_bytes(pack_weights(fit_weights(pictures, recipe)))
+        path.write_bytes(pack_weights(fit_weights(pictures, recipe, kept)))
     return unpack_weights(path.read_bytes())
 
 

@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from codec.errors import UsageError
 from codec.training.settings import PROFILES
 
 
@@ -40,6 +41,11 @@ def add_parser(subparsers: Any) -> None:
         "--threads", type=int, default=0, help="torch threads (default: torch decides)"
     )
     parser.add_argument("--start-from", type=Path, help="weights file whose network to go on from")
+    parser.add_argument(
+        "--keep-classes",
+        action="store_true",
+        help="take its classes and semantic head too, and fit only what is counted",
+    )
     for title, place in (("recipe", 0), ("training plan", 1)):
         group = parser.add_argument_group(title)
         for option in fields(next(iter(PROFILES.values()))[place]):
@@ -75,6 +81,8 @@ def run(args: argparse.Namespace) -> int:
 
     from codec.training.run import train
 
+    if args.keep_classes and args.start_from is None:
+        raise UsageError("--keep-classes wants weights to keep them from: --start-from FILE")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_flush_denormal(True)  # denormal floats made a step four times slower
     if args.threads:
@@ -89,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
     run_folder = args.run_folder or args.output.with_name(args.output.name + ".run")
     weights = train(
         args.photos, args.output, run_folder, recipe, plan,
-        torch.device(args.device), args.start_from,
+        torch.device(args.device), args.start_from, args.keep_classes,
     )  # fmt: skip
     print(f"{args.output}: weights {weights.id}")
     return 0

@@ -16,7 +16,7 @@ from codec.training.photos import find_photos
 from codec.training.run import train
 from codec.training.settings import Recipe, TrainingPlan
 from codec.training.train_network import CropSource, NetworkTrainer
-from codec.weights import SHIPPED, load_weights, unpack_network, unpack_weights
+from codec.weights import SHIPPED, load_weights, unpack_learned, unpack_weights
 
 RECIPE = Recipe(classes=8, class_photos=4, class_rounds=3, context_photos=2)
 PLAN = TrainingPlan(steps=4, batch=2, crop=64, warm_up=1, checkpoint_every=2, measure_every=4)
@@ -103,12 +103,32 @@ def _as_of_format(number: int) -> bytes:
     return data.replace(b'\\"format\\": 3', b'\\"format\\": %d' % number)
 
 
-def test_a_training_may_begin_with_the_network_of_the_format_before():
+def test_a_training_may_begin_with_what_the_format_before_has_learned():
     with pytest.raises(WeightsDamaged, match="format 2"):
         unpack_weights(_as_of_format(2))
-    known = load_weights(None).network.state_dict()
-    found = unpack_network(_as_of_format(2)).state_dict()
-    assert all(torch.equal(tensor, known[name]) for name, tensor in found.items())
+    known, found = load_weights(None), unpack_learned(_as_of_format(2))
+    network = known.network.state_dict()
+    for name, tensor in found.network.state_dict().items():
+        assert torch.equal(tensor, network[name])
+    np.testing.assert_array_equal(found.classes.scale, known.classes.scale)
+    np.testing.assert_array_equal(found.head.widen, known.head.widen)
     for damaged in (_as_of_format(1), b"nothing", SHIPPED.read_bytes()[:-9]):
         with pytest.raises(WeightsDamaged):
-            unpack_network(damaged)
+            unpack_learned(damaged)
+
+
+def test_classes_that_are_kept_are_those_of_the_weights_begun_with(photos, tmp_path):
+    known = load_weights(None)
+    plan = replace(PLAN, steps=0)
+    output = tmp_path / "weights.safetensors"
+    found = train(
+        [str(photos)], output, tmp_path / "run", RECIPE, plan, torch.device("cpu"), SHIPPED, True
+    )
+    for name in ("scale", "mask", "embedding"):
+        kept = getattr(found.classes, name)
+        np.testing.assert_array_equal(kept, getattr(known.classes, name))
+    np.testing.assert_array_equal(found.head.narrow, known.head.narrow)
+    assert not np.array_equal(found.classes.law, known.classes.law)
+    assert not np.array_equal(found.frequencies, known.frequencies)
+    state = known.network.state_dict()
+    assert all(torch.equal(t, state[name]) for name, t in found.network.state_dict().items())
