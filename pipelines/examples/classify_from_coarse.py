@@ -253,11 +253,9 @@ def centred(parts: Sequence[torch.Tensor]) -> torch.Tensor:
     height, width = parts[0].shape[1:]
     above, left = max(0, (height - GRID) // 2), max(0, (width - GRID) // 2)
     rows, columns = min(height, GRID), min(width, GRID)
-    grid = torch.zeros(sum(len(part) for part in parts), GRID, GRID)
     top, side = (GRID - rows) // 2, (GRID - columns) // 2
-    middle = grid[:, top : top + rows, side : side + columns]
-    torch.cat([p[:, above : above + rows, left : left + columns] for p in parts], out=middle)
-    return grid
+    within = torch.cat(list(parts))[:, above : above + rows, left : left + columns]
+    return functional.pad(within, (side, GRID - columns - side, top, GRID - rows - top))
 
 
 class Squeeze(nn.Module):
