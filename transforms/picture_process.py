@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
+import mmap
 import os
 import struct
 import subprocess
@@ -113,8 +115,8 @@ def _ask(process: subprocess.Popen[bytes], data: bytes) -> Picture:
         error.add_note(answer["trace"]) if hasattr(error, "add_note") else None
         raise error
     shape = (answer["height"], answer["width"], 3)
-    pixels = np.empty(shape, np.uint8)
-    view = pixels.reshape(-1).data
+    view = memoryview(mmap.mmap(-1, math.prod(shape)))  # goes back to the system with the picture
+    pixels = np.frombuffer(view, np.uint8).reshape(shape)
     while view:
         count = process.stdout.readinto(view)  # type: ignore[attr-defined]
         if not count:
