@@ -32,6 +32,9 @@ MAX_SOURCE_FOOTER_BYTES = 1 << 24
 """Largest footer of a Parquet source (16 MiB, some 100,000 column chunks): its parts may take
 seventy times as much memory, about a gigabyte."""
 
+MAX_TABLE_ROW_BYTES = 1 << 22
+"""Longest row of a table of addresses in CSV or JSON lines (4 MiB)."""
+
 MAX_PAGE_BYTES = (1 << 31) - 1
 """Largest Parquet page: its sizes are signed 32-bit."""
 

@@ -16,6 +16,7 @@ import pytest
 import shards
 from shards import field, photos, write_manifests, write_parquet, write_tar, write_tfrecord
 
+from codec import limits
 from codec.errors import RowInvalid, UsageError
 from transforms.encode import split_or_broken
 from transforms.records import Item, Record, Shard, Span, unit_of_items, unit_of_span
@@ -266,6 +267,34 @@ def test_a_parquet_footer_that_lies_does_not_end_the_process(
         assert [span.broken.startswith("PictureDamaged: Parquet footer: ") for span in spans] == [1]
         with pytest.raises(UsageError, match=r"^\S+a\.parquet: not a Parquet file \([^\n]+\)$"):
             open_sources([str(path)], choice)
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_a_row_of_a_table_that_does_not_end_loses_the_rest_only(folder: Path, kind: str) -> None:
+    """Read whole, a quote that nothing closes would take the square of the file's length."""
+    pictures = sorted((folder / "photos").rglob("*.jpg"))
+    table, endless = folder / f"a.{kind}", limits.MAX_TABLE_ROW_BYTES + 2
+    if kind == "csv":
+        rows = [b"url,score\n", *(f"{path},1\n".encode() for path in pictures[:3])]
+        rows += [b'"never closed\n', b"x,2\n" * (endless // 4)]
+    else:
+        rows = [
+            json.dumps({"url": str(path), "score": 1}).encode() + b"\n" for path in pictures[:3]
+        ]
+        rows += [b'{"url": "' + b"x" * endless + b'"}\n', rows[0]]
+    table.write_bytes(b"".join(rows))
+    with pytest.raises(UsageError, match=r"a\.\w+: not a table \(a row of more than 4194304 bytes"):
+        open_sources([str(table)], Choice())
+    good = folder / f"good.{kind}"
+    good.write_bytes(b"".join(rows[:4] if kind == "csv" else rows[:3]))
+    [source] = open_sources([str(good), str(table)], Choice())
+    (_, shard) = sorted(listed([source]), key=lambda each: each.uri != str(good))
+    assert isinstance(shard, Shard)
+    *spans, last = split_or_broken(source, shard, 1)
+    assert last.broken.startswith("PictureDamaged: a row of more than 4194304 bytes")
+    assert (last.first, [span.records for span in spans]) == (3, [3])
+    records = [r for s in spans for r in records_of(unit_of_span(shard, s, ""), source)]
+    assert [record.fetch() for record in records] == contents(folder)[:3]
 
 
 def test_a_parquet_shard_cut_anywhere_is_one_failure(folder: Path) -> None:

@@ -10,6 +10,7 @@ import csv
 import io
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import IO, Any
@@ -17,6 +18,8 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
+from codec import limits
+from codec.archive.footer import first_line
 from codec.errors import PictureDamaged, RowInvalid, UsageError
 from transforms.records import Item, Record, Shard, Span, clean_key
 from transforms.sources.base import Source, conform, failing, label_name, open_file, read_bytes
@@ -87,23 +90,36 @@ class ManifestSource(Source):
                 stop = min(start + step, rows)
                 yield Span(start, stop, start, stop - start, size * (stop - start) // rows)
             return
-        step = _rows_per_span(sum(1 for _ in self._ends(shard)))
+        rows = 0
+        with suppress(PictureDamaged):
+            for _ in self._ends(shard):
+                rows += 1
+        step = _rows_per_span(rows)
         start = first = count = position = 0
-        for begin, position in self._ends(shard):
-            if not count:
-                start = begin
-            count += 1
-            if count == step:
-                yield Span(start, position, first, count, position - start)
-                first, count = first + count, 0
+        broken = ""
+        try:
+            for begin, position in self._ends(shard):
+                if not count:
+                    start = begin
+                count += 1
+                if count == step:
+                    yield Span(start, position, first, count, position - start)
+                    first, count = first + count, 0
+        except PictureDamaged as error:
+            broken = f"{type(error).__name__}: {error}"
         if count:
             yield Span(start, position, first, count, position - start)
+        if broken:
+            yield Span(position, position, first + count, 1, 0, broken=broken)
 
     def _ends(self, shard: Shard) -> Iterator[tuple[int, int]]:
-        """Where each row of a CSV or JSON lines file begins and ends; empty lines are none."""
+        """Where each row of a CSV or JSON lines file begins and ends; empty lines are none.
+
+        PictureDamaged where a row is over the limit.
+        """
         with open_file(shard.uri) as file:
             position = len(_csv_record(file)) if _is_csv(shard.uri) else 0
-            while record := (_csv_record(file) if _is_csv(shard.uri) else file.readline()):
+            while record := (_csv_record(file) if _is_csv(shard.uri) else _line(file)):
                 begin, position = position, position + len(record)
                 if record.strip():
                     yield begin, position
@@ -174,12 +190,13 @@ def _schema(uri: str) -> pa.Schema:
             if _is_csv(uri):
                 head = b"".join(islice(iter(lambda: _csv_record(file), b""), PEEKED_ROWS + 1))
                 return pa_csv.read_csv(io.BytesIO(head), parse_options=_CSV).schema
-            lines = [json.loads(line) for line in islice(file, PEEKED_ROWS) if line.strip()]
+            peeked = islice(iter(lambda: _line(file), b""), PEEKED_ROWS)
+            lines = [json.loads(line) for line in peeked if line.strip()]
             return pa.Table.from_pylist(lines).schema
     except FileNotFoundError:
         raise UsageError(f"no such file: {uri}") from None
-    except (OSError, ValueError, pa.ArrowException, AttributeError) as error:
-        raise UsageError(f"{uri}: not a table ({str(error).splitlines()[0]})") from None
+    except (OSError, ValueError, pa.ArrowException, AttributeError, PictureDamaged) as error:
+        raise UsageError(f"{uri}: not a table ({first_line(error)})") from None
 
 
 _CSV = pa_csv.ParseOptions(newlines_in_values=True)
@@ -191,11 +208,26 @@ def _is_csv(uri: str) -> bool:
 
 def _csv_record(file: IO[bytes]) -> bytes:
     """The next record with its line end: a newline between quotes does not end it (RFC 4180)."""
-    record = line = file.readline()
-    while line and record.count(b'"') % 2:
-        line = file.readline()
-        record += line
-    return record
+    lines = [_line(file)]
+    length, quotes = len(lines[0]), lines[0].count(b'"')
+    while lines[-1] and quotes % 2:
+        lines.append(_line(file))
+        length += len(lines[-1])
+        quotes += lines[-1].count(b'"')
+        if length > limits.MAX_TABLE_ROW_BYTES:
+            raise PictureDamaged(f"{_TOO_LONG}, or a quote that nothing closes")
+    return b"".join(lines)
+
+
+def _line(file: IO[bytes]) -> bytes:
+    """The next line with its end, b"" after the last."""
+    line = file.readline(limits.MAX_TABLE_ROW_BYTES + 1)
+    if len(line) > limits.MAX_TABLE_ROW_BYTES:
+        raise PictureDamaged(_TOO_LONG)
+    return line
+
+
+_TOO_LONG = f"a row of more than {limits.MAX_TABLE_ROW_BYTES} bytes"
 
 
 def _parsed(text: str, kind: pa.DataType) -> Any:
