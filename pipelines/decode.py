@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -255,10 +256,15 @@ def _put(storage: Storage, name: str, data: bytes) -> None:
     root = os.path.realpath(storage.path(""))
     path = os.path.join(root, name)
     folder = os.path.dirname(path)
-    os.makedirs(folder, exist_ok=True)
     if os.path.commonpath([root, os.path.realpath(folder)]) != root:
         raise PentimentoError(f"{name!r} leads out of the output folder by a link: left out")
     temporary = f"{path}.{os.getpid()}.part"
-    with open(temporary, "wb") as file:
-        file.write(data)
-    os.replace(temporary, path)
+    try:
+        os.makedirs(folder, exist_ok=True)
+        with open(temporary, "wb") as file:
+            file.write(data)
+        os.replace(temporary, path)
+    except (FileExistsError, NotADirectoryError, IsADirectoryError):
+        with suppress(OSError):
+            os.remove(temporary)
+        raise PentimentoError(f"{name!r} is in the way of another picture: left out") from None

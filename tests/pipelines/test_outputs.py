@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import posixpath
+from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from codec import Codec
+from codec.archive import ArchiveWriter, Row, publish
+from pipelines.main import main
 from pipelines.outputs import OutputNames
 
 
@@ -44,3 +49,37 @@ def test_names_are_distinct_and_stay_below(keys: list[str]) -> None:
         assert posixpath.normpath(name) == name
         assert ".." not in name.split("/")
         assert not name.startswith("/")
+
+
+def _archive(root: Path, keys: list[str]) -> None:
+    codec = Codec.load()
+    streams = codec.encode([np.full((16, 16, 3), 9, np.uint8)] * len(keys), layers=1)
+    with ArchiveWriter(root, "u", layers=codec.layer_names, weights_id=codec.weights_id) as writer:
+        for key, layers in zip(keys, streams, strict=True):
+            writer.add(Row(key, layers, 16, 16))
+    publish(root)
+
+
+def test_pictures_do_not_follow_a_link_out_of_the_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _archive(tmp_path / "archive", ["good.jpg", "link/deep/er/evil.jpg"])
+    for folder in ("out", "elsewhere"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "out" / "link").symlink_to(tmp_path / "elsewhere")
+    arguments = ["decode", tmp_path / "archive", "--output", tmp_path / "out", "--workers", "1"]
+    assert main([str(argument) for argument in arguments]) == 1
+    assert "leads out of the output folder by a link" in capsys.readouterr().err
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+    assert (tmp_path / "out" / "good.png").is_file()
+
+
+def test_a_picture_in_the_way_of_another_costs_that_one_only(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _archive(tmp_path / "archive", ["a.jpg", "a.png/b.jpg", "c.jpg"])
+    arguments = ["decode", tmp_path / "archive", "--output", tmp_path / "out", "--workers", "1"]
+    assert main([str(argument) for argument in arguments]) == 1
+    told = capsys.readouterr().err
+    assert "'a.png/b.png' is in the way of another picture: left out" in told
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "c.png"]
