@@ -30,11 +30,14 @@ from torch.utils.data import DataLoader, IterableDataset
 from codec.archive import Archive, ArchiveWriter, LayerDataset, Row, publish
 from codec.archive.samples import Output
 from codec.errors import PentimentoError, UsageError
+from codec.metrics import psnr
 from codec.model import Codec
 from pipelines.evaluation.photos import Photo, find_photos
 
 JPEG_QUALITY = 85
 SHARDS = 4
+JUDGED = 24
+"""Most photos whose pictures with and without the network are compared."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -87,6 +90,7 @@ def _rate(arguments: argparse.Namespace) -> Iterator[Figure]:
             ("latent", 1, True),
             ("latent", layers, True),
             ("image", 1, True),
+            ("image", 1, False),
             ("image", layers, True),
             ("image", layers, False),
         )
@@ -108,6 +112,22 @@ def _rate(arguments: argparse.Namespace) -> Iterator[Figure]:
                 speed = _timed(_loader(dataset, workers), images)
             yield how, speed, "images/s"
             yield f"{how}, over JPEG", speed / jpeg, "times"
+        yield from _worth_of_the_network(photos[:: -(-len(photos) // JUDGED)])
+
+
+def _worth_of_the_network(photos: Sequence[Photo]) -> Iterator[Figure]:
+    """What pictures of each number of layers lose where the network is left out."""
+    codec = Codec.load()
+    read = [photo.read() for photo in photos]
+    streams = codec.encode(read)
+    for layers in range(1, codec.layers + 1):
+        lost = 0.0
+        for pixels, stream in zip(read, streams, strict=True):
+            refined, plain = (
+                codec.decode([stream[:layers]], refine=refine)[0] for refine in (True, False)
+            )
+            lost += psnr(pixels, refined) - psnr(pixels, plain)
+        yield f"unrefined, {layers} of {codec.layers} layers, loses", lost / len(read), "dB"
 
 
 class JpegTars(IterableDataset[dict[str, Any]]):
