@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -120,6 +121,22 @@ def test_layers_do_not_depend_on_the_memory(
     small = replace(settings, archive=settings.archive + "2", memory=20_000 * BYTES_PER_PIXEL)
     encode_unit(unit, None, source, codec, small, prefetcher)
     assert [r.layers for r in opened(small).rows()] == [r.layers for r in opened(settings).rows()]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names")
+def test_pipes_and_devices_are_failures_and_nothing_waits_for_them(
+    tmp_path: Path, codec: Codec, settings: Settings, prefetcher: Prefetcher
+) -> None:
+    source, unit = files(tmp_path / "photos", 2)
+    os.mkfifo(tmp_path / "pipe.jpg")
+    items = [Item("pipe", str(tmp_path / "pipe.jpg")), Item("zero", "/dev/zero"), *unit.items]
+    encode_unit(unit_of_items(items), None, source, codec, settings, prefetcher)
+    archive = opened(settings)
+    assert {(x.key, x.stage, x.error) for x in archive.dead_letters()} == {
+        ("pipe", "read", "OSError"),
+        ("zero", "read", "OSError"),
+    }
+    assert len(archive) == 2
 
 
 def test_few_pictures_wait_however_much_memory_there_is(tmp_path: Path, settings: Settings) -> None:

@@ -19,6 +19,7 @@ records. One of your own takes two methods; hand its dotted name to `--source`:
 from __future__ import annotations
 
 import os
+import stat
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from typing import IO, Any
@@ -97,10 +98,16 @@ def open_file(uri: str) -> IO[bytes]:
 
 
 def read_bytes(uri: str) -> bytes:
-    """All bytes of a source picture; PictureTooLarge where it has more than the limit."""
+    """All bytes of a source picture.
+
+    Raises PictureTooLarge where it has more than the limit, and OSError for pipes and devices: they
+    may have no end, or wait for someone.
+    """
     fs, path = file_system(uri)
     limit = limits.MAX_SOURCE_BYTES
     if is_local(fs):
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise OSError(f"{path}: not a file of bytes")
         with open(path, "rb") as file:
             if os.fstat(file.fileno()).st_size > limit:
                 raise PictureTooLarge(f"source of more than {limit} bytes")
