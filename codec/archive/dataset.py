@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby
-from operator import itemgetter
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import islice
+from typing import Any, NoReturn
 
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
@@ -24,6 +24,9 @@ WINDOW_BYTES = 64 << 20
 
 PREFETCH_BYTES = 64 << 20
 """Default bytes loaded ahead of use."""
+
+Made = tuple[Piece, bool, list[Sample]]
+"""A piece of the epoch, whether it ends here, and samples of it."""
 
 
 class LayerDataset(IterableDataset[Sample]):
@@ -263,47 +266,42 @@ class LayerDataset(IterableDataset[Sample]):
                 self._open = (0, 0)
         self._passes.end(_worker()[0])
 
-    def _made(
-        self, order: EpochOrder, pieces: Sequence[Piece]
-    ) -> Iterator[tuple[Piece, bool, list[Sample]]]:
-        """Batches of samples and whether their piece ends with them; the next is made meanwhile."""
+    def _made(self, order: EpochOrder, pieces: Sequence[Piece]) -> Iterator[Made]:
+        """Batches of samples, the next one made meanwhile; an error comes after those before it."""
 
-        def batches() -> Iterator[tuple[Piece, bool, list[Wanted]]]:
-            for piece, wanted in self._loaded(order, pieces):
-                while len(wanted) > self._decode_batch:
-                    yield piece, False, wanted[: self._decode_batch]
-                    del wanted[: self._decode_batch]
-                yield piece, True, wanted
+        def made(piece: Piece, last: bool, batch: list[Wanted]) -> Made:
+            return piece, last, self._maker.make(batch)
 
-        return prefetched(
-            batches(),
-            lambda task: (task[0], task[1], self._maker.make(task[2])),
-            lambda _: 1,
-            budget=2,  # the batch that is asked for and one ahead
-            threads=1,
-        )
+        def tasks() -> Iterator[Callable[[], Made]]:
+            try:
+                for piece, wanted in self._loaded(order, pieces):
+                    while len(wanted) > self._decode_batch:
+                        yield partial(made, piece, False, wanted[: self._decode_batch])
+                        del wanted[: self._decode_batch]
+                    yield partial(made, piece, True, wanted)
+            except Exception as error:
+                yield partial(_raise, error)
+
+        # the batch that is asked for, and one ahead
+        return prefetched(tasks(), lambda task: task(), lambda _: 1, budget=2, threads=1)
 
     def _loaded(
         self, order: EpochOrder, pieces: Sequence[Piece]
     ) -> Iterator[tuple[Piece, list[Wanted]]]:
         """Each piece with its rows in memory; the groups of the next ones load meanwhile."""
 
-        def tasks() -> Iterator[tuple[int, int]]:
-            for number, piece in enumerate(pieces):
-                groups, _ = order.locate(piece)
-                for group in dict.fromkeys(groups.tolist()):
-                    yield number, group
+        def groups_of(piece: Piece) -> list[int]:
+            return list(dict.fromkeys(order.locate(piece)[0].tolist()))
 
         loaded = prefetched(
-            tasks(),
-            lambda task: (task[0], task[1], self._maker.load(task[1])),
-            lambda task: int(self._maker.sizes[task[1]]),
+            (group for piece in pieces for group in groups_of(piece)),
+            lambda group: (group, self._maker.load(group)),
+            lambda group: int(self._maker.sizes[group]),
             budget=self._prefetch_bytes,
             threads=self._threads,
         )
-        for number, members in groupby(loaded, key=itemgetter(0)):
-            held: dict[int, Group] = {group: content for _, group, content in members}
-            piece = pieces[number]
+        for piece in pieces:
+            held: dict[int, Group] = dict(islice(loaded, len(groups_of(piece))))
             groups, rows = order.locate(piece)
             yield (
                 piece,
@@ -359,6 +357,10 @@ class Passes:
     def end(self, worker: int) -> None:
         """Count a pass that a worker has come to the end of."""
         self._shared[2 + worker] += 1
+
+
+def _raise(error: Exception) -> NoReturn:
+    raise error
 
 
 def _worker() -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import shutil
 from collections.abc import Callable
@@ -160,6 +161,19 @@ def test_training_raises_or_skips_damage_and_still_counts_every_position(root: P
     assert sorted(keys) == [f"k{i:02}" for i in range(40) if i not in (7, 31)]
     assert {d.key for d in found} == {"k07", "k31"}
     assert dataset.state_dict()["consumed"] == [[0, 40]]
+
+
+def test_what_comes_before_damage_is_read_before_it_is_raised(root: Path) -> None:
+    damage_layers(root, ("k31", 0))
+    dataset = LayerDataset(root, output="bytes", seed=None, decode_batch=2)
+    starts = np.cumsum([0, *Archive.open(root).files[0].row_groups])
+    before = starts[starts <= 31].max()
+    samples = iter(dataset)
+    keys = [sample["key"] for sample in itertools.islice(samples, int(before))]
+    assert keys == [f"k{i:02}" for i in range(before)]
+    with pytest.raises(ArchiveDamaged):
+        next(samples)
+    assert dataset.state_dict()["consumed"] == [[0, before]]
 
 
 def test_a_damaged_first_file_does_not_cost_the_others(root: Path) -> None:
