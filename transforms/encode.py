@@ -1,9 +1,9 @@
 """The Beam transforms of encoding.
 
     Create(parts of the plan)                                          # str, name of a file
-      │ "Read plan"          FlatMap                                   # str, unit or shard as JSON
+      │ "Read plan"          FlatMap                                   # str, shard or place of unit
       │ "Spread shards"      Reshuffle
-      │ "Split shards"       ParDo                                     # str, unit as JSON
+      │ "Split shards"       ParDo                                     # str, unit or its place
       │ "Spread units"       Reshuffle
       │ "Encode units"       ParDo, writes and commits                 # tuple of counts
       │ "Add up"             CombineGlobally                           # tuple of counts
@@ -29,10 +29,10 @@ from codec.errors import NotAnArchive
 from transforms.device import load_codec, prepare_arrow
 from transforms.embedding import Embedder
 from transforms.keys import KeySet
-from transforms.plan import Plan, State, read_plan_line
+from transforms.plan import Plan, State, plan_elements, shard_of, unit_of
 from transforms.prefetch import Prefetcher
 from transforms.progress import Board, Counts
-from transforms.records import Shard, Span, Unit, unit_of_span
+from transforms.records import Shard, Span, unit_of_span
 from transforms.report import Facts, result_of, write_report
 from transforms.sources import Source
 from transforms.unit import Exclusions, Settings, encode_unit, records_of
@@ -112,7 +112,7 @@ class ReadPlan(beam.DoFn):
 
     def process(self, element: str) -> Iterator[str]:  # type: ignore[override]
         """One element a unit or shard."""
-        yield from Storage(self._archive).read(element).decode().splitlines()
+        yield from plan_elements(Storage(self._archive), element)
 
 
 class SplitShards(beam.DoFn):
@@ -127,15 +127,15 @@ class SplitShards(beam.DoFn):
 
     def process(self, element: str) -> Iterator[str]:  # type: ignore[override]
         """The units of a shard; a unit as it is."""
-        each = read_plan_line(element)
-        if isinstance(each, Unit):
+        shard = shard_of(element)
+        if shard is None:
             yield element
             return
         span_bytes = self._job.plan.span_bytes
-        source = self._job.sources[each.source]
+        source = self._job.sources[shard.source]
         settings = f"{source.settings()} {span_bytes}"
-        for span in split_or_broken(source, each, span_bytes):
-            due = self._state.due(unit_of_span(each, span, settings))
+        for span in split_or_broken(source, shard, span_bytes):
+            due = self._state.due(unit_of_span(shard, span, settings))
             if due:
                 yield due.to_json()
 
@@ -164,6 +164,7 @@ class EncodeUnits(beam.DoFn):
         self._embedder: Embedder | None = None
         if embedding:
             self._embedder = self._shared_embedder.acquire(lambda: embedding.load(job.device))
+        self._storage = Storage(job.settings.archive)
         self._state = job.state()
         self._done = job.done()
         self._board = Board(job.board) if job.board else None
@@ -174,7 +175,7 @@ class EncodeUnits(beam.DoFn):
         duplicates: Mapping[str, Iterable[tuple[str, str]]] | None = None,
     ) -> Iterator[tuple[Any, ...]]:
         """Do one unit."""
-        unit = Unit.from_json(element)
+        unit = unit_of(element, self._storage)
         same = dict(duplicates[unit.name]) if duplicates is not None else {}
         counts = encode_unit(
             unit,
@@ -234,7 +235,7 @@ class HashSources(beam.DoFn):
         """One element a record that can be read."""
         import hashlib
 
-        unit = Unit.from_json(element)
+        unit = unit_of(element, Storage(self._job.settings.archive))
         for record in records_of(unit, self._job.sources[unit.source]):
             try:
                 digest = hashlib.sha256(record.fetch()).digest()

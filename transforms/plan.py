@@ -38,8 +38,11 @@ UNITS_WANTED = 64
 SPAN_BYTES_LEAST = 1 << 20
 SPAN_BYTES_MOST = 64 << 20
 
-PART_BYTES = 32 << 20
+PART_BYTES = 4 << 20
 """Size of one file of a plan."""
+
+_SHARD = '{"kind": "shard"'
+"""What a line of a shard begins with."""
 
 DUPLICATE = "Duplicate"
 """Error class of dead letters that stand for pictures left out on purpose."""
@@ -150,10 +153,32 @@ def make_plan(
         return writer.plan(span_bytes, inputs, bool(foreign))
 
 
-def read_plan_line(line: str) -> Unit | Shard:
-    """The unit or shard of one line of a plan."""
-    value = json.loads(line)
-    return Shard(**value["shard"]) if value.get("kind") == "shard" else Unit.from_json(line)
+def plan_elements(storage: Storage, part: str) -> Iterator[str]:
+    """What travels for each line of a file of the plan: a shard as it is, of a unit its place.
+
+    A unit of loose pictures names them all; runners that keep their elements in memory would need
+    more of it the more pictures there are.
+    """
+    start = 0
+    for line in storage.read(part).splitlines(keepends=True):
+        stop = start + len(line)
+        yield line.decode() if line.startswith(_SHARD.encode()) else json.dumps([part, start, stop])
+        start = stop
+
+
+def shard_of(element: str) -> Shard | None:
+    """The shard that an element stands for; None where that is a unit."""
+    if not element.startswith(_SHARD):
+        return None
+    return Shard(**json.loads(element)["shard"])
+
+
+def unit_of(element: str, storage: Storage) -> Unit:
+    """The unit that an element is, or whose place it is."""
+    if element.startswith("["):
+        part, start, stop = json.loads(element)
+        element = storage.read_range(part, start, stop).decode()
+    return Unit.from_json(element)
 
 
 def chunked(items: Iterable[Item], span_bytes: int) -> Iterator[tuple[Item, ...]]:

@@ -20,7 +20,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         type=float,
         default=24.0,
         metavar="HOURS",
-        help="leave younger files: a running job may need them (default 24)",
+        help="leave younger files; a job that takes longer needs its own (default 24)",
     )
     parser.add_argument("--dry-run", action="store_true", help="only show what would be removed")
 
