@@ -336,6 +336,8 @@ def test_files_are_keyed_by_their_path_below_the_input(folder: Path) -> None:
     (folder / "photos" / "notes.txt").write_bytes(b"")
     (folder / "photos" / "link.jpg").symlink_to(folder / "photos/left/001.jpg")
     (folder / "photos" / "circle").symlink_to(folder / "photos")
+    (folder / "photos" / "nothing.jpg").symlink_to(folder / "nothing.jpg")
+    (folder / "photos" / "itself.jpg").symlink_to(folder / "photos" / "itself.jpg")
     keys = [record.key for record in read_all([folder / "photos"])]
     assert keys[:2] == ["left/001.jpg", "left/003.jpg"]
     assert keys[3] == "link.jpg"

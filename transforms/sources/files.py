@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
+import stat
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 import fsspec
@@ -11,7 +14,7 @@ import fsspec
 from codec.errors import UsageError
 from codec.picture import PICTURE_SUFFIXES
 from transforms.records import UNKNOWN, Item, clean_key
-from transforms.sources.base import file_system, is_web, roots_to_prefixes, to_uri
+from transforms.sources.base import file_system, is_local, is_web, roots_to_prefixes, to_uri
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,9 @@ def _files(each: _Input) -> Iterator[tuple[str, int]]:
 
 def _walk(fs: fsspec.AbstractFileSystem, folder: str) -> Iterator[tuple[str, int]]:
     """Files below a folder, a folder at a time, so that memory does not grow with their number."""
+    if is_local(fs):
+        yield from _walk_local(folder.rstrip("/") or "/")
+        return
     entries = sorted(fs.ls(folder, detail=True), key=lambda entry: entry["name"])
     for entry in entries:
         path = entry["name"].rstrip("/")
@@ -102,3 +108,18 @@ def _walk(fs: fsspec.AbstractFileSystem, folder: str) -> Iterator[tuple[str, int
             yield from _walk(fs, path)
         elif entry["type"] == "file":
             yield path, int(entry["size"] or 0)
+
+
+def _walk_local(folder: str) -> Iterator[tuple[str, int]]:
+    """The same on a disk; of a folder of millions, all that is held are their names."""
+    for name in sorted(os.listdir(folder)):
+        path = posixpath.join(folder, name)
+        if name.startswith("."):
+            continue
+        if os.path.isdir(path) and not os.path.islink(path):
+            yield from _walk_local(path)
+            continue
+        with suppress(OSError):  # a link to nothing, or a file that has just gone
+            state = os.stat(path)
+            if stat.S_ISREG(state.st_mode):
+                yield path, state.st_size
