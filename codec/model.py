@@ -18,9 +18,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from codec.analysis import Analysis, position_masks
 from codec.bands import Geometry, geometry
 from codec.batches import BATCH_PIXELS, batches, in_threads
-from codec.classes import smooth_assignment, texture_energies
 from codec.entropy import CodedState, EntropyCoder, Room, Symbols
 from codec.errors import LayerDamaged, UsageError, WeightsMismatch
 from codec.folding import embed, fold
@@ -28,18 +28,12 @@ from codec.latent import (
     StateTables,
     bands_picture,
     expected_places,
-    flatten,
-    pad_to_blocks,
-    picture_bands,
-    quantise,
     step_bands,
     unflatten,
 )
 from codec.painting import Painter
-from codec.palette import PaletteState, diffuse, merge_descriptors
 from codec.refining import Refiner
-from codec.search import EFFORTS, JUDGED_LAYERS, SMOOTHINGS, merit, spare_dear_ones
-from codec.semantics import low_colours, own_inputs
+from codec.search import EFFORTS, JUDGED_LAYERS, merit
 from codec.stream import PictureHeader, check_sides, pack_layer, unpack_stream
 from codec.texture import add_texture
 from codec.wavelet import DYADIC_LEVELS, ORIENTATIONS, synthesise
@@ -93,7 +87,7 @@ class Codec:
         network = copy.deepcopy(weights.network)
         self._network = network.to(self._device, dtype or fast_dtype(self._device)).eval()
         self._entropy = EntropyCoder(weights)
-        self._divergence = weights.classes.divergence()
+        self._analysis = Analysis(weights, self._device)
         self._rooms: list[Room] = []
         self._state_tables: dict[int, StateTables] = {}
         self._refiners: dict[int, Refiner] = {}
@@ -339,37 +333,14 @@ class Codec:
 
         `finest` says whether the finest state will be written, and is worth a search.
         """
-        weights = self._weights
-        bands = picture_bands(pad_to_blocks(images, self._device))
-        energies = texture_energies(bands, weights.steps).permute(0, 2, 3, 1).cpu().numpy()
-        colours = low_colours(bands).permute(0, 2, 3, 1).cpu().numpy()
-        looked = [self._looked_at(*fields) for fields in zip(energies, colours, strict=True)]
+        candidates, bands = self._analysis.candidates(images, effort, finest)
+        if len(candidates[0]) == 1:
+            return [symbols for (symbols,) in candidates]
         layouts = [geometry(*image.shape[:2]) for image in images]
-        candidates = []
-        for factor in SMOOTHINGS[effort]:
-            palettes = [self._palette(*fields, factor) for fields in looked]
-            q = self._indices(bands, palettes, effort > 1 and finest)
-            candidates.append(
-                [Symbols(p, flatten(q, i, layouts[i])) for i, p in enumerate(palettes)]
-            )
-        if len(candidates) == 1:
-            return candidates[0]
         return [
             min(choices, key=lambda choice: self._merit(choice, [b[i] for b in bands], layouts[i]))
-            for i, choices in enumerate(zip(*candidates, strict=True))
+            for i, choices in enumerate(candidates)
         ]
-
-    def _indices(
-        self, bands: list[torch.Tensor], palettes: Sequence[list[PaletteState]], search: bool
-    ) -> list[torch.Tensor]:
-        """Return the finest indices of bands under the masks of their palettes, int16."""
-        config = self._weights.config
-        steps = step_bands(self._weights.steps, self._masks([p[0].class_map for p in palettes]))
-        limit = config.chain[0].zero
-        if not search:
-            return quantise(bands, steps, config.compander, limit)
-        values = [config.compander.compress(b / s) for b, s in zip(bands, steps, strict=True)]
-        return [v.clamp_(-limit, limit).to(torch.int16) for v in spare_dear_ones(values)]
 
     def _merit(self, symbols: Symbols, bands: list[torch.Tensor], layout: Geometry) -> float:
         """Judge a class map by the bytes and the error of one state before the network."""
@@ -379,38 +350,6 @@ class Codec:
             (p * s - band).square().sum() for p, s, band in zip(places, steps, bands, strict=True)
         ]
         return merit(sum(map(len, layers)), torch.stack(errors).sum().item())
-
-    def _looked_at(
-        self, energies: np.ndarray, colours: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return inputs, embeddings and costs of all classes of each position, [h, w, ...]."""
-        own = own_inputs(energies, colours)
-        embedded = self._weights.head.embed(own)
-        positions = own.shape[0] * own.shape[1]
-        costs = self._weights.classes.costs(
-            energies.reshape(positions, -1),
-            embedded.reshape(positions, -1),
-            self._weights.config.evidence,
-        )
-        return own, embedded, costs.reshape(*own.shape[:2], -1)
-
-    def _palette(
-        self, own: np.ndarray, embedded: np.ndarray, costs: np.ndarray, factor: float
-    ) -> list[PaletteState]:
-        """Return the palette chain of one image from what `_looked_at` gives.
-
-        `factor` multiplies the price of a class border.
-        """
-        config = self._weights.config
-        labels = smooth_assignment(costs, factor * config.smoothing)
-        descriptors = merge_descriptors(config.merge, own, embedded)
-        distance = np.float32(config.merge.latent) * self._divergence
-        return diffuse(labels, distance, config.palette_budgets, descriptors)
-
-    def _masks(self, class_maps: Sequence[np.ndarray]) -> torch.Tensor:
-        """Return the masking factor of each position, float32 [N, 1, h, w]."""
-        masks = self._weights.classes.mask[np.stack(class_maps)]
-        return torch.from_numpy(masks[:, None]).to(self._device)
 
     def _pack(self, symbols: Symbols, shape: tuple[int, ...], layers: int) -> tuple[bytes, ...]:
         layout = geometry(*shape)
@@ -462,7 +401,9 @@ class Codec:
         places = expected_places(
             cells, state, weights.config.compander, weights.centroids[step - 1], finest
         )
-        masks = self._masks([coded.palettes[0].class_map for coded in states])
+        masks = position_masks(
+            weights, [coded.palettes[0].class_map for coded in states], self._device
+        )
         steps = step_bands(weights.steps, masks, finest)
         return places, cells, steps
 
