@@ -80,6 +80,10 @@ class SampleMaker:
         self._output, self._on_damage = output, on_damage
         self._weights, self._device, self._refine = weights, device, refine
         self._codec: Codec | None = None
+        if output != "bytes" and torch.device(device).type == "cpu":
+            from codec.warming import load_kernels
+
+            load_kernels()  # here, for the workers that a DataLoader forks
         entries = [unit for unit in archive.manifest.units if unit.data]
         groups = [
             (file, group, rows, sum(unit.layer_bytes[: len(self.layer_columns)]) / unit.rows)

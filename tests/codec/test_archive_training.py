@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -152,3 +154,37 @@ def test_an_epoch_holds_one_window_and_what_is_loaded_ahead(tmp_path: Path) -> N
             most = max(most, pa.total_allocated_bytes())
     assert most - start < window + ahead + (2 << 20)  # and the group that is being loaded
     assert pa.total_allocated_bytes() - start < 1 << 20
+
+
+LOADED = """
+import itertools
+import sys
+from numba.core.dispatcher import Dispatcher
+from codec.archive import LayerDataset
+
+def loaded():
+    modules = [module for name, module in sys.modules.items() if name.startswith("codec.")]
+    return {
+        f"{module.__name__}.{name}": len(value.signatures)
+        for module in modules
+        for name, value in vars(module).items()
+        if isinstance(value, Dispatcher)
+    }
+
+datasets = [
+    LayerDataset(sys.argv[1], layers=layers, output=output, refine=refine, threads=1)
+    for layers, output, refine in itertools.product(
+        (1, 3, 6), ("image", "latent"), (True, False)
+    )
+]
+before = loaded()
+assert before["codec.contexts.walk"] == 1
+for dataset in datasets:
+    assert len(list(itertools.islice(dataset, 5))) == 5
+    assert loaded() == before, {name for name, count in loaded().items() if count != before[name]}
+"""
+
+
+def test_forked_workers_find_every_compiled_loop_loaded(root: Path) -> None:
+    """One that a worker loads itself may wait for ever for a lock that was taken at the fork."""
+    subprocess.run([sys.executable, "-c", LOADED, str(root)], check=True, timeout=300)

@@ -1,0 +1,26 @@
+"""Load the compiled loops of the decoder ahead of their use.
+
+A process that loads a compiled loop registers its unwind tables under a lock of the C runtime. A
+thread that ends takes the same lock; if another thread forks the process just then, the lock stays
+taken in the child for ever, and the first loop that the child loads waits for it. So what forked
+workers will call is loaded before they are forked; they share its memory, too.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+
+from codec.model import Codec
+
+
+@cache
+def load_kernels() -> None:
+    """Load all that decoding to pictures and latents on a CPU calls, once a process: 1 to 2 s."""
+    codec = Codec.load()
+    [stream] = codec.encode([np.zeros((16, 16, 3), np.uint8)])
+    for layers in (stream[:1], stream):
+        codec.decode([layers])
+        codec.decode([layers], refine=False)
+        codec.latents([layers])
