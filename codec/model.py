@@ -188,12 +188,15 @@ class Codec:
         refine: bool = True,
     ) -> list[torch.Tensor]:
         """Decode as `decode` does to uint8 [3, H, W], left on the device of the codec."""
-        if not refine and texture is None and self._device.type == "cpu":
-            return in_threads(self._painted, streams)
+        compiled = self._device.type == "cpu"
+        if compiled and not refine and texture is None:
+            return in_threads(self._decoded_and_painted, streams)
         pictures: dict[int, torch.Tensor] = {}
         for batch, states in self._decoded_batches(streams):
-            if texture is None and self._device.type == "cpu":
-                pictures.update(zip(batch, self._refined(states), strict=True))
+            all_known = states[0].cell_step == self._ends[-1]
+            if compiled and (texture is None or all_known):
+                found = self._refined(states) if refine else in_threads(self._painted, states)
+                pictures.update(zip(batch, found, strict=True))
                 continue
             pixels = self._synthesised(states, texture, refine)
             for image, picture, state in zip(batch, pixels, states, strict=True):
@@ -249,13 +252,17 @@ class Codec:
                 fold(state.cell, state.layout, places, weights.steps, masks, levels),
             )
 
-    def _painted(self, stream: Sequence[bytes]) -> torch.Tensor:
+    def _decoded_and_painted(self, stream: Sequence[bytes]) -> torch.Tensor:
         """Return the picture of one image, uint8 [3, H, W], in compiled loops; no network."""
         with self._in_room(stream) as state:
-            picture = torch.empty((3, state.layout.height, state.layout.width), dtype=torch.uint8)
-            painter = self._painter(state)
-            painter.paint(painter.join(painter.low(), (4, 3, 2)), picture.numpy())
-            return picture
+            return self._painted(state)
+
+    def _painted(self, state: CodedState) -> torch.Tensor:
+        """Return the picture of a state without the network, uint8 [3, H, W], on a CPU."""
+        picture = torch.empty((3, state.layout.height, state.layout.width), dtype=torch.uint8)
+        painter = self._painter(state)
+        painter.paint(painter.join(painter.low(), (4, 3, 2)), picture.numpy())
+        return picture
 
     @torch.inference_mode()
     def _refined(self, states: Sequence[CodedState]) -> list[torch.Tensor]:

@@ -43,6 +43,8 @@ def test_draws_follow_from_the_seed_and_not_from_the_batch(codec, photo, stream)
 def test_what_is_known_is_not_touched(codec, stream):
     full = codec.decode([stream])[0]
     assert np.array_equal(full, codec.decode([stream], texture=1)[0])
+    quick, drawn = (codec.decode([stream], texture=s, refine=False)[0] for s in (None, 1))
+    assert np.array_equal(quick, drawn)
     grey = np.full((64, 64, 3), 128, np.uint8)
     (layers,) = codec.encode([grey])
     plain, drawn = (codec.decode([layers[:2]], texture=seed)[0] for seed in (None, 1))
