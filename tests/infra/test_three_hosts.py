@@ -15,7 +15,7 @@ from apache_beam.portability.api import beam_fn_api_pb2, beam_fn_api_pb2_grpc
 
 INFRA = Path(__file__).parents[2] / "infra"
 
-CONNECT = "import socket; socket.create_connection(('{}', {}), 1).close()"
+CONNECT = "import socket; socket.create_connection(('{}', {}), 5).close()"
 
 
 @pytest.fixture
