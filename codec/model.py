@@ -193,8 +193,8 @@ class Codec:
             return in_threads(self._decoded_and_painted, streams)
         pictures: dict[int, torch.Tensor] = {}
         for batch, states in self._decoded_batches(streams):
-            all_known = states[0].cell_step == self._ends[-1]
-            if compiled and (texture is None or all_known):
+            whole = self._last_layer(states) + 1 == self.layers
+            if compiled and (texture is None or whole):
                 found = self._refined(states) if refine else in_threads(self._painted, states)
                 pictures.update(zip(batch, found, strict=True))
                 continue
@@ -270,14 +270,13 @@ class Codec:
         step = states[0].cell_step
         if step not in self._refiners:
             self._refiners[step] = Refiner(
-                self._network, self._tables(step), self._weights.steps,
-                int(np.searchsorted(self._ends, step)),
-            )  # fmt: skip
+                self._network, self._tables(step), self._weights.steps, self._last_layer(states)
+            )
         pictures = [
             torch.empty((3, state.layout.height, state.layout.width), dtype=torch.uint8)
             for state in states
         ]
-        classes = np.stack([state.palettes[-1].class_map for state in states]).astype(np.int64)
+        classes = _last_class_maps(states)
         self._refiners[step].paint(
             [self._painter(state) for state in states],
             torch.from_numpy(classes),
@@ -297,6 +296,10 @@ class Codec:
         state.forget()
         if room.coefficients.size <= ROOM_KEPT:
             self._rooms.append(room)
+
+    def _last_layer(self, states: Sequence[CodedState]) -> int:
+        """Return the last layer that states of one number of layers have read."""
+        return int(np.searchsorted(self._ends, states[0].cell_step))
 
     def _tables(self, step: int) -> StateTables:
         """Return what the cells of a state stand for."""
@@ -420,9 +423,9 @@ class Codec:
     ) -> torch.Tensor:
         """Return the pictures of states of one padded size, uint8 [N, 3, H, W] with padding."""
         step = states[0].cell_step
-        last_layer = int(np.searchsorted(self._ends, step))
+        last_layer = self._last_layer(states)
         places, cells, steps = self._places(states)
-        classes = np.stack([state.palettes[-1].class_map for state in states]).astype(np.int64)
+        classes = _last_class_maps(states)
         if refine:
             bands = self._network(
                 places, cells, steps, torch.from_numpy(classes).to(self._device),
@@ -437,3 +440,8 @@ class Codec:
                 self._weights.config.chain[step], self._weights.config.compander, texture,
             )  # fmt: skip
         return bands_picture(bands).clamp_(0, 255).round_().to(torch.uint8)
+
+
+def _last_class_maps(states: Sequence[CodedState]) -> np.ndarray:
+    """Return the finest class maps that states of one size know, int64 [N, h, w]."""
+    return np.stack([state.palettes[-1].class_map for state in states]).astype(np.int64)

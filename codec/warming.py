@@ -17,7 +17,7 @@ from codec.model import Codec
 
 @cache
 def load_kernels() -> None:
-    """Load all that decoding to pictures and latents on a CPU calls, once a process: 1 to 2 s."""
+    """Load what decoding to pictures and latents on a CPU calls; half a second, once a process."""
     codec = Codec.load()
     [stream] = codec.encode([np.zeros((16, 16, 3), np.uint8)])
     for layers in (stream[:1], stream):
