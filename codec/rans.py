@@ -41,6 +41,18 @@ _ENCODE_SHIFT = np.uint64(63 - PROBABILITY_BITS)
 
 
 @kernel(forceinline=True)
+def _refilled(x, at, words):
+    """Take the next word into a state below the floor, zeros after the last: (state, next word)."""
+    if x < _FLOOR:
+        word = np.uint64(0)
+        if at < np.uint64(words.size):
+            word = np.uint64(words[at])
+        x = (x << _WORD) | word
+        at += np.uint64(1)
+    return x, at
+
+
+@kernel(forceinline=True)
 def code(mode, state, words, intervals, counts, cumulative, table, symbols, symbol):
     """Code one symbol of `symbols` with row `table` of `cumulative`; return it.
 
@@ -65,14 +77,7 @@ def code(mode, state, words, intervals, counts, cumulative, table, symbols, symb
             start = end
             end = np.uint64(cumulative[row, np.uint64(symbol + 1)])
         x = (end - start) * (x >> _BITS) + slot - start
-        if x < _FLOOR:
-            at = state[_STATE_AT]
-            word = np.uint64(0)
-            if at < np.uint64(words.size):
-                word = np.uint64(words[at])
-            x = (x << _WORD) | word
-            state[_STATE_AT] = at + np.uint64(1)
-        state[_STATE_X] = x
+        state[_STATE_X], state[_STATE_AT] = _refilled(x, state[_STATE_AT], words)
     else:
         counts[table, symbol] += 1
     return symbol
@@ -96,12 +101,7 @@ def decode_bit(x, at, words, end, likely):
     else:
         symbol = np.uint64(slot >= end)
         x = (end + symbol * (_TOTAL - end - end)) * (x >> _BITS) + slot - end * symbol
-    if x < _FLOOR:
-        word = np.uint64(0)
-        if at < np.uint64(words.size):
-            word = np.uint64(words[at])
-        x = (x << _WORD) | word
-        at += np.uint64(1)
+    x, at = _refilled(x, at, words)
     return symbol, x, at
 
 
