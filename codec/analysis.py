@@ -1,8 +1,8 @@
 """What an encoder makes of pixels: the palette chain of a picture and its finest indices.
 
-pixels -> bands -> texture energies -> costs of classes -> class map -> palette chain
-            |                                                 | masks
-            +-------------------------------------------------+-> finest indices
+pixels -> bands, turned -> texture energies -> costs of classes -> class map -> palette chain
+            |                                                         | masks
+            +---------------------------------------------------------+-> finest indices
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from codec.latent import flatten, pad_to_blocks, picture_bands, quantise, step_b
 from codec.palette import PaletteState, diffuse, merge_descriptors
 from codec.search import SMOOTHINGS, spare_dear_ones
 from codec.semantics import low_colours, own_inputs
+from codec.turning import find_turns, turned
 from codec.weights import Weights
 
 
@@ -36,12 +37,14 @@ class Analysis:
     ) -> tuple[list[list[Symbols]], list[torch.Tensor]]:
         """Return symbols of images of one padded size for each class map worth a try, and bands.
 
-        Symbols by image, then by class map; bands float32 [N, 3, ...]. `finest` says whether the
-        finest state will be written, and is worth a search.
+        Symbols by image, then by class map; bands float32 [N, 3, ...], in turned colours.
+        `finest` says whether the finest state will be written, and is worth a search.
         """
         bands = picture_bands(pad_to_blocks(images, self._device))
-        energies = texture_energies(bands, self._weights.steps).permute(0, 2, 3, 1).cpu().numpy()
         colours = low_colours(bands).permute(0, 2, 3, 1).cpu().numpy()
+        turns = find_turns(bands)
+        bands = turned(bands, turns)
+        energies = texture_energies(bands, self._weights.steps).permute(0, 2, 3, 1).cpu().numpy()
         looked = [self._looked_at(*fields) for fields in zip(energies, colours, strict=True)]
         layouts = [geometry(*image.shape[:2]) for image in images]
         found: list[list[Symbols]] = [[] for _ in images]
@@ -49,7 +52,7 @@ class Analysis:
             palettes = [self._palette(*fields, factor) for fields in looked]
             q = self._indices(bands, palettes, effort > 1 and finest)
             for i, palette in enumerate(palettes):
-                found[i].append(Symbols(palette, flatten(q, i, layouts[i])))
+                found[i].append(Symbols(palette, flatten(q, i, layouts[i]), turns[i]))
         return found, bands
 
     def _indices(

@@ -1,7 +1,8 @@
 """Entropy coding of one image: palette states and finest indices to payloads, and back.
 
 The payload of a layer is the concatenation, under one rANS stream, of the walks that its plan
-names: first its palette steps, then its steps of the scalar chain.
+names: first its palette steps, then its steps of the scalar chain. Layer 0 begins with the turn of
+colours.
 """
 
 from __future__ import annotations
@@ -20,11 +21,15 @@ from codec.contexts import walk
 from codec.errors import LayerDamaged
 from codec.palette import MOST_ENTRIES, PaletteState
 from codec.palette_walk import bits_for, walk_entries, walk_palette
+from codec.turning import ANGLE_BITS, NO_TURN, Turn
 from codec.wavelet import BLOCK, ORIENTATIONS
 from codec.weights import Weights
 
 ENTRY_BITS = (MOST_ENTRIES - 1).bit_length()
 """Plain bits of the number of entries of a palette state, less 1."""
+
+TURN_BITS = 1 + 3 * ANGLE_BITS
+"""Most plain bits that say how colours turn."""
 
 MOST_BEYOND = 2 + FAR_BITS + FAR_GROUPS - 1
 """Most symbols that a cell of the first state takes beside its first one and its sign."""
@@ -52,12 +57,13 @@ class Room:
 
 @dataclass
 class CodedState:
-    """How far an image has been walked: its palette states and the cells of its coefficients."""
+    """How far an image has been walked: turn of colours, palette states, cells of coefficients."""
 
     layout: Geometry
     palettes: list[PaletteState] = field(default_factory=list)
     cell_step: int = 0
     room: Room = field(default_factory=Room)
+    turn: Turn = NO_TURN
 
     def __post_init__(self) -> None:
         """Start at the root of both chains: nothing known, every magnitude zero."""
@@ -82,10 +88,11 @@ class CodedState:
 
 @dataclass
 class Symbols:
-    """What an encoder knows: all palette states and the finest index of each coefficient."""
+    """What an encoder knows: all palette states, the finest indices, and how colours turn."""
 
     palettes: list[PaletteState]
     q: np.ndarray
+    turn: Turn = NO_TURN
 
 
 @dataclass(frozen=True)
@@ -137,7 +144,7 @@ class EntropyCoder:
             most = plan.cell_steps * layout.most_symbols + plan.palette_steps * self._most(layout)
             most += layout.coefficients  # each leaves zero, and shows its sign, once at most
             if index == 0:
-                most += self._beyond_first_cells(symbols.q, layout, peaks)
+                most += TURN_BITS + self._beyond_first_cells(symbols.q, layout, peaks)
             coder = rans.begin_encoding(most)
             mode = (rans.ENCODE, *coder, _NO_COUNTS)
             count = self._layer(mode, index, done, symbols, peaks)
@@ -158,7 +165,7 @@ class EntropyCoder:
         symbols do.
         """
         coder = rans.begin_decoding(payload)
-        unknown = Symbols([], done.cell)
+        unknown = Symbols([], done.cell, done.turn)
         mode = (rans.DECODE, *coder, _NO_COUNTS)
         count = self._layer(mode, index, done, unknown, _UNKNOWN)
         if count != symbols:
@@ -179,7 +186,7 @@ class EntropyCoder:
 
     def _layer(self, mode, index: int, done: CodedState, symbols: Symbols, peaks: Peaks) -> int:
         plan = self._weights.config.layers[index]
-        count = 0
+        count = self._turn(mode, done, symbols.turn) if index == 0 else 0
         for _ in range(plan.palette_steps):
             count += self._palette_step(mode, index, done, symbols.palettes)
         for _ in range(plan.cell_steps):
@@ -188,6 +195,17 @@ class EntropyCoder:
                 raise LayerDamaged(index, "a band that had coefficients is called empty")
             count += coded
         return count
+
+    def _turn(self, mode, done: CodedState, turn: Turn) -> int:
+        tables = self._weights.cumulative
+        if not rans.plain(*mode, tables, 1, int(any(turn))):
+            return 1
+        half = 1 << (ANGLE_BITS - 1)
+        angles = [int(rans.plain(*mode, tables, ANGLE_BITS, a + half)) - half for a in turn]
+        if not any(angles):
+            raise LayerDamaged(0, "colours turn by nothing")
+        done.turn = (angles[0], angles[1], angles[2])
+        return TURN_BITS
 
     def _palette_step(
         self, mode, index: int, done: CodedState, known: Sequence[PaletteState]

@@ -11,6 +11,7 @@ import numpy as np
 from codec.bands import COMPONENTS, Geometry
 from codec.compiled import kernel
 from codec.lifting import join_plane
+from codec.turning import FIRST_TURNED, Turn, matrix_of, turn_back
 from codec.wavelet import DYADIC_LEVELS, LEVELS, ORIENTATIONS
 
 
@@ -21,6 +22,7 @@ def fold(
     steps: np.ndarray,
     masks: np.ndarray,
     levels: int,
+    turn: Turn,
 ) -> np.ndarray:
     """Return the expected coefficients of a picture, folded to one position: float32 [C, h, w].
 
@@ -29,11 +31,15 @@ def fold(
             level, lightness or chroma: see `latent.place_table`
     steps   float32 [BANDS]; masks float32 [h, w], factor on the steps of the dyadic levels
     levels  dyadic levels beside the low band: C is 3 * 4 ** levels
+    turn    of the picture's colours, which is undone
     """
     folded = np.zeros((COMPONENTS << 2 * levels, *layout.positions), np.float32)
     fold_low(cell, layout, places, steps, folded)
+    turn_back(folded[:COMPONENTS], turn)
+    back = matrix_of(turn).T.astype(np.float32)
     for level in range(DYADIC_LEVELS, DYADIC_LEVELS - levels, -1):
-        _fold_level(cell, layout.bands, level, places[level], steps, masks, folded)
+        turns = any(turn) and level >= FIRST_TURNED
+        _fold_level(cell, layout.bands, level, places[level], steps, masks, back, turns, folded)
     return folded
 
 
@@ -48,10 +54,11 @@ def fold_low(
 
 
 @kernel()
-def _fold_level(cell, bands, level, places, steps, masks, folded):
+def _fold_level(cell, bands, level, places, steps, masks, back, turns, folded):
     """Write the channels of one level: those of one band and one place within a position together.
 
-    Cells of zero are left out: their place is zero, as `folded` is.
+    Cells of zero are left out: their place is zero, as `folded` is. Where the level `turns`, each
+    coefficient goes to all three components, by its column of `back`, float32 [3, 3].
     """
     shift = DYADIC_LEVELS - level
     side = 1 << shift
@@ -60,7 +67,7 @@ def _fold_level(cell, bands, level, places, steps, masks, folded):
         table = places[min(component, 1)]
         for way in range(ORIENTATIONS):
             band = COMPONENTS + ORIENTATIONS * (COMPONENTS * (LEVELS - level) + component) + way
-            channel = (COMPONENTS + COMPONENTS * way + component) * side * side
+            first = (COMPONENTS + COMPONENTS * way) * side * side
             offset, height, width, stride = bands[band, :4]
             step = steps[band]
             for y in range(height):
@@ -70,9 +77,17 @@ def _fold_level(cell, bands, level, places, steps, masks, folded):
                     if index != 0:
                         within = (y & (side - 1)) * side + (x & (side - 1))
                         scaled = step * masks[y >> shift, x >> shift]
-                        folded[channel + within, y >> shift, x >> shift] = (
-                            table[index + reach] * scaled
-                        )
+                        value = table[index + reach] * scaled
+                        channel = first + within
+                        if turns:
+                            for other in range(COMPONENTS):
+                                folded[channel, y >> shift, x >> shift] += (
+                                    back[other, component] * value
+                                )
+                                channel += side * side
+                        else:
+                            channel += component * side * side
+                            folded[channel, y >> shift, x >> shift] = value
 
 
 @kernel()

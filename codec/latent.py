@@ -15,6 +15,7 @@ import torch
 
 from codec.bands import BANDS, Geometry, band_index, view
 from codec.cells import Cells
+from codec.turning import Turn, turned
 from codec.wavelet import (
     BLOCK,
     DYADIC_LEVELS,
@@ -53,9 +54,9 @@ def picture_bands(pixels: torch.Tensor) -> list[torch.Tensor]:
     return analyse(to_opponent(pixels))
 
 
-def bands_picture(bands: list[torch.Tensor]) -> torch.Tensor:
-    """Invert `picture_bands`."""
-    return to_rgb(synthesise(bands))
+def bands_picture(bands: list[torch.Tensor], turns: Sequence[Turn] = ()) -> torch.Tensor:
+    """Invert `picture_bands`, of bands whose colours have turned where `turns` are given."""
+    return to_rgb(synthesise(turned(bands, turns, back=True)))
 
 
 def band_group(level: int) -> slice:

@@ -36,6 +36,7 @@ from codec.refining import Refiner
 from codec.search import EFFORTS, JUDGED_LAYERS, merit
 from codec.stream import PictureHeader, check_sides, pack_layer, unpack_stream
 from codec.texture import add_texture
+from codec.turning import turned
 from codec.wavelet import DYADIC_LEVELS, ORIENTATIONS, synthesise
 from codec.weights import Weights, load_weights, matching
 
@@ -226,7 +227,10 @@ class Codec:
         for batch, states in self._decoded_batches(streams, most_pixels):
             places, _, steps = self._places(states, finest)
             scaled = [p * s for p, s in zip(places, steps, strict=True)]
-            parts = [synthesise(scaled[ORIENTATIONS * levels :])]
+            low = synthesise(scaled[ORIENTATIONS * levels :])
+            turns = [state.turn for state in states]
+            scaled = turned([*scaled[: ORIENTATIONS * levels], low], turns, finest, back=True)
+            parts = [scaled[-1]]
             for level in range(DYADIC_LEVELS, finest - 1, -1):
                 first = ORIENTATIONS * (level - finest)
                 bands = torch.cat(scaled[first : first + ORIENTATIONS], 1)
@@ -249,7 +253,7 @@ class Codec:
             return Latents(
                 class_map.astype(np.int64),
                 embed(class_map, weights.classes.embedding),
-                fold(state.cell, state.layout, places, weights.steps, masks, levels),
+                fold(state.cell, state.layout, places, weights.steps, masks, levels, state.turn),
             )
 
     def _decoded_and_painted(self, stream: Sequence[bytes]) -> torch.Tensor:
@@ -313,20 +317,22 @@ class Codec:
     def _painter(self, state: CodedState) -> Painter:
         masks = self._weights.classes.mask[state.palettes[0].class_map]
         tables = self._tables(state.cell_step)
-        return Painter(state.cell, state.layout, tables, self._weights.steps, masks)
+        return Painter(state.cell, state.layout, tables, self._weights.steps, masks, state.turn)
 
     def check(self, stream: Sequence[bytes]) -> None:
         """Decode every layer of one image to symbols, without synthesis; raises as `decode`."""
         self._decoded(stream)
 
     def symbols(self, stream: Sequence[bytes]) -> list[np.ndarray]:
-        """Return the decoded integers of one image: class map of each palette state, then cells.
+        """Return the decoded integers of one image: turn of colours, class maps, then cells.
 
-        The cells are int16, one flat array in walking order with the margins of `bands`; equal on
-        every machine, device and library version.
+        The turn is int16 [3], a class map of each palette state int16 [h, w]. The cells are int16,
+        one flat array in walking order with the margins of `bands`. Equal on every machine, device
+        and library version.
         """
         state = self._decoded(stream)
-        return [*(palette.class_map for palette in state.palettes), state.cell]
+        turn = np.array(state.turn, np.int16)
+        return [turn, *(palette.class_map for palette in state.palettes), state.cell]
 
     def _checked_layers(self, layers: int | None) -> int:
         if layers is None:
@@ -439,7 +445,8 @@ class Codec:
                 bands, cells, steps, classes, self._weights.classes.law,
                 self._weights.config.chain[step], self._weights.config.compander, texture,
             )  # fmt: skip
-        return bands_picture(bands).clamp_(0, 255).round_().to(torch.uint8)
+        turns = [state.turn for state in states]
+        return bands_picture(bands, turns).clamp_(0, 255).round_().to(torch.uint8)
 
 
 def _last_class_maps(states: Sequence[CodedState]) -> np.ndarray:

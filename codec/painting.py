@@ -19,6 +19,7 @@ from codec.compiled import kernel
 from codec.folding import fold_low
 from codec.latent import StateTables
 from codec.lifting import PREDICT_1, PREDICT_2, SCALE, UPDATE_1, UPDATE_2
+from codec.turning import Turn, turn_back
 from codec.wavelet import DYADIC_LEVELS, LEVELS, ORIENTATIONS
 
 _PREDICT_1, _UPDATE_1 = np.float32(-PREDICT_1), np.float32(-UPDATE_1)
@@ -60,6 +61,7 @@ class Painter:
         tables: StateTables,
         steps: np.ndarray,
         masks: np.ndarray,
+        turn: Turn,
     ) -> None:
         """Take a state.
 
@@ -67,6 +69,7 @@ class Painter:
         `masks` float32 [h, w], factor on the steps of the dyadic levels.
         """
         self.layout, self._cell, self._steps, self._masks = layout, cell, steps, masks
+        self._turn = turn
         self._places, self._bounds = tables.places, tables.bounds
         self._width = np.float32(tables.width)
         width = layout.positions[1] << DYADIC_LEVELS
@@ -109,7 +112,11 @@ class Painter:
     def paint(
         self, low: np.ndarray, picture: np.ndarray, changes: np.ndarray = _NO_CHANGES
     ) -> None:
-        """Join the finest level to a low band and write the picture, uint8 [3, H, W]."""
+        """Join the finest level to a low band and write the picture, uint8 [3, H, W].
+
+        The colours of the low band are turned back in place.
+        """
+        turn_back(low, self._turn)
         _paint(
             self._cell, self.layout.bands, low, self._places[1], self._bounds, self._width,
             changes, self._steps, self._masks, self._scales, self._halves, self._rows,

@@ -3,7 +3,7 @@
 Byte order is little endian. A layer is
 
     magic     1 byte   0xB7
-    version   1 byte   2
+    version   1 byte   4
     layer     1 byte   its place in the stream, 0 the coarsest
     check     4 bytes  CRC-32 of the layer without these four bytes, begun with the check of the
                        layer before it (0 for layer 0), so that a layer fits only its own image
@@ -28,7 +28,7 @@ from codec.errors import LayerDamaged, PictureTooLarge, UnknownVersion
 from codec.limits import MAX_LAYER_BYTES, MAX_PIXELS, MAX_SIDE
 
 MAGIC = 0xB7
-VERSION = 3
+VERSION = 4
 
 _FRAME = struct.Struct("<BBB")
 _CHECK = struct.Struct("<I")

@@ -19,7 +19,9 @@ from codec.model import Codec
 def load_kernels() -> None:
     """Load what decoding to pictures and latents on a CPU calls; half a second, once a process."""
     codec = Codec.load()
-    [stream] = codec.encode([np.zeros((16, 16, 3), np.uint8)])
+    bright = np.indices((64, 64)).sum(0) // 4 % 2
+    orange = bright[..., None] * np.array([255, 128, 0])  # whose colours turn
+    [stream] = codec.encode([orange.astype(np.uint8)])
     for layers in (stream[:1], stream):
         codec.decode([layers])
         codec.decode([layers], refine=False)

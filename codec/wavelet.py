@@ -51,7 +51,7 @@ def to_opponent(rgb: torch.Tensor) -> torch.Tensor:
     axes of photos, and orthonormal, so squared error in them is squared error in RGB.
     """
     colour = _COLOUR.to(rgb)
-    if _in_loops(rgb):
+    if in_loops(rgb):
         opponent = torch.empty(rgb.shape)
         mix_colours(rgb.detach().numpy(), colour.numpy(), opponent.numpy())
     else:
@@ -128,7 +128,7 @@ def analyse(x: torch.Tensor, levels: int = LEVELS) -> list[torch.Tensor]:
     A band of level l (1 the finest) has shape [..., about H / 2**l, about W / 2**l]; within a
     level the order is high along x, high along y, high along both.
     """
-    if _in_loops(x):
+    if in_loops(x):
         return _analyse_in_loops(x, levels)
     bands = []
     for _ in range(levels):
@@ -141,7 +141,7 @@ def analyse(x: torch.Tensor, levels: int = LEVELS) -> list[torch.Tensor]:
 
 def synthesise(bands: list[torch.Tensor]) -> torch.Tensor:
     """Invert `analyse`: bands to float [..., H, W]."""
-    if all(map(_in_loops, bands)):
+    if all(map(in_loops, bands)):
         return _synthesise_in_loops(bands)
     x = bands[-1]
     for level in range(len(bands) // ORIENTATIONS, 0, -1):
@@ -152,7 +152,7 @@ def synthesise(bands: list[torch.Tensor]) -> torch.Tensor:
     return x
 
 
-def _in_loops(x: torch.Tensor) -> bool:
+def in_loops(x: torch.Tensor) -> bool:
     """Say whether the compiled loops can do it: on a CPU, in float32, with nobody to learn."""
     learns = x.requires_grad and torch.is_grad_enabled()
     return x.device.type == "cpu" and x.dtype == torch.float32 and not learns

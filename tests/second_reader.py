@@ -45,14 +45,15 @@ class Refused(ValueError):
 
 @dataclass(frozen=True)
 class Symbols:
-    """Symbols of a prefix of layers: class maps int16 [h, w] and cells int16 of the 57 bands."""
+    """Symbols of a prefix of layers: turn, class maps int16 [h, w], cells int16 of the 57 bands."""
 
+    turn: np.ndarray
     class_maps: tuple[np.ndarray, ...]
     cells: tuple[np.ndarray, ...]
 
     def digest(self) -> str:
         """SHA-256 that conformance vectors state, in hexadecimal."""
-        arrays = (*self.class_maps, *self.cells)
+        arrays = (self.turn, *self.class_maps, *self.cells)
         return hashlib.sha256(b"".join(a.astype("<i2").tobytes() for a in arrays)).hexdigest()
 
 
@@ -133,7 +134,7 @@ def _checked(layer: bytes, place: int, check_before: int) -> tuple[bytes, int]:
     magic, version, index, check = struct.unpack_from("<BBBI", layer)
     if magic != 0xB7:
         raise Refused(place, "S2")
-    if version != 3:
+    if version != 4:
         raise Refused(place, "S3")
     if check != zlib.crc32(layer[:3] + layer[7:], check_before):
         raise Refused(place, "S4")
@@ -253,6 +254,7 @@ class Picture:
         self.weights = weights
         self.rows, self.columns = -(-height // 16), -(-width // 16)
         self.bands = bands(height, width)
+        self.turn = [0, 0, 0]
         self.entries = 1
         self.labels = {(y, x): 0 for y in range(self.rows) for x in range(self.columns)}
         self.class_maps: list[Grid] = []
@@ -269,10 +271,14 @@ class Picture:
             _array(band.rows, band.columns, cells)
             for band, cells in zip(self.bands, self.cells, strict=True)
         ]
-        return Symbols(tuple(class_maps), tuple(cells))
+        return Symbols(np.array(self.turn, np.int16), tuple(class_maps), tuple(cells))
 
     def read_layer(self, coder: Coder, layer: int) -> None:
         palette_steps, cell_steps = self.weights.plan[layer]
+        if layer == 0 and coder.number(1) == 1:
+            self.turn = [coder.number(8) - 128 for _ in range(3)]
+            if self.turn == [0, 0, 0]:
+                raise Refused(0, "S20")
         for _ in range(palette_steps):
             self._palette_step(coder, layer)
         for _ in range(cell_steps):

@@ -31,6 +31,7 @@ from codec.training.fit_contexts import class_of, fit_step
 from codec.training.fit_head import fit_head, sample_positions
 from codec.training.recipe import codec_config, finest_steps
 from codec.training.settings import Recipe
+from codec.turning import turned
 from codec.wavelet import LEVELS
 from codec.weights import Learned, Weights, content_id, pack_weights
 
@@ -179,6 +180,7 @@ def _with_centroids(
     for photo, image in zip(photos, symbols, strict=False):
         masks = torch.from_numpy(weights.classes.mask[image.palettes[0].class_map])[None, None]
         bands = picture_bands(pad_to_blocks([photo], torch.device("cpu")))
+        bands = turned(bands, [image.turn])
         steps = step_bands(weights.steps, masks)
         for place, (band, step) in enumerate(zip(bands, steps, strict=True)):
             level = place // 3 + 1 if place < 3 * LEVELS else 0

@@ -31,6 +31,7 @@ from codec.training.pseudo_labels import fuse, pseudo_labels
 from codec.training.semantic_layers import SemanticLayers
 from codec.training.settings import Recipe
 from codec.training.texture_features import texture_features
+from codec.turning import Turn, find_turns, turned
 from codec.wavelet import BLOCK, DYADIC_LEVELS
 
 log = logging.getLogger(__name__)
@@ -82,13 +83,16 @@ def sample_positions(
     for index, photo in enumerate(photos):
         pixels = pad_to_blocks([photo], torch.device("cpu"))
         bands = picture_bands(pixels)
+        colours = low_colours(bands)[0].permute(1, 2, 0).numpy()
+        turns = find_turns(bands)
+        bands = turned(bands, turns)
         energies = texture_energies(bands, steps)[0].permute(1, 2, 0).numpy()
-        own = own_inputs(energies, low_colours(bands)[0].permute(1, 2, 0).numpy())
+        own = own_inputs(energies, colours)
         fields = [energies, head_inputs(own)]
         fields.append(texture_features(pixels[0]).numpy())
         noticed = np.zeros((*energies.shape[:2], 0), np.float32)
         if extractor is not None:
-            coarse = _coarsened(bands, steps)
+            coarse = _coarsened(bands, steps, turns)
             layers = extractor(_as_picture(pixels))
             noticed = _noticed(layers, extractor(_as_picture(coarse)), pixels, coarse)
             fields += layers
@@ -108,12 +112,12 @@ def _as_picture(pixels: torch.Tensor) -> np.ndarray:
     return pixels[0].clamp(0, 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
 
 
-def _coarsened(bands: list[torch.Tensor], steps: np.ndarray) -> torch.Tensor:
-    """Round bands to a coarse state's steps and go back to pixels."""
+def _coarsened(bands: list[torch.Tensor], steps: np.ndarray, turns: Sequence[Turn]) -> torch.Tensor:
+    """Round turned bands to a coarse state's steps and go back to pixels."""
     flat = torch.ones(1, 1, *bands[band_group(DYADIC_LEVELS).start].shape[2:])
     coarse = [COARSE_WIDTH * step for step in step_bands(steps, flat)]
     rounded = [(band / step).round() * step for band, step in zip(bands, coarse, strict=True)]
-    return bands_picture(rounded)
+    return bands_picture(rounded, turns)
 
 
 def _noticed(

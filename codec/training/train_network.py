@@ -35,6 +35,7 @@ from codec.metrics import ms_ssim
 from codec.network import BackwardNetwork
 from codec.training.perceptual import FeatureDistance
 from codec.training.settings import TrainingPlan
+from codec.turning import Turn, turned
 from codec.wavelet import BLOCK, DYADIC_LEVELS, synthesise
 from codec.weights import Weights
 
@@ -53,7 +54,7 @@ class CropSource:
     def __init__(self, photos: Sequence[np.ndarray], symbols: Sequence[Symbols], crop: int) -> None:
         self._crop = crop
         self._items = [
-            (photo, image.palettes)
+            (photo, image)
             for photo, image in zip(photos, symbols, strict=True)
             if min(photo.shape[:2]) >= crop
         ]
@@ -62,22 +63,25 @@ class CropSource:
 
     def draw(
         self, count: int, palette: int, rng: np.random.Generator
-    ) -> tuple[torch.Tensor, np.ndarray, np.ndarray]:
-        """Return pixels float32 [N, 3, crop, crop], the class map of palette state 0 (masks) and
-        that of state `palette` (what the network is told), int16 [N, crop / 16, crop / 16]."""
+    ) -> tuple[torch.Tensor, list[Turn], np.ndarray, np.ndarray]:
+        """Return pixels float32 [N, 3, crop, crop], the turns of their colours, the class map of
+        palette state 0 (masks) and that of state `palette` (what the network is told), int16
+        [N, crop / 16, crop / 16]."""
         side = self._crop // BLOCK
         pixels = np.empty((count, self._crop, self._crop, 3), np.uint8)
         maps = np.empty((2, count, side, side), np.int16)
+        turns: list[Turn] = []
         chosen = rng.choice(len(self._items), count, p=self._chance)
         for place, index in enumerate(chosen):
-            photo, palettes = self._items[index]
+            photo, image = self._items[index]
+            turns.append(image.turn)
             row, column = (
                 rng.integers(0, length // BLOCK - side + 1) for length in photo.shape[:2]
             )
             pieces = [
                 photo[row * BLOCK :, column * BLOCK :][: self._crop, : self._crop],
                 *(
-                    palettes[i].class_map[row : row + side, column : column + side]
+                    image.palettes[i].class_map[row : row + side, column : column + side]
                     for i in (0, palette)
                 ),
             ]
@@ -87,7 +91,7 @@ class CropSource:
                 pieces = [piece.swapaxes(0, 1) for piece in pieces]
             pixels[place], maps[0, place], maps[1, place] = pieces
         stack = torch.from_numpy(pixels).permute(0, 3, 1, 2).float()
-        return stack, maps[0], maps[1]
+        return stack, turns, maps[0], maps[1]
 
 
 @dataclass(frozen=True)
@@ -113,6 +117,7 @@ class _Draw:
 
     stage: _Stage
     pixels: torch.Tensor
+    turns: list[Turn]
     mask_map: np.ndarray
     class_map: np.ndarray
 
@@ -188,7 +193,7 @@ class NetworkTrainer:
         pixels = draw.pixels.to(self._device)
         state = config.chain[draw.stage.step]
         with torch.no_grad():
-            bands = picture_bands(pixels)
+            bands = turned(picture_bands(pixels), draw.turns)
             masks = torch.from_numpy(weights.classes.mask[draw.mask_map][:, None])
             steps = step_bands(weights.steps, masks.to(self._device))
             q = quantise(bands, steps, config.compander, config.chain[0].zero)
@@ -208,7 +213,8 @@ class NetworkTrainer:
             )  # fmt: skip
         error = _squared(estimate, bands)
         shares = [error / plain_error]
-        shares += self._looks(pixels, plain, estimate, draw.stage.layer < plan.feature_layers)
+        coarse = draw.stage.layer < plan.feature_layers
+        shares += self._looks(pixels, plain, estimate, draw.turns, coarse)
         weighted = zip(self._shares(len(shares)), shares, strict=True)
         loss = torch.stack([weight * share for weight, share in weighted]).sum()
         self._optimiser.zero_grad(set_to_none=True)
@@ -230,13 +236,14 @@ class NetworkTrainer:
         pixels: torch.Tensor,
         plain: list[torch.Tensor],
         estimate: list[torch.Tensor],
+        turns: Sequence[Turn],
         coarse: bool,
     ) -> list[torch.Tensor]:
         """Return what is left of the untrained state's errors, in MS-SSIM and in features."""
         plan, looks = self._plan, []
         if not (plan.ssim_weight or self._features):
             return []
-        before, after = bands_picture(plain).clamp(0, 255), bands_picture(estimate).clamp(0, 255)
+        before, after = (bands_picture(b, turns).clamp(0, 255) for b in (plain, estimate))
         if plan.ssim_weight:
             with torch.no_grad():
                 unlike = 1 - ms_ssim(pixels, before, 255.0).mean()

@@ -66,7 +66,8 @@ def test_any_size_and_content(codec, shape, kind):
     widest = weights.steps.max() * weights.classes.mask.max()
     assert np.abs(decoded.astype(int) - picture).max() <= 2.2 * widest
     symbols, known = codec.symbols(layers), codec.quantised([picture])[0]
-    assert _equal(symbols, [*(state.class_map for state in known.palettes), known.q])
+    class_maps = [state.class_map for state in known.palettes]
+    assert _equal(symbols, [np.array(known.turn), *class_maps, known.q])
 
 
 def test_bytes_do_not_depend_on_the_batch(codec, photo, stream):

@@ -23,7 +23,7 @@ PAGE = (ROOT / "FORMAT.md").read_text("utf-8")
 
 MODULE_NAMES = (
     "stream", "rans", "wavelet", "bands", "activity", "block_flags", "signs", "palette",
-    "palette_walk", "entropy", "cells", "weights", "limits",
+    "palette_walk", "turning", "entropy", "cells", "weights", "limits",
 )  # fmt: skip
 MODULES = [importlib.import_module(f"codec.{name}") for name in MODULE_NAMES]
 
@@ -97,7 +97,7 @@ def test_rules_are_numbered_once_and_name_errors_and_tests_that_exist():
 
 @pytest.fixture(scope="module")
 def decode_symbols():
-    """The decoder on the page: a prefix of layers to class maps and cells of each band."""
+    """The decoder on the page: a prefix of layers to turn, class maps and cells of each band."""
     page: dict = {}
     for block in re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL):
         exec(compile(block, "FORMAT.md", "exec"), page)
@@ -114,8 +114,9 @@ def test_the_decoder_on_the_page_agrees_with_the_codec(shape, decode_symbols):
     picture = data.astronaut()[60 : 60 + shape[0], 180 : 180 + shape[1]]
     stream = codec.encode([picture])[0]
     for layers in (1, 2, codec.layers):
-        maps, cells = decode_symbols(stream[:layers])
-        *expected, flat = codec.symbols(stream[:layers])
+        turn, maps, cells = decode_symbols(stream[:layers])
+        angles, *expected, flat = codec.symbols(stream[:layers])
+        np.testing.assert_array_equal(turn, angles)
         assert len(maps) == len(expected)
         for found, known in zip(maps, expected, strict=True):
             np.testing.assert_array_equal(found, known)
@@ -132,8 +133,8 @@ def test_the_decoder_on_the_page_agrees_with_the_vectors(name, count, decode_sym
     joined = path.with_suffix(".layers").read_bytes()
     ends = np.cumsum(vector["layer_bytes"])
     layers = np.split(np.frombuffer(joined, np.uint8), ends[:-1])
-    maps, cells = decode_symbols([layer.tobytes() for layer in layers[:count]])
+    turn, maps, cells = decode_symbols([layer.tobytes() for layer in layers[:count]])
     digest = hashlib.sha256()
-    for array in (*maps, *cells):
+    for array in (np.array(turn), *maps, *cells):
         digest.update(array.astype("<i2").tobytes())
     assert digest.hexdigest() == vector["symbols"][count - 1]

@@ -1,6 +1,7 @@
 """Rules of FORMAT.md that only a faulty or hostile writer breaks: forged behind right checksums."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -38,9 +39,13 @@ def _payload(weights: Weights, symbols: list[tuple[int, int]]) -> bytes:
     return rans.write_intervals(intervals).astype("<u4").tobytes()
 
 
-def _decode(weights: Weights, symbols: list[tuple[int, int]], shape=(1, 1)) -> CodedState:
+def _decode(
+    weights: Weights, symbols: list[tuple[int, int]], shape=(1, 1), angles: Sequence[int] = ()
+) -> CodedState:
     """Decode layer 0 from forged symbols; what is missing at the end reads as damage."""
     state = CodedState(geometry(*shape))
+    turn = [*_bits(int(bool(angles)), 1), *(bit for a in angles for bit in _bits(a + 128, 8))]
+    symbols = [*turn, *symbols]
     EntropyCoder(weights).decode(_payload(weights, symbols), len(symbols), 0, state)
     return state
 
@@ -58,6 +63,15 @@ def _steps_of_nothing(weights: Weights, steps: int, first: int = 0) -> list[tupl
         for step in range(first, first + steps)
         for group in groups
     ]
+
+
+def test_a_turn_by_nothing_is_refused(weights):
+    rest = [*_one_entry(weights), *_steps_of_nothing(weights, weights.config.layers[0].cell_steps)]
+    for angles in ((-128, 127, 0), (0, 0, 1)):
+        assert _decode(weights, rest, angles=angles).turn == angles
+    assert _decode(weights, rest).turn == (0, 0, 0)
+    with pytest.raises(LayerDamaged, match="turn by nothing"):
+        _decode(weights, rest, angles=(0, 0, 0))
 
 
 def test_a_class_beyond_the_codebook(weights):

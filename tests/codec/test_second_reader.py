@@ -60,7 +60,7 @@ PICTURES = {
 }
 
 
-PAYLOAD_RULES = {"S13", "S14", "S15", "S16", "S17", "S18"}
+PAYLOAD_RULES = {"S13", "S14", "S15", "S16", "S17", "S18", "S20"}
 
 
 def _read(layers: list[bytes], weights: Weights) -> tuple[list[Symbols], Refused | None]:
@@ -85,15 +85,16 @@ def _assert_refused(layers: list[bytes], weights: Weights, rules: set[str]) -> N
 def _assert_agreement(codec: Codec, weights: Weights, layers: list[bytes], good: int) -> None:
     """Both decode the coarsest `good` layers to equal symbols and refuse the next, if there is one.
 
-    Arrays are compared one by one: class maps, then bands.
+    Arrays are compared one by one: turn of colours, class maps, then bands.
     """
     found, refused = _read(layers, weights)
     assert len(found) == good
     for n, symbols in enumerate(found, start=1):
         layout = geometry(*(side + 1 for side in struct.unpack("<HH", _header(layers[0])[8:])))
-        *class_maps, cells = codec.symbols(layers[:n])
-        known = [*class_maps, *(view(cells, layout, band) for band in range(BANDS))]
-        for one, other in zip((*symbols.class_maps, *symbols.cells), known, strict=True):
+        *known, cells = codec.symbols(layers[:n])
+        known += [view(cells, layout, band) for band in range(BANDS)]
+        arrays = (symbols.turn, *symbols.class_maps, *symbols.cells)
+        for one, other in zip(arrays, known, strict=True):
             np.testing.assert_array_equal(one, other, strict=True)
     if good < len(layers):
         assert refused is not None
@@ -113,7 +114,7 @@ def _frame(place: int, symbols: int, header: bytes, payload: bytes, before: int)
     count = b""
     while symbols > 127:
         count, symbols = count + bytes([symbols & 127 | 128]), symbols >> 7
-    start, rest = bytes([0xB7, 3, place]), count + bytes([symbols]) + header + payload
+    start, rest = bytes([0xB7, 4, place]), count + bytes([symbols]) + header + payload
     return start + struct.pack("<I", zlib.crc32(start + rest, before)) + rest
 
 
@@ -186,12 +187,19 @@ def _palette_script(weights: Weights, children: list[int], classes: list[int]) -
 
 
 def _thrown(
-    weights: Weights, sides: tuple[int, int], splits: list[int], dice: Dice
+    weights: Weights,
+    sides: tuple[int, int],
+    splits: list[int],
+    dice: Dice,
+    turn: tuple[int, ...] = (-128, 0, 127),
 ) -> tuple[list[bytes], str | None]:
     """Throw a stream; return its layers and the rule that the last one breaks, if one does.
 
-    Palette entries split into `splits` children in turn.
+    Palette entries split into `splits` children in turn. Without a `turn` no angles are written.
     """
+    dice.script = [
+        int(bit) for bit in f"{int(bool(turn))}" + "".join(f"{a + 128:08b}" for a in turn)
+    ]
     picture = Picture(*sides, weights)
     classes = dice.rng.permutation(len(weights.law)).tolist()
     layers: list[bytes] = []
@@ -246,7 +254,9 @@ def test_agrees_on_vectors(weights, path):
 @pytest.mark.parametrize("rate", [0.05, 0.4])
 @pytest.mark.parametrize("sides", [(1, 1), (33, 17), (20, 70)])
 def test_agrees_on_symbols_that_no_writer_chose(codec, weights, sides, rate):
-    layers, broken = _thrown(weights, sides, [4, 1, 2], Dice(weights, rate, rate, unflag=0))
+    turn = () if rate < 0.1 else (3, -1, 0)
+    dice = Dice(weights, rate, rate, unflag=0)
+    layers, broken = _thrown(weights, sides, [4, 1, 2], dice, turn)
     assert broken is None
     _assert_agreement(codec, weights, layers, codec.layers)
 
@@ -268,6 +278,13 @@ def test_agrees_on_what_is_impossible(codec, weights, splits, unflag, rule):
     layers, broken = _thrown(weights, (64, 48), splits, Dice(weights, 0.1, 0.1, unflag))
     assert broken == rule
     _assert_agreement(codec, weights, layers, len(layers) - 1)
+
+
+def test_agrees_on_a_turn_by_nothing(codec, weights):
+    dice = Dice(weights, 0.1, 0.1, 0)
+    layers, broken = _thrown(weights, (20, 30), [2], dice, (0, 0, 0))
+    assert broken == "S20"
+    _assert_agreement(codec, weights, layers, 0)
 
 
 def test_every_damaged_byte_is_refused(codec, weights):
@@ -309,7 +326,7 @@ def test_a_first_layer_too_short_for_its_fields_is_refused(codec, weights):
 @pytest.mark.parametrize(
     ("field", "written", "rule", "error"),
     [
-        ("start", b"\xb7\2\0", "S3", UnknownVersion),
+        ("start", b"\xb7\3\0", "S3", UnknownVersion),
         ("count", b"\x80\0", "S6", LayerDamaged),
         ("count", b"\xff\xff\xff\xff\xff\1", "S6", LayerDamaged),
         ("weights", b"another.", "S10", WeightsMismatch),
@@ -317,7 +334,7 @@ def test_a_first_layer_too_short_for_its_fields_is_refused(codec, weights):
     ],
 )
 def test_a_header_that_breaks_a_rule_is_refused(codec, weights, field, written, rule, error):
-    fields = {"start": b"\xb7\3\0", "count": b"\7", "weights": weights.id, "sides": bytes(4)}
+    fields = {"start": b"\xb7\4\0", "count": b"\7", "weights": weights.id, "sides": bytes(4)}
     fields[field] = written
     start, *rest = fields.values()
     rest = b"".join(rest) + bytes(8)

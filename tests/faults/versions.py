@@ -52,12 +52,12 @@ def check(threads: int) -> dict[str, object]:
         jobs += [(layers[: n + 1], digest) for n, digest in enumerate(vector["symbols"])]
 
     def digest(job: tuple[list[bytes], str]) -> tuple[str, str]:
-        *maps, cells = codec.symbols(job[0])
+        turn, *maps, cells = codec.symbols(job[0])
         header = unpack_stream(job[0][:1])[0].picture
         assert header is not None
         layout = geometry(header.height, header.width)
         found = hashlib.sha256()
-        for array in (*maps, *(view(cells, layout, band) for band in range(BANDS))):
+        for array in (turn, *maps, *(view(cells, layout, band) for band in range(BANDS))):
             found.update(array.astype("<i2").tobytes())
         return found.hexdigest(), job[1]
 

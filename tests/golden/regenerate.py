@@ -125,6 +125,12 @@ def _largest_magnitudes(weights: Weights, symbols: Symbols) -> None:
             target[rng.random(target.shape) < 0.9] = 0
 
 
+def _turned_most(weights: Weights, symbols: Symbols) -> None:
+    """Few coefficients, whose colours turn as far as they can."""
+    _sparse(weights, symbols)
+    symbols.turn = (-128, 127, 1)
+
+
 def _sparse(weights: Weights, symbols: Symbols) -> None:
     """Few coefficients of all orders of magnitude: block flags of both kinds in every step."""
     rng = np.random.default_rng(4)
@@ -211,6 +217,13 @@ VECTORS: dict[str, Vector] = {
         "few coefficients of all orders of magnitude: block flags 0, 1 and 2 in every step",
         130, 70, _sparse,
     ),
+    "turned": _forged(
+        "the least and the greatest angle, and the least that turns at all", 130, 70, _turned_most
+    ),
+    "one-hue": _picture(
+        "shades of one hue: colours turn, and two components are left with little",
+        lambda: (data.camera()[100:196, 180:260, None] * np.array([1, 0.62, 0.2])).astype(np.uint8),
+    ),
     "last-coefficient": _forged(
         "empty layers, then one coefficient: the last of the last band, in the last layer",
         48, 80, _last_coefficient,
@@ -222,9 +235,9 @@ def symbols_digest(codec: Codec, layers: Sequence[bytes]) -> str:
     """Return the SHA-256 that FORMAT.md defines of the symbols of a prefix of layers."""
     header = unpack_stream(layers[:1])[0].picture
     assert header is not None
-    *class_maps, cells = codec.symbols(layers)
+    turn, *class_maps, cells = codec.symbols(layers)
     layout = geometry(header.height, header.width)
-    arrays = [*class_maps, *(view(cells, layout, band) for band in range(BANDS))]
+    arrays = [turn, *class_maps, *(view(cells, layout, band) for band in range(BANDS))]
     digest = hashlib.sha256()
     for array in arrays:
         digest.update(array.astype("<i2").tobytes())

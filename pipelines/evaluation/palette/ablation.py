@@ -156,7 +156,7 @@ def _looked(
     (stream,) = variant.codec.encode([pixels], layers=layers)
     for count in range(1, layers + 1):
         (decoded,) = reader.decode([stream[:count]])
-        *maps, _ = reader.symbols(stream[:count])
+        _, *maps, _ = reader.symbols(stream[:count])
         seen = {
             task.name: task.look(path.name, decoded)
             for task in data.tasks

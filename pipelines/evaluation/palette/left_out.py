@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +136,7 @@ def _look(path: Path, data: DataSet, codec: Codec, weights: Weights, layers: int
     for choice in CHOICES:
         q = symbols.q.copy()
         leave_out(q, layout, choice, objects)
-        stream = list(_packed(weights, Symbols(symbols.palettes, q), layout, layers))
+        stream = list(_packed(weights, replace(symbols, q=q), layout, layers))
         for count in range(2, layers + 1):
             (decoded,) = codec.decode([stream[:count]])
             size = sum(map(len, stream[:count]))

@@ -15,6 +15,7 @@ from codec.classes import smooth_assignment, texture_energies
 from codec.latent import pad_to_blocks, picture_bands
 from codec.palette import MergeWeights, PaletteState, diffuse, merge_descriptors
 from codec.semantics import low_colours, own_inputs
+from codec.turning import find_turns, turned
 from codec.weights import Weights
 from pipelines.evaluation.photos import Photo
 
@@ -48,8 +49,10 @@ def step_times(weights: Weights, photos: Sequence[Photo], repeat: int) -> dict[s
         pixels += picture.shape[0] * picture.shape[1]
         padded = pad_to_blocks([picture], torch.device("cpu"))
         bands = timed("analysis", partial(picture_bands, padded))
+        colours = timed(HEAD, partial(_colours, bands))
+        bands = timed("turn of colours", partial(_turned, bands))
         energies = timed("texture energies", partial(_energies, bands, weights.steps))
-        own, embedded = timed(HEAD, partial(_embedded, bands, energies, weights))
+        own, embedded = timed(HEAD, partial(_embedded, energies, colours, weights))
         labels = timed("choice of classes", partial(_labels, energies, embedded, weights))
         for name, merge in (("all affinities", config.merge), ("latent distortion alone", alone)):
             chain = partial(_chain, labels, own, embedded, distance, merge, config.palette_budgets)
@@ -61,10 +64,18 @@ def _energies(bands: list[torch.Tensor], steps: np.ndarray) -> np.ndarray:
     return texture_energies(bands, steps)[0].permute(1, 2, 0).numpy()
 
 
+def _colours(bands: list[torch.Tensor]) -> np.ndarray:
+    return low_colours(bands)[0].permute(1, 2, 0).numpy()
+
+
+def _turned(bands: list[torch.Tensor]) -> list[torch.Tensor]:
+    return turned(bands, find_turns(bands))
+
+
 def _embedded(
-    bands: list[torch.Tensor], energies: np.ndarray, weights: Weights
+    energies: np.ndarray, colours: np.ndarray, weights: Weights
 ) -> tuple[np.ndarray, np.ndarray]:
-    own = own_inputs(energies, low_colours(bands)[0].permute(1, 2, 0).numpy())
+    own = own_inputs(energies, colours)
     return own, weights.head.embed(own)
 
 

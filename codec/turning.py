@@ -1,0 +1,171 @@
+"""Colours that turn with the picture: three angles bring its main colours onto the fixed axes.
+
+The opponent colours of `wavelet` lie close to the principal axes of photos at large. Those of one
+photo may lie elsewhere: a sunset is bright where it is red. Turned onto its own axes, its second
+and third components have less to tell. Only levels 2 to 6 and the low band turn: most files hold
+chroma at half the size, and so the finest details of most photos are grey.
+
+A turn is three angles in units of pi / 256, each -128 to 127: of components 1 and 2, then of 0 and
+1, then of 0 and 2, where a positive angle takes the second axis towards the first. It is a
+rotation, so squared error in turned colours is squared error in RGB.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from codec.compiled import kernel
+from codec.lifting import mix_colours
+from codec.wavelet import ORIENTATIONS, in_loops
+
+Turn = tuple[int, int, int]
+
+NO_TURN: Turn = (0, 0, 0)
+
+ANGLE_BITS = 8
+"""Plain bits of an angle, which is written from -128 on."""
+
+FIRST_TURNED = 2
+"""The finest level that turns."""
+
+LEAST_GAIN = 0.05
+"""Bits of each position that a turn must promise, or there is none."""
+
+_UNIT = math.pi / 256
+_PLANES = ((1, 2), (0, 1), (0, 2))
+
+_EVEN = np.float64(20)
+"""Magnitude in pixel units above which all coefficients count alike, not by their square."""
+
+
+def matrix_of(turn: Turn) -> np.ndarray:
+    """Return what takes opponent colours to turned ones, float64 [3, 3]; its transpose is back."""
+    matrix = np.eye(3)
+    for angle, (i, j) in zip(turn, _PLANES, strict=True):
+        plane = np.eye(3)
+        plane[i, i] = plane[j, j] = math.cos(angle * _UNIT)
+        plane[i, j] = math.sin(angle * _UNIT)
+        plane[j, i] = -plane[i, j]
+        matrix = plane @ matrix
+    return matrix
+
+
+def turn_of(matrix: np.ndarray) -> Turn:
+    """Return the turn whose matrix is next to a rotation [3, 3] with a positive diagonal."""
+    angles = (
+        math.atan2(matrix[1, 2], matrix[1, 1]),
+        -math.asin(max(-1.0, min(1.0, matrix[1, 0]))),
+        math.atan2(-matrix[2, 0], matrix[0, 0]),
+    )
+    first, second, third = (max(-128, min(127, round(angle / _UNIT))) for angle in angles)
+    return first, second, third
+
+
+def find_turns(bands: Sequence[torch.Tensor]) -> list[Turn]:
+    """Return the turn that suits each picture, from bands float32 [N, 3, ...] in opponent colours.
+
+    It is that of the principal axes of what levels 2 and 3 hold, or none where it would gain next
+    to nothing. It does not depend on the other pictures of the batch.
+    """
+    seen = [band.cpu().numpy() for band in bands[ORIENTATIONS : 3 * ORIENTATIONS]]
+    turns = []
+    for image in range(len(bands[0])):
+        scatter = np.zeros((3, 3))
+        for band in seen:
+            _add_scatter(band[image], scatter)
+        scatter += np.triu(scatter, 1).T
+        turns.append(_turn_onto_axes(scatter))
+    return turns
+
+
+def turned(
+    bands: Sequence[torch.Tensor], turns: Sequence[Turn], finest: int = 1, *, back: bool = False
+) -> list[torch.Tensor]:
+    """Turn the bands of a batch, float [N, 3, ...], of which the first are of level `finest`.
+
+    With `back`, from turned colours to opponent ones.
+    """
+    if not any(any(turn) for turn in turns):
+        return list(bands)
+    fixed = ORIENTATIONS * max(0, FIRST_TURNED - finest)
+    matrices = np.stack([matrix_of(turn) for turn in turns])
+    mixing = torch.from_numpy(matrices.swapaxes(1, 2).copy() if back else matrices).to(bands[0])
+    return [*bands[:fixed], *(_mixed(band, mixing) for band in bands[fixed:])]
+
+
+def turn_back(planes: np.ndarray, turn: Turn) -> None:
+    """Turn float32 [3, h, w] back to opponent colours, in place."""
+    if any(turn):
+        _mix_in_place(planes, matrix_of(turn).T.astype(np.float32))
+
+
+def _mixed(band: torch.Tensor, matrices: torch.Tensor) -> torch.Tensor:
+    """Multiply the colours of each picture of [N, 3, H, W] by its own matrix."""
+    if in_loops(band):
+        mixed = torch.empty(band.shape)
+        for one, matrix, target in zip(band, matrices, mixed, strict=True):
+            mix_colours(one[None].numpy(), matrix.numpy(), target[None].numpy())
+        return mixed
+    rows = []
+    for component in range(3):
+        factors = matrices[:, component, :, None, None]
+        red, green, blue = (factors[:, i] * band[:, i] for i in range(3))
+        rows.append(red + green + blue)
+    return torch.stack(rows, 1)
+
+
+def _turn_onto_axes(scatter: np.ndarray) -> Turn:
+    """Return the turn onto the principal axes, in the order and with the signs that turn least."""
+    axes = np.linalg.eigh(scatter)[1].T
+    orders = (list(order) for order in itertools.permutations(range(3)))
+    axes = max((axes[order] for order in orders), key=lambda a: np.abs(np.diag(a)).sum())
+    axes = axes * np.where(np.diag(axes) < 0, -1.0, 1.0)[:, None]
+    if np.linalg.det(axes) < 0:
+        return NO_TURN
+    turn = turn_of(axes)
+    matrix = matrix_of(turn)
+    least = 1e-6 * np.trace(scatter) + 1e-12
+    before, after = np.diag(scatter) + least, np.diag(matrix @ scatter @ matrix.T) + least
+    gain = 0.5 * np.log2(before / after).sum()
+    return turn if gain >= LEAST_GAIN else NO_TURN
+
+
+@kernel()
+def _add_scatter(band, scatter):
+    """Add the products of the components of float32 [3, h, w], evened, to half of [3, 3]."""
+    aa = ab = ac = bb = bc = cc = 0.0
+    for y in range(band.shape[1]):
+        for x in range(band.shape[2]):
+            a = np.float64(band[0, y, x])
+            b = np.float64(band[1, y, x])
+            c = np.float64(band[2, y, x])
+            weight = 1 / (abs(a) + abs(b) + abs(c) + _EVEN)
+            aa += a * a * weight
+            ab += a * b * weight
+            ac += a * c * weight
+            bb += b * b * weight
+            bc += b * c * weight
+            cc += c * c * weight
+    scatter[0, 0] += aa
+    scatter[1, 1] += bb
+    scatter[2, 2] += cc
+    scatter[0, 1] += ab
+    scatter[0, 2] += ac
+    scatter[1, 2] += bc
+
+
+@kernel()
+def _mix_in_place(planes, matrix):
+    """Write `matrix`, float32 [3, 3], times the colours of [3, h, w] over them."""
+    for y in range(planes.shape[1]):
+        for x in range(planes.shape[2]):
+            a, b, c = planes[0, y, x], planes[1, y, x], planes[2, y, x]
+            for component in range(3):
+                planes[component, y, x] = (
+                    matrix[component, 0] * a + matrix[component, 1] * b + matrix[component, 2] * c
+                )
