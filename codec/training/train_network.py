@@ -116,6 +116,9 @@ class _Draw:
     """What a step trains on: see `CropSource.draw`."""
 
     stage: _Stage
+    corner: tuple[int, int]
+    """Where losses that look begin to look. Metrics and extractors sample pictures on grids; a
+    network that always sees them begin at a block learns a faint pattern on these grids."""
     pixels: torch.Tensor
     turns: list[Turn]
     mask_map: np.ndarray
@@ -186,7 +189,8 @@ class NetworkTrainer:
         """Draw the state and the crops of a step; the same whenever it is asked."""
         rng = np.random.default_rng((self._plan.seed, step))
         stage = self._stages[rng.integers(len(self._stages))]
-        return _Draw(stage, *self._source.draw(self._plan.batch, stage.palette, rng))
+        row, column = rng.integers(0, BLOCK, 2).tolist()
+        return _Draw(stage, (row, column), *self._source.draw(self._plan.batch, stage.palette, rng))
 
     def _train_step(self, draw: _Draw) -> tuple[float, float, float, float]:
         plan, weights, config = self._plan, self._weights, self._weights.config
@@ -213,8 +217,7 @@ class NetworkTrainer:
             )  # fmt: skip
         error = _squared(estimate, bands)
         shares = [error / plain_error]
-        coarse = draw.stage.layer < plan.feature_layers
-        shares += self._looks(pixels, plain, estimate, draw.turns, coarse)
+        shares += self._looks(draw, pixels, plain, estimate)
         weighted = zip(self._shares(len(shares)), shares, strict=True)
         loss = torch.stack([weight * share for weight, share in weighted]).sum()
         self._optimiser.zero_grad(set_to_none=True)
@@ -233,22 +236,26 @@ class NetworkTrainer:
 
     def _looks(
         self,
+        draw: _Draw,
         pixels: torch.Tensor,
         plain: list[torch.Tensor],
         estimate: list[torch.Tensor],
-        turns: Sequence[Turn],
-        coarse: bool,
     ) -> list[torch.Tensor]:
         """Return what is left of the untrained state's errors, in MS-SSIM and in features."""
         plan, looks = self._plan, []
         if not (plan.ssim_weight or self._features):
             return []
-        before, after = (bands_picture(b, turns).clamp(0, 255) for b in (plain, estimate))
+        row, column = draw.corner
+        pictures = (
+            pixels,
+            *(bands_picture(b, draw.turns).clamp(0, 255) for b in (plain, estimate)),
+        )
+        pixels, before, after = (picture[..., row:, column:] for picture in pictures)
         if plan.ssim_weight:
             with torch.no_grad():
                 unlike = 1 - ms_ssim(pixels, before, 255.0).mean()
             looks.append((1 - ms_ssim(pixels, after, 255.0).mean()) / unlike)
-        if self._features and coarse:
+        if self._features and draw.stage.layer < plan.feature_layers:
             with torch.no_grad():
                 wanted = self._features.features(pixels)
                 unlike = self._features(wanted, before)
