@@ -49,10 +49,9 @@ def step_times(weights: Weights, photos: Sequence[Photo], repeat: int) -> dict[s
         pixels += picture.shape[0] * picture.shape[1]
         padded = pad_to_blocks([picture], torch.device("cpu"))
         bands = timed("analysis", partial(picture_bands, padded))
-        colours = timed(HEAD, partial(_colours, bands))
-        bands = timed("turn of colours", partial(_turned, bands))
-        energies = timed("texture energies", partial(_energies, bands, weights.steps))
-        own, embedded = timed(HEAD, partial(_embedded, energies, colours, weights))
+        towards = timed("turn of colours", partial(_turned, bands))
+        energies = timed("texture energies", partial(_energies, towards, weights.steps))
+        own, embedded = timed(HEAD, partial(_embedded, bands, energies, weights))
         labels = timed("choice of classes", partial(_labels, energies, embedded, weights))
         for name, merge in (("all affinities", config.merge), ("latent distortion alone", alone)):
             chain = partial(_chain, labels, own, embedded, distance, merge, config.palette_budgets)
@@ -64,18 +63,14 @@ def _energies(bands: list[torch.Tensor], steps: np.ndarray) -> np.ndarray:
     return texture_energies(bands, steps)[0].permute(1, 2, 0).numpy()
 
 
-def _colours(bands: list[torch.Tensor]) -> np.ndarray:
-    return low_colours(bands)[0].permute(1, 2, 0).numpy()
-
-
 def _turned(bands: list[torch.Tensor]) -> list[torch.Tensor]:
     return turned(bands, find_turns(bands))
 
 
 def _embedded(
-    energies: np.ndarray, colours: np.ndarray, weights: Weights
+    bands: list[torch.Tensor], energies: np.ndarray, weights: Weights
 ) -> tuple[np.ndarray, np.ndarray]:
-    own = own_inputs(energies, colours)
+    own = own_inputs(energies, low_colours(bands)[0].permute(1, 2, 0).numpy())
     return own, weights.head.embed(own)
 
 
