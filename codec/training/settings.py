@@ -72,6 +72,9 @@ class TrainingPlan:
     ssim_weight: float = _option(0.0, "share of 1 - MS-SSIM in the loss; the rest is squared error")
     feature_weight: float = _option(0.0, "share of the distance in the extractor's features")
     feature_layers: int = _option(3, "that share holds for states of up to so many layers")
+    pattern_weight: float = _option(
+        0.1, "price of a pattern on the grid of positions, of its variance in grey levels"
+    )
     checkpoint_every: int = _option(250, "steps between checkpoints")
     measure_every: int = _option(1000, "steps between measurements on held-out photos")
     seed: int = 1

@@ -217,9 +217,11 @@ class NetworkTrainer:
             )  # fmt: skip
         error = _squared(estimate, bands)
         shares = [error / plain_error]
-        shares += self._looks(draw, pixels, plain, estimate)
+        before, after = (bands_picture(b, draw.turns).clamp(0, 255) for b in (plain, estimate))
+        shares += self._looks(draw, pixels, before, after)
         weighted = zip(self._shares(len(shares)), shares, strict=True)
         loss = torch.stack([weight * share for weight, share in weighted]).sum()
+        loss = loss + plan.pattern_weight * pattern(after - pixels)
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
@@ -238,19 +240,15 @@ class NetworkTrainer:
         self,
         draw: _Draw,
         pixels: torch.Tensor,
-        plain: list[torch.Tensor],
-        estimate: list[torch.Tensor],
+        before: torch.Tensor,
+        after: torch.Tensor,
     ) -> list[torch.Tensor]:
         """Return what is left of the untrained state's errors, in MS-SSIM and in features."""
         plan, looks = self._plan, []
         if not (plan.ssim_weight or self._features):
             return []
         row, column = draw.corner
-        pictures = (
-            pixels,
-            *(bands_picture(b, draw.turns).clamp(0, 255) for b in (plain, estimate)),
-        )
-        pixels, before, after = (picture[..., row:, column:] for picture in pictures)
+        pixels, before, after = (p[..., row:, column:] for p in (pixels, before, after))
         if plan.ssim_weight:
             with torch.no_grad():
                 unlike = 1 - ms_ssim(pixels, before, 255.0).mean()
@@ -321,6 +319,17 @@ def _forget_after(path: Path, step: int) -> None:
         header, *rows = csv.reader(file)
     with path.open("w", newline="") as file:
         csv.writer(file).writerows([header, *(row for row in rows if int(row[0]) <= step)])
+
+
+def pattern(error: torch.Tensor) -> torch.Tensor:
+    """Return the variance, a scalar, of the mean error at each place within a position.
+
+    `error` float [N, 3, H, W], sides multiples of a position's. Extractors like a faint pattern of
+    one and the same grain everywhere better than a smooth surface; people do not.
+    """
+    batch, channels, height, width = error.shape
+    squares = error.reshape(batch, channels, height // BLOCK, BLOCK, width // BLOCK, BLOCK)
+    return squares.mean((0, 2, 4)).var((1, 2), correction=0).mean()
 
 
 def _squared(estimate: list[torch.Tensor], bands: list[torch.Tensor]) -> torch.Tensor:

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import uniform_filter
 from skimage import data
 
 from codec import Codec
@@ -252,3 +253,19 @@ def test_the_network_is_worth_something_and_can_be_left_out(codec, photo, stream
             for refine in (True, False)
         )
         assert refined - 1.5 < plain < refined
+
+
+@pytest.mark.parametrize("profile", ["perceptual", "fidelity"])
+def test_no_state_has_a_pattern_on_a_grid(profile):
+    """The mean of what is rougher than 17 pixels, by place in squares of 8, is all but equal."""
+    codec = Codec.load(profile)
+    pictures = [data.astronaut(), data.coffee(), data.chelsea()]
+    streams = codec.encode([picture[:288, :400] for picture in pictures])
+    for layers in range(1, 5):
+        rough = []
+        for picture in codec.decode([stream[:layers] for stream in streams]):
+            exact = picture.astype(float)
+            rough.append(exact - uniform_filter(exact, (17, 17, 0)))
+        by_place = np.mean(rough, 0).reshape(36, 8, 50, 8, 3).mean((0, 2))
+        print(profile, layers, by_place.std())
+        assert by_place.std() < 9

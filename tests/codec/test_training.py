@@ -15,7 +15,7 @@ from codec.errors import UsageError, WeightsDamaged
 from codec.training.photos import find_photos
 from codec.training.run import train
 from codec.training.settings import Recipe, TrainingPlan
-from codec.training.train_network import CropSource, NetworkTrainer
+from codec.training.train_network import CropSource, NetworkTrainer, pattern
 from codec.weights import SHIPPED, load_weights, unpack_learned, unpack_weights
 
 RECIPE = Recipe(classes=8, class_photos=4, class_rounds=3, context_photos=2)
@@ -132,3 +132,11 @@ def test_classes_that_are_kept_are_those_of_the_weights_begun_with(photos, tmp_p
     assert not np.array_equal(found.frequencies, known.frequencies)
     state = known.network.state_dict()
     assert all(torch.equal(t, state[name]) for name, t in found.network.state_dict().items())
+
+
+def test_a_pattern_is_what_repeats_with_the_grid():
+    rng = np.random.default_rng(2)
+    rough = torch.from_numpy(rng.normal(0, 5, (4, 3, 64, 96)))
+    grid = torch.from_numpy(rng.normal(0, 1, (16, 16))).repeat(4, 6)
+    assert pattern(rough + 30) < 0.5
+    assert pattern(grid.expand(4, 3, 64, 96) + 30).item() == pytest.approx(grid.var(correction=0))
