@@ -11,7 +11,7 @@ import numpy as np
 from codec.bands import COMPONENTS, Geometry
 from codec.compiled import kernel
 from codec.lifting import join_plane
-from codec.turning import FIRST_TURNED, Turn, matrix_of, turn_back
+from codec.turning import FIRST_TURNED, Turn, matrix_back, mix_in_place
 from codec.wavelet import DYADIC_LEVELS, LEVELS, ORIENTATIONS
 
 
@@ -35,8 +35,9 @@ def fold(
     """
     folded = np.zeros((COMPONENTS << 2 * levels, *layout.positions), np.float32)
     fold_low(cell, layout, places, steps, folded)
-    turn_back(folded[:COMPONENTS], turn)
-    back = matrix_of(turn).T.astype(np.float32)
+    back = matrix_back(turn)
+    if any(turn):
+        mix_in_place(folded[:COMPONENTS], back)
     for level in range(DYADIC_LEVELS, DYADIC_LEVELS - levels, -1):
         turns = any(turn) and level >= FIRST_TURNED
         _fold_level(cell, layout.bands, level, places[level], steps, masks, back, turns, folded)

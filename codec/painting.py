@@ -19,7 +19,7 @@ from codec.compiled import kernel
 from codec.folding import fold_low
 from codec.latent import StateTables
 from codec.lifting import PREDICT_1, PREDICT_2, SCALE, UPDATE_1, UPDATE_2
-from codec.turning import Turn, turn_back
+from codec.turning import Turn, matrix_back, mix_in_place
 from codec.wavelet import DYADIC_LEVELS, LEVELS, ORIENTATIONS
 
 _PREDICT_1, _UPDATE_1 = np.float32(-PREDICT_1), np.float32(-UPDATE_1)
@@ -116,7 +116,8 @@ class Painter:
 
         The colours of the low band are turned back in place.
         """
-        turn_back(low, self._turn)
+        if any(self._turn):
+            mix_in_place(low, matrix_back(self._turn))
         _paint(
             self._cell, self.layout.bands, low, self._places[1], self._bounds, self._width,
             changes, self._steps, self._masks, self._scales, self._halves, self._rows,

@@ -37,7 +37,6 @@ LEAST_GAIN = 0.05
 """Bits of each position that a turn must promise, or there is none."""
 
 _UNIT = math.pi / 256
-_PLANES = ((1, 2), (0, 1), (0, 2))
 
 _EVEN = np.float64(20)
 """Magnitude in pixel units above which all coefficients count alike, not by their square."""
@@ -45,14 +44,21 @@ _EVEN = np.float64(20)
 
 def matrix_of(turn: Turn) -> np.ndarray:
     """Return what takes opponent colours to turned ones, float64 [3, 3]; its transpose is back."""
-    matrix = np.eye(3)
-    for angle, (i, j) in zip(turn, _PLANES, strict=True):
-        plane = np.eye(3)
-        plane[i, i] = plane[j, j] = math.cos(angle * _UNIT)
-        plane[i, j] = math.sin(angle * _UNIT)
-        plane[j, i] = -plane[i, j]
-        matrix = plane @ matrix
-    return matrix
+    a, b, c = (angle * _UNIT for angle in turn)
+    sin_a, sin_b, sin_c = math.sin(a), math.sin(b), math.sin(c)
+    cos_a, cos_b, cos_c = math.cos(a), math.cos(b), math.cos(c)
+    light = (cos_b, sin_b * cos_a, sin_b * sin_a)  # turned by the first two angles
+    other = (0.0, -sin_a, cos_a)
+    return np.array([
+        [cos_c * x + sin_c * y for x, y in zip(light, other, strict=True)],
+        [-sin_b, cos_b * cos_a, cos_b * sin_a],
+        [cos_c * y - sin_c * x for x, y in zip(light, other, strict=True)],
+    ])  # fmt: skip
+
+
+def matrix_back(turn: Turn) -> np.ndarray:
+    """Return what takes turned colours to opponent ones, float32 [3, 3]."""
+    return matrix_of(turn).T.astype(np.float32)
 
 
 def turn_of(matrix: np.ndarray) -> Turn:
@@ -96,12 +102,6 @@ def turned(
     matrices = np.stack([matrix_of(turn) for turn in turns])
     mixing = torch.from_numpy(matrices.swapaxes(1, 2).copy() if back else matrices).to(bands[0])
     return [*bands[:fixed], *(_mixed(band, mixing) for band in bands[fixed:])]
-
-
-def turn_back(planes: np.ndarray, turn: Turn) -> None:
-    """Turn float32 [3, h, w] back to opponent colours, in place."""
-    if any(turn):
-        _mix_in_place(planes, matrix_of(turn).T.astype(np.float32))
 
 
 def _mixed(band: torch.Tensor, matrices: torch.Tensor) -> torch.Tensor:
@@ -160,7 +160,7 @@ def _add_scatter(band, scatter):
 
 
 @kernel()
-def _mix_in_place(planes, matrix):
+def mix_in_place(planes, matrix):
     """Write `matrix`, float32 [3, 3], times the colours of [3, h, w] over them."""
     for y in range(planes.shape[1]):
         for x in range(planes.shape[2]):

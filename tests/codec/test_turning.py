@@ -9,7 +9,15 @@ from skimage import data
 
 from codec import Codec
 from codec.latent import bands_picture, pad_to_blocks, picture_bands
-from codec.turning import NO_TURN, find_turns, matrix_of, turn_back, turn_of, turned
+from codec.turning import (
+    NO_TURN,
+    find_turns,
+    matrix_back,
+    matrix_of,
+    mix_in_place,
+    turn_of,
+    turned,
+)
 
 ANGLES = st.integers(-100, 100)
 TURNS = [NO_TURN, (0, 0, 1), (30, -20, 50), (-128, 127, -1)]
@@ -61,7 +69,7 @@ def test_planes_turn_back_in_place():
     planes = np.random.default_rng(4).normal(0, 50, (3, 5, 7)).astype(np.float32)
     for turn in TURNS:
         there = np.einsum("ij,jhw->ihw", matrix_of(turn), planes).astype(np.float32)
-        turn_back(there, turn)
+        mix_in_place(there, matrix_back(turn))
         np.testing.assert_allclose(there, planes, atol=1e-3)
 
 
