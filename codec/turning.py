@@ -37,6 +37,7 @@ LEAST_GAIN = 0.05
 """Bits of each position that a turn must promise, or there is none."""
 
 _UNIT = math.pi / 256
+_ORDERS = tuple(itertools.permutations(range(3)))
 
 _EVEN = np.float64(20)
 """Magnitude in pixel units above which all coefficients count alike, not by their square."""
@@ -122,9 +123,10 @@ def _mixed(band: torch.Tensor, matrices: torch.Tensor) -> torch.Tensor:
 def _turn_onto_axes(scatter: np.ndarray) -> Turn:
     """Return the turn onto the principal axes, in the order and with the signs that turn least."""
     axes = np.linalg.eigh(scatter)[1].T
-    orders = (list(order) for order in itertools.permutations(range(3)))
-    axes = max((axes[order] for order in orders), key=lambda a: np.abs(np.diag(a)).sum())
-    axes = axes * np.where(np.diag(axes) < 0, -1.0, 1.0)[:, None]
+    along = np.abs(axes).tolist()
+    order = max(_ORDERS, key=lambda o: along[o[0]][0] + along[o[1]][1] + along[o[2]][2])
+    axes = axes[list(order)]
+    axes *= np.copysign(1.0, np.diag(axes))[:, None]
     if np.linalg.det(axes) < 0:
         return NO_TURN
     turn = turn_of(axes)
