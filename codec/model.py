@@ -65,7 +65,8 @@ class Latents:
     class_map     int64 [h, w]
     embedding     float32 [E, h, w], of length 1: what each position's class is about
     coefficients  float32 [C, h, w], expected wavelet coefficients, folded to one position, low
-                  band and coarse levels first; zero where the state knows nothing
+                  band and coarse levels first; zero where the state knows nothing; in opponent
+                  colours, however those of the picture have turned
     """
 
     class_map: np.ndarray
