@@ -8,6 +8,8 @@ chroma at half the size, and so the finest details of most photos are grey.
 A turn is three angles in units of pi / 256, each -128 to 127: of components 1 and 2, then of 0 and
 1, then of 0 and 2, where a positive angle takes the second axis towards the first. It is a
 rotation, so squared error in turned colours is squared error in RGB.
+
+Source: the Karhunen-Loève transform of colours, of one picture at a time.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ def step_times(weights: Weights, photos: Sequence[Photo], repeat: int) -> dict[s
     """Return CPU seconds a megapixel of each step over all photos, of `repeat` runs the fastest.
 
     The steps are those of `Codec.quantised`, one photo at a time; the analysis is the colour
-    transform and the wavelet.
+    transform, the wavelet and the turn of colours.
     """
     totals: dict[str, float] = {}
     pixels = 0
@@ -49,7 +49,7 @@ def step_times(weights: Weights, photos: Sequence[Photo], repeat: int) -> dict[s
         pixels += picture.shape[0] * picture.shape[1]
         padded = pad_to_blocks([picture], torch.device("cpu"))
         bands = timed("analysis", partial(picture_bands, padded))
-        towards = timed("turn of colours", partial(_turned, bands))
+        towards = timed("analysis", partial(_turned, bands))
         energies = timed("texture energies", partial(_energies, towards, weights.steps))
         own, embedded = timed(HEAD, partial(_embedded, bands, energies, weights))
         labels = timed("choice of classes", partial(_labels, energies, embedded, weights))
