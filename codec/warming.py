@@ -18,9 +18,9 @@ from codec.model import Codec
 @cache
 def load_kernels() -> None:
     """Load what decoding to pictures and latents on a CPU calls; half a second, once a process."""
-    codec = Codec.load()
+    codec = Codec.load("fidelity")
     bright = np.indices((64, 64)).sum(0) // 4 % 2
-    orange = bright[..., None] * np.array([255, 128, 0])  # whose colours turn
+    orange = bright[..., None] * np.array([255, 128, 0])  # colours turn, in this profile
     [stream] = codec.encode([orange.astype(np.uint8)])
     for layers in (stream[:1], stream):
         codec.decode([layers])

@@ -49,6 +49,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="how hard the codec's encoder looks for fewer bytes, where rates are measured "
         "(default: %(default)s)",
     )
+    add(
+        "--texture",
+        type=int,
+        metavar="SEED",
+        help="with --tasks: draw the fine texture that a coarse state does not know",
+    )
     add("--peers-only", action="store_true", help="leave the codec out")
     add("--workers", type=positive, default=os.cpu_count() or 1, metavar="N", help="processes")
     add("--limit", type=positive, metavar="N", help="at most N photos, evenly spread")
@@ -91,6 +97,7 @@ def run(arguments: argparse.Namespace) -> int:
             metrics=_names(arguments.metrics),
             weights=arguments.weights,
             effort=arguments.effort,
+            texture=arguments.texture,
             with_codec=not arguments.peers_only,
             workers=arguments.workers,
             limit=arguments.limit,

@@ -48,6 +48,8 @@ class Settings:
     weights: str | None
     effort: int
     """Of the encoder, where rates are measured; speeds are those of effort 1."""
+    texture: int | None
+    """Seed of the texture that tasks are shown in coarse states; None: none."""
     with_codec: bool
     workers: int
     limit: int | None
@@ -145,6 +147,7 @@ def _tasks(folder: Path, settings: Settings) -> tuple[list[Section], tuple[str, 
         folder,
         settings.peers,
         weights=settings.weights,
+        texture=settings.texture,
         with_codec=settings.with_codec,
         cache=settings.cache,
         workers=settings.workers,

@@ -74,7 +74,7 @@ def test_planes_turn_back_in_place():
 
 
 def test_a_picture_of_one_hue_turns_and_takes_fewer_bytes(orange, monkeypatch):
-    codec = Codec.load()
+    codec = Codec.load("fidelity")
     [stream] = codec.encode([orange])
     turn, *_ = codec.symbols(stream)
     assert turn.any()
@@ -95,9 +95,14 @@ def test_a_picture_of_one_hue_turns_and_takes_fewer_bytes(orange, monkeypatch):
 def test_grey_and_flat_pictures_do_not_turn():
     grey = np.repeat(data.camera()[:96, :96, None], 3, 2)
     flat = np.full((40, 40, 3), (200, 30, 90), np.uint8)
-    codec = Codec.load()
+    codec = Codec.load("fidelity")
     for stream in codec.encode([grey, flat]):
         assert not codec.symbols(stream)[0].any()
+
+
+def test_what_networks_look_at_does_not_turn(orange):
+    codec = Codec.load("perceptual")
+    assert not codec.symbols(codec.encode([orange])[0])[0].any()
 
 
 def test_turns_do_not_depend_on_the_batch(orange):
@@ -112,7 +117,7 @@ def test_turns_do_not_depend_on_the_batch(orange):
 
 
 def test_latents_have_the_axes_of_all_pictures(orange):
-    codec = Codec.load()
+    codec = Codec.load("fidelity")
     [stream] = codec.encode([orange])
     opponent = picture_bands(pad_to_blocks([orange], torch.device("cpu")))
     for levels in (0, 2, 4):

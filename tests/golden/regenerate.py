@@ -220,10 +220,6 @@ VECTORS: dict[str, Vector] = {
     "turned": _forged(
         "the least and the greatest angle, and the least that turns at all", 130, 70, _turned_most
     ),
-    "one-hue": _picture(
-        "shades of one hue: colours turn, and two components are left with little",
-        lambda: (data.camera()[100:196, 180:260, None] * np.array([1, 0.62, 0.2])).astype(np.uint8),
-    ),
     "last-coefficient": _forged(
         "empty layers, then one coefficient: the last of the last band, in the last layer",
         48, 80, _last_coefficient,

@@ -261,6 +261,16 @@ def test_tasks_from_folder_to_files(task_folder, tmp_path, capsys):
     assert parsed.run(parsed) == 0
     assert (out / "tasks.csv").read_text() == first
 
+    parsed.texture = 1
+    assert parsed.run(parsed) == 0
+    with (out / "tasks.csv").open(newline="") as file:
+        drawn = list(csv.DictReader(file))
+    changed = {
+        old["codec"] for old, new in zip(rows, drawn, strict=True) if old["score"] != new["score"]
+    }
+    assert changed == {"pentimento"}
+    assert [row["bpp"] for row in drawn] == [row["bpp"] for row in rows]
+
 
 def test_a_folder_without_tasks_is_a_mistake(tmp_path):
     with pytest.raises(UsageError, match="no such folder"):

@@ -49,7 +49,7 @@ def step_times(weights: Weights, photos: Sequence[Photo], repeat: int) -> dict[s
         pixels += picture.shape[0] * picture.shape[1]
         padded = pad_to_blocks([picture], torch.device("cpu"))
         bands = timed("analysis", partial(picture_bands, padded))
-        towards = timed("analysis", partial(_turned, bands))
+        towards = timed("analysis", partial(_turned, bands)) if config.turns else bands
         energies = timed("texture energies", partial(_energies, towards, weights.steps))
         own, embedded = timed(HEAD, partial(_embedded, bands, energies, weights))
         labels = timed("choice of classes", partial(_labels, energies, embedded, weights))

@@ -88,16 +88,21 @@ def run_tasks(
     peers: Sequence[str],
     *,
     weights: str | None,
+    texture: int | None,
     with_codec: bool,
     cache: Path | None,
     workers: int,
     limit: int | None,
 ) -> list[TaskReport]:
-    """Run every task of a folder. Raises UsageError or PictureError."""
+    """Run every task of a folder. Raises UsageError or PictureError.
+
+    `texture` is the seed of what is drawn in coarse states, see `Codec.decode`.
+    """
     reports = []
     for data in find_data_sets(folder):
         photos = list(data.photos) if limit is None else spread(data.photos, limit)
-        jobs = [(photo, data, tuple(peers), weights, with_codec, cache) for photo in photos]
+        common = (data, tuple(peers), weights, texture, with_codec, cache)
+        jobs = [(photo, *common) for photo in photos]
         looks = list(
             tqdm(
                 _in_processes(jobs, min(workers, len(jobs))),
@@ -111,7 +116,7 @@ def run_tasks(
     return reports
 
 
-Job = tuple[Path, DataSet, tuple[str, ...], "str | None", bool, "Path | None"]
+Job = tuple[Path, DataSet, tuple[str, ...], "str | None", "int | None", bool, "Path | None"]
 
 
 def _in_processes(jobs: Sequence[Job], workers: int) -> Iterator[PhotoLooks]:
@@ -123,7 +128,7 @@ def _in_processes(jobs: Sequence[Job], workers: int) -> Iterator[PhotoLooks]:
 
 
 def _look_at_photo(job: Job) -> PhotoLooks:
-    path, data, peer_names, weights, with_codec, folder = job
+    path, data, peer_names, weights, texture, with_codec, folder = job
     pixels = read_picture(path.read_bytes()).pixels
     tasks = [task for task in data.tasks if task.has_truth(path.name)]
     store = PeerCache(folder, pixels)
@@ -150,7 +155,7 @@ def _look_at_photo(job: Job) -> PhotoLooks:
         (layers,) = codec.encode([pixels])
         looks[CODEC] = []
         for count in range(1, len(layers) + 1):
-            (decoded,) = codec.decode([layers[:count]])
+            (decoded,) = codec.decode([layers[:count]], texture=texture)
             seen = {task.name: task.look(path.name, decoded) for task in tasks}
             looks[CODEC].append(Look(sum(map(len, layers[:count])), seen))
     return PhotoLooks(path.name, pixels.shape[0] * pixels.shape[1], looks)
