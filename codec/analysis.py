@@ -15,7 +15,7 @@ import torch
 from codec.bands import geometry
 from codec.classes import smooth_assignment, texture_energies
 from codec.entropy import Symbols
-from codec.latent import flatten, pad_to_blocks, picture_bands, quantise, step_bands
+from codec.latent import bands_and_low, flatten, pad_to_blocks, quantise, step_bands
 from codec.palette import PaletteState, diffuse, merge_descriptors
 from codec.search import SMOOTHINGS, spare_dear_ones
 from codec.semantics import low_colours, own_inputs
@@ -40,8 +40,8 @@ class Analysis:
         Symbols by image, then by class map; bands float32 [N, 3, ...], in turned colours.
         `finest` says whether the finest state will be written, and is worth a search.
         """
-        bands = picture_bands(pad_to_blocks(images, self._device))
-        colours = low_colours(bands).permute(0, 2, 3, 1).cpu().numpy()
+        bands, low = bands_and_low(pad_to_blocks(images, self._device))
+        colours = low_colours(low).permute(0, 2, 3, 1).cpu().numpy()
         turns = find_turns(bands) if self._weights.config.turns else [NO_TURN] * len(images)
         bands = turned(bands, turns)
         energies = texture_energies(bands, self._weights.steps).permute(0, 2, 3, 1).cpu().numpy()

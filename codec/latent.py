@@ -51,7 +51,13 @@ def pad_to_blocks(images: Sequence[np.ndarray], device: torch.device) -> torch.T
 
 def picture_bands(pixels: torch.Tensor) -> list[torch.Tensor]:
     """Transform float RGB [N, 3, H, W] in 0..255 into wavelet bands of opponent colours."""
-    return analyse(to_opponent(pixels))
+    return bands_and_low(pixels)[0]
+
+
+def bands_and_low(pixels: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
+    """Return `picture_bands` and what the two coarsest levels are of: one sample a position."""
+    *fine, low = analyse(to_opponent(pixels), DYADIC_LEVELS)
+    return [*fine, *analyse(low, LEVELS - DYADIC_LEVELS)], low
 
 
 def bands_picture(bands: list[torch.Tensor], turns: Sequence[Turn] = ()) -> torch.Tensor:

@@ -13,6 +13,7 @@ computed here.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -20,8 +21,7 @@ from numba import njit
 
 from codec.bands import COMPONENTS
 from codec.classes import TEXTURE_BANDS
-from codec.latent import band_group
-from codec.wavelet import BLOCK, DYADIC_LEVELS, synthesise
+from codec.wavelet import BLOCK
 
 ENERGY_FLOOR = np.float32(0.35)
 """Energies below this many finest steps count as this: there every coefficient rounds to zero."""
@@ -62,11 +62,17 @@ class SemanticHead:
         inputs = head_inputs(own)
         return self.embed_inputs(inputs.reshape(-1, HEAD_INPUTS)).reshape(*own.shape[:2], -1)
 
+    @cached_property
+    def _first(self) -> tuple[np.ndarray, np.ndarray]:
+        """What inputs are multiplied with for the hidden and the linear path, and their biases."""
+        both = np.concatenate([self.widen, self.skip])
+        return np.ascontiguousarray(both[:, :-1].T), both[:, -1].copy()
+
     def embed_inputs(self, inputs: np.ndarray) -> np.ndarray:
         """Embed single positions, float32 [n, HEAD_INPUTS] to [n, E], unit norm."""
-        both = np.concatenate([self.widen, self.skip])
-        total = inputs @ both[:, :-1].T
-        _add_and_bend(total, both[:, -1].copy(), len(self.widen))
+        both, bias = self._first
+        total = inputs @ both
+        _add_and_bend(total, bias, len(self.widen))
         embedded = total[:, : len(self.widen)] @ self.narrow.T
         _add_and_normalise(embedded, total, len(self.widen))
         return embedded
@@ -104,12 +110,11 @@ def unit_length(vectors: np.ndarray) -> np.ndarray:
     return vectors / np.maximum(lengths, np.float32(1e-12))
 
 
-def low_colours(bands: list[torch.Tensor]) -> torch.Tensor:
+def low_colours(low: torch.Tensor) -> torch.Tensor:
     """Return the mean opponent colour around each position, float32 [N, 3, h, w], in grey levels.
 
-    `bands` as `wavelet.analyse` gives them: the two coarsest levels are joined again.
+    `low` as `latent.bands_and_low` gives it.
     """
-    low = synthesise(bands[band_group(DYADIC_LEVELS).stop :])
     return low / BLOCK
 
 

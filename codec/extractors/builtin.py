@@ -22,7 +22,7 @@ from codec.bands import COMPONENTS
 from codec.classes import TEXTURE_BANDS, texture_energies
 from codec.extractors.base import Preprocessing, unit_length
 from codec.extractors.names import PENTIMENTO
-from codec.latent import picture_bands
+from codec.latent import bands_and_low
 from codec.semantics import low_colours, own_inputs
 from codec.weights import Weights
 
@@ -66,9 +66,9 @@ class TextureFeatures:
         """See `Extractor`."""
         pixels = torch.from_numpy(np.ascontiguousarray(fitted)).to(self._device)
         pixels = pixels.permute(0, 3, 1, 2).float()
-        bands = picture_bands(pixels)
+        bands, low = bands_and_low(pixels)
         energies = texture_energies(bands, self._weights.steps).clamp(min=LEAST_ENERGY)
-        colours = low_colours(bands)
+        colours = low_colours(low)
         layout = torch.nn.functional.adaptive_avg_pool2d(colours, GRID)
         grid = energies.permute(0, 2, 3, 1).cpu().numpy()
         by_position = grid.reshape(len(grid), -1, TEXTURE_BANDS)

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from codec.classes import texture_energies
-from codec.latent import band_group, bands_picture, pad_to_blocks, picture_bands, step_bands
+from codec.latent import band_group, bands_and_low, bands_picture, pad_to_blocks, step_bands
 from codec.semantics import (
     HEAD_INPUTS,
     SemanticHead,
@@ -82,8 +82,8 @@ def sample_positions(
     rows: list[list[np.ndarray]] = []
     for index, photo in enumerate(photos):
         pixels = pad_to_blocks([photo], torch.device("cpu"))
-        bands = picture_bands(pixels)
-        colours = low_colours(bands)[0].permute(1, 2, 0).numpy()
+        bands, low = bands_and_low(pixels)
+        colours = low_colours(low)[0].permute(1, 2, 0).numpy()
         turns = find_turns(bands) if recipe.profile in TURNED_PROFILES else [NO_TURN]
         bands = turned(bands, turns)
         energies = texture_energies(bands, steps)[0].permute(1, 2, 0).numpy()

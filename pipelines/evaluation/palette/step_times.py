@@ -12,14 +12,14 @@ import numpy as np
 import torch
 
 from codec.classes import smooth_assignment, texture_energies
-from codec.latent import pad_to_blocks, picture_bands
+from codec.latent import bands_and_low, pad_to_blocks
 from codec.palette import MergeWeights, PaletteState, diffuse, merge_descriptors
 from codec.semantics import low_colours, own_inputs
 from codec.turning import find_turns, turned
 from codec.weights import Weights
 from pipelines.evaluation.photos import Photo
 
-HEAD = "semantic head (low band, inputs, embedding)"
+HEAD = "semantic head (inputs, embedding)"
 
 
 @torch.inference_mode()
@@ -48,10 +48,10 @@ def step_times(weights: Weights, photos: Sequence[Photo], repeat: int) -> dict[s
         picture = photo.read()
         pixels += picture.shape[0] * picture.shape[1]
         padded = pad_to_blocks([picture], torch.device("cpu"))
-        bands = timed("analysis", partial(picture_bands, padded))
+        bands, low = timed("analysis", partial(bands_and_low, padded))
         towards = timed("analysis", partial(_turned, bands)) if config.turns else bands
         energies = timed("texture energies", partial(_energies, towards, weights.steps))
-        own, embedded = timed(HEAD, partial(_embedded, bands, energies, weights))
+        own, embedded = timed(HEAD, partial(_embedded, low, energies, weights))
         labels = timed("choice of classes", partial(_labels, energies, embedded, weights))
         for name, merge in (("all affinities", config.merge), ("latent distortion alone", alone)):
             chain = partial(_chain, labels, own, embedded, distance, merge, config.palette_budgets)
@@ -68,9 +68,9 @@ def _turned(bands: list[torch.Tensor]) -> list[torch.Tensor]:
 
 
 def _embedded(
-    bands: list[torch.Tensor], energies: np.ndarray, weights: Weights
+    low: torch.Tensor, energies: np.ndarray, weights: Weights
 ) -> tuple[np.ndarray, np.ndarray]:
-    own = own_inputs(energies, low_colours(bands)[0].permute(1, 2, 0).numpy())
+    own = own_inputs(energies, low_colours(low)[0].permute(1, 2, 0).numpy())
     return own, weights.head.embed(own)
 
 
