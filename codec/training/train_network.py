@@ -117,8 +117,8 @@ class _Draw:
 
     stage: _Stage
     corner: tuple[int, int]
-    """Where losses that look begin to look. Metrics and extractors sample pictures on grids; a
-    network that always sees them begin at a block learns a faint pattern on these grids."""
+    """Where losses that look begin to look: metrics and extractors sample pictures on grids of
+    their own, which are not to lie on that of the blocks."""
     pixels: torch.Tensor
     turns: list[Turn]
     mask_map: np.ndarray
