@@ -33,9 +33,9 @@ ANGLE_BITS = 8
 """Plain bits of an angle, which is written from -128 on."""
 
 TURNED_PROFILES = frozenset({"fidelity"})
-"""What weights are made for whose encoder turns colours. It is fewer bits at equal error, but hues
-that are rare in a picture then lie between its axes, and coarse states lose them: a segmenter
-needed a quarter more bits (see `weights/README.md`)."""
+"""What weights are made for whose encoder turns colours. It is fewer bits at equal error, but a
+segmenter needed a third more for the same score, probably because hues that are rare in a picture
+then lie between its axes, where coarse states lose them (see `weights/README.md`)."""
 
 FIRST_TURNED = 2
 """The finest level that turns."""
