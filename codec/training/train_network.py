@@ -54,11 +54,11 @@ class CropSource:
     def __init__(self, photos: Sequence[np.ndarray], symbols: Sequence[Symbols], crop: int) -> None:
         self._crop = crop
         self._items = [
-            (photo, image)
+            (photo, image.palettes, image.turn)
             for photo, image in zip(photos, symbols, strict=True)
             if min(photo.shape[:2]) >= crop
         ]
-        areas = np.array([photo.shape[0] * photo.shape[1] for photo, _ in self._items], float)
+        areas = np.array([photo.shape[0] * photo.shape[1] for photo, *_ in self._items], float)
         self._chance = areas / areas.sum()
 
     def draw(
@@ -73,15 +73,15 @@ class CropSource:
         turns: list[Turn] = []
         chosen = rng.choice(len(self._items), count, p=self._chance)
         for place, index in enumerate(chosen):
-            photo, image = self._items[index]
-            turns.append(image.turn)
+            photo, palettes, turn = self._items[index]
+            turns.append(turn)
             row, column = (
                 rng.integers(0, length // BLOCK - side + 1) for length in photo.shape[:2]
             )
             pieces = [
                 photo[row * BLOCK :, column * BLOCK :][: self._crop, : self._crop],
                 *(
-                    image.palettes[i].class_map[row : row + side, column : column + side]
+                    palettes[i].class_map[row : row + side, column : column + side]
                     for i in (0, palette)
                 ),
             ]
@@ -217,8 +217,8 @@ class NetworkTrainer:
             )  # fmt: skip
         error = _squared(estimate, bands)
         shares = [error / plain_error]
-        before, after = (bands_picture(b, draw.turns).clamp(0, 255) for b in (plain, estimate))
-        shares += self._looks(draw, pixels, before, after)
+        after = bands_picture(estimate, draw.turns).clamp(0, 255)
+        shares += self._looks(draw, pixels, plain, after)
         weighted = zip(self._shares(len(shares)), shares, strict=True)
         loss = torch.stack([weight * share for weight, share in weighted]).sum()
         loss = loss + plan.pattern_weight * pattern(after - pixels)
@@ -240,13 +240,14 @@ class NetworkTrainer:
         self,
         draw: _Draw,
         pixels: torch.Tensor,
-        before: torch.Tensor,
+        plain: list[torch.Tensor],
         after: torch.Tensor,
     ) -> list[torch.Tensor]:
         """Return what is left of the untrained state's errors, in MS-SSIM and in features."""
         plan, looks = self._plan, []
         if not (plan.ssim_weight or self._features):
             return []
+        before = bands_picture(plain, draw.turns).clamp(0, 255)
         row, column = draw.corner
         pixels, before, after = (p[..., row:, column:] for p in (pixels, before, after))
         if plan.ssim_weight:
