@@ -19,7 +19,7 @@ from codec.latent import bands_and_low, flatten, pad_to_blocks, quantise, step_b
 from codec.palette import PaletteState, diffuse, merge_descriptors
 from codec.search import SMOOTHINGS, spare_dear_ones
 from codec.semantics import low_colours, own_inputs
-from codec.turning import NO_TURN, find_turns, turned
+from codec.turning import find_turns, turned
 from codec.weights import Weights
 
 
@@ -42,7 +42,7 @@ class Analysis:
         """
         bands, low = bands_and_low(pad_to_blocks(images, self._device))
         colours = low_colours(low).permute(0, 2, 3, 1).cpu().numpy()
-        turns = find_turns(bands) if self._weights.config.turns else [NO_TURN] * len(images)
+        turns = find_turns(bands, self._weights.config.profile)
         bands = turned(bands, turns)
         energies = texture_energies(bands, self._weights.steps).permute(0, 2, 3, 1).cpu().numpy()
         looked = [self._looked_at(*fields) for fields in zip(energies, colours, strict=True)]

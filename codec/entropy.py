@@ -165,7 +165,7 @@ class EntropyCoder:
         symbols do.
         """
         coder = rans.begin_decoding(payload)
-        unknown = Symbols([], done.cell, done.turn)
+        unknown = Symbols([], done.cell)
         mode = (rans.DECODE, *coder, _NO_COUNTS)
         count = self._layer(mode, index, done, unknown, _UNKNOWN)
         if count != symbols:

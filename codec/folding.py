@@ -14,6 +14,9 @@ from codec.lifting import join_plane
 from codec.turning import FIRST_TURNED, Turn, matrix_back, mix_in_place
 from codec.wavelet import DYADIC_LEVELS, LEVELS, ORIENTATIONS
 
+_FIXED = np.empty((0, 0), np.float32)
+"""Stands for the matrix that takes colours back where none have turned."""
+
 
 def fold(
     cell: np.ndarray,
@@ -35,12 +38,14 @@ def fold(
     """
     folded = np.zeros((COMPONENTS << 2 * levels, *layout.positions), np.float32)
     fold_low(cell, layout, places, steps, folded)
-    back = matrix_back(turn)
+    back = _FIXED
     if any(turn):
+        back = matrix_back(turn)
         mix_in_place(folded[:COMPONENTS], back)
     for level in range(DYADIC_LEVELS, DYADIC_LEVELS - levels, -1):
-        turns = any(turn) and level >= FIRST_TURNED
-        _fold_level(cell, layout.bands, level, places[level], steps, masks, back, turns, folded)
+        if level < FIRST_TURNED:
+            back = _FIXED
+        _fold_level(cell, layout.bands, level, places[level], steps, masks, back, folded)
     return folded
 
 
@@ -55,11 +60,12 @@ def fold_low(
 
 
 @kernel()
-def _fold_level(cell, bands, level, places, steps, masks, back, turns, folded):
+def _fold_level(cell, bands, level, places, steps, masks, back, folded):
     """Write the channels of one level: those of one band and one place within a position together.
 
-    Cells of zero are left out: their place is zero, as `folded` is. Where the level `turns`, each
-    coefficient goes to all three components, by its column of `back`, float32 [3, 3].
+    Cells of zero are left out: their place is zero, as `folded` is. Where colours have turned, each
+    coefficient goes to all three components, by its column of `back`, float32 [3, 3]; else that is
+    empty.
     """
     shift = DYADIC_LEVELS - level
     side = 1 << shift
@@ -80,7 +86,7 @@ def _fold_level(cell, bands, level, places, steps, masks, back, turns, folded):
                         scaled = step * masks[y >> shift, x >> shift]
                         value = table[index + reach] * scaled
                         channel = first + within
-                        if turns:
+                        if back.size:
                             for other in range(COMPONENTS):
                                 folded[channel, y >> shift, x >> shift] += (
                                     back[other, component] * value

@@ -66,7 +66,7 @@ def matrix_of(turn: Turn) -> np.ndarray:
 
 def matrix_back(turn: Turn) -> np.ndarray:
     """Return what takes turned colours to opponent ones, float32 [3, 3]."""
-    return matrix_of(turn).T.astype(np.float32)
+    return matrix_of(turn).T.astype(np.float32, order="C")
 
 
 def turn_of(matrix: np.ndarray) -> Turn:
@@ -80,12 +80,14 @@ def turn_of(matrix: np.ndarray) -> Turn:
     return first, second, third
 
 
-def find_turns(bands: Sequence[torch.Tensor]) -> list[Turn]:
+def find_turns(bands: Sequence[torch.Tensor], profile: str) -> list[Turn]:
     """Return the turn that suits each picture, from bands float32 [N, 3, ...] in opponent colours.
 
     It is that of the principal axes of what levels 2 and 3 hold, or none where it would gain next
-    to nothing. It does not depend on the other pictures of the batch.
+    to nothing, or where a profile has none. It does not depend on the other pictures of the batch.
     """
+    if profile not in TURNED_PROFILES:
+        return [NO_TURN] * len(bands[0])
     seen = [band.cpu().numpy() for band in bands[ORIENTATIONS : 3 * ORIENTATIONS]]
     turns = []
     for image in range(len(bands[0])):
@@ -122,8 +124,8 @@ def _mixed(band: torch.Tensor, matrices: torch.Tensor) -> torch.Tensor:
     rows = []
     for component in range(3):
         factors = matrices[:, component, :, None, None]
-        red, green, blue = (factors[:, i] * band[:, i] for i in range(3))
-        rows.append(red + green + blue)
+        a, b, c = (factors[:, i] * band[:, i] for i in range(3))
+        rows.append(a + b + c)
     return torch.stack(rows, 1)
 
 

@@ -38,7 +38,6 @@ from codec.palette import MergeWeights
 from codec.semantics import HEAD_INPUTS, SemanticHead
 from codec.signs import SIGN_FEATURES
 from codec.tables import TOTAL, TableLayout, cumulative
-from codec.turning import TURNED_PROFILES
 from codec.wavelet import LEVELS
 from codec.weights_header import (
     METADATA,
@@ -111,11 +110,6 @@ class CodecConfig:
     def chain(self) -> tuple[Cells, ...]:
         """The states of the scalar chain, the root (one cell holds all) first."""
         return root(self.widths[0]), *chain([(width - 1, width) for width in self.widths])
-
-    @property
-    def turns(self) -> bool:
-        """Whether the encoder turns colours."""
-        return self.profile in TURNED_PROFILES
 
     @property
     def table_layout(self) -> TableLayout:

@@ -31,7 +31,7 @@ from codec.training.pseudo_labels import fuse, pseudo_labels
 from codec.training.semantic_layers import SemanticLayers
 from codec.training.settings import Recipe
 from codec.training.texture_features import texture_features
-from codec.turning import NO_TURN, TURNED_PROFILES, Turn, find_turns, turned
+from codec.turning import Turn, find_turns, turned
 from codec.wavelet import BLOCK, DYADIC_LEVELS
 
 log = logging.getLogger(__name__)
@@ -84,7 +84,7 @@ def sample_positions(
         pixels = pad_to_blocks([photo], torch.device("cpu"))
         bands, low = bands_and_low(pixels)
         colours = low_colours(low)[0].permute(1, 2, 0).numpy()
-        turns = find_turns(bands) if recipe.profile in TURNED_PROFILES else [NO_TURN]
+        turns = find_turns(bands, recipe.profile)
         bands = turned(bands, turns)
         energies = texture_energies(bands, steps)[0].permute(1, 2, 0).numpy()
         own = own_inputs(energies, colours)

@@ -81,7 +81,9 @@ def test_a_picture_of_one_hue_turns_and_takes_fewer_bytes(orange, monkeypatch):
     bands = turned(picture_bands(pad_to_blocks([orange], torch.device("cpu"))), [tuple(turn)])
     energies = torch.stack([band[0].square().sum((1, 2)) for band in bands[3:-1]]).sum(0)
     assert energies[1:].sum() < 0.02 * energies[0]
-    monkeypatch.setattr("codec.analysis.find_turns", lambda bands: [NO_TURN] * len(bands[0]))
+    monkeypatch.setattr(
+        "codec.analysis.find_turns", lambda bands, profile: [NO_TURN] * len(bands[0])
+    )
     [fixed] = codec.encode([orange])
     assert not codec.symbols(fixed)[0].any()
     for layers in range(2, 7):
@@ -108,8 +110,10 @@ def test_what_networks_look_at_does_not_turn(orange):
 def test_turns_do_not_depend_on_the_batch(orange):
     others = [data.astronaut()[:128, :130], orange, data.coffee()[:128, :130]]
     bands = picture_bands(pad_to_blocks(others, torch.device("cpu")))
-    together = find_turns(bands)
-    assert together == [find_turns([band[i : i + 1] for band in bands])[0] for i in range(3)]
+    together = find_turns(bands, "fidelity")
+    assert together == [
+        find_turns([band[i : i + 1] for band in bands], "fidelity")[0] for i in range(3)
+    ]
     assert together[1] != NO_TURN
     alone = turned([band[1:2] for band in bands], together[1:2])
     for band, other in zip(turned(bands, together), alone, strict=True):

@@ -49,7 +49,7 @@ def step_times(weights: Weights, photos: Sequence[Photo], repeat: int) -> dict[s
         pixels += picture.shape[0] * picture.shape[1]
         padded = pad_to_blocks([picture], torch.device("cpu"))
         bands, low = timed("analysis", partial(bands_and_low, padded))
-        towards = timed("analysis", partial(_turned, bands)) if config.turns else bands
+        towards = timed("analysis", partial(_turned, bands, config.profile))
         energies = timed("texture energies", partial(_energies, towards, weights.steps))
         own, embedded = timed(HEAD, partial(_embedded, low, energies, weights))
         labels = timed("choice of classes", partial(_labels, energies, embedded, weights))
@@ -63,8 +63,8 @@ def _energies(bands: list[torch.Tensor], steps: np.ndarray) -> np.ndarray:
     return texture_energies(bands, steps)[0].permute(1, 2, 0).numpy()
 
 
-def _turned(bands: list[torch.Tensor]) -> list[torch.Tensor]:
-    return turned(bands, find_turns(bands))
+def _turned(bands: list[torch.Tensor], profile: str) -> list[torch.Tensor]:
+    return turned(bands, find_turns(bands, profile))
 
 
 def _embedded(
