@@ -1,15 +1,15 @@
 """Every error a person or a caller can meet, one class for each broken rule."""
 
 
-class PentimentoError(Exception):
+class UnderpaintError(Exception):
     """Root of all errors raised on purpose; its text is one clear line."""
 
 
-class UsageError(PentimentoError):
+class UsageError(UnderpaintError):
     """A mistake in what was asked (no such folder, layer 9 of 7): exit status 2."""
 
 
-class PictureError(PentimentoError):
+class PictureError(UnderpaintError):
     """A source picture cannot become pixels."""
 
 
@@ -25,7 +25,7 @@ class PictureDamaged(PictureError):
     """The picture's bytes are cut or corrupt."""
 
 
-class StreamError(PentimentoError):
+class StreamError(UnderpaintError):
     """A layer of a stream cannot be read."""
 
 
@@ -46,24 +46,24 @@ class WeightsMismatch(StreamError):
     """The stream names other weights than the ones at hand."""
 
 
-class WeightsDamaged(PentimentoError):
+class WeightsDamaged(UnderpaintError):
     """A weights file lacks a tensor, has one of a wrong shape, or fails its checksum."""
 
 
-class ChecksumMismatch(PentimentoError):
+class ChecksumMismatch(UnderpaintError):
     """A fetched file does not have the SHA-256 that its address names."""
 
 
-class FeaturesInvalid(PentimentoError):
+class FeaturesInvalid(UnderpaintError):
     """A network gives no features of a picture: values that are not finite, or all zeros."""
 
 
-class ArchiveError(PentimentoError):
+class ArchiveError(UnderpaintError):
     """An archive cannot be read or written."""
 
 
 class NotAnArchive(ArchiveError, UsageError):
-    """The path holds no Pentimento archive."""
+    """The path holds no Underpaint archive."""
 
 
 class ArchiveDamaged(ArchiveError):
@@ -99,5 +99,5 @@ class StateMismatch(ArchiveError, UsageError):
     """A saved reader state belongs to another archive, order or set of workers."""
 
 
-class MeasurementFailed(PentimentoError):
+class MeasurementFailed(UnderpaintError):
     """A command or process that was to be measured failed or was lost."""

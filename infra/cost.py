@@ -5,7 +5,7 @@
 Neither throughput nor prices are in here: both age, and both depend on photos and region.
 
 measured.csv, one line a machine type; the rate is of one worker, from `job.json` of a run on it
-(`counts.images / seconds`, one worker) or from `pentimento benchmark` on such a machine:
+(`counts.images / seconds`, one worker) or from `underpaint benchmark` on such a machine:
 
     machine,vcpus,memory_gb,disk_gb,gpu,images_per_second
     g2-standard-8,8,32,100,nvidia-l4,…

@@ -16,14 +16,14 @@ PYTHON
 IFS='
 '
 # shellcheck disable=SC2086  # one photo a line
-pentimento encode $photos --output demo/archive
-pentimento inspect demo/archive
+underpaint encode $photos --output demo/archive
+underpaint inspect demo/archive
 for layers in 1 2 3 6; do
-    pentimento decode demo/archive --output "demo/first-$layers-layers" --layers "$layers"
+    underpaint decode demo/archive --output "demo/first-$layers-layers" --layers "$layers"
 done
 key=$(python -c 'from codec.archive import Archive
 print(next(row.key for row in Archive.open("demo/archive").rows(layers=1) if "coffee" in row.key))')
-pentimento view demo/archive "$key" --html demo/coffee.html --picture demo/coffee.png
+underpaint view demo/archive "$key" --html demo/coffee.html --picture demo/coffee.png
 cat <<TEXT
 
 look at   demo/coffee.png, coffee.html  one photo at every state, its palette and class map

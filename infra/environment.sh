@@ -4,7 +4,7 @@ set -eu
 cd "$(dirname "$0")/.."
 python="${PYTHON:-python3}"
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' || {
-    echo "Pentimento needs Python 3.10 or newer; set PYTHON to one" >&2
+    echo "Underpaint needs Python 3.10 or newer; set PYTHON to one" >&2
     exit 2
 }
 if [ ! -e .venv/installed ] || [ pyproject.toml -nt .venv/installed ]; then

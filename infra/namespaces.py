@@ -36,7 +36,7 @@ def address(host: str) -> str:
 class Cluster:
     """Namespaces, processes in them, and their end. Use it in a `with` statement."""
 
-    prefix: str = field(default_factory=lambda: f"pentimento-{os.getpid()}")
+    prefix: str = field(default_factory=lambda: f"underpaint-{os.getpid()}")
     started: list[subprocess.Popen[bytes]] = field(default_factory=list)
     logs: str = field(default_factory=lambda: tempfile.mkdtemp(prefix="three-hosts-"))
 

@@ -3,7 +3,7 @@
     sudo python infra/three_hosts.py            # about two minutes on two cores; cleans up
 
     store    10.77.0.2  Cloud Storage emulator: photos and archive, gs://corpus
-    head     10.77.0.3  Beam's Python job service, `pentimento encode --runner PortableRunner`
+    head     10.77.0.3  Beam's Python job service, `underpaint encode --runner PortableRunner`
     worker1  10.77.0.4  a Beam worker pool
     worker2  10.77.0.5  another; its cable is cut while it encodes
 
@@ -108,7 +108,15 @@ class Scene:
             f"--runner=PortableRunner --job_endpoint=head:{JOB_PORT} --environment_type=EXTERNAL "
             f"--environment_config=head:{POOL_PORT} --unit-size=100k --verbose"
         ).split()
-        command = ("-m", "pipelines.main", "encode", PHOTOS, "--output", ARCHIVE, *options)
+        command = (
+            "-m",
+            "underpaint.pipelines.cli.main",
+            "encode",
+            PHOTOS,
+            "--output",
+            ARCHIVE,
+            *options,
+        )
         return service, self.cluster.start("head", *command)
 
     def names(self, folder: str) -> list[str]:
@@ -265,9 +273,9 @@ def units() -> None:
 
 def compare(count: int) -> int:
     """On the head: whether the archive holds what that of an undisturbed run does."""
-    from codec.archive import Archive
-    from codec.errors import NotAnArchive
-    from pipelines.encode import EncodeOptions, encode
+    from underpaint.codec.archive import Archive
+    from underpaint.codec.errors import NotAnArchive
+    from underpaint.pipelines.jobs.encode import EncodeOptions, encode
 
     try:
         calm = Archive.open(CALM)

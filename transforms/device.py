@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 if TYPE_CHECKING:
-    from codec import Codec
+    from underpaint import Codec
 
 
 def load_codec(weights: str | None, device: str) -> Codec:
@@ -16,7 +16,7 @@ def load_codec(weights: str | None, device: str) -> Codec:
 
     `device` is as for `prepare_torch`.
     """
-    from codec import Codec
+    from underpaint import Codec
 
     return Codec.load(weights, device=prepare_torch(device))
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from codec.errors import UsageError
-from codec.extractors import Extractor, Preprocessing, open_extractor
-from transforms.batching import halving
-from transforms.device import prepare_torch
+from underpaint.codec.errors import UsageError
+from underpaint.codec.extractors import Extractor, Preprocessing, open_extractor
+from underpaint.transforms.batching import halving
+from underpaint.transforms.device import prepare_torch
 
 BATCH_PIXELS, CUDA_BATCH_PIXELS = 1 << 19, 1 << 23
 """Most pixels that go through a network at once: 10 and 167 pictures of 224 x 224."""

@@ -23,21 +23,21 @@ import apache_beam as beam
 from apache_beam.metrics import Metrics
 from apache_beam.utils.shared import Shared
 
-from codec.archive import Archive, publish
-from codec.archive.storage import Storage
-from codec.errors import NotAnArchive
-from transforms.device import load_codec, prepare_arrow
-from transforms.embedding import Embedder
-from transforms.keys import KeySet
-from transforms.plan import Plan, State, plan_elements, shard_of, unit_of
-from transforms.prefetch import Prefetcher
-from transforms.progress import Board, Counts
-from transforms.records import Shard, Span, unit_of_span
-from transforms.report import Facts, result_of, write_report
-from transforms.sources import Source
-from transforms.unit import Exclusions, Settings, encode_unit, records_of
+from underpaint.codec.archive import Archive, publish
+from underpaint.codec.errors import NotAnArchive
+from underpaint.codec.storage.files import Storage
+from underpaint.transforms.device import load_codec, prepare_arrow
+from underpaint.transforms.embedding import Embedder
+from underpaint.transforms.job_plan import Plan, State, plan_elements, shard_of, unit_of
+from underpaint.transforms.keys import KeySet
+from underpaint.transforms.prefetch import Prefetcher
+from underpaint.transforms.progress import Board, Counts
+from underpaint.transforms.records import Shard, Span, unit_of_span
+from underpaint.transforms.report import Facts, result_of, write_report
+from underpaint.transforms.sources import Source
+from underpaint.transforms.work_unit import Exclusions, Settings, encode_unit, records_of
 
-NAMESPACE = "pentimento"
+NAMESPACE = "underpaint"
 """Of the Beam metrics."""
 
 

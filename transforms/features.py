@@ -13,7 +13,8 @@ the handler halves a batch that fails and returns errors as results; one model i
 threads of a process through Beam's own `Shared`, and not between processes, which would pickle
 tensors.
 
-`pentimento encode` does without (see `transforms.unit`): its pictures never leave the worker that
+`underpaint encode` does without (see `transforms.work_unit`): its pictures never leave the worker
+that
 decodes them, where RunInference would send them through the runner once more.
 """
 
@@ -26,10 +27,10 @@ import apache_beam as beam
 import numpy as np
 from apache_beam.ml.inference.base import ModelHandler, RunInference
 
-from codec.archive import DeadLetter
-from codec.errors import PentimentoError
-from codec.extractors import Preprocessing
-from transforms.embedding import STAGE, Embedder, Embedding
+from underpaint.codec.archive import DeadLetter
+from underpaint.codec.errors import UnderpaintError
+from underpaint.codec.extractors import Preprocessing
+from underpaint.transforms.embedding import STAGE, Embedder, Embedding
 
 FEATURES, FAILED = "features", "failed"
 """Outputs of `ExtractFeatures`."""
@@ -116,5 +117,5 @@ class PartResults(beam.DoFn):
 def letter(key: str, error: Exception) -> DeadLetter:
     """The dead letter of a picture without features."""
     message = " ".join(str(error).split())[:1000]
-    trace = "" if isinstance(error, PentimentoError) else repr(error)[:1000]
+    trace = "" if isinstance(error, UnderpaintError) else repr(error)[:1000]
     return DeadLetter(key, "", STAGE, type(error).__name__, message, trace)

@@ -1,4 +1,5 @@
-"""A helper process that turns source bytes into pixels: `python -m transforms.picture_process`.
+"""A helper process that turns source bytes into pixels: `python -m
+underpaint.transforms.picture_process`.
 
 Decoders of pictures are old C code fed with bytes from strangers. Here they may run out of time,
 out of memory or crash, and it costs one picture: `PictureReader` kills and replaces the process.
@@ -24,10 +25,10 @@ from typing import IO, Any
 
 import numpy as np
 
-from codec import errors
-from codec.errors import PictureDamaged, PictureError, PictureTooLarge
-from codec.limits import MAX_PIXELS
-from codec.picture import Picture, read_picture
+from underpaint.codec import errors
+from underpaint.codec.errors import PictureDamaged, PictureError, PictureTooLarge
+from underpaint.codec.image_io.read import Picture, read_picture
+from underpaint.codec.limits import MAX_PIXELS
 
 _REQUEST = struct.Struct("<Q")
 _RESPONSE = struct.Struct("<I")
@@ -38,7 +39,7 @@ class PictureTimeout(PictureError):
 
 
 class PictureReader:
-    """`codec.picture.read_picture` in a helper process; not for several threads at once.
+    """`codec.image_io.read.read_picture` in a helper process; not for several threads at once.
 
     Args:
         timeout_s: seconds one picture may take.
@@ -93,7 +94,7 @@ class PictureReader:
             self.close()
             environment = dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, sys.path)))
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "transforms.picture_process", *self._limits],
+                [sys.executable, "-m", "underpaint.transforms.picture_process", *self._limits],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 env=environment,

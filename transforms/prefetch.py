@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-from codec.picture import Picture
-from transforms.picture_process import PictureReader
-from transforms.records import Record
+from underpaint.codec.image_io.read import Picture
+from underpaint.transforms.picture_process import PictureReader
+from underpaint.transforms.records import Record
 
 PIXELS_PER_SOURCE_BYTE = 16
 """Guess of how many bytes of pixels a source byte becomes, until it is decoded."""

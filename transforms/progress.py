@@ -23,7 +23,7 @@ PERIOD_S = 0.5
 """Seconds between two notes of a worker."""
 
 
-FOLDER_PREFIX = "pentimento-progress-"
+FOLDER_PREFIX = "underpaint-progress-"
 """Of the folders of boards, among the temporary files."""
 
 _LOCK = "driver.lock"

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from codec import limits
+from underpaint.codec import limits
 
 UNKNOWN = -1
 """Size of an input that its listing does not tell."""

@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from codec.archive import Archive, DeadLetter, Statistics
-from codec.archive.storage import Storage
-from codec.redaction import redacted
-from transforms.plan import DUPLICATE
-from transforms.progress import Counts
+from underpaint.codec.archive import Archive, DeadLetter, Statistics
+from underpaint.codec.storage.files import Storage
+from underpaint.codec.storage.redaction import redacted
+from underpaint.transforms.job_plan import DUPLICATE
+from underpaint.transforms.progress import Counts
 
 JOB = "job.json"
 """The report of the last job that wrote to an archive."""
@@ -79,7 +79,7 @@ def write_report(storage: Storage, result: EncodeResult, facts: Facts, **more: A
     statistics = result.statistics
     rate = result.counts.pixels / 1e6 / result.seconds if result.seconds else 0.0
     report = {
-        "format": "pentimento-job",
+        "format": "underpaint-job",
         "version": 1,
         "begun": _moment(facts.begun),
         **facts.shown,

@@ -8,24 +8,24 @@ Write (see `ArchiveWriter`):
 
 Read (see `Archive`): `Archive.open(root)` with `statistics()`, `rows()`, `row_groups()`, `get()`,
 `dead_letters()`. Train (see `LayerDataset` and `LayerMap`, imported at their first use: they need
-torch). The bytes of all files are specified in FORMAT.md.
+torch). The bytes of all files are specified in docs/stream.md.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from codec.archive.manifest import committed_units, orphans, publish, sweep
-from codec.archive.ranges import Traffic
-from codec.archive.reader import Archive, RowGroup, Statistics
-from codec.archive.records import Commit, FileEntry, Manifest
-from codec.archive.salvage import Damage
-from codec.archive.schema import DeadLetter, Row
-from codec.archive.writer import ArchiveWriter
+from underpaint.codec.archive.manifest import committed_units, orphans, publish, sweep
+from underpaint.codec.archive.parquet.ranges import Traffic
+from underpaint.codec.archive.reader import Archive, RowGroup, Statistics
+from underpaint.codec.archive.records import Commit, FileEntry, Manifest
+from underpaint.codec.archive.salvage import Damage
+from underpaint.codec.archive.schema import DeadLetter, Row
+from underpaint.codec.archive.writer import ArchiveWriter
 
 if TYPE_CHECKING:
-    from codec.archive.dataset import LayerDataset
-    from codec.archive.mapstyle import LayerMap
+    from underpaint.codec.archive.torch.dataset import LayerDataset
+    from underpaint.codec.archive.torch.map_style import LayerMap
 
 __all__ = [
     "Archive",
@@ -51,11 +51,11 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Import the PyTorch data sets at their first use."""
     if name == "LayerDataset":
-        from codec.archive.dataset import LayerDataset
+        from underpaint.codec.archive.torch.dataset import LayerDataset
 
         return LayerDataset
     if name == "LayerMap":
-        from codec.archive.mapstyle import LayerMap
+        from underpaint.codec.archive.torch.map_style import LayerMap
 
         return LayerMap
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

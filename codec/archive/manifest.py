@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from codec.archive.records import (
+from underpaint.codec.archive.records import (
     COMMITS,
     DATA,
     FAILED,
@@ -26,8 +26,8 @@ from codec.archive.records import (
     encode_manifest,
     manifest_of,
 )
-from codec.archive.storage import TEMPORARY_PREFIX, Storage
-from codec.errors import ArchiveDamaged, NotAnArchive
+from underpaint.codec.errors import ArchiveDamaged, NotAnArchive
+from underpaint.codec.storage.files import TEMPORARY_PREFIX, Storage
 
 
 def read_manifest(storage: Storage) -> Manifest:

@@ -12,11 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from codec.archive.manifest import read_manifest
-from codec.archive.ranges import RangeReader, Traffic
-from codec.archive.records import Commit, FileEntry, Manifest
-from codec.archive.salvage import Damage, salvage
-from codec.archive.schema import (
+from underpaint.codec.archive.manifest import read_manifest
+from underpaint.codec.archive.parquet.ranges import RangeReader, Traffic
+from underpaint.codec.archive.records import Commit, FileEntry, Manifest
+from underpaint.codec.archive.salvage import Damage, salvage
+from underpaint.codec.archive.schema import (
     DEAD_LETTER_SCHEMA,
     EMBEDDING,
     FIXED_NAMES,
@@ -28,8 +28,8 @@ from codec.archive.schema import (
     rows_of,
     vectors_of,
 )
-from codec.archive.storage import Storage
-from codec.errors import ArchiveDamaged, NoSuchKey, UsageError
+from underpaint.codec.errors import ArchiveDamaged, NoSuchKey, UsageError
+from underpaint.codec.storage.files import Storage
 
 OnDamage = Callable[[Damage], None]
 
@@ -127,7 +127,7 @@ class Archive:
         for entry in self.files:
             try:
                 return self._reader.footer(entry).schema
-            except ArchiveDamaged as error:  # noqa: PERF203
+            except ArchiveDamaged as error:
                 damage = damage or error
         if damage:
             raise damage

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from codec import limits
-from codec.errors import (
+from underpaint.codec import limits
+from underpaint.codec.errors import (
     ArchiveDamaged,
     ArchiveError,
     NotAnArchive,
@@ -21,8 +21,8 @@ from codec.errors import (
     UsageError,
 )
 
-FORMAT = "pentimento-archive"
-VERSION = 1
+FORMAT = "underpaint-archive"
+VERSION = 2
 FEATURES: frozenset[str] = frozenset()
 """Features beyond version 1 that this reader knows; see the versioning rules."""
 
@@ -193,7 +193,7 @@ def decode_json(data: bytes, name: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         raise ArchiveDamaged(f"{name}: not JSON, or cut") from None
     if not isinstance(value, dict) or value.get("format") != FORMAT:
-        raise NotAnArchive(f"{name}: not of a Pentimento archive")
+        raise NotAnArchive(f"{name}: not of a Underpaint archive")
     seal = data[-79:]
     digest = hashlib.sha256(data[:-79] + b"}").hexdigest()
     if seal != f',\n"sha256":"{digest}"}}\n'.encode():

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from codec.archive.ranges import RangeReader
-from codec.archive.records import FileEntry
-from codec.archive.schema import SOURCE, is_blob
-from codec.errors import ArchiveDamaged, StreamError
-from codec.stream import unpack_layer
+from underpaint.codec.archive.parquet.ranges import RangeReader
+from underpaint.codec.archive.records import FileEntry
+from underpaint.codec.archive.schema import SOURCE, is_blob
+from underpaint.codec.bitstream import unpack_layer
+from underpaint.codec.errors import ArchiveDamaged, StreamError
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from codec import limits
-from codec.errors import ArchiveDamaged, RowInvalid, UsageError
-from codec.redaction import redacted
+from underpaint.codec import limits
+from underpaint.codec.errors import ArchiveDamaged, RowInvalid, UsageError
+from underpaint.codec.storage.redaction import redacted
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from codec.archive.manifest import read_commit
-from codec.archive.records import (
+from underpaint.codec.archive.manifest import read_commit
+from underpaint.codec.archive.records import (
     COMMITS,
     DATA,
     FAILED,
@@ -25,7 +25,7 @@ from codec.archive.records import (
     check_unit,
     encode_commit,
 )
-from codec.archive.schema import (
+from underpaint.codec.archive.schema import (
     DEAD_LETTER_SCHEMA,
     Columns,
     DeadLetter,
@@ -37,9 +37,9 @@ from codec.archive.schema import (
     rows_of,
     table,
 )
-from codec.archive.storage import Storage
-from codec.errors import ArchiveError, DuplicateKey, RowInvalid, UnitConflict
-from codec.redaction import redacted
+from underpaint.codec.errors import ArchiveError, DuplicateKey, RowInvalid, UnitConflict
+from underpaint.codec.storage.files import Storage
+from underpaint.codec.storage.redaction import redacted
 
 ROW_GROUP_BYTES = 2 << 20
 """Default size of a row group in bytes of the coarse layer."""

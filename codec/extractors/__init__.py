@@ -5,7 +5,7 @@
 
 | name | what it is |
 |---|---|
-| `pentimento` | texture classes and energies, meaning and colours of our own analysis |
+| `underpaint` | texture classes and energies, meaning and colours of our own analysis |
 | `torchvision:NAME`, `timm:NAME` | a network of that library with its published weights |
 | `torchvision:NAME@FILE`, `timm:NAME@FILE` | the same with weights from a safetensors file |
 | `onnx:FILE` | any network in an ONNX file |
@@ -13,10 +13,10 @@
 
 FILE is a path or fsspec URL; what follows it as `#sha256=DIGEST&…` holds it to its bytes and sets
 options (see `codec.extractors.names`). The libraries are optional: `pip install
-'pentimento[extractors]'`.
+'underpaint[extractors]'`.
 """
 
-from codec.extractors.base import Extractor, Preprocessing
-from codec.extractors.registry import open_extractor
+from underpaint.codec.extractors.base import Extractor, Preprocessing
+from underpaint.codec.extractors.registry import open_extractor
 
 __all__ = ["Extractor", "Preprocessing", "open_extractor"]

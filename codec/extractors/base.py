@@ -9,8 +9,8 @@ from typing import Literal, Protocol
 import numpy as np
 from PIL import Image
 
-from codec.errors import FeaturesInvalid, UsageError
-from codec.limits import MAX_FEATURES
+from underpaint.codec.errors import FeaturesInvalid, UsageError
+from underpaint.codec.limits import MAX_FEATURES
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)

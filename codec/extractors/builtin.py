@@ -18,13 +18,13 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from codec.bands import COMPONENTS
-from codec.classes import TEXTURE_BANDS, texture_energies
-from codec.extractors.base import Preprocessing, unit_length
-from codec.extractors.names import PENTIMENTO
-from codec.latent import bands_and_low
-from codec.semantics import low_colours, own_inputs
-from codec.weights import Weights
+from underpaint.codec.extractors.base import Preprocessing, unit_length
+from underpaint.codec.extractors.names import UNDERPAINT
+from underpaint.codec.palette.classes import TEXTURE_BANDS, texture_energies
+from underpaint.codec.palette.semantic_head import low_colours, own_inputs
+from underpaint.codec.quantize.quantizer import bands_and_low
+from underpaint.codec.transform.subbands import COMPONENTS
+from underpaint.codec.weights.loading import Weights
 
 VERSION = 1
 """Of what is computed from the same weights."""
@@ -47,12 +47,12 @@ CHROMA_WEIGHT = 2.0
 
 
 class TextureFeatures:
-    """The extractor `pentimento`."""
+    """The extractor `underpaint`."""
 
     def __init__(self, weights: Weights, device: str = "cpu") -> None:
         """Take the codec's weights; `device` is where bands are computed."""
-        self.name = PENTIMENTO
-        self.identity = f"{PENTIMENTO}:{VERSION}#weights={weights.id}"
+        self.name = UNDERPAINT
+        self.identity = f"{UNDERPAINT}:{VERSION}#weights={weights.id}"
         own = 2 * TEXTURE_BANDS + COMPONENTS * GRID * GRID
         self.size = weights.classes.count + weights.head.size + own
         self._weights = weights

@@ -1,6 +1,6 @@
 """How extractors are named.
 
-    pentimento
+    underpaint
     torchvision:resnet50                        timm:vit_small_patch14_dinov2.lvd142m
     torchvision:resnet50@gs://b/r50.safetensors#sha256=DIGEST
     onnx:https://host/net.onnx#sha256=DIGEST&output=pool10&order=bgr&mean=123,117,104&std=1,1,1
@@ -24,10 +24,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from codec.errors import UsageError
-from codec.fetch import Address
+from underpaint.codec.errors import UsageError
+from underpaint.codec.storage.download import Address
 
-PENTIMENTO, ONNX = "pentimento", "onnx"
+UNDERPAINT, ONNX = "underpaint", "onnx"
 LIBRARIES = ("torchvision", "timm")
 
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from codec.errors import UsageError
-from codec.extractors.base import Preprocessing, checked_size, pooled, unit_length
-from codec.extractors.names import ExtractorName
-from codec.fetch import fetch
+from underpaint.codec.errors import UsageError
+from underpaint.codec.extractors.base import Preprocessing, checked_size, pooled, unit_length
+from underpaint.codec.extractors.names import ExtractorName
+from underpaint.codec.storage.download import fetch
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -33,7 +33,7 @@ def open_session(data: bytes, device: str = "cpu") -> onnxruntime.InferenceSessi
         import onnxruntime
     except ImportError:
         raise UsageError(
-            "ONNX networks need onnxruntime: pip install 'pentimento[extractors]'"
+            "ONNX networks need onnxruntime: pip install 'underpaint[extractors]'"
         ) from None
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1

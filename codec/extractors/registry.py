@@ -4,35 +4,35 @@ from __future__ import annotations
 
 import importlib
 
-from codec.errors import UsageError
-from codec.extractors.base import Extractor
-from codec.extractors.names import LIBRARIES, ONNX, PENTIMENTO, ExtractorName
+from underpaint.codec.errors import UsageError
+from underpaint.codec.extractors.base import Extractor
+from underpaint.codec.extractors.names import LIBRARIES, ONNX, UNDERPAINT, ExtractorName
 
 
 def open_extractor(name: str, *, device: str = "cpu", weights: str | None = None) -> Extractor:
     """Open an extractor by its name (see `codec.extractors`) on a torch device.
 
-    `weights` are those of the codec, for `pentimento`. Raises UsageError for a name, file or
+    `weights` are those of the codec, for `underpaint`. Raises UsageError for a name, file or
     library that is not there, ChecksumMismatch where a file is not the one that was named.
     """
     parsed = ExtractorName.parse(name)
     if parsed.kind == ONNX:
-        from codec.extractors.onnx_network import OnnxNetwork
+        from underpaint.codec.extractors.onnx_network import OnnxNetwork
 
         return OnnxNetwork(parsed, device)
     if parsed.kind in LIBRARIES:
-        from codec.extractors.torch_network import TorchNetwork
+        from underpaint.codec.extractors.torch_network import TorchNetwork
 
         return TorchNetwork(parsed, device)
     if parsed.network:
         return _own(parsed, device)
-    if parsed.kind == PENTIMENTO:
-        from codec.extractors.builtin import TextureFeatures
-        from codec.weights import load_weights
+    if parsed.kind == UNDERPAINT:
+        from underpaint.codec.extractors.builtin import TextureFeatures
+        from underpaint.codec.weights.loading import load_weights
 
         return TextureFeatures(load_weights(weights), device)
     raise UsageError(
-        f"{name!r} names no extractor: {PENTIMENTO}, {', '.join(f'{k}:NAME' for k in LIBRARIES)}, "
+        f"{name!r} names no extractor: {UNDERPAINT}, {', '.join(f'{k}:NAME' for k in LIBRARIES)}, "
         f"{ONNX}:FILE or module:Class"
     )
 

@@ -16,10 +16,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load
 
-from codec.errors import UsageError
-from codec.extractors.base import Preprocessing, checked_size, pooled, unit_length
-from codec.extractors.names import ExtractorName
-from codec.extractors.onnx_network import fetch_file
+from underpaint.codec.errors import UsageError
+from underpaint.codec.extractors.base import Preprocessing, checked_size, pooled, unit_length
+from underpaint.codec.extractors.names import ExtractorName
+from underpaint.codec.extractors.onnx_network import fetch_file
 
 
 class TorchNetwork:
@@ -112,7 +112,7 @@ def _imported(library: str, module: str) -> ModuleType:
         return importlib.import_module(module)
     except ImportError:
         raise UsageError(
-            f"{library} is not installed: pip install 'pentimento[extractors]'"
+            f"{library} is not installed: pip install 'underpaint[extractors]'"
         ) from None
     except (RuntimeError, OSError) as error:  # torchvision built for another torch
         raise UsageError(f"{library} does not fit the torch that is installed: {error}") from error

@@ -9,31 +9,36 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from codec.activity import FEATURES, LARGEST_ACTIVITY, activity_reach
-from codec.bands import BANDS, FLAG_GROUPS, geometry, view
-from codec.block_flags import FLAG_FEATURES
-from codec.cells import MOST_CHILDREN, Cells
-from codec.classes import LAW_UNIT, TextureClasses
-from codec.entropy import EntropyCoder, Symbols
-from codec.latent import CENTROID_KINDS, pad_to_blocks, picture_bands, step_bands
-from codec.model import Codec
-from codec.network import BackwardNetwork, NetworkShape
-from codec.semantics import SemanticHead
-from codec.signs import SIGN_FEATURES
-from codec.tables import frequencies_from_counts
-from codec.training.fit_classes import (
+from underpaint.codec.codec import Codec
+from underpaint.codec.entropy.activity import FEATURES, LARGEST_ACTIVITY, activity_reach
+from underpaint.codec.entropy.coder import EntropyCoder, Symbols
+from underpaint.codec.entropy.significance import FLAG_FEATURES
+from underpaint.codec.entropy.signs import SIGN_FEATURES
+from underpaint.codec.entropy.tables import frequencies_from_counts
+from underpaint.codec.palette.classes import LAW_UNIT, TextureClasses
+from underpaint.codec.palette.semantic_head import SemanticHead
+from underpaint.codec.quantize.cells import MOST_CHILDREN, Cells
+from underpaint.codec.quantize.quantizer import (
+    CENTROID_KINDS,
+    pad_to_blocks,
+    picture_bands,
+    step_bands,
+)
+from underpaint.codec.reconstruct.network import BackwardNetwork, NetworkShape
+from underpaint.codec.training.fit_classes import (
     fit_masks,
     fit_scales,
     notice_of_classes,
     unfitted_classes,
 )
-from codec.training.fit_contexts import class_of, fit_step
-from codec.training.fit_head import fit_head, sample_positions
-from codec.training.recipe import codec_config, finest_steps
-from codec.training.settings import Recipe
-from codec.turning import turned
-from codec.wavelet import LEVELS
-from codec.weights import Learned, Weights, content_id, pack_weights
+from underpaint.codec.training.fit_contexts import class_of, fit_step
+from underpaint.codec.training.fit_head import fit_head, sample_positions
+from underpaint.codec.training.recipe import codec_config, finest_steps
+from underpaint.codec.training.settings import Recipe
+from underpaint.codec.transform.colour_rotation import turned
+from underpaint.codec.transform.subbands import BANDS, FLAG_GROUPS, geometry, view
+from underpaint.codec.transform.wavelet import LEVELS
+from underpaint.codec.weights.loading import Learned, Weights, content_id, pack_weights
 
 log = logging.getLogger(__name__)
 

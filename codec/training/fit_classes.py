@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from codec.bands import BANDS
-from codec.classes import EVIDENCE, TEXTURE_INDEX, TextureClasses
-from codec.semantics import unit_length
+from underpaint.codec.palette.classes import EVIDENCE, TEXTURE_INDEX, TextureClasses
+from underpaint.codec.palette.semantic_head import unit_length
+from underpaint.codec.transform.subbands import BANDS
 
 SCALE_FLOOR = 0.35
 """Least expected magnitude, in finest steps: below it every coefficient rounds to zero."""

@@ -12,13 +12,20 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from codec.activity import FEATURES
-from codec.bands import BANDS, BLOCK_SIDE, COMPONENTS, FLAG_GROUPS, Geometry, view
-from codec.block_flags import FLAG_FEATURES
-from codec.cells import Cells
-from codec.classes import LAW_UNIT
-from codec.training.fit_signs import fit_lean, sample_signs
-from codec.wavelet import DYADIC_LEVELS, LEVELS, ORIENTATIONS
+from underpaint.codec.entropy.activity import FEATURES
+from underpaint.codec.entropy.significance import FLAG_FEATURES
+from underpaint.codec.palette.classes import LAW_UNIT
+from underpaint.codec.quantize.cells import Cells
+from underpaint.codec.training.fit_signs import fit_lean, sample_signs
+from underpaint.codec.transform.subbands import (
+    BANDS,
+    BLOCK_SIDE,
+    COMPONENTS,
+    FLAG_GROUPS,
+    Geometry,
+    view,
+)
+from underpaint.codec.transform.wavelet import DYADIC_LEVELS, LEVELS, ORIENTATIONS
 
 ACTIVITY_UNIT = 1 << 16
 """An activity of one cell width, as an integer."""

@@ -18,21 +18,27 @@ import numpy as np
 import torch
 from torch import nn
 
-from codec.classes import texture_energies
-from codec.latent import band_group, bands_and_low, bands_picture, pad_to_blocks, step_bands
-from codec.semantics import (
+from underpaint.codec.palette.classes import texture_energies
+from underpaint.codec.palette.semantic_head import (
     HEAD_INPUTS,
     SemanticHead,
     head_inputs,
     low_colours,
     own_inputs,
 )
-from codec.training.pseudo_labels import fuse, pseudo_labels
-from codec.training.semantic_layers import SemanticLayers
-from codec.training.settings import Recipe
-from codec.training.texture_features import texture_features
-from codec.turning import Turn, find_turns, turned
-from codec.wavelet import BLOCK, DYADIC_LEVELS
+from underpaint.codec.quantize.quantizer import (
+    band_group,
+    bands_and_low,
+    bands_picture,
+    pad_to_blocks,
+    step_bands,
+)
+from underpaint.codec.training.pseudo_labels import fuse, pseudo_labels
+from underpaint.codec.training.semantic_layers import SemanticLayers
+from underpaint.codec.training.settings import Recipe
+from underpaint.codec.training.texture_features import texture_features
+from underpaint.codec.transform.colour_rotation import Turn, find_turns, turned
+from underpaint.codec.transform.wavelet import BLOCK, DYADIC_LEVELS
 
 log = logging.getLogger(__name__)
 

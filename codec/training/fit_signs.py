@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from codec.bands import BANDS, Geometry
-from codec.signs import SIGN_FEATURES, SIGN_UNIT
+from underpaint.codec.entropy.signs import SIGN_FEATURES, SIGN_UNIT
+from underpaint.codec.transform.subbands import BANDS, Geometry
 
 _SAMPLES_PER_BAND = 400
 _RIDGE = 4.0

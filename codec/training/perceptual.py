@@ -13,8 +13,8 @@ from collections.abc import Callable
 import torch
 from torch.nn import functional
 
-from codec.errors import UsageError
-from codec.training.semantic_layers import PREPARATIONS, open_network
+from underpaint.codec.errors import UsageError
+from underpaint.codec.training.semantic_layers import PREPARATIONS, open_network
 
 _JOINS = ("Concat", "Add")
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from codec.errors import PictureError, UsageError
-from codec.picture import PICTURE_SUFFIXES, read_picture
+from underpaint.codec.errors import PictureError, UsageError
+from underpaint.codec.image_io.read import PICTURE_SUFFIXES, read_picture
 
 SMALLEST_SIDE = 96
 """Photos with a shorter side teach nothing about texture and are left out."""

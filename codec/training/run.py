@@ -19,17 +19,24 @@ from typing import Any
 import numpy as np
 import torch
 
-from codec.errors import UsageError
-from codec.metrics import ms_ssim_of_pictures, psnr
-from codec.model import Codec
-from codec.network import BackwardNetwork
-from codec.training.fit import fit_weights
-from codec.training.perceptual import FeatureDistance
-from codec.training.photos import find_photos, load_photos
-from codec.training.semantic_layers import extractor_label
-from codec.training.settings import Recipe, TrainingPlan
-from codec.training.train_network import CropSource, NetworkTrainer
-from codec.weights import Learned, Weights, content_id, pack_weights, unpack_learned, unpack_weights
+from underpaint.codec.codec import Codec
+from underpaint.codec.errors import UsageError
+from underpaint.codec.metrics import ms_ssim_of_pictures, psnr
+from underpaint.codec.reconstruct.network import BackwardNetwork
+from underpaint.codec.training.fit import fit_weights
+from underpaint.codec.training.perceptual import FeatureDistance
+from underpaint.codec.training.photos import find_photos, load_photos
+from underpaint.codec.training.semantic_layers import extractor_label
+from underpaint.codec.training.settings import Recipe, TrainingPlan
+from underpaint.codec.training.train_network import CropSource, NetworkTrainer
+from underpaint.codec.weights.loading import (
+    Learned,
+    Weights,
+    content_id,
+    pack_weights,
+    unpack_learned,
+    unpack_weights,
+)
 
 log = logging.getLogger(__name__)
 

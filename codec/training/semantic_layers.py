@@ -2,7 +2,7 @@
 
 Any ONNX network with one picture as its input serves, by path or URL: it is cut behind the last
 feature map of each resolution, so that early layers tell textures and late ones tell objects.
-Needs `pip install 'pentimento[train]'`.
+Needs `pip install 'underpaint[train]'`.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from codec.errors import UsageError
-from codec.fetch import fetch
-from codec.wavelet import BLOCK
+from underpaint.codec.errors import UsageError
+from underpaint.codec.storage.download import fetch
+from underpaint.codec.transform.wavelet import BLOCK
 
 TEXTURE_ALONE = "none: texture alone"
 
@@ -114,7 +114,7 @@ def open_network(location: str) -> Any:
     try:
         import onnx
     except ImportError as error:
-        raise UsageError(f"--extractor needs pip install 'pentimento[train]' ({error})") from error
+        raise UsageError(f"--extractor needs pip install 'underpaint[train]' ({error})") from error
     data = _fetched(location)
     try:
         return onnx.load_from_string(data)
@@ -143,7 +143,7 @@ def _session(model: Any, outputs: list[str]) -> Any:
     try:
         import onnxruntime
     except ImportError as error:
-        raise UsageError(f"--extractor needs pip install 'pentimento[train]' ({error})") from error
+        raise UsageError(f"--extractor needs pip install 'underpaint[train]' ({error})") from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3

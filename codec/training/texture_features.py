@@ -17,7 +17,7 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from codec.wavelet import BLOCK, to_opponent
+from underpaint.codec.transform.wavelet import BLOCK, to_opponent
 
 WINDOW = 32
 """Side of the window around a position, in pixels."""

@@ -22,22 +22,22 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from codec.cells import Cells
-from codec.entropy import Symbols
-from codec.latent import (
+from underpaint.codec.entropy.coder import Symbols
+from underpaint.codec.metrics import ms_ssim
+from underpaint.codec.quantize.cells import Cells
+from underpaint.codec.quantize.quantizer import (
     bands_picture,
     expected_places,
     picture_bands,
     quantise,
     step_bands,
 )
-from codec.metrics import ms_ssim
-from codec.network import BackwardNetwork
-from codec.training.perceptual import FeatureDistance
-from codec.training.settings import TrainingPlan
-from codec.turning import Turn, turned
-from codec.wavelet import BLOCK, DYADIC_LEVELS, synthesise
-from codec.weights import Weights
+from underpaint.codec.reconstruct.network import BackwardNetwork
+from underpaint.codec.training.perceptual import FeatureDistance
+from underpaint.codec.training.settings import TrainingPlan
+from underpaint.codec.transform.colour_rotation import Turn, turned
+from underpaint.codec.transform.wavelet import BLOCK, DYADIC_LEVELS, synthesise
+from underpaint.codec.weights.loading import Weights
 
 log = logging.getLogger(__name__)
 

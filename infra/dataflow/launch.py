@@ -1,7 +1,7 @@
-"""What the launcher of the Flex Template runs: `pentimento encode` with its parameters."""
+"""What the launcher of the Flex Template runs: `underpaint encode` with its parameters."""
 
 import sys
 
-from pipelines.flex_template import main
+from underpaint.pipelines.runners.flex_template import main
 
 sys.exit(main(sys.argv[1:]))

@@ -4,17 +4,17 @@
 
 resource "google_service_account" "worker" {
   account_id   = "${var.name}-worker"
-  display_name = "Pentimento: Dataflow workers"
+  display_name = "Underpaint: Dataflow workers"
 }
 
 resource "google_service_account" "launcher" {
   account_id   = "${var.name}-launcher"
-  display_name = "Pentimento: starts and watches jobs"
+  display_name = "Underpaint: starts and watches jobs"
 }
 
 resource "google_service_account" "builder" {
   account_id   = "${var.name}-builder"
-  display_name = "Pentimento: builds worker images"
+  display_name = "Underpaint: builds worker images"
 }
 
 # Workers take work from the service; the role is only granted on projects.

@@ -1,7 +1,7 @@
 locals {
   registry = "${var.region}-docker.pkg.dev/${var.project}/${google_artifact_registry_repository.images.repository_id}"
   image    = "${local.registry}/worker:${var.image_tag}"
-  labels   = { application = "pentimento" }
+  labels   = { application = "underpaint" }
 }
 
 resource "google_project_service" "apis" {
@@ -60,7 +60,7 @@ resource "google_artifact_registry_repository" "images" {
   repository_id = var.name
   location      = var.region
   format        = "DOCKER"
-  description   = "Worker images of Pentimento"
+  description   = "Worker images of Underpaint"
   labels        = local.labels
 
   docker_config {

@@ -25,7 +25,7 @@ resource "google_monitoring_notification_channel" "email" {
 }
 
 resource "google_monitoring_alert_policy" "job_failed" {
-  display_name          = "Pentimento: a job failed"
+  display_name          = "Underpaint: a job failed"
   combiner              = "OR"
   notification_channels = local.channels
 
@@ -51,7 +51,7 @@ resource "google_monitoring_alert_policy" "job_failed" {
 }
 
 resource "google_monitoring_alert_policy" "photos_failed" {
-  display_name          = "Pentimento: many photos fail"
+  display_name          = "Underpaint: many photos fail"
   combiner              = "OR"
   notification_channels = local.channels
 
@@ -70,14 +70,14 @@ resource "google_monitoring_alert_policy" "photos_failed" {
   }
 
   documentation {
-    content = "pentimento inspect ARCHIVE --failed tells the causes."
+    content = "underpaint inspect ARCHIVE --failed tells the causes."
   }
 
   depends_on = [google_project_service.apis]
 }
 
 resource "google_monitoring_alert_policy" "job_is_long" {
-  display_name          = "Pentimento: a job runs long"
+  display_name          = "Underpaint: a job runs long"
   combiner              = "OR"
   notification_channels = local.channels
 
@@ -100,7 +100,7 @@ resource "google_monitoring_alert_policy" "job_is_long" {
 
 resource "google_monitoring_dashboard" "jobs" {
   dashboard_json = jsonencode({
-    displayName = "Pentimento"
+    displayName = "Underpaint"
     mosaicLayout = {
       columns = 12
       tiles = [

@@ -24,7 +24,7 @@ output "template" {
 }
 
 output "launch_options" {
-  description = "Options of `pentimento encode` that fit all this."
+  description = "Options of `underpaint encode` that fit all this."
   value = join(" ", [
     "--runner=DataflowRunner",
     "--project=${var.project}",

@@ -12,7 +12,7 @@ variable "region" {
 variable "name" {
   description = "What the names of all resources begin with."
   type        = string
-  default     = "pentimento"
+  default     = "underpaint"
 
   validation {
     condition     = can(regex("^[a-z][a-z0-9-]{1,18}[a-z0-9]$", var.name))
@@ -94,7 +94,7 @@ variable "quota_contact" {
 variable "job_prefix" {
   description = "What the names of the watched jobs begin with."
   type        = string
-  default     = "pentimento"
+  default     = "underpaint"
 }
 
 variable "alert_emails" {

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from codec.errors import MeasurementFailed
-from pipelines.evaluation.measurement import CODEC, load_codec
-from pipelines.evaluation.photos import Photo, find_photos, spread
-from pipelines.evaluation.speed import Setting, throughputs
-from pipelines.evaluation.usage import measured_run
+from underpaint.codec.errors import MeasurementFailed
+from underpaint.pipelines.evaluation.measurement import CODEC, load_codec
+from underpaint.pipelines.evaluation.photos import Photo, find_photos, spread
+from underpaint.pipelines.evaluation.speed import Setting, throughputs
+from underpaint.pipelines.evaluation.usage import measured_run
 
 AVIF_QUALITY = 44
 """About 0.5 bpp on photos: a lighter task for AVIF than the codec's full state, so the ratios
@@ -63,7 +63,7 @@ def benchmark(settings: Settings) -> Iterator[Figure]:
 
 def command_figures(photos: list[Photo], settings: Settings) -> Iterator[Figure]:
     """`encode` and `decode` as a person runs them: throughput from files to files, peak memory."""
-    with tempfile.TemporaryDirectory(dir=settings.folder, prefix="pentimento-") as folder:
+    with tempfile.TemporaryDirectory(dir=settings.folder, prefix="underpaint-") as folder:
         archive, pictures = Path(folder, "archive"), Path(folder, "pictures")
         inputs = settings.inputs if settings.limit is None else [photo.uri for photo in photos]
         options = ["--output", str(archive), "--workers", str(settings.workers)]
@@ -122,10 +122,17 @@ def codec_figures(photos: list[Photo], settings: Settings) -> Iterator[Figure]:
 
 
 def _inspect(archive: Path) -> dict[str, float]:
-    """What `pentimento inspect --json` says of an archive."""
-    command = [sys.executable, "-m", "pipelines.main", "inspect", str(archive), "--json"]
+    """What `underpaint inspect --json` says of an archive."""
+    command = [
+        sys.executable,
+        "-m",
+        "underpaint.pipelines.cli.main",
+        "inspect",
+        str(archive),
+        "--json",
+    ]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=False)
     if done.returncode:
-        raise MeasurementFailed(f"pentimento inspect ended with status {done.returncode}")
+        raise MeasurementFailed(f"underpaint inspect ended with status {done.returncode}")
     parsed: dict[str, float] = json.loads(done.stdout)
     return parsed

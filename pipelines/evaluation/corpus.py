@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from codec.errors import UsageError
-from pipelines.evaluation.curves import bd_rate, rate_at
-from pipelines.evaluation.measurement import CODEC, Measure, PhotoMeasures
-from pipelines.evaluation.scores import Score
+from underpaint.codec.errors import UsageError
+from underpaint.pipelines.evaluation.curves import bd_rate, rate_at
+from underpaint.pipelines.evaluation.measurement import CODEC, Measure, PhotoMeasures
+from underpaint.pipelines.evaluation.scores import Score
 
 FIRST_STATE = 1
 """First state of the codec that its curve counts, as an index: the one with layers 0 and 1.

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from pipelines.evaluation.measurement import load_codec
-from pipelines.evaluation.peers import Peer
+from underpaint.pipelines.evaluation.measurement import load_codec
+from underpaint.pipelines.evaluation.peers import Peer
 
 CROP = 176
 """Side of a crop in pixels."""
@@ -51,7 +51,7 @@ def crop_rows(
         (decoded,) = codec.decode([layers[: state + 1]])
         crops = [
             Crop("original", _png(pixels[window])),
-            Crop(_caption("Pentimento", size, area), _png(decoded[window])),
+            Crop(_caption("Underpaint", size, area), _png(decoded[window])),
         ]
         for peer in peers:
             data = nearest_file(peer, pixels, size)

@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from codec import Codec
-from codec.errors import UsageError
-from pipelines.evaluation.peers import Peer, peer_named
-from pipelines.evaluation.photos import Photo
-from pipelines.evaluation.scores import Score, scores_named
-from pipelines.worker import use_one_thread
+from underpaint import Codec
+from underpaint.codec.errors import UsageError
+from underpaint.pipelines.evaluation.peers import Peer, peer_named
+from underpaint.pipelines.evaluation.photos import Photo
+from underpaint.pipelines.evaluation.scores import Score, scores_named
+from underpaint.pipelines.runners.worker import use_one_thread
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class PhotoMeasures:
     """By the peer's name, or `CODEC` for the states of the codec, coarse to fine."""
 
 
-CODEC = "pentimento"
+CODEC = "underpaint"
 
 
 def measure_photos(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from pipelines.evaluation.crops import CropRow
+from underpaint.pipelines.evaluation.crops import CropRow
 
 STYLE = """
 :root { color-scheme: light; }

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image, features
 from PIL import __version__ as pillow_version
 
-from codec.errors import UsageError
+from underpaint.codec.errors import UsageError
 
 WEBP_METHOD = 6
 AVIF_SPEED = 6
@@ -181,7 +181,7 @@ def peer_named(name: str) -> Peer:
     try:
         return make()
     except ImportError as error:
-        raise UsageError(f"{name} needs pip install 'pentimento[evaluate]' ({error})") from error
+        raise UsageError(f"{name} needs pip install 'underpaint[evaluate]' ({error})") from error
 
 
 def peers_named(names: Sequence[str]) -> list[Peer]:

@@ -1,4 +1,4 @@
-"""The photos of an evaluation: found as `pentimento encode` finds them, and read the same way."""
+"""The photos of an evaluation: found as `underpaint encode` finds them, and read the same way."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import TypeVar
 
 import numpy as np
 
-from codec.errors import UsageError
-from codec.picture import read_picture
-from pipelines.evaluation.scores import SMALLEST_SIDE
-from transforms.sources.base import read_bytes
-from transforms.sources.files import find, is_picture
+from underpaint.codec.errors import UsageError
+from underpaint.codec.image_io.read import read_picture
+from underpaint.pipelines.evaluation.scores import SMALLEST_SIDE
+from underpaint.transforms.sources.base import read_bytes
+from underpaint.transforms.sources.files import find, is_picture
 
 
 @dataclass(frozen=True)

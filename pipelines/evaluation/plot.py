@@ -14,9 +14,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
-from pipelines.evaluation.corpus import CorpusCurve
-from pipelines.evaluation.measurement import CODEC
-from pipelines.evaluation.scores import Score
+from underpaint.pipelines.evaluation.corpus import CorpusCurve
+from underpaint.pipelines.evaluation.measurement import CODEC
+from underpaint.pipelines.evaluation.scores import Score
 
 CODEC_COLOUR = "#b3261e"
 PEER_COLOURS = ("#1f5fa8", "#2e7d4f", "#8a5a00", "#6a4c93", "#4d4d4d")

@@ -9,23 +9,28 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from codec.errors import UsageError
-from pipelines.evaluation import tables
-from pipelines.evaluation.corpus import (
+from underpaint.codec.errors import UsageError
+from underpaint.pipelines.evaluation import tables
+from underpaint.pipelines.evaluation.corpus import (
     FIRST_STATE,
     CorpusCurve,
     Difference,
     corpus_curve,
     difference,
 )
-from pipelines.evaluation.crops import CropRow, crop_rows
-from pipelines.evaluation.measurement import CODEC, PhotoMeasures, load_codec, measure_photos
-from pipelines.evaluation.page import Section, evaluation_page
-from pipelines.evaluation.peers import Peer, peers_named
-from pipelines.evaluation.photos import Photo, find_photos, spread
-from pipelines.evaluation.plot import rate_distortion_png
-from pipelines.evaluation.scores import Score, scores_named
-from pipelines.evaluation.speed import Speed, speeds
+from underpaint.pipelines.evaluation.crops import CropRow, crop_rows
+from underpaint.pipelines.evaluation.measurement import (
+    CODEC,
+    PhotoMeasures,
+    load_codec,
+    measure_photos,
+)
+from underpaint.pipelines.evaluation.page import Section, evaluation_page
+from underpaint.pipelines.evaluation.peers import Peer, peers_named
+from underpaint.pipelines.evaluation.photos import Photo, find_photos, spread
+from underpaint.pipelines.evaluation.plot import rate_distortion_png
+from underpaint.pipelines.evaluation.scores import Score, scores_named
+from underpaint.pipelines.evaluation.speed import Speed, speeds
 
 SPEED_BPP = 0.5
 """Every codec is timed at the point nearest to this rate: a fair picture, not a fine one."""
@@ -82,7 +87,7 @@ def evaluate(settings: Settings) -> None:
         plots.append(plot)
     if settings.page_photos:
         page = evaluation_page(
-            "Pentimento beside its peers",
+            "Underpaint beside its peers",
             "Every byte of the layers is counted, headers and checksums included.",
             sections,
             plots,
@@ -139,10 +144,10 @@ def _rate_and_distortion(
 def _tasks(folder: Path, settings: Settings) -> tuple[list[Section], tuple[str, bytes]]:
     """Run the tasks of a folder, print and write; sections and plot for the page."""
     try:
-        from pipelines.evaluation.tasks import report as task_report
-        from pipelines.evaluation.tasks.run import run_tasks
+        from underpaint.pipelines.evaluation.tasks import report as task_report
+        from underpaint.pipelines.evaluation.tasks.run import run_tasks
     except ImportError as error:
-        raise UsageError(f"--tasks needs pip install 'pentimento[tasks]' ({error})") from error
+        raise UsageError(f"--tasks needs pip install 'underpaint[tasks]' ({error})") from error
     reports = run_tasks(
         folder,
         settings.peers,
@@ -180,7 +185,7 @@ def _our_curve(
     codec = load_codec(settings.weights)
     names = [f"{at} {name}" for at, name in enumerate(codec.layer_names)]
     effort = f", effort {settings.effort}" if settings.effort > 1 else ""
-    label = f"Pentimento ({codec.weights_id}{effort})"
+    label = f"Underpaint ({codec.weights_id}{effort})"
     return corpus_curve(measured, CODEC, label, names, scores)
 
 
@@ -199,9 +204,9 @@ def _speeds(
     if ours:
         layers = len(ours.bpp)
         near = _nearest(ours) + 1
-        chosen.append((CODEC, layers, f"Pentimento, all {layers} layers"))
+        chosen.append((CODEC, layers, f"Underpaint, all {layers} layers"))
         if near < layers:
-            chosen.append((CODEC, near, f"Pentimento, {near} layers"))
+            chosen.append((CODEC, near, f"Underpaint, {near} layers"))
     for peer, curve in zip(peers, curves, strict=True):
         chosen.append((peer.name, peer.qualities[_nearest(curve)], peer.label))
     pixels = [photo.read() for photo in spread(found, settings.speed_photos)]

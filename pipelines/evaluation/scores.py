@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from codec.errors import UsageError
-from codec.metrics import ms_ssim_decibels, ms_ssim_of_pictures, psnr
+from underpaint.codec.errors import UsageError
+from underpaint.codec.metrics import ms_ssim_decibels, ms_ssim_of_pictures, psnr
 
 PSNR_OF_EQUAL_PICTURES = 100.0
 """Stands in for infinity, in dB, so that a mean over pictures exists."""
@@ -84,5 +84,5 @@ def scores_named(names: Sequence[str]) -> list[Score]:
             try:
                 import ssimulacra2  # noqa: F401
             except ImportError as error:
-                raise UsageError(f"{name} needs pip install 'pentimento[evaluate]'") from error
+                raise UsageError(f"{name} needs pip install 'underpaint[evaluate]'") from error
     return [SCORES[name] for name in dict.fromkeys(names)]

@@ -19,10 +19,10 @@ from typing import Any
 
 import numpy as np
 
-from codec.errors import MeasurementFailed
-from pipelines.evaluation.measurement import CODEC, load_codec, single_thread
-from pipelines.evaluation.peers import peer_named
-from pipelines.worker import use_one_thread
+from underpaint.codec.errors import MeasurementFailed
+from underpaint.pipelines.evaluation.measurement import CODEC, load_codec, single_thread
+from underpaint.pipelines.evaluation.peers import peer_named
+from underpaint.pipelines.runners.worker import use_one_thread
 
 ROUNDS = 3
 BATCH = 8

@@ -7,15 +7,15 @@ import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from pipelines.evaluation.corpus import (
+from underpaint.pipelines.evaluation.corpus import (
     FIRST_STATE,
     CorpusCurve,
     Difference,
     excess_at,
 )
-from pipelines.evaluation.measurement import CODEC, PhotoMeasures
-from pipelines.evaluation.scores import Score
-from pipelines.evaluation.speed import Speed
+from underpaint.pipelines.evaluation.measurement import CODEC, PhotoMeasures
+from underpaint.pipelines.evaluation.scores import Score
+from underpaint.pipelines.evaluation.speed import Speed
 
 
 def curves_table(curves: Sequence[CorpusCurve], scores: Sequence[Score]) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import psutil
 
-from codec.errors import MeasurementFailed
+from underpaint.codec.errors import MeasurementFailed
 
 SAMPLE_SECONDS = 0.1
 
@@ -28,11 +28,11 @@ class Usage:
 
 
 def measured_run(arguments: Sequence[str]) -> Usage:
-    """Run `pentimento` with these arguments; its output goes to standard error.
+    """Run `underpaint` with these arguments; its output goes to standard error.
 
     Raises MeasurementFailed where its exit status is not 0.
     """
-    command = [sys.executable, "-m", "pipelines.main", *arguments]
+    command = [sys.executable, "-m", "underpaint.pipelines.cli.main", *arguments]
     start = time.perf_counter()
     peak = 0
     with subprocess.Popen(command, stdout=sys.stderr) as child:
@@ -46,7 +46,7 @@ def measured_run(arguments: Sequence[str]) -> Usage:
             break
     seconds = time.perf_counter() - start
     if status:
-        raise MeasurementFailed(f"pentimento {arguments[0]} ended with status {status}")
+        raise MeasurementFailed(f"underpaint {arguments[0]} ended with status {status}")
     return Usage(seconds, peak)
 
 

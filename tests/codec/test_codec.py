@@ -9,13 +9,19 @@ import torch
 from scipy.ndimage import uniform_filter
 from skimage import data
 
-from codec import Codec
-from codec.errors import LayerDamaged, UnknownVersion, UsageError, WeightsDamaged, WeightsMismatch
-from codec.metrics import psnr
-from codec.palette import MergeWeights
-from codec.stream import unpack_stream
-from codec.wavelet import DYADIC_LEVELS, analyse, to_opponent
-from codec.weights import SHIPPED, load_weights, unpack_weights
+from underpaint import Codec
+from underpaint.codec.bitstream import unpack_stream
+from underpaint.codec.errors import (
+    LayerDamaged,
+    UnknownVersion,
+    UsageError,
+    WeightsDamaged,
+    WeightsMismatch,
+)
+from underpaint.codec.metrics import psnr
+from underpaint.codec.palette.merging import MergeWeights
+from underpaint.codec.transform.wavelet import DYADIC_LEVELS, analyse, to_opponent
+from underpaint.codec.weights.loading import SHIPPED, load_weights, unpack_weights
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +156,7 @@ def test_flipped_bits_are_noticed_and_the_prefix_still_decodes(codec, stream):
 
 
 def test_symbol_count_and_payload_end_are_checked_behind_the_checksum(codec, stream):
-    from codec.stream import pack_layer
+    from underpaint.codec.bitstream import pack_layer
 
     first = unpack_stream(stream)[0]
     for symbols, payload in (
@@ -184,7 +190,7 @@ def test_latents_say_what_each_class_is_about(codec, stream):
 
 
 def test_other_weights_are_refused(codec, stream):
-    from codec.stream import PictureHeader, pack_layer
+    from underpaint.codec.bitstream import PictureHeader, pack_layer
 
     first = unpack_stream(stream)[0]
     blob, _ = pack_layer(

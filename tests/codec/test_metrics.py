@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from skimage import data
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from codec import metrics
+from underpaint.codec import metrics
 
 
 def noisy(picture: np.ndarray, sigma: float, seed: int = 0) -> np.ndarray:

@@ -1,4 +1,5 @@
-"""The reader written from FORMAT.md alone comes to the codec's symbols, and refuses as it does."""
+"""The reader written from docs/stream.md alone comes to the codec's symbols, and refuses as it
+does."""
 
 import ast
 import json
@@ -9,10 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import second_reader
 from safetensors import safe_open
 from safetensors.numpy import save_file
-from second_reader import (
+from skimage import data
+
+from tests.helpers import second_reader
+from tests.helpers.second_reader import (
     BLOCK,
     CELL_TABLES,
     PALETTE_TABLES,
@@ -25,12 +28,10 @@ from second_reader import (
     read_weights,
     states,
 )
-from skimage import data
-
-from codec import Codec
-from codec.bands import BANDS, geometry, view
-from codec.errors import LayerDamaged, UnknownVersion, WeightsMismatch
-from codec.weights import SHIPPED
+from underpaint import Codec
+from underpaint.codec.errors import LayerDamaged, UnknownVersion, WeightsMismatch
+from underpaint.codec.transform.subbands import BANDS, geometry, view
+from underpaint.codec.weights.loading import SHIPPED
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -365,9 +366,9 @@ def test_a_payload_without_its_last_word_is_refused_even_if_that_is_zero(tmp_pat
     with safe_open(SHIPPED, "np") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         metadata = file.metadata()
-    config = json.loads(metadata["pentimento"])
+    config = json.loads(metadata["underpaint"])
     config["codec"]["evidence"] = 0.0  # texture alone: a flat picture is of class 0
-    metadata["pentimento"] = json.dumps(config)
+    metadata["underpaint"] = json.dumps(config)
     used = tensors["frequencies"] > 0
     several = used.sum(1) > 1
     others = used[several, 1:]

@@ -4,7 +4,7 @@
 
 FOLDER holds PngSuite (files named as its author named them) and the EXIF orientation pictures
 (`Landscape_1.jpg` … `Portrait_8.jpg`), in folders of any name. What is expected follows from the
-names alone, by the table of `codec/PICTURES.md`. Exit status 0 if every file is as expected.
+names alone, by the table of `docs/pictures.md`. Exit status 0 if every file is as expected.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
-from codec.errors import PictureError
-from codec.picture import Picture, read_picture
+from underpaint.codec.errors import PictureError
+from underpaint.codec.image_io.read import Picture, read_picture
 
 PNG = re.compile(r"(?P<kind>[a-z0-9]{3})(?P<way>[inf])(?P<colour>[02346])[acgpns](?P<bits>\d\d)")
 ORIENTED = re.compile(r"(?P<shape>Landscape|Portrait)_(?P<orientation>[0-8])")

@@ -5,7 +5,7 @@
 Takes the conformance vectors: half of the damage goes to layers of streams, half to the files of
 the archive. Each time everything is read. A layer's damage must be a named error that leaves the
 layers before it; a file's must be a named error, or change nothing that a reader uses and be found
-by the checksum of the file (what `pentimento verify` does); reading that goes on after damage must
+by the checksum of the file (what `underpaint verify` does); reading that goes on after damage must
 give rows, or prefixes of rows, that were there before. Exit status 0 if all of it was noticed.
 """
 
@@ -23,11 +23,11 @@ from pathlib import Path
 
 import numpy as np
 
-from codec import Codec
-from codec.archive import Archive, Row
-from codec.archive.manifest import read_commit
-from codec.archive.storage import Storage
-from codec.errors import ArchiveError, LayerDamaged, StreamError
+from underpaint import Codec
+from underpaint.codec.archive import Archive, Row
+from underpaint.codec.archive.manifest import read_commit
+from underpaint.codec.errors import ArchiveError, LayerDamaged, StreamError
+from underpaint.codec.storage.files import Storage
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 

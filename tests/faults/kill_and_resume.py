@@ -20,8 +20,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from codec.archive import Archive, orphans
-from codec.picture import PICTURE_SUFFIXES
+from underpaint.codec.archive import Archive, orphans
+from underpaint.codec.image_io.read import PICTURE_SUFFIXES
 
 LEAST_S = 5.0
 """Kills come within this time, or a tenth of an undisturbed run: later runs have less to do."""
@@ -41,7 +41,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="kill-and-resume-") as scratch:
         photos = Path(scratch, "photos")
         broken = prepare(arguments.photos, photos, arguments.count, arguments.broken, chance)
-        encode = [sys.executable, "-m", "pipelines.main", "encode", str(photos)]
+        encode = [sys.executable, "-m", "underpaint.pipelines.cli.main", "encode", str(photos)]
         encode += ["--workers", str(arguments.workers), "--unit-size", arguments.unit_size]
         calmly = [*encode, "--output", f"{scratch}/calm"]
         stormily = [*encode, "--output", f"{scratch}/stormy"]

@@ -8,7 +8,7 @@ photos a call), which it drops; imports, weights and a first photo are over befo
 The pipeline is the whole command, from its start to its exit: it imports, lists, plans, reads
 files, hashes, decodes in a helper process, encodes, writes, syncs and publishes.
 
-Measured are the bare loop, `pentimento encode` with one process and with two, and with one process
+Measured are the bare loop, `underpaint encode` with one process and with two, and with one process
 `--grown` times as many photos (the same ones under other names). A folder of fewer photos than
 `--count` is gone through again. Each is run `--repeats` times, in turns, the grown one once and
 last, and the least wall time and the least processor time of all its processes count: others' work
@@ -35,13 +35,13 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from codec.picture import PICTURE_SUFFIXES
+from underpaint.codec.image_io.read import PICTURE_SUFFIXES
 
 BARE = """
 import sys, time
 import torch
-from codec import Codec
-from codec.picture import read_picture
+from underpaint import Codec
+from underpaint.codec.image_io.read import read_picture
 torch.set_num_threads(1)
 torch.set_flush_denormal(True)
 codec = Codec.load()
@@ -169,7 +169,13 @@ def run(scratch: str, photos: str, workers: int) -> Cost:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     begin = time.monotonic()
     output = Path(scratch, f"archive-{time.monotonic_ns()}")
-    command = [sys.executable, "-m", "pipelines.main", "encode", str(Path(scratch, photos))]
+    command = [
+        sys.executable,
+        "-m",
+        "underpaint.pipelines.cli.main",
+        "encode",
+        str(Path(scratch, photos)),
+    ]
     command += ["--output", str(output), "--workers", str(workers)]
     done = subprocess.run(command, capture_output=True, text=True)
     wall = time.monotonic() - begin

@@ -21,12 +21,12 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from codec import Codec
-from codec.archive import Archive
-from pipelines.encode import EncodeOptions, encode
-from transforms.records import Span
-from transforms.sources import Choice, open_sources
-from transforms.sources.tfrecord import mask
+from underpaint import Codec
+from underpaint.codec.archive import Archive
+from underpaint.pipelines.jobs.encode import EncodeOptions, encode
+from underpaint.transforms.records import Span
+from underpaint.transforms.sources import Choice, open_sources
+from underpaint.transforms.sources.tfrecord import mask
 
 
 def main() -> int:

@@ -36,10 +36,10 @@ def check(threads: int) -> dict[str, object]:
     import numpy as np
     import torch
 
-    from codec import Codec
-    from codec.bands import BANDS, geometry, view
-    from codec.batches import in_threads
-    from codec.stream import unpack_stream
+    from underpaint import Codec
+    from underpaint.codec.bitstream import unpack_stream
+    from underpaint.codec.runtime.threads import in_threads
+    from underpaint.codec.transform.subbands import BANDS, geometry, view
 
     torch.set_num_threads(threads)
     codec = Codec.load()

@@ -2,7 +2,7 @@
 
 Prints executions and peak memory; exit status 1, and the input and its traceback, where something
 else than a named error came out, or one input took more than a gigabyte or two minutes. Needs
-`pip install 'pentimento[fuzz]'`. Seeds are the conformance vectors and small files made on the
+`pip install 'underpaint[fuzz]'`. Seeds are the conformance vectors and small files made on the
 spot; with --corpus, what was found to reach new code is kept and is where the next run begins.
 """
 
@@ -29,9 +29,11 @@ INPUT_SECONDS = 120
 """By the clock: a busy machine may take long over what is a second's work."""
 
 COMPILED = tuple(
-    f"codec.{path.stem}"
-    for path in sorted((ROOT / "codec").glob("*.py"))
-    if re.search(r"^(from numba|from codec\.compiled) import", path.read_text(), re.MULTILINE)
+    ".".join(("underpaint", *path.relative_to(ROOT).with_suffix("").parts))
+    for path in sorted((ROOT / "codec").rglob("*.py"))
+    if re.search(
+        r"^(from numba|from underpaint\.codec\.runtime\.jit) import", path.read_text(), re.MULTILINE
+    )
 )
 """Modules whose functions numba compiles: it cannot read instrumented code."""
 
@@ -46,9 +48,9 @@ def main() -> int:
     parser.add_argument("--artifacts", type=Path, default=Path(), help="where findings are put")
     arguments = parser.parse_args()
     if importlib.util.find_spec("atheris") is None:
-        parser.error("atheris is not installed: pip install 'pentimento[fuzz]'")
+        parser.error("atheris is not installed: pip install 'underpaint[fuzz]'")
     harness = HARNESSES[arguments.harness]
-    with tempfile.TemporaryDirectory(prefix="pentimento-fuzz-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="underpaint-fuzz-") as scratch:
         seeds = Path(scratch, "seeds")
         seeds.mkdir()
         for number, seed in enumerate(harness.seeds()):
@@ -70,7 +72,7 @@ def main() -> int:
             **os.environ,
             "OMP_NUM_THREADS": "1",
             # code compiled with other checks has a cache of its own
-            "NUMBA_CACHE_DIR": f"{tempfile.gettempdir()}/pentimento-fuzz-numba",
+            "NUMBA_CACHE_DIR": f"{tempfile.gettempdir()}/underpaint-fuzz-numba",
             **harness.environment,
         }
         child = "from tests.fuzz.__main__ import fuzz; fuzz()"

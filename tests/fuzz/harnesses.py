@@ -31,17 +31,25 @@ import torch
 from PIL import Image
 from safetensors.numpy import load, save
 
-from codec import Codec, picture_headers, stream
-from codec.archive import Archive, ArchiveWriter, DeadLetter, Row, publish
-from codec.archive.footer import parse_footer
-from codec.archive.pages import blob_pages, page_values
-from codec.archive.records import MANIFEST, encode_json
-from codec.bands import geometry
-from codec.entropy import CodedState, Room
-from codec.errors import LayerDamaged, PentimentoError, PictureError, StreamError, WeightsDamaged
-from codec.picture import read_picture
-from codec.tables import TableLayout
-from codec.weights import SHIPPED, unpack_weights
+from underpaint import Codec
+from underpaint.codec import bitstream as stream
+from underpaint.codec.archive import Archive, ArchiveWriter, DeadLetter, Row, publish
+from underpaint.codec.archive.parquet.footer import parse_footer
+from underpaint.codec.archive.parquet.pages import blob_pages, page_values
+from underpaint.codec.archive.records import MANIFEST, encode_json
+from underpaint.codec.entropy.coder import CodedState, Room
+from underpaint.codec.entropy.tables import TableLayout
+from underpaint.codec.errors import (
+    LayerDamaged,
+    PictureError,
+    StreamError,
+    UnderpaintError,
+    WeightsDamaged,
+)
+from underpaint.codec.image_io import headers as picture_headers
+from underpaint.codec.image_io.read import read_picture
+from underpaint.codec.transform.subbands import geometry
+from underpaint.codec.weights.loading import SHIPPED, unpack_weights
 
 FOLDER = Path(__file__).parent
 GOLDEN = FOLDER.parent / "golden"
@@ -148,7 +156,7 @@ class Lenient(Codec):
         for layer in opened[: self.layers]:
             try:
                 self._entropy.decode(layer.payload, layer.symbols, layer.index, state)
-            except LayerDamaged as error:  # noqa: PERF203
+            except LayerDamaged as error:
                 if "were written" not in error.reason and "does not end where" not in error.reason:
                     raise
         return state
@@ -217,7 +225,7 @@ def _small_weights() -> tuple[bytes, dict[str, np.ndarray], dict]:
     """Shipped tables of one cell step and a network of two channels: a file of 50 kB."""
     data = SHIPPED.read_bytes()
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    config = json.loads(header["__metadata__"]["pentimento"])
+    config = json.loads(header["__metadata__"]["underpaint"])
     tensors = load(data)
     codec = config["codec"]
     layout = TableLayout(len(codec["palette_budgets"]), len(codec["widths"]))
@@ -235,12 +243,12 @@ def _small_weights() -> tuple[bytes, dict[str, np.ndarray], dict]:
     for name in ("scale", "law", "mask", "embedding"):
         tensors[f"classes.{name}"] = tensors[f"classes.{name}"][:4]
     tensors = {name: array for name, array in tensors.items() if not name.startswith("network.")}
-    from codec.network import BackwardNetwork, NetworkShape
+    from underpaint.codec.reconstruct.network import BackwardNetwork, NetworkShape
 
     state = BackwardNetwork(NetworkShape(**config["network"])).state_dict()
     for name, tensor in sorted(state.items()):
         tensors[f"network.{name}"] = np.zeros(tuple(tensor.shape), np.float16)
-    return save(tensors, {"pentimento": json.dumps(config)}), tensors, config
+    return save(tensors, {"underpaint": json.dumps(config)}), tensors, config
 
 
 def _header_and_body() -> tuple[bytes, bytes]:
@@ -270,7 +278,7 @@ def run_weights(data: bytes) -> None:
         return
     kind, rest = data[0] % 4, data[1:]
     if kind == 0:
-        file = save(_small_weights()[1], {"pentimento": rest.decode("utf-8", "replace")})
+        file = save(_small_weights()[1], {"underpaint": rest.decode("utf-8", "replace")})
     elif kind == 1:
         file = len(rest).to_bytes(8, "little") + rest + _header_and_body()[1]
     elif kind == 2:
@@ -399,7 +407,7 @@ def _read_all(root: str) -> None:
     """Every way to read an archive, each to its end or to a named error."""
     try:
         archive = Archive.open(root)
-    except PentimentoError:
+    except UnderpaintError:
         return
     damages: list[object] = []
     ways: list[Callable[[], object]] = [
@@ -414,7 +422,7 @@ def _read_all(root: str) -> None:
         archive.duplicate_keys,
     ]
     for way in ways:
-        with contextlib.suppress(PentimentoError):
+        with contextlib.suppress(UnderpaintError):
             way()
 
 
@@ -439,7 +447,7 @@ def run_pages(data: bytes) -> None:
     if not data:
         return
     kind, rest = data[0] % 4, data[1:]
-    with contextlib.suppress(PentimentoError):
+    with contextlib.suppress(UnderpaintError):
         if kind == 0:
             parse_footer(rest + struct.pack("<I", len(rest)) + b"PAR1")
         elif kind == 1:

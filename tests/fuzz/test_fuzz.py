@@ -7,12 +7,12 @@ import sys
 import weakref
 from pathlib import Path
 
-import harnesses
 import numpy as np
 import pytest
-from harnesses import FOLDER, HARNESSES
 
+from tests.fuzz import harnesses
 from tests.fuzz.__main__ import trace_plain_comparisons
+from tests.fuzz.harnesses import FOLDER, HARNESSES
 
 ROOT = FOLDER.parents[1]
 FOUND = sorted(path for path in (FOLDER / "found").glob("*/*"))
@@ -80,7 +80,7 @@ def test_no_compared_arrays_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("name", HARNESSES)
 def test_a_short_run_finds_nothing(name: str, tmp_path: Path) -> None:
     if importlib.util.find_spec("atheris") is None:
-        pytest.skip("atheris is not installed: pip install 'pentimento[fuzz]'")
+        pytest.skip("atheris is not installed: pip install 'underpaint[fuzz]'")
     command = [sys.executable, "-m", "tests.fuzz", name, "--seconds", "5"]
     done = subprocess.run(
         [*command, "--artifacts", str(tmp_path)], cwd=ROOT, capture_output=True, text=True

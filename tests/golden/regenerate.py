@@ -1,6 +1,6 @@
 """Make the conformance vectors: `python -m tests.golden.regenerate` from the root, half a minute.
 
-They are to be made anew, and only then, when the shipped weights change or a rule of FORMAT.md
+They are to be made anew, and only then, when the shipped weights change or a rule of docs/stream.md
 does. `README.md` says what a vector is.
 """
 
@@ -17,14 +17,14 @@ import numpy as np
 import torch
 from skimage import data
 
-from codec import Codec
-from codec.archive import ArchiveWriter, DeadLetter, Row, publish
-from codec.bands import BANDS, geometry, view
-from codec.cells import FAR_BITS, FAR_GROUPS, NEAR_CELLS
-from codec.entropy import EntropyCoder, Symbols
-from codec.palette import MOST_ENTRIES, PaletteState
-from codec.stream import PictureHeader, pack_layer, unpack_stream
-from codec.weights import Weights, load_weights
+from underpaint import Codec
+from underpaint.codec.archive import ArchiveWriter, DeadLetter, Row, publish
+from underpaint.codec.bitstream import PictureHeader, pack_layer, unpack_stream
+from underpaint.codec.entropy.coder import EntropyCoder, Symbols
+from underpaint.codec.palette.merging import MOST_ENTRIES, PaletteState
+from underpaint.codec.quantize.cells import FAR_BITS, FAR_GROUPS, NEAR_CELLS
+from underpaint.codec.transform.subbands import BANDS, geometry, view
+from underpaint.codec.weights.loading import Weights, load_weights
 
 FOLDER = Path(__file__).parent
 ARCHIVE = FOLDER / "archive"
@@ -228,7 +228,7 @@ VECTORS: dict[str, Vector] = {
 
 
 def symbols_digest(codec: Codec, layers: Sequence[bytes]) -> str:
-    """Return the SHA-256 that FORMAT.md defines of the symbols of a prefix of layers."""
+    """Return the SHA-256 that docs/stream.md defines of the symbols of a prefix of layers."""
     header = unpack_stream(layers[:1])[0].picture
     assert header is not None
     turn, *class_maps, cells = codec.symbols(layers)

@@ -6,7 +6,8 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from regenerate import (
+
+from tests.golden.regenerate import (
     ARCHIVE,
     FOLDER,
     LARGEST_BYTES,
@@ -16,14 +17,13 @@ from regenerate import (
     probe,
     symbols_digest,
 )
-
-from codec import Codec
-from codec.archive import Archive
-from codec.bands import geometry
-from codec.entropy import CodedState, EntropyCoder, Symbols
-from codec.palette_walk import PALETTE_TABLES
-from codec.stream import unpack_stream
-from codec.weights import Weights, load_weights
+from underpaint import Codec
+from underpaint.codec.archive import Archive
+from underpaint.codec.bitstream import unpack_stream
+from underpaint.codec.entropy.coder import CodedState, EntropyCoder, Symbols
+from underpaint.codec.entropy.palette_map_coder import PALETTE_TABLES
+from underpaint.codec.transform.subbands import geometry
+from underpaint.codec.weights.loading import Weights, load_weights
 
 
 @pytest.fixture(scope="module")

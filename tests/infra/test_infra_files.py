@@ -15,10 +15,10 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
-from codec.errors import UsageError
-from codec.extractors.names import ExtractorName
-from pipelines import dataflow, flex_template
-from pipelines.main import build_parser
+from underpaint.codec.errors import UsageError
+from underpaint.codec.extractors.names import ExtractorName
+from underpaint.pipelines.cli.main import build_parser
+from underpaint.pipelines.runners import dataflow, flex_template
 
 ROOT = Path(__file__).parents[2]
 IMAGE_FOLDER = ROOT / "infra" / "dataflow"
@@ -266,7 +266,7 @@ def test_the_page_names_files_and_options_that_there_are() -> None:
     for name in re.findall(r"output -raw (\w+)", page):
         assert f'output "{name}"' in (TERRAFORM / "outputs.tf").read_text(), name
     whole_lines = page.replace("\\\n", " ")
-    commands = re.findall(r"^ *pentimento (encode .*)$", whole_lines, re.MULTILINE)
+    commands = re.findall(r"^ *underpaint (encode .*)$", whole_lines, re.MULTILINE)
     assert len(commands) == 3
     for command in commands:
         parsed, rest = build_parser().parse_known_args(

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from codec.archive import Archive, ArchiveWriter, Row, publish
-from codec.model import Codec
-from pipelines.main import main
+from underpaint.codec.archive import Archive, ArchiveWriter, Row, publish
+from underpaint.codec.codec import Codec
+from underpaint.pipelines.cli.main import main
 
 
 @pytest.fixture(scope="module")

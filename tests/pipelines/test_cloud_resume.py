@@ -11,10 +11,10 @@ from pathlib import Path
 
 import fsspec
 import pytest
-from pictures import encode, make_photos
 
-from codec import LayerDataset
-from codec.archive import Archive
+from tests.helpers.pictures import encode, make_photos
+from underpaint import LayerDataset
+from underpaint.codec.archive import Archive
 
 PHOTOS = 24
 
@@ -52,7 +52,15 @@ def killed(command: list[str], archive: str, moment: int) -> None:
 def test_a_job_killed_twice_ends_in_the_same_archive(photos: str, gs_folder: str) -> None:
     options = ["--unit-size", "5k", "--workers", "1"]
     archive = f"{gs_folder}/killed"
-    command = [sys.executable, "-m", "pipelines.main", "encode", photos, "--output", archive]
+    command = [
+        sys.executable,
+        "-m",
+        "underpaint.pipelines.cli.main",
+        "encode",
+        photos,
+        "--output",
+        archive,
+    ]
     killed([*command, *options], archive, 1)
     first = commits(archive)
     killed([*command, *options], archive, first + 2)

@@ -14,16 +14,16 @@ from typing import cast
 
 import numpy as np
 import pytest
-from pictures import encode, make_photos, pentimento
 from PIL import Image
 
-from codec import Codec
-from codec.archive import Archive
-from codec.picture import read_picture
-from codec.weights_header import SHIPPED
-from transforms.encode import Job, Publish
-from transforms.progress import Counts
-from transforms.report import Facts
+from tests.helpers.pictures import encode, make_photos, underpaint
+from underpaint import Codec
+from underpaint.codec.archive import Archive
+from underpaint.codec.image_io.read import read_picture
+from underpaint.codec.weights.header import SHIPPED
+from underpaint.transforms.encode import Job, Publish
+from underpaint.transforms.progress import Counts
+from underpaint.transforms.report import Facts
 
 FACTS = Facts(begun=time.time() - 60, max_failed=0.0, shown={"runner": "a cluster"})
 
@@ -108,14 +108,14 @@ def test_damaged_weights_are_told_in_one_line(
         status = encode(made / "photos", "--output", tmp_path / "new", "--weights", weights)
         assert status == 1
         shown = capsys.readouterr().err.strip().splitlines()[-1]
-        assert shown.startswith("pentimento: ")
+        assert shown.startswith("underpaint: ")
         assert "Traceback" not in shown
 
 
 def test_inspect_prints_a_table_and_an_object(
     made: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert pentimento("inspect", made / "archive", "--json") == 0
+    assert underpaint("inspect", made / "archive", "--json") == 0
     value = json.loads(capsys.readouterr().out)
     archive = Archive.open(made / "archive")
     rows = list(archive.rows())
@@ -127,7 +127,7 @@ def test_inspect_prints_a_table_and_an_object(
     for number, layer in enumerate(value["layers"]):
         assert layer["bytes"] == sum(len(row.layers[number]) for row in rows)
         assert layer["bpp"] == pytest.approx(layer["bytes"] * 8 / value["pixels"])
-    assert pentimento("inspect", made / "archive", "--failed") == 0
+    assert underpaint("inspect", made / "archive", "--failed") == 0
     shown = capsys.readouterr().out
     assert "1 x decode: PictureDamaged" in shown
     assert "left/broken.jpg" in shown
@@ -138,7 +138,7 @@ def test_inspect_prints_a_table_and_an_object(
 def test_decode_writes_pictures_under_the_paths_of_the_sources(
     made: Path, tmp_path: Path, format: str, suffix: str
 ) -> None:
-    assert pentimento("decode", made / "archive", "--output", tmp_path, "--format", format) == 0
+    assert underpaint("decode", made / "archive", "--output", tmp_path, "--format", format) == 0
     found = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.*"))
     assert f"left/001.{suffix}" in found
     assert f"left/001.png.{suffix}" in found  # the second of one stem
@@ -148,7 +148,7 @@ def test_decode_writes_pictures_under_the_paths_of_the_sources(
 
 
 def test_decode_of_fewer_layers_is_that_state(made: Path, tmp_path: Path) -> None:
-    assert pentimento("decode", made / "archive", "--output", tmp_path, "--layers", 2) == 0
+    assert underpaint("decode", made / "archive", "--output", tmp_path, "--layers", 2) == 0
     row = Archive.open(made / "archive").get("right/000.jpg")
     (want,) = Codec.load().decode([row.layers[:2]])
     with Image.open(tmp_path / "right/000.png") as image:
@@ -162,7 +162,7 @@ def test_decode_to_latents_is_what_the_codec_gives(
     arguments = ["decode", made / "archive", "--output", tmp_path, "--format", "latents"]
     if levels is not None:
         arguments += ["--levels", levels]
-    assert pentimento(*arguments, "--layers", 2) == 0
+    assert underpaint(*arguments, "--layers", 2) == 0
     assert "7 latents" in capsys.readouterr().out
     row = Archive.open(made / "archive").get("right/000.jpg")
     wanted = 2 if levels is None else levels
@@ -193,7 +193,7 @@ def test_keep_source_stores_the_original_bytes(made: Path, tmp_path: Path) -> No
 def test_verify_is_content_with_a_sound_archive(
     archive: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert pentimento("verify", archive) == 0
+    assert underpaint("verify", archive) == 0
     assert "0 damages" in capsys.readouterr().out
 
 
@@ -205,11 +205,11 @@ def test_a_damaged_layer_is_found_and_costs_what_is_finer(
     data = bytearray(path.read_bytes())
     data[data.index(row.layers[3]) + len(row.layers[3]) // 2] ^= 4
     path.write_bytes(data)
-    assert pentimento("verify", archive) == 1
+    assert underpaint("verify", archive) == 1
     shown = capsys.readouterr().out
     assert f"{row.key!r} from layer 3" in shown
     assert "1 damages" in shown
-    assert pentimento("decode", archive, "--output", tmp_path / "out") == 1
+    assert underpaint("decode", archive, "--output", tmp_path / "out") == 1
     shown = capsys.readouterr()
     assert shown.err.count("warning:") == 1
     assert row.key in shown.err
@@ -219,20 +219,20 @@ def test_a_damaged_layer_is_found_and_costs_what_is_finer(
     with Image.open(tmp_path / "out" / name) as image:
         assert np.array_equal(np.asarray(image), want)
     assert len(list((tmp_path / "out").rglob("*.png"))) == 7
-    assert pentimento("decode", archive, "--output", tmp_path / "coarse", "--layers", 3) == 0
+    assert underpaint("decode", archive, "--output", tmp_path / "coarse", "--layers", 3) == 0
     tensors = ["--output", tmp_path / "tensors", "--format", "latents"]
-    assert pentimento("decode", archive, *tensors) == 1
+    assert underpaint("decode", archive, *tensors) == 1
     (state,) = Codec.load().latents([row.layers[:3]])
     with np.load(tmp_path / "tensors" / name.with_suffix(".npz")) as found:
         np.testing.assert_array_equal(found["coefficients"], state.coefficients)
-    assert pentimento("decode", archive, *tensors, "--texture", 1) == 2
+    assert underpaint("decode", archive, *tensors, "--texture", 1) == 2
 
 
 def test_a_missing_data_file_is_found(archive: Path, tmp_path: Path) -> None:
     (path,) = archive.glob("data/*.parquet")
     path.unlink()
-    assert pentimento("verify", archive) == 1
-    assert pentimento("decode", archive, "--output", tmp_path / "out") == 1
+    assert underpaint("verify", archive) == 1
+    assert underpaint("decode", archive, "--output", tmp_path / "out") == 1
 
 
 @pytest.mark.parametrize(
@@ -264,9 +264,9 @@ def test_a_mistake_gets_one_line_and_status_2(
 ) -> None:
     (made / "empty").mkdir(exist_ok=True)
     monkeypatch.chdir(made)
-    assert pentimento(*arguments) == 2
+    assert underpaint(*arguments) == 2
     shown = capsys.readouterr().err.strip()
-    assert shown.startswith("pentimento: ")
+    assert shown.startswith("underpaint: ")
     assert text in shown
     assert len(shown.splitlines()) == 1
 
@@ -274,20 +274,26 @@ def test_a_mistake_gets_one_line_and_status_2(
 def test_a_job_that_breaks_says_why_in_one_line(made: Path, tmp_path: Path) -> None:
     (tmp_path / "archive").mkdir()
     (tmp_path / "archive" / "data").write_bytes(b"a file in the way")
-    command = [sys.executable, "-m", "pipelines.main", "encode", str(made / "photos")]
+    command = [
+        sys.executable,
+        "-m",
+        "underpaint.pipelines.cli.main",
+        "encode",
+        str(made / "photos"),
+    ]
     command += ["--output", str(tmp_path / "archive"), "--workers", "2"]
     done = subprocess.run([*command, "--unit-size", "9k"], capture_output=True, text=True)
     assert done.returncode == 1
     lines = [line for line in done.stderr.splitlines() if " images " not in line]
     assert len(lines) == 1, done.stderr
-    assert lines[0].startswith("pentimento: the job broke: FileExistsError")
+    assert lines[0].startswith("underpaint: the job broke: FileExistsError")
 
 
 @pytest.mark.parametrize("command", ["encode", "decode", "inspect", "verify", "sweep", ""])
 def test_help_names_every_option(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert pentimento(*([command] if command else []), "--help") == 0
+    assert underpaint(*([command] if command else []), "--help") == 0
     shown = capsys.readouterr().out
-    assert "usage: pentimento" in shown
+    assert "usage: underpaint" in shown
 
 
 def test_the_command_starts_without_torch_and_beam() -> None:
@@ -301,7 +307,13 @@ def test_the_command_starts_without_torch_and_beam() -> None:
 
 def test_two_processes_make_the_same_files(made: Path, tmp_path: Path) -> None:
     """The whole command in processes of its own, as a shell runs it."""
-    command = [sys.executable, "-m", "pipelines.main", "encode", str(made / "photos")]
+    command = [
+        sys.executable,
+        "-m",
+        "underpaint.pipelines.cli.main",
+        "encode",
+        str(made / "photos"),
+    ]
     command += ["--output", str(tmp_path / "archive"), "--workers", "2", "--unit-size", "5k"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1, done.stderr
@@ -310,6 +322,6 @@ def test_two_processes_make_the_same_files(made: Path, tmp_path: Path) -> None:
     one, two = Archive.open(made / "archive"), Archive.open(tmp_path / "archive")
     assert {r.key: r.layers for r in one.rows()} == {r.key: r.layers for r in two.rows()}
     assert len(list(two.keys())) == 7
-    assert pentimento("decode", tmp_path / "archive", "--output", tmp_path / "out",
+    assert underpaint("decode", tmp_path / "archive", "--output", tmp_path / "out",
                       "--workers", 2) == 0  # fmt: skip
     assert len(list((tmp_path / "out").rglob("*.png"))) == 7

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from codec.archive import ArchiveWriter, DeadLetter, Row, publish
-from codec.stream import PictureHeader, pack_layer
-from pipelines.console import (
+from underpaint.codec.archive import ArchiveWriter, DeadLetter, Row, publish
+from underpaint.codec.bitstream import PictureHeader, pack_layer
+from underpaint.pipelines.cli.console import (
     ProgressLine,
     parse_share,
     parse_size,
@@ -21,8 +21,8 @@ from pipelines.console import (
     table,
     time_text,
 )
-from pipelines.main import main
-from transforms.progress import Counts
+from underpaint.pipelines.cli.main import main
+from underpaint.transforms.progress import Counts
 
 
 def test_sizes_are_read_and_shown() -> None:

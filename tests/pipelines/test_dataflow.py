@@ -12,14 +12,14 @@ from typing import Any
 
 import fsspec
 import pytest
-from pictures import make_photos, pentimento
 
-from codec.errors import UsageError
-from pipelines import dataflow
+from tests.helpers.pictures import make_photos, underpaint
+from underpaint.codec.errors import UsageError
+from underpaint.pipelines.runners import dataflow
 
 pytest.importorskip("google.cloud.dataflow", reason="needs the extra `dataflow`")
 
-IMAGE = "europe-west4-docker.pkg.dev/museum/pentimento/worker:0.1.0"
+IMAGE = "europe-west4-docker.pkg.dev/museum/underpaint/worker:0.1.0"
 CLOUD = ("--project=museum", "--region=europe-west4", f"--sdk_container_image={IMAGE}")
 HINT = "type:nvidia-l4;count:1;machine_type:g2-standard-8;install-nvidia-driver:5xx"
 
@@ -58,13 +58,13 @@ def photos(gs_folder: str, tmp_path: Path) -> str:
 def submitted(
     photos: str, gs_folder: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Any:
-    """The CreateJobRequest of `pentimento encode … --runner DataflowRunner`."""
+    """The CreateJobRequest of `underpaint encode … --runner DataflowRunner`."""
     captured = Captured(monkeypatch)
-    status = pentimento(
+    status = underpaint(
         "encode", photos, "--output", f"{gs_folder}/archive", "--runner", "DataflowRunner", *CLOUD,
         "--job_name=museum-encode", "--no_auth",
         "--service_account_email=worker@museum.iam.gserviceaccount.com",
-        "--subnetwork=regions/europe-west4/subnetworks/pentimento", "--no_use_public_ips",
+        "--subnetwork=regions/europe-west4/subnetworks/underpaint", "--no_use_public_ips",
     )  # fmt: skip
     assert status == 0, capsys.readouterr().err
     (request,) = captured.requests
@@ -78,7 +78,7 @@ def test_a_gpu_job_asks_for_what_the_docs_say(submitted: Any, gs_folder: str) ->
     assert (submitted.project_id, submitted.location) == ("museum", "europe-west4")
     assert job.name == "museum-encode"
     assert job.type_ == api.JobType.JOB_TYPE_BATCH
-    assert dict(job.labels) == {"application": "pentimento"}
+    assert dict(job.labels) == {"application": "underpaint"}
     environment = job.environment
     assert environment.service_account_email == "worker@museum.iam.gserviceaccount.com"
     # Runner v2, and one Python process for the GPU of a machine
@@ -94,7 +94,7 @@ def test_a_gpu_job_asks_for_what_the_docs_say(submitted: Any, gs_folder: str) ->
     assert pool.autoscaling_settings.max_num_workers == 8
     algorithm = api.AutoscalingAlgorithm.AUTOSCALING_ALGORITHM_BASIC
     assert pool.autoscaling_settings.algorithm == algorithm
-    assert pool.subnetwork == "regions/europe-west4/subnetworks/pentimento"
+    assert pool.subnetwork == "regions/europe-west4/subnetworks/underpaint"
     private = api.WorkerIPAddressConfiguration.WORKER_IP_PRIVATE
     assert pool.ip_configuration == private
     # the same image on the plain machines and on those with a GPU
@@ -114,11 +114,11 @@ def test_where_the_job_is_and_how_it_ends_is_told(
 
     Captured(monkeypatch, api.JobState.JOB_STATE_FAILED)
     command = ["encode", photos, "--output", f"{gs_folder}/archive", "--runner", "DataflowRunner"]
-    assert pentimento(*command, *CLOUD, "--no_auth") == 1
+    assert underpaint(*command, *CLOUD, "--no_auth") == 1
     shown = capsys.readouterr().err
     assert "/dataflow/jobs/europe-west4/job-1?project=museum" in shown
     assert "gcloud dataflow jobs cancel job-1 --region=europe-west4" in shown
-    assert shown.strip().splitlines()[-1].startswith("pentimento: the job broke: ")
+    assert shown.strip().splitlines()[-1].startswith("underpaint: the job broke: ")
 
 
 def test_an_account_that_may_not_start_jobs_gets_one_line(
@@ -135,9 +135,9 @@ def test_an_account_that_may_not_start_jobs_gets_one_line(
 
     monkeypatch.setattr(api.JobsV1Beta3Client, "create_job", refuse)
     command = ["encode", photos, "--output", f"{gs_folder}/archive", "--runner", "DataflowRunner"]
-    assert pentimento(*command, *CLOUD, "--no_auth") == 1
+    assert underpaint(*command, *CLOUD, "--no_auth") == 1
     assert "dataflow.jobs.create is missing" in capsys.readouterr().err.splitlines()[-1]
-    assert pentimento(*command, *CLOUD, "--no_auth", "--project=NOT A PROJECT") == 2
+    assert underpaint(*command, *CLOUD, "--no_auth", "--project=NOT A PROJECT") == 2
     assert "NOT A PROJECT" in capsys.readouterr().err
 
 
@@ -155,7 +155,7 @@ def test_a_dry_run_prints_that_job_and_writes_nothing(
 ) -> None:
     """Without the emulator's help for Dataflow itself: no call leaves the process for it."""
     before = fsspec.filesystem("gs").find(gs_folder)
-    status = pentimento(
+    status = underpaint(
         "encode", photos, "--output", f"{gs_folder}/archive", "--runner", "DataflowRunner", *CLOUD,
         "--dry-run",
     )  # fmt: skip
@@ -177,7 +177,7 @@ def test_a_dry_run_of_a_local_job_tells_its_plan(
 ) -> None:
     make_photos(tmp_path / "photos", 3)
     command = ["encode", tmp_path / "photos", "--output", tmp_path / "archive", "--dry-run"]
-    assert pentimento(*command) == 0
+    assert underpaint(*command) == 0
     shown = json.loads(capsys.readouterr().out)
     assert (shown["runner"], shown["plan"]["records"]) == ("FnApiRunner", 3)
     assert not (tmp_path / "archive").exists()
@@ -188,7 +188,7 @@ def test_a_template_is_staged_with_its_plan_and_not_waited_for(
 ) -> None:
     """As the launcher of a Flex Template runs the command."""
     captured = Captured(monkeypatch)
-    status = pentimento(
+    status = underpaint(
         "encode", photos, "--output", f"{gs_folder}/archive", "--runner", "DataflowRunner", *CLOUD,
         "--no_auth", f"--template_location={gs_folder}/staged/job",
         f"--temp_location={gs_folder}/temp",
@@ -266,7 +266,7 @@ def test_what_is_missing_is_told_in_one_line(
     gs_folder: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = ["encode", f"{gs_folder}/photos", "--output", f"{gs_folder}/archive"]
-    assert pentimento(*command, "--runner", "DataflowRunner", "--region=europe-west4") == 2
+    assert underpaint(*command, "--runner", "DataflowRunner", "--region=europe-west4") == 2
     shown = capsys.readouterr().err.strip()
     assert "--project=… --sdk_container_image=…" in shown
     assert len(shown.splitlines()) == 1

@@ -8,15 +8,15 @@ from pathlib import Path
 import fsspec
 import numpy as np
 import pytest
-from networks import CHANNELS, network, saved
-from pictures import encode, make_photos, pentimento
 from PIL import Image
 
-from codec import LayerDataset
-from codec import fetch as fetching
-from codec.archive import Archive
-from codec.extractors import open_extractor
-from codec.picture import read_picture
+from tests.helpers.networks import CHANNELS, network, saved
+from tests.helpers.pictures import encode, make_photos, underpaint
+from underpaint import LayerDataset
+from underpaint.codec.archive import Archive
+from underpaint.codec.extractors import open_extractor
+from underpaint.codec.image_io.read import read_picture
+from underpaint.codec.storage import download as fetching
 
 PLAIN = "mean=0,0,0&std=1,1,1"
 
@@ -39,9 +39,9 @@ def extractor(gs_folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def lines(capsys: pytest.CaptureFixture[str], *arguments: object) -> list[dict]:
-    """What `pentimento search --json` prints."""
+    """What `underpaint search --json` prints."""
     capsys.readouterr()
-    assert pentimento("search", *arguments, "--json") == 0
+    assert underpaint("search", *arguments, "--json") == 0
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
@@ -107,7 +107,7 @@ def test_another_extractor_is_refused(
     assert encode(photos, "--output", archive, "--embedding", extractor) == 1
     before = Archive.open(archive).manifest
     others = (
-        ("--embedding", "pentimento"),
+        ("--embedding", "underpaint"),
         ("--embedding", extractor.replace(PLAIN, "mean=1,1,1&std=2,2,2")),
         (),
     )
@@ -116,10 +116,10 @@ def test_another_extractor_is_refused(
         assert encode(photos, "--output", archive, *other) == 2
         assert "made with extractor onnx#sha256=" in capsys.readouterr().err
     assert Archive.open(archive).manifest == before
-    for name, text in (("pentimento", "the embeddings are of"), (None, "say by --embedding")):
+    for name, text in (("underpaint", "the embeddings are of"), (None, "say by --embedding")):
         options = ("--embedding", name) if name else ()
         photo = next(photos.glob("*/*.jpg"))
-        assert pentimento("search", archive, "--like", photo, *options) == 2
+        assert underpaint("search", archive, "--like", photo, *options) == 2
         assert text in capsys.readouterr().err
 
 
@@ -136,16 +136,16 @@ def test_our_own_features_need_no_file(
     tmp_path: Path, photos: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     archive = tmp_path / "archive"
-    command = (photos, "--output", archive, "--embedding", "pentimento")
-    assert pentimento("encode", *command, "--workers", 2, "--unit-size", "5k") == 0
+    command = (photos, "--output", archive, "--embedding", "underpaint")
+    assert underpaint("encode", *command, "--workers", 2, "--unit-size", "5k") == 0
     assert len(Archive.open(archive)) == 8
     for photo in photos.glob("*/*"):
         best, *_ = lines(capsys, archive, "--like", photo)
         assert best["key"] == str(photo.relative_to(photos))
     capsys.readouterr()
-    assert pentimento("inspect", archive, "--json") == 0
+    assert underpaint("inspect", archive, "--json") == 0
     shown = json.loads(capsys.readouterr().out)
-    made = open_extractor("pentimento")
+    made = open_extractor("underpaint")
     assert (shown["embedding"], shown["extractor"]) == (made.size, made.identity)
-    assert pentimento("search", archive, "--like", tmp_path / "nothing.jpg") == 2
+    assert underpaint("search", archive, "--like", tmp_path / "nothing.jpg") == 2
     assert "no image of the archive, and no photo" in capsys.readouterr().err

@@ -13,8 +13,8 @@ import numpy as np
 from PIL import Image
 from skimage import data
 
-from codec.archive import Archive
-from pipelines.encode import EncodeOptions, encode
+from underpaint.codec.archive import Archive
+from underpaint.pipelines.jobs.encode import EncodeOptions, encode
 
 
 def png(width: int, height: int, packed: bytes) -> bytes:

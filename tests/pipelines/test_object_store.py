@@ -7,9 +7,9 @@ from pathlib import Path
 
 import fsspec
 import pytest
-from pictures import encode, make_photos, pentimento
 
-from codec.archive import Archive
+from tests.helpers.pictures import encode, make_photos, underpaint
+from underpaint.codec.archive import Archive
 
 
 def test_the_commands_work_on_an_object_store(
@@ -33,8 +33,8 @@ def test_the_commands_work_on_an_object_store(
     assert encode(*command) == 0
     assert Archive.open(f"{gs_folder}/archive").manifest == remote.manifest
     capsys.readouterr()
-    assert pentimento("inspect", f"{gs_folder}/archive", "--json") == 0
+    assert underpaint("inspect", f"{gs_folder}/archive", "--json") == 0
     assert json.loads(capsys.readouterr().out)["images"] == 5
-    assert pentimento("verify", f"{gs_folder}/archive") == 0
-    assert pentimento("decode", f"{gs_folder}/archive", "--output", f"{gs_folder}/out") == 0
+    assert underpaint("verify", f"{gs_folder}/archive") == 0
+    assert underpaint("decode", f"{gs_folder}/archive", "--output", f"{gs_folder}/out") == 0
     assert len(fs.find(f"{gs_folder}/out")) == 5

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from codec import Codec
-from codec.archive import ArchiveWriter, Row, publish
-from pipelines.main import main
-from pipelines.outputs import OutputNames
+from underpaint import Codec
+from underpaint.codec.archive import ArchiveWriter, Row, publish
+from underpaint.pipelines.cli.main import main
+from underpaint.pipelines.jobs.outputs import OutputNames
 
 
 def test_names_are_stems_and_a_second_one_keeps_its_extension() -> None:

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from pictures import encode, make_photos, pentimento
 
-from codec.archive import Archive
+from tests.helpers.pictures import encode, make_photos, underpaint
+from underpaint.codec.archive import Archive
 
 ROOT = Path(__file__).parents[2]
 
@@ -87,7 +87,7 @@ def test_the_same_archive_comes_from_a_job_service_and_a_worker_pool(
     (tmp_path / "photos" / "bad.jpg").write_bytes(b"no picture")
     common = [tmp_path / "photos", "--unit-size", "5k"]
     assert encode(*common, "--output", tmp_path / "local") == 1
-    status = pentimento(
+    status = underpaint(
         "encode", *common, "--output", tmp_path / "remote", "--runner", "PortableRunner", *cluster
     )
     assert status == 1

@@ -7,13 +7,13 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from codec import Codec
-from codec.archive import Archive, LayerDataset
-from codec.errors import UsageError
-from codec.metrics import ms_ssim_of_pictures, psnr
-from codec.weights import load_weights
-from codec.weights_header import PROFILES
-from pipelines.main import main
+from underpaint import Codec
+from underpaint.codec.archive import Archive, LayerDataset
+from underpaint.codec.errors import UsageError
+from underpaint.codec.metrics import ms_ssim_of_pictures, psnr
+from underpaint.codec.weights.header import PROFILES
+from underpaint.codec.weights.loading import load_weights
+from underpaint.pipelines.cli.main import main
 
 
 @pytest.fixture(scope="module")

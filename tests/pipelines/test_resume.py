@@ -11,11 +11,11 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from pictures import encode, make_photos, pentimento
 
-from codec.archive import Archive, orphans
-from pipelines.encode import EncodeOptions
-from pipelines.encode import encode as run_job
+from tests.helpers.pictures import encode, make_photos, underpaint
+from underpaint.codec.archive import Archive, orphans
+from underpaint.pipelines.jobs.encode import EncodeOptions
+from underpaint.pipelines.jobs.encode import encode as run_job
 
 SCRIPT = Path(__file__).parents[1] / "faults" / "kill_and_resume.py"
 
@@ -125,19 +125,25 @@ def test_sweep_removes_what_killed_jobs_left(
     (archive / "data" / "files-0-1.parquet").write_bytes(b"never committed")
     (archive / "plans" / "old").mkdir(parents=True)
     (archive / "plans" / "old" / "plan-00000.jsonl").write_text("{}\n")
-    assert pentimento("sweep", archive) == 0
+    assert underpaint("sweep", archive) == 0
     assert "0 files" in capsys.readouterr().out  # all too young
-    assert pentimento("sweep", archive, "--older-than", 0, "--dry-run") == 0
+    assert underpaint("sweep", archive, "--older-than", 0, "--dry-run") == 0
     assert "3 files" in capsys.readouterr().out
-    assert pentimento("sweep", archive, "--older-than", 0) == 0
+    assert underpaint("sweep", archive, "--older-than", 0) == 0
     assert files(archive) == before
     assert not (archive / "plans" / "old").exists()
-    assert pentimento("verify", archive) == 0
+    assert underpaint("verify", archive) == 0
 
 
 def test_two_runs_at_once_make_one_archive(folder: Path) -> None:
     run_job(options(folder, output=str(folder / "calm")))
-    command = [sys.executable, "-m", "pipelines.main", "encode", str(folder / "photos")]
+    command = [
+        sys.executable,
+        "-m",
+        "underpaint.pipelines.cli.main",
+        "encode",
+        str(folder / "photos"),
+    ]
     command += ["--output", str(folder / "archive"), "--workers", "1", "--unit-size", "5000"]
     runs = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     for run in runs:
@@ -160,7 +166,13 @@ def test_killed_runs_end_in_the_archive_of_an_undisturbed_one(tmp_path: Path) ->
 @pytest.mark.parametrize("connected", [False, True])
 def test_a_job_ends_where_a_worker_has_been_killed(folder: Path, connected: bool) -> None:
     """Before it has connected, as it starts, and after."""
-    command = [sys.executable, "-m", "pipelines.main", "encode", str(folder / "photos")]
+    command = [
+        sys.executable,
+        "-m",
+        "underpaint.pipelines.cli.main",
+        "encode",
+        str(folder / "photos"),
+    ]
     command += ["--output", str(folder / "archive"), "--workers", "2", "--unit-size", "1"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as run:
         while len(workers := children(run.pid)) < 2 or (connected and not all(map(ready, workers))):

@@ -15,14 +15,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from pictures import make_photos
 
-from codec import Codec
-from codec.archive import Archive
-from codec.picture import read_picture
-from pipelines.encode import EncodeOptions, encode
-from transforms.sources import Choice
-from transforms.sources.tfrecord import mask
+from tests.helpers.pictures import make_photos
+from underpaint import Codec
+from underpaint.codec.archive import Archive
+from underpaint.codec.image_io.read import read_picture
+from underpaint.pipelines.jobs.encode import EncodeOptions, encode
+from underpaint.transforms.sources import Choice
+from underpaint.transforms.sources.tfrecord import mask
 
 
 def folder(root: Path, photos: list[Path]) -> tuple[list[Path], Choice]:
@@ -95,7 +95,7 @@ def test_archives_decode_to_the_pictures_of_the_photos(
     make: Callable[[Path, list[Path]], tuple[list[Path], Choice]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("transforms.sources.manifest.ROWS_PER_SPAN", 3)
+    monkeypatch.setattr("underpaint.transforms.sources.manifest.ROWS_PER_SPAN", 3)
     photos = make_photos(tmp_path / "photos", 7)
     inputs, choice = make(tmp_path, sorted(photos))
     result = encode(

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transforms.batching import halving, shape_batches
+from underpaint.transforms.batching import halving, shape_batches
 
 shapes = st.lists(st.tuples(st.integers(1, 40), st.integers(1, 40)), max_size=30)
 

@@ -13,20 +13,20 @@ import pyarrow as pa
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.testing.util import assert_that
-from networks import CHANNELS, network, photo, saved
 from PIL import Image
-from shards import photos
 
-from codec import Codec
-from codec.archive import Archive, DeadLetter, publish
-from codec.errors import UsageError
-from codec.extractors import Preprocessing, open_extractor
-from codec.picture import read_picture
-from transforms.embedding import BATCH_PIXELS, CUDA_BATCH_PIXELS, Embedding
-from transforms.features import FAILED, FEATURES, ExtractFeatures, FeatureHandler
-from transforms.records import Item, unit_of_items
-from transforms.sources import Choice, open_sources
-from transforms.unit import Settings, encode_unit
+from tests.helpers.networks import CHANNELS, network, photo, saved
+from tests.helpers.shards import photos
+from underpaint import Codec
+from underpaint.codec.archive import Archive, DeadLetter, publish
+from underpaint.codec.errors import UsageError
+from underpaint.codec.extractors import Preprocessing, open_extractor
+from underpaint.codec.image_io.read import read_picture
+from underpaint.transforms.embedding import BATCH_PIXELS, CUDA_BATCH_PIXELS, Embedding
+from underpaint.transforms.features import FAILED, FEATURES, ExtractFeatures, FeatureHandler
+from underpaint.transforms.records import Item, unit_of_items
+from underpaint.transforms.sources import Choice, open_sources
+from underpaint.transforms.work_unit import Settings, encode_unit
 
 BLACK = np.zeros((30, 40, 3), np.uint8)
 """Has no features by the network with a logarithm."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transforms.keys import KeySet
+from underpaint.transforms.keys import KeySet
 
 keys = st.sets(st.text(st.characters(codec="utf-8"), min_size=1, max_size=12), max_size=50)
 

@@ -16,9 +16,9 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from codec.errors import PictureDamaged, PictureTooLarge, UnsupportedFormat
-from codec.picture import read_picture
-from transforms.picture_process import PictureReader, PictureTimeout
+from underpaint.codec.errors import PictureDamaged, PictureTooLarge, UnsupportedFormat
+from underpaint.codec.image_io.read import read_picture
+from underpaint.transforms.picture_process import PictureReader, PictureTimeout
 
 
 @pytest.fixture

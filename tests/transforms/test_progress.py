@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from transforms.progress import FOLDER_PREFIX, Board, Counts, board_folder
+from underpaint.transforms.progress import FOLDER_PREFIX, Board, Counts, board_folder
 
 DRIVER = """
 import time
-from transforms.progress import board_folder
+from underpaint.transforms.progress import board_folder
 with board_folder() as folder:
     print(folder, flush=True)
     time.sleep(600)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from codec import limits
-from codec.archive.schema import check_key
-from transforms.records import (
+from underpaint.codec import limits
+from underpaint.codec.archive.schema import check_key
+from underpaint.transforms.records import (
     Item,
     Retry,
     Shard,

@@ -13,15 +13,22 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import shards
-from shards import field, photos, write_manifests, write_parquet, write_tar, write_tfrecord
 
-from codec import limits
-from codec.errors import RowInvalid, UsageError
-from transforms.encode import split_or_broken
-from transforms.records import Item, Record, Shard, Span, unit_of_items, unit_of_span
-from transforms.sources import Choice, Source, all_labels, listed, open_sources
-from transforms.unit import records_of
+from tests.helpers import shards
+from tests.helpers.shards import (
+    field,
+    photos,
+    write_manifests,
+    write_parquet,
+    write_tar,
+    write_tfrecord,
+)
+from underpaint.codec import limits
+from underpaint.codec.errors import RowInvalid, UsageError
+from underpaint.transforms.encode import split_or_broken
+from underpaint.transforms.records import Item, Record, Shard, Span, unit_of_items, unit_of_span
+from underpaint.transforms.sources import Choice, Source, all_labels, listed, open_sources
+from underpaint.transforms.work_unit import records_of
 
 AUTO = Choice()
 
@@ -82,7 +89,7 @@ def test_a_shard_gives_its_photos_whatever_the_span(
 def test_a_manifest_gives_its_photos(
     folder: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("transforms.sources.manifest.ROWS_PER_SPAN", 2)
+    monkeypatch.setattr("underpaint.transforms.sources.manifest.ROWS_PER_SPAN", 2)
     path = write_manifests(folder, sorted((folder / "photos").rglob("*.jpg")))[kind]
     records = read_all([path], Choice("manifest"))
     assert [record.fetch() for record in records] == contents(folder)
@@ -159,7 +166,7 @@ def test_a_label_of_a_later_shard_is_a_column_too(folder: Path, kind: str) -> No
 def test_a_label_without_a_column_is_a_failure_and_not_dropped(
     folder: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("transforms.sources.columns.PEEKED_SHARDS", 0)
+    monkeypatch.setattr("underpaint.transforms.sources.columns.PEEKED_SHARDS", 0)
     with_one_label_more(folder, kind)
     *others, last = read_all([folder / f"a.{kind}", folder / f"b.{kind}"])
     assert [record.fetch() for record in others] == contents(folder)[:3]
@@ -313,7 +320,7 @@ def test_a_parquet_footer_that_is_too_long_is_not_read(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_parquet(folder / "a.parquet", sorted((folder / "photos").rglob("*.jpg")))
-    monkeypatch.setattr("codec.limits.MAX_SOURCE_FOOTER_BYTES", 500)
+    monkeypatch.setattr("underpaint.codec.limits.MAX_SOURCE_FOOTER_BYTES", 500)
     with pytest.raises(UsageError, match="a footer of more than 500 bytes"):
         open_sources([str(folder / "a.parquet")], Choice())
 

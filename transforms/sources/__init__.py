@@ -8,20 +8,20 @@ from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
-from codec.errors import UsageError
-from transforms.records import Item, Record, Shard, Span
-from transforms.sources.base import (
+from underpaint.codec.errors import UsageError
+from underpaint.transforms.records import Item, Record, Shard, Span
+from underpaint.transforms.sources.base import (
     SHARD_SUFFIX_MANIFEST,
     SHARD_SUFFIX_PARQUET,
     SHARD_SUFFIX_TAR,
     SHARD_SUFFIX_TFRECORD,
     Source,
 )
-from transforms.sources.files import Found, as_item, find, is_picture
-from transforms.sources.manifest import ManifestSource
-from transforms.sources.parquet import ParquetSource
-from transforms.sources.tar import TarSource
-from transforms.sources.tfrecord import TFRecordSource
+from underpaint.transforms.sources.files import Found, as_item, find, is_picture
+from underpaint.transforms.sources.manifest import ManifestSource
+from underpaint.transforms.sources.parquet import ParquetSource
+from underpaint.transforms.sources.tar import TarSource
+from underpaint.transforms.sources.tfrecord import TFRecordSource
 
 KINDS = ("auto", "files", "tar", "tfrecord", "parquet", "manifest")
 """What `--source` takes, besides the dotted name `module:Class` of a Source."""

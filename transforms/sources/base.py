@@ -28,11 +28,11 @@ import fsspec
 import pyarrow as pa
 from fsspec.implementations.local import LocalFileSystem
 
-from codec import limits
-from codec.archive.schema import is_reserved
-from codec.archive.storage import with_retries
-from codec.errors import PictureTooLarge, UsageError
-from transforms.records import Item, Record, Shard, Span
+from underpaint.codec import limits
+from underpaint.codec.archive.schema import is_reserved
+from underpaint.codec.errors import PictureTooLarge, UsageError
+from underpaint.codec.storage.files import with_retries
+from underpaint.transforms.records import Item, Record, Shard, Span
 
 SPAN_RECORDS = 1024
 """Most records in one unit of work."""

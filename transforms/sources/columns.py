@@ -13,8 +13,8 @@ from typing import TypeVar
 
 import pyarrow as pa
 
-from codec.errors import RowInvalid, UsageError
-from transforms.records import Shard
+from underpaint.codec.errors import RowInvalid, UsageError
+from underpaint.transforms.records import Shard
 
 PEEKED_SHARDS = 16
 """Most shards whose starts are looked at."""

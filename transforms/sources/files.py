@@ -11,10 +11,16 @@ from dataclasses import dataclass
 
 import fsspec
 
-from codec.errors import UsageError
-from codec.picture import PICTURE_SUFFIXES
-from transforms.records import UNKNOWN, Item, clean_key
-from transforms.sources.base import file_system, is_local, is_web, roots_to_prefixes, to_uri
+from underpaint.codec.errors import UsageError
+from underpaint.codec.image_io.read import PICTURE_SUFFIXES
+from underpaint.transforms.records import UNKNOWN, Item, clean_key
+from underpaint.transforms.sources.base import (
+    file_system,
+    is_local,
+    is_web,
+    roots_to_prefixes,
+    to_uri,
+)
 
 
 @dataclass(frozen=True)

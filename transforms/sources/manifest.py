@@ -18,13 +18,20 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
-from codec import limits
-from codec.archive.footer import first_line
-from codec.errors import PictureDamaged, RowInvalid, UsageError
-from transforms.records import Item, Record, Shard, Span, clean_key
-from transforms.sources.base import Source, conform, failing, label_name, open_file, read_bytes
-from transforms.sources.columns import check_labels, look_at, merged
-from transforms.sources.parquet import label_columns, read_footer, read_rows, read_schema
+from underpaint.codec import limits
+from underpaint.codec.archive.parquet.footer import first_line
+from underpaint.codec.errors import PictureDamaged, RowInvalid, UsageError
+from underpaint.transforms.records import Item, Record, Shard, Span, clean_key
+from underpaint.transforms.sources.base import (
+    Source,
+    conform,
+    failing,
+    label_name,
+    open_file,
+    read_bytes,
+)
+from underpaint.transforms.sources.columns import check_labels, look_at, merged
+from underpaint.transforms.sources.parquet import label_columns, read_footer, read_rows, read_schema
 
 URL_COLUMNS = ("url", "uri", "image_url", "path", "file_name", "filename", "file", "image")
 """Names under which the column of addresses is looked for, in this order."""

@@ -11,12 +11,18 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from codec import limits
-from codec.archive.footer import ARROW_ERRORS, CLOSING_BYTES, Footer, first_line, parse_footer
-from codec.errors import ArchiveDamaged, PictureDamaged, RowInvalid, UsageError
-from transforms.records import Item, Record, Shard, Span, clean_key
-from transforms.sources.base import SPAN_RECORDS, Source, failing, label_name, open_file
-from transforms.sources.columns import check_labels, look_at, merged
+from underpaint.codec import limits
+from underpaint.codec.archive.parquet.footer import (
+    ARROW_ERRORS,
+    CLOSING_BYTES,
+    Footer,
+    first_line,
+    parse_footer,
+)
+from underpaint.codec.errors import ArchiveDamaged, PictureDamaged, RowInvalid, UsageError
+from underpaint.transforms.records import Item, Record, Shard, Span, clean_key
+from underpaint.transforms.sources.base import SPAN_RECORDS, Source, failing, label_name, open_file
+from underpaint.transforms.sources.columns import check_labels, look_at, merged
 
 PICTURE_COLUMNS = ("image", "image_bytes", "picture", "bytes", "jpg", "jpeg", "png", "content")
 """Names under which the picture column is looked for, in this order."""

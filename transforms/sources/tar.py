@@ -18,12 +18,19 @@ from typing import IO, Any
 
 import pyarrow as pa
 
-from codec import limits
-from codec.errors import PictureTooLarge, RowInvalid, UnsupportedFormat, UsageError
-from codec.picture import PICTURE_SUFFIXES
-from transforms.records import Item, Record, Shard, Span, clean_key
-from transforms.sources.base import SPAN_RECORDS, Source, conform, failing, label_name, open_file
-from transforms.sources.columns import check_labels, look_at
+from underpaint.codec import limits
+from underpaint.codec.errors import PictureTooLarge, RowInvalid, UnsupportedFormat, UsageError
+from underpaint.codec.image_io.read import PICTURE_SUFFIXES
+from underpaint.transforms.records import Item, Record, Shard, Span, clean_key
+from underpaint.transforms.sources.base import (
+    SPAN_RECORDS,
+    Source,
+    conform,
+    failing,
+    label_name,
+    open_file,
+)
+from underpaint.transforms.sources.columns import check_labels, look_at
 
 TEXT = frozenset({"txt", "text", "json", "caption", "transcript", "url", "html", "csv", "xml"})
 """Extensions of text labels."""

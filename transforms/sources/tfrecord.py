@@ -25,11 +25,11 @@ import pyarrow as pa
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
-from codec import limits
-from codec.errors import PictureDamaged, RowInvalid, UsageError
-from transforms.records import Item, Record, Shard, Span, clean_key
-from transforms.sources.base import SPAN_RECORDS, Source, failing, label_name, open_file
-from transforms.sources.columns import check_labels, look_at, merged
+from underpaint.codec import limits
+from underpaint.codec.errors import PictureDamaged, RowInvalid, UsageError
+from underpaint.transforms.records import Item, Record, Shard, Span, clean_key
+from underpaint.transforms.sources.base import SPAN_RECORDS, Source, failing, label_name, open_file
+from underpaint.transforms.sources.columns import check_labels, look_at, merged
 
 PEEKED_RECORDS = 64
 """Records at the start of a shard that are looked at for labels."""
@@ -164,7 +164,7 @@ def _example_class() -> Any:
     """Message class of tf.train.Example, from its published field numbers."""
     scalar = descriptor_pb2.FieldDescriptorProto
     file = descriptor_pb2.FileDescriptorProto(
-        name="pentimento/example.proto", package="pentimento", syntax="proto3"
+        name="underpaint/example.proto", package="underpaint", syntax="proto3"
     )
 
     def message(name: str) -> Any:
@@ -186,25 +186,25 @@ def _example_class() -> Any:
         (("bytes_list", "BytesList"), ("float_list", "FloatList"), ("int64_list", "Int64List")), 1
     ):
         kind = scalar.TYPE_MESSAGE
-        add(feature, name, number, kind, type_name=f".pentimento.{of}", oneof_index=0)
+        add(feature, name, number, kind, type_name=f".underpaint.{of}", oneof_index=0)
     features = message("Features")
     entry = features.nested_type.add(name="FeatureEntry")
     entry.options.map_entry = True
     add(entry, "key", 1, scalar.TYPE_STRING)
-    add(entry, "value", 2, scalar.TYPE_MESSAGE, type_name=".pentimento.Feature")
+    add(entry, "value", 2, scalar.TYPE_MESSAGE, type_name=".underpaint.Feature")
     add(
         features,
         "feature",
         1,
         scalar.TYPE_MESSAGE,
         label=scalar.LABEL_REPEATED,
-        type_name=".pentimento.Features.FeatureEntry",
+        type_name=".underpaint.Features.FeatureEntry",
     )
     example = message("Example")
-    add(example, "features", 1, scalar.TYPE_MESSAGE, type_name=".pentimento.Features")
+    add(example, "features", 1, scalar.TYPE_MESSAGE, type_name=".underpaint.Features")
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName("pentimento.Example"))
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("underpaint.Example"))
 
 
 def _peek(shard: Shard, picture: str) -> pa.Schema:

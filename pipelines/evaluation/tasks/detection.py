@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipelines.evaluation.tasks.network import Network
+from underpaint.pipelines.evaluation.tasks.network import Network
 
 LEAST_CONFIDENCE = 0.01
 MOST_BOXES = 100

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from codec.errors import UsageError
-from codec.picture import PICTURE_SUFFIXES
-from pipelines.evaluation.tasks import detection, landmarks, nanodet, segmentation
-from pipelines.evaluation.tasks.network import Network
+from underpaint.codec.errors import UsageError
+from underpaint.codec.image_io.read import PICTURE_SUFFIXES
+from underpaint.pipelines.evaluation.tasks import detection, landmarks, nanodet, segmentation
+from underpaint.pipelines.evaluation.tasks.network import Network
 
 YOLOX, NANODET, DEEPLAB, SELFIE = "yolox", "nanodet", "deeplab", "selfie"
 """How the names of networks begin, which say what their interfaces are."""

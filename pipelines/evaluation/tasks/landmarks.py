@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from codec.errors import UsageError
-from pipelines.evaluation.tasks.detection import iou
-from pipelines.evaluation.tasks.network import Network
+from underpaint.codec.errors import UsageError
+from underpaint.pipelines.evaluation.tasks.detection import iou
+from underpaint.pipelines.evaluation.tasks.network import Network
 
 LEAST_CONFIDENCE = 0.6
 LEAST_OVERLAP = 0.3

@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from codec.errors import UsageError
-from pipelines.evaluation.tasks.detection import LEAST_CONFIDENCE, Boxes, suppress
-from pipelines.evaluation.tasks.network import Network
+from underpaint.codec.errors import UsageError
+from underpaint.pipelines.evaluation.tasks.detection import LEAST_CONFIDENCE, Boxes, suppress
+from underpaint.pipelines.evaluation.tasks.network import Network
 
 SIDES = 4
 MEAN = np.array([103.53, 116.28, 123.675], np.float32)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from codec.errors import UsageError
-from codec.extractors.onnx_network import open_session
+from underpaint.codec.errors import UsageError
+from underpaint.codec.extractors.onnx_network import open_session
 
 
 class Network:

@@ -9,16 +9,16 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from pipelines.evaluation.measurement import CODEC
-from pipelines.evaluation.page import Section
-from pipelines.evaluation.plot import draw_curves
-from pipelines.evaluation.tables import align, write_csv
-from pipelines.evaluation.tasks.run import KEPT, TaskReport
+from underpaint.pipelines.evaluation.measurement import CODEC
+from underpaint.pipelines.evaluation.page import Section
+from underpaint.pipelines.evaluation.plot import draw_curves
+from underpaint.pipelines.evaluation.tables import align, write_csv
+from underpaint.pipelines.evaluation.tasks.run import KEPT, TaskReport
 
 POINTS_NOTE = "Mean bits per pixel and bytes of a photo, score, and share of the originals' score."
 KEPT_NOTE = (
     "Mean bits per pixel at which a share of the originals' score is kept (an error kept at 95 % "
-    'is at most 1/0.95 of the originals\'); in brackets what Pentimento takes of that. With "<", '
+    'is at most 1/0.95 of the originals\'); in brackets what Underpaint takes of that. With "<", '
     "the coarsest point already keeps more; a dash where no point keeps it."
 )
 

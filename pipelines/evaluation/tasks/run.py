@@ -13,12 +13,12 @@ from typing import Any
 
 from tqdm import tqdm
 
-from codec.picture import read_picture
-from pipelines.evaluation.curves import rate_at
-from pipelines.evaluation.measurement import CODEC, PeerCache, load_codec, single_thread
-from pipelines.evaluation.peers import peer_named, peers_named
-from pipelines.evaluation.photos import spread
-from pipelines.evaluation.tasks.kinds import DataSet, Task, find_data_sets
+from underpaint.codec.image_io.read import read_picture
+from underpaint.pipelines.evaluation.curves import rate_at
+from underpaint.pipelines.evaluation.measurement import CODEC, PeerCache, load_codec, single_thread
+from underpaint.pipelines.evaluation.peers import peer_named, peers_named
+from underpaint.pipelines.evaluation.photos import spread
+from underpaint.pipelines.evaluation.tasks.kinds import DataSet, Task, find_data_sets
 
 ORIGINAL = "original"
 
@@ -171,7 +171,7 @@ def _report(
         if name not in marked[0].looks:
             continue
         if name == CODEC:
-            label = "Pentimento"
+            label = "Underpaint"
             settings = [f"{i} {layer}" for i, layer in enumerate(load_codec(weights).layer_names)]
         else:
             label = peer_named(name).label

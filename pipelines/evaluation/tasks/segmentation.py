@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from codec.errors import UsageError
-from pipelines.evaluation.tasks.network import Network
+from underpaint.codec.errors import UsageError
+from underpaint.pipelines.evaluation.tasks.network import Network
 
 VOC_CLASSES = (
     ("background",),

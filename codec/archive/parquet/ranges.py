@@ -1,0 +1,358 @@
+"""Exact reads: which bytes of a data file a job needs, fetched once and counted.
+
+    columns ─> chunks of the row group ─> coalesced ranges ─> storage ─> ChunkFile ─> pyarrow
+
+pyarrow's and fsspec's own read-ahead fetches up to 24 times what one column needs; here pyarrow
+only ever sees bytes that were fetched on purpose.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from underpaint.codec.archive.parquet.footer import ARROW_ERRORS, Footer, first_line, parse_footer
+from underpaint.codec.archive.parquet.pages import blob_pages
+from underpaint.codec.archive.parquet.unpacking import check_unpacked
+from underpaint.codec.archive.records import FAILED, FileEntry
+from underpaint.codec.archive.schema import breach, is_blob
+from underpaint.codec.errors import ArchiveDamaged
+from underpaint.codec.storage.files import Storage
+
+WASTE = 0.04
+"""Most bytes between two chunks that are fetched to save a request, as a share of those wanted."""
+
+WIDEST_GAP = 256 << 10
+"""Widest gap in bytes that is ever fetched to save a request."""
+
+REQUEST_BYTES = 16 << 20
+"""Longer ranges are split into requests of this size, fetched side by side."""
+
+FOOTERS_KEPT = 256
+"""Parsed footers kept in memory, the most recently used."""
+
+Range = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """What a reader fetched from storage, and what of it was asked for."""
+
+    fetched: int = 0
+    """Bytes that storage returned, footers included."""
+    wanted: int = 0
+    """Bytes of the values returned: blob lengths, and the column chunks of small columns."""
+    requests: int = 0
+
+    @property
+    def ratio(self) -> float:
+        """Fetched over wanted: 1.0 is perfect; 0.0 where nothing was wanted."""
+        return self.fetched / self.wanted if self.wanted else 0.0
+
+
+class Counter:
+    """Sums `Traffic` over threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._traffic = Traffic()
+
+    def __getstate__(self) -> Traffic:
+        return self._traffic
+
+    def __setstate__(self, traffic: Traffic) -> None:
+        self._lock = threading.Lock()
+        self._traffic = traffic
+
+    @property
+    def traffic(self) -> Traffic:
+        """The sums so far."""
+        return self._traffic
+
+    def add(self, *, fetched: int = 0, wanted: int = 0, requests: int = 0) -> None:
+        """Count one event."""
+        with self._lock:
+            now = self._traffic
+            self._traffic = Traffic(
+                now.fetched + fetched, now.wanted + wanted, now.requests + requests
+            )
+
+
+def coalesce(
+    ranges: Iterable[Range], *, waste: float = WASTE, gap: int = WIDEST_GAP
+) -> list[Range]:
+    """Merge ranges that touch, and the nearest others while the bytes between stay few.
+
+    The bytes of all gaps together stay under `waste` times the bytes of the ranges, and each gap
+    under `gap` bytes.
+    """
+    ordered: list[Range] = []
+    for start, stop in sorted(ranges):
+        if ordered and start <= ordered[-1][1]:
+            ordered[-1] = (ordered[-1][0], max(stop, ordered[-1][1]))
+        else:
+            ordered.append((start, stop))
+    budget = int(waste * sum(stop - start for start, stop in ordered))
+    gaps = sorted((ordered[i + 1][0] - ordered[i][1], i) for i in range(len(ordered) - 1))
+    joined = set()
+    for width, index in gaps:
+        if width > min(gap, budget):
+            break
+        budget -= width
+        joined.add(index)
+    merged: list[Range] = []
+    for index, (start, stop) in enumerate(ordered):
+        if index - 1 in joined:
+            merged[-1] = (merged[-1][0], stop)
+        else:
+            merged.append((start, stop))
+    return merged
+
+
+class ChunkFile:
+    """File of `size` bytes of which only some ranges are at hand; what pyarrow reads from."""
+
+    def __init__(self, size: int, parts: Sequence[tuple[int, bytes]]) -> None:
+        self._size, self._parts, self._at = size, parts, 0
+        self.closed = False
+
+    def readable(self) -> bool:
+        """Yes."""
+        return True
+
+    def writable(self) -> bool:
+        """No."""
+        return False
+
+    def seekable(self) -> bool:
+        """Yes."""
+        return True
+
+    def tell(self) -> int:
+        """Place of the next read."""
+        return self._at
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Move to a place, as in `io`."""
+        self._at = offset + (0, self._at, self._size)[whence]
+        return self._at
+
+    def read(self, length: int = -1) -> memoryview:
+        """The next bytes, without a copy; OSError where they were not fetched."""
+        stop = self._size if length < 0 else min(self._at + length, self._size)
+        for start, data in self._parts:
+            if start <= self._at and stop <= start + len(data):
+                view = memoryview(data)[self._at - start : stop - start]
+                self._at = stop
+                return view
+        raise OSError(f"bytes {self._at} to {stop} were not fetched")
+
+    def flush(self) -> None:
+        """Nothing to do."""
+
+    def close(self) -> None:
+        """Mark as closed."""
+        self.closed = True
+
+
+class RangeReader:
+    """Reads chosen columns of row groups of an archive's data files.
+
+    Safe for several threads, to pickle, and after a fork.
+    """
+
+    def __init__(self, storage: Storage, *, threads: int = 4) -> None:
+        self.storage = storage
+        self.counter = Counter()
+        self._threads = threads
+        self._reset()
+
+    def _reset(self) -> None:
+        self._lock = threading.Lock()
+        self._footers: OrderedDict[str, Footer] = OrderedDict()
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_lock": None, "_footers": None}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        self.__dict__.update(state)
+        self._reset()
+
+    def footer(self, entry: FileEntry) -> Footer:
+        """Parsed footer of a data file, fetched by one exact range; ArchiveDamaged if changed."""
+        with self._lock:
+            if entry.path in self._footers:
+                self._footers.move_to_end(entry.path)
+                return self._footers[entry.path]
+        tail = self._fetch(entry, entry.bytes - entry.footer_bytes, entry.bytes)
+        return self.use_footer(entry, tail)
+
+    def use_footer(self, entry: FileEntry, tail: bytes) -> Footer:
+        """Take these bytes for the footer of a file; ArchiveDamaged if they are not."""
+        if hashlib.sha256(tail).hexdigest() != entry.footer_sha256:
+            raise ArchiveDamaged(f"{entry.path}: the footer does not match its checksum")
+        try:
+            footer = parse_footer(tail)
+        except ArchiveDamaged as error:
+            raise ArchiveDamaged(f"{entry.path}: {error}") from None
+        rows = tuple(group.rows for group in footer.groups)
+        if rows != entry.row_groups:
+            raise ArchiveDamaged(f"{entry.path}: row groups of {rows} rows, not {entry.row_groups}")
+        with self._lock:
+            self._footers[entry.path] = footer
+            while len(self._footers) > FOOTERS_KEPT:
+                self._footers.popitem(last=False)
+        return footer
+
+    def row_blobs(
+        self, entry: FileEntry, group: int, row: int, columns: Sequence[str]
+    ) -> dict[str, bytes | None]:
+        """Blob columns of one row: the page index, then one page a column; ArchiveDamaged."""
+        rows = entry.row_groups[group]
+        columns = list(columns)
+        chunks = self.chunks(entry, group, columns)
+        indices = self._offset_indices(entry, group, columns)
+        schema = self.footer(entry).schema
+
+        def fetch(start: int, stop: int) -> bytes:
+            return self._fetch(entry, start, stop)
+
+        def value(name: str) -> bytes | None:
+            nullable = schema.field(name).nullable
+            pages = blob_pages(indices[name], chunks[name], rows, nullable=nullable)
+            return pages.read(fetch, row)
+
+        try:
+            if self.storage.is_local or len(columns) == 1:
+                values = [value(name) for name in columns]
+            else:
+                with ThreadPoolExecutor(min(self._threads, len(columns))) as pool:
+                    values = list(pool.map(value, columns))
+        except ArchiveDamaged as error:
+            raise ArchiveDamaged(f"{entry.path}: row group {group}: {error}") from None
+        self.counter.add(wanted=sum(len(value or b"") for value in values))
+        return dict(zip(columns, values, strict=True))
+
+    def _offset_indices(
+        self, entry: FileEntry, group: int, columns: Sequence[str]
+    ) -> dict[str, bytes]:
+        known = self.footer(entry).groups[group].indices
+        missing = [name for name in columns if name not in known]
+        if missing:
+            raise ArchiveDamaged(f"{entry.path}: no page index for {missing[0]!r}")
+        found = {}
+        for start, stop in coalesce((known[name] for name in columns), waste=8.0):
+            data = self._fetch(entry, start, stop)
+            for name in columns:
+                first, last = known[name]
+                if start <= first and last <= stop:
+                    found[name] = data[first - start : last - start]
+        return found
+
+    def chunks(self, entry: FileEntry, group: int, columns: Iterable[str]) -> dict[str, Range]:
+        """Where each column's chunk lies in the file: path of the Parquet leaf -> range."""
+        names = set(columns)
+        found = {
+            path: chunk
+            for path, chunk in self.footer(entry).groups[group].chunks.items()
+            if path.split(".")[0] in names
+        }
+        missing = names - {path.split(".")[0] for path in found}
+        if missing:
+            raise ArchiveDamaged(f"{entry.path}: no column {min(missing)!r}")
+        return found
+
+    def read(
+        self, entry: FileEntry, group: int, columns: Sequence[str], *, checked: bool = True
+    ) -> pa.Table:
+        """One row group's columns, in the order of the file.
+
+        Raises ArchiveDamaged where bytes are missing, the page checksums (unless not `checked`) or
+        the encoding do not hold.
+        """
+        chunks = self.chunks(entry, group, columns)
+        parts = self._fetch_all(entry, coalesce(chunks.values()))
+        file = ChunkFile(entry.bytes, parts)
+        kinds = self.footer(entry).groups[group].kinds
+        source = pa.PythonFile(file, mode="r")
+        try:
+            for path, (start, stop) in chunks.items():
+                file.seek(start)
+                check_unpacked(file.read(stop - start), *kinds[path])
+            file.seek(0)
+            parquet = pq.ParquetFile(
+                source,
+                metadata=self.footer(entry).metadata,
+                pre_buffer=False,
+                page_checksum_verification=checked,
+            )
+            table = parquet.read_row_group(group, columns=list(columns), use_threads=False)
+            table.validate(full=True)
+        except (*ARROW_ERRORS, ArchiveDamaged) as error:
+            raise ArchiveDamaged(f"{entry.path}: row group {group}: {first_line(error)}") from None
+        if table.num_rows != entry.row_groups[group]:
+            raise ArchiveDamaged(f"{entry.path}: row group {group}: {table.num_rows} rows")
+        if reason := breach(table, failed=entry.path.startswith(f"{FAILED}/")):
+            raise ArchiveDamaged(f"{entry.path}: row group {group}: {reason}")
+        small = sum(stop - start for path, (start, stop) in chunks.items() if not is_blob(path))
+        blobs = sum(blob_bytes(table, name) for name in table.column_names if is_blob(name))
+        self.counter.add(wanted=small + blobs)
+        return table
+
+    def difference(self, entry: FileEntry) -> str:
+        """How a file differs from what was committed; "" where it does not."""
+        try:
+            size = self.storage.size(entry.path)
+        except FileNotFoundError:
+            return "the file is missing"
+        if size != entry.bytes:
+            return f"{size} bytes, not {entry.bytes}"
+        digest = hashlib.sha256()
+        for start in range(0, size, REQUEST_BYTES):
+            digest.update(self._fetch(entry, start, min(start + REQUEST_BYTES, size)))
+        same = digest.hexdigest() == entry.sha256
+        return "" if same else "the content does not match its checksum"
+
+    def _fetch_all(self, entry: FileEntry, ranges: Sequence[Range]) -> list[tuple[int, bytes]]:
+        requests = [
+            (start, min(start + REQUEST_BYTES, stop))
+            for first, stop in ranges
+            for start in range(first, stop, REQUEST_BYTES)
+        ]
+        if self.storage.is_local or len(requests) == 1:
+            return [(start, self._fetch(entry, start, stop)) for start, stop in ranges]
+        with ThreadPoolExecutor(min(self._threads, len(requests))) as pool:
+            fetched = list(pool.map(lambda request: self._fetch(entry, *request), requests))
+        by_start = {start: data for (start, _), data in zip(requests, fetched, strict=True)}
+        return [
+            (
+                first,
+                b"".join(by_start[start] for start in range(first, stop, REQUEST_BYTES)),
+            )
+            for first, stop in ranges
+        ]
+
+    def _fetch(self, entry: FileEntry, start: int, stop: int) -> bytes:
+        if not 0 <= start <= stop <= entry.bytes:
+            raise ArchiveDamaged(f"{entry.path}: bytes {start} to {stop} of {entry.bytes}")
+        try:
+            data = self.storage.read_range(entry.path, start, stop)
+        except FileNotFoundError:
+            raise ArchiveDamaged(f"{entry.path}: the file is missing") from None
+        self.counter.add(fetched=len(data), requests=1)
+        if len(data) != stop - start:
+            raise ArchiveDamaged(f"{entry.path}: cut, {len(data)} of {stop - start} bytes there")
+        return data
+
+
+def blob_bytes(table: pa.Table, name: str) -> int:
+    """Sum of the lengths of a blob column's values in bytes."""
+    return int(pc.sum(pc.binary_length(table.column(name))).as_py() or 0)

@@ -1,0 +1,1 @@
+"""Operations on whole archives: export, view, search, trim, merge, repair."""

@@ -1,0 +1,258 @@
+"""Pictures of an archive, at any state, for tools that know nothing of it.
+
+WebDataset:  shard-000000.tar  NAME.png NAME.json  NAME.png NAME.json …
+folder:      NAME.png … and metadata.jsonl (Hugging Face reads it as an "imagefolder")
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import os
+import tarfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any, Literal
+from urllib.parse import quote
+
+from underpaint.codec.archive.reader import Archive, OnDamage
+from underpaint.codec.archive.salvage import Damage
+from underpaint.codec.archive.schema import Row
+from underpaint.codec.codec import Codec
+from underpaint.codec.errors import LayerDamaged, StreamError, UsageError
+from underpaint.codec.image_io.read import WRITE_SUFFIX, write_picture
+from underpaint.codec.storage.files import Storage
+
+BATCH = 16
+"""Images decoded at once."""
+
+SHARD_BYTES = 256 << 20
+"""Default size of a tar shard."""
+
+LONGEST_NAME = 200
+"""Longest name of an exported picture without its suffix."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an export wrote."""
+
+    images: int
+    files: int
+    bytes: int
+
+
+def export(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    *,
+    form: Literal["webdataset", "folder"] = "webdataset",
+    format: str = "png",
+    layers: int | None = None,
+    shard_bytes: int = SHARD_BYTES,
+    weights: str | None = None,
+    device: str = "cpu",
+    on_damage: OnDamage | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Exported:
+    """Write each image of an archive as a picture, decoded from its coarsest `layers` layers.
+
+    Args:
+        form: tar shards for WebDataset, or a folder of pictures with `metadata.jsonl`.
+        format: "png", "jpeg", "webp", or "layers": the blobs themselves (`NAME.layer_0` …).
+        shard_bytes: a tar is closed once it holds this much.
+        weights, device: for `Codec.load`; not needed for "layers".
+        on_damage: called with each image that is left out; None: the error is raised.
+        progress: called with the number of images so far.
+
+    A name is the key with everything but letters, digits, `_`, `-` and `/` percent-encoded, so that
+    no key leads out of the target and WebDataset sees no suffix in it; the key itself stands in the
+    JSON with the labels. Raises UsageError for a wrong choice.
+    """
+    if form not in ("webdataset", "folder"):
+        raise UsageError(f"form {form!r}: choose webdataset or folder")
+    if format != "layers" and format not in WRITE_SUFFIX:
+        raise UsageError(f"format {format!r}: choose {', '.join(WRITE_SUFFIX)} or layers")
+    archive = Archive.open(source)
+    archive.layer_columns(layers)
+    storage = Storage(target)
+    if storage.names(""):
+        raise UsageError(f"{target}: the folder is not empty")
+    rows = archive.rows(layers, on_damage=on_damage)
+    files: Iterator[tuple[Row, Members]]
+    if format == "layers":
+        files = ((row, _blobs(row)) for row in rows)
+    else:
+        files = _pictures(archive, rows, format, weights, device, on_damage)
+    writer = _Tar(storage, shard_bytes) if form == "webdataset" else _Folder(storage)
+    images = 0
+    try:
+        for row, members in files:
+            writer.add(row, members)
+            images += 1
+            if progress:
+                progress(images)
+        writer.close()
+    finally:
+        writer.abandon()
+    return Exported(images, writer.files, writer.bytes)
+
+
+Members = list[tuple[str, bytes]]
+"""Suffix and content of each file of one image."""
+
+
+def export_name(key: str) -> str:
+    """The name that stands for a key outside of an archive; different for different keys."""
+    name = "/".join(part or "%" for part in quote(key, safe="/").split("/"))
+    name = name.replace(".", "%2E").replace("~", "%7E")
+    if len(name) > LONGEST_NAME:
+        digest = hashlib.sha256(key.encode()).hexdigest()[:32]
+        name = f"{name[: LONGEST_NAME - 33].rstrip('/')}-{digest}"
+    return name
+
+
+def _blobs(row: Row) -> Members:
+    return [(f".layer_{layer}", blob) for layer, blob in enumerate(row.layers)]
+
+
+def _pictures(
+    archive: Archive,
+    rows: Iterable[Row],
+    format: str,
+    weights: str | None,
+    device: str,
+    on_damage: OnDamage | None,
+) -> Iterator[tuple[Row, Members]]:
+    codec = Codec.load_for(archive.weights_id, weights, device=device)
+    batch: list[Row] = []
+    for row in rows:
+        batch.append(row)
+        if len(batch) == BATCH:
+            yield from _decoded(codec, batch, format, on_damage)
+            batch = []
+    if batch:
+        yield from _decoded(codec, batch, format, on_damage)
+
+
+def _decoded(
+    codec: Codec, rows: list[Row], format: str, on_damage: OnDamage | None
+) -> Iterator[tuple[Row, Members]]:
+    try:
+        pictures = codec.decode([row.layers for row in rows])
+    except StreamError as error:
+        if on_damage is None and len(rows) == 1:
+            raise
+        if len(rows) > 1:
+            for row in rows:
+                yield from _decoded(codec, [row], format, on_damage)
+        elif on_damage is not None:
+            layer = error.layer if isinstance(error, LayerDamaged) else None
+            on_damage(Damage("", None, rows[0].key, layer or None, str(error)))
+        return
+    suffix = WRITE_SUFFIX[format]
+    for row, pixels in zip(rows, pictures, strict=True):
+        yield row, [(suffix, write_picture(pixels, format))]
+
+
+def _described(row: Row, **named: str) -> dict[str, Any]:
+    """What the JSON says of an image; a label whose name is taken becomes `label_…`.
+
+    So no label of an archive can stand where a loader looks for the name of a file.
+    """
+    values: dict[str, Any] = {
+        **named,
+        "key": row.key,
+        "source_uri": row.source_uri,
+        "source_sha256": row.source_sha256.hex(),
+        "width": row.width,
+        "height": row.height,
+        "layers": len(row.layers),
+    }
+    for label, value in row.labels.items():
+        name = label
+        while name in values:
+            name = f"label_{name}"
+        values[name] = value
+    return values
+
+
+def _as_json(value: dict[str, Any]) -> bytes:
+    return json.dumps(value, ensure_ascii=False, default=_plain).encode()
+
+
+def _plain(value: Any) -> str:
+    return base64.b64encode(value).decode() if isinstance(value, bytes) else str(value)
+
+
+class _Folder:
+    """Pictures as files; `metadata.jsonl` last."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._lines: list[bytes] = []
+        self.files = self.bytes = 0
+
+    def add(self, row: Row, members: Members) -> None:
+        name = export_name(row.key)
+        for suffix, content in members:
+            self._put(name + suffix, content)
+        self._lines.append(_as_json(_described(row, file_name=name + members[0][0])))
+
+    def close(self) -> None:
+        self._put("metadata.jsonl", b"\n".join(self._lines) + b"\n")
+
+    def abandon(self) -> None:
+        """Nothing is unfinished: pictures are whole, the list of them is missing."""
+
+    def _put(self, name: str, content: bytes) -> None:
+        self._storage.put(name, content)
+        self.files += 1
+        self.bytes += len(content)
+
+
+class _Tar:
+    """Tar shards of about `shard_bytes`, each put in place whole; equal bytes for equal input."""
+
+    def __init__(self, storage: Storage, shard_bytes: int) -> None:
+        self._storage, self._shard_bytes = storage, shard_bytes
+        self._exit = ExitStack()
+        self._tar: tarfile.TarFile | None = None
+        self._scratch = ""
+        self.files = self.bytes = 0
+
+    def add(self, row: Row, members: Members) -> None:
+        if self._tar is None:
+            self._scratch = self._exit.enter_context(self._storage.scratch(self._name()))
+            tar = tarfile.open(self._scratch, "w", format=tarfile.PAX_FORMAT)  # noqa: SIM115
+            self._tar = self._exit.enter_context(tar)
+        name = export_name(row.key)
+        for suffix, content in [*members, (".json", _as_json(_described(row)))]:
+            info = tarfile.TarInfo(name + suffix)
+            info.size, info.mode = len(content), 0o644
+            self._tar.addfile(info, io.BytesIO(content))
+        if self._tar.offset >= self._shard_bytes:
+            self._put()
+
+    def close(self) -> None:
+        if self._tar is not None:
+            self._put()
+
+    def abandon(self) -> None:
+        """Remove what is unfinished."""
+        self._exit.close()
+
+    def _name(self) -> str:
+        return f"shard-{self.files:06}.tar"
+
+    def _put(self) -> None:
+        assert self._tar is not None
+        self._tar.close()
+        self.bytes += os.path.getsize(self._scratch)
+        self._storage.put_file(self._name(), self._scratch)
+        self._exit.close()
+        self._tar = None
+        self.files += 1

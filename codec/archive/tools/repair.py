@@ -1,0 +1,305 @@
+"""A sound archive from a damaged one: what can be proved is copied, all else is named as lost.
+
+    commit records, or the manifest's units ─┐
+    files that nobody names, whole by the    ├─> units ─> row groups ─> rows ─> a new archive
+    checksum in their own name              ─┘
+
+Nothing is guessed. A row is kept if its key and its other fixed columns hold their page checksums
+and at least its coarsest layer passes the check of its own frame; it keeps the layers before the
+first bad one. Rows that are lost and whose keys can be read become dead letters, so that a later
+run may try their sources again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pyarrow as pa
+
+from underpaint.codec.archive.manifest import committed_units, publish
+from underpaint.codec.archive.parquet.ranges import RangeReader
+from underpaint.codec.archive.records import Commit, FileEntry
+from underpaint.codec.archive.salvage import Damage, salvage
+from underpaint.codec.archive.schema import (
+    DEAD_LETTER_SCHEMA,
+    SOURCE,
+    Columns,
+    DeadLetter,
+    is_blob,
+)
+from underpaint.codec.archive.tools.leftovers import Report, find_units, label_columns
+from underpaint.codec.archive.writer import ArchiveWriter
+from underpaint.codec.errors import ArchiveDamaged, NotAnArchive, RowInvalid, UsageError
+from underpaint.codec.storage.files import Storage
+
+MENDED_BYTES = 100_000
+"""Longest footer in which a flipped bit is looked for."""
+
+
+@dataclass
+class Repaired:
+    """What a repair did: images kept whole, cut back to fewer layers, lost; dead letters kept."""
+
+    whole: int = 0
+    cut: int = 0
+    lost: int = 0
+    """Of units whose number of rows is known."""
+    letters: int = 0
+    """Dead letters kept, without those that stand for lost rows."""
+    units: int = 0
+    lost_units: int = 0
+    """Units of which nothing could be read: a later run makes them again."""
+    lost_keys: dict[str, str] = field(default_factory=dict, repr=False)
+    """Keys of lost images, as far as they can be read, and why they are lost."""
+    failed: set[bytes] = field(default_factory=set, repr=False)
+    """Hashes of the keys of dead letters."""
+    _seen: set[bytes] = field(default_factory=set, repr=False)
+
+    def take(self, key: str) -> bool:
+        """Whether the key is not that of a row met before."""
+        digest = _digest(key)
+        fresh = digest not in self._seen
+        self._seen.add(digest)
+        return fresh
+
+
+def repair(
+    source: str | os.PathLike[str], target: str | os.PathLike[str], report: Report
+) -> Repaired:
+    """Write to `target` all that can be read of the archive `source`, which is not changed.
+
+    Each loss goes to `report` as one line. Raises NotAnArchive where there is nothing of an archive
+    at all, UsageError where `target` is the archive itself or holds something.
+    """
+    storage, new = Storage(source), Storage(target)
+    if storage.path("") == new.path("") and type(storage.fs) is type(new.fs):
+        raise UsageError(f"{new.root}: an archive cannot be repaired in its own place")
+    if committed_units(new):
+        raise UsageError(f"{new.root}: holds an archive already")
+    sound, adopted = find_units(storage, report)
+    if not sound and not adopted:
+        raise NotAnArchive(f"{storage.root}: nothing of an archive is left there")
+    reader, done = RangeReader(storage), Repaired()
+    labels = _label_schema(reader, [*sound, *adopted])
+    retried = _keys(reader, adopted)
+    for unit in sound:
+        _repair_unit(reader, new, unit, labels, retried, done, report)
+    for unit in adopted:  # what they retried is not known: a key that was met stands
+        _repair_unit(reader, new, unit, labels, retried | done.failed, done, report)
+    _write_lost(new, [*sound, *adopted], labels, done)
+    publish(new)
+    return done
+
+
+def _keys(reader: RangeReader, units: Sequence[Commit]) -> set[bytes]:
+    """Hashes of the keys of all rows of some units, as far as they can be read."""
+    found: set[bytes] = set()
+    for unit in units:
+        for group in range(len(unit.data.row_groups) if unit.data else 0):
+            assert unit.data
+            with suppress(ArchiveDamaged):
+                keys = reader.read(unit.data, group, ["key"]).column("key").to_pylist()
+                found.update(map(_digest, keys))
+    return found
+
+
+def _label_schema(reader: RangeReader, units: Sequence[Commit]) -> pa.Schema:
+    """Label columns with their types, from the first footer that can be read."""
+    for unit in units:
+        if unit.data:
+            with suppress(ArchiveDamaged):
+                return label_columns(reader.footer(unit.data).schema)
+    kinds = {"double": "float64", "float": "float32", "halffloat": "float16"}
+    named = units[0].labels if units else ()
+    return pa.schema([(name, pa.type_for_alias(kinds.get(kind, kind))) for name, kind in named])
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.blake2b(key.encode(), digest_size=16).digest()
+
+
+def _repair_unit(
+    reader: RangeReader,
+    target: Storage,
+    unit: Commit,
+    labels: pa.Schema,
+    retried: set[bytes],
+    done: Repaired,
+    report: Report,
+) -> None:
+    """Copy what is sound of one unit; without a readable file it is left to be made again.
+
+    Dead letters of the keys `retried` are left out.
+    """
+    entry = unit.data
+    if entry and not _readable(reader, unit, report):
+        done.lost += unit.rows
+        done.lost_units += 1
+        report(f"unit {unit.unit}: all of its {unit.rows:,} images are lost")
+        return
+    done.units += 1
+    with _writer(target, unit, labels) as writer:
+        for group in range(len(entry.row_groups) if entry else 0):
+            assert entry
+            table = _rescued(reader, entry, group, writer.columns, done, report)
+            if table is not None and table.num_rows:
+                try:
+                    writer.add_group(table)
+                except RowInvalid as error:
+                    done.lost += table.num_rows
+                    report(f"{entry.path}: row group {group}: {error}")
+        for letter in _letters(reader, unit, report):
+            if _digest(letter.key) not in retried:
+                writer.fail(letter)
+                done.failed.add(_digest(letter.key))
+                done.letters += 1
+
+
+def _write_lost(
+    target: Storage, units: Sequence[Commit], labels: pa.Schema, done: Repaired
+) -> None:
+    """Dead letters of lost images, in a unit of their own: no retry of before is one of these."""
+    lost = {key: why for key, why in done.lost_keys.items() if done.take(key)}
+    if not lost:
+        return
+    name = "repair"
+    while name in {unit.unit for unit in units}:
+        name += "+"
+    with _writer(target, replace(units[0], unit=name, retries=None), labels) as writer:
+        for key, reason in lost.items():
+            writer.fail(DeadLetter(key, "", "repair", "ArchiveDamaged", reason))
+
+
+def _writer(target: Storage, unit: Commit, labels: pa.Schema) -> ArchiveWriter:
+    return ArchiveWriter(
+        target.root,
+        unit.unit,
+        layers=unit.layer_names,
+        weights_id=unit.weights_id,
+        label_schema=labels,
+        embedding_size=unit.embedding_size,
+        extractor=unit.extractor,
+        keep_source=unit.keeps_source,
+        retries=unit.retries,
+        options=target.options,
+    )
+
+
+def _readable(reader: RangeReader, unit: Commit, report: Report) -> bool:
+    """Whether the data file has the footer that was committed, or one flipped bit away from it.
+
+    A footer's numbers carry no checksums of their own: with a wrong one, sound pages could be taken
+    for those of another column. So it is mended to what its SHA-256 says, or not used.
+    """
+    assert unit.data
+    try:
+        reader.footer(unit.data)
+        return True
+    except ArchiveDamaged as error:
+        report(str(error))
+    with suppress(ArchiveDamaged, FileNotFoundError):
+        size = reader.storage.size(unit.data.path)
+        if size == unit.data.bytes:
+            tail = reader.storage.read_range(unit.data.path, size - unit.data.footer_bytes, size)
+            mended = mended_bit(tail, unit.data.footer_sha256)
+            if mended is not None:
+                reader.use_footer(unit.data, mended)
+                report(f"{unit.data.path}: one bit of its footer was flipped, and is mended")
+                return True
+    return False
+
+
+def mended_bit(data: bytes, sha256: str) -> bytes | None:
+    """The bytes with the one bit flipped that gives them this SHA-256; None where none does.
+
+    Takes a few seconds for a footer of 20 kB, and is not tried for those over 100 kB.
+    """
+    if len(data) > MENDED_BYTES:
+        return None
+    trial = bytearray(data)
+    before = hashlib.sha256()
+    for at in range(len(trial)):
+        for bit in range(8):
+            trial[at] ^= 1 << bit
+            digest = before.copy()
+            digest.update(memoryview(trial)[at:])
+            if digest.hexdigest() == sha256:
+                return bytes(trial)
+            trial[at] ^= 1 << bit
+        before.update(trial[at : at + 1])
+    return None
+
+
+def _rescued(
+    reader: RangeReader,
+    entry: FileEntry,
+    group: int,
+    columns: Columns,
+    done: Repaired,
+    report: Report,
+) -> pa.Table | None:
+    """The sound rows of one row group in the columns of the archive; None where none is."""
+    schema = columns.schema()
+    rows = entry.row_groups[group]
+    cut: set[str] = set()
+
+    def damage(found: Damage) -> None:
+        report(str(found))
+        if found.key is not None:
+            if found.layer is None:
+                done.lost_keys[found.key] = found.reason
+            else:
+                cut.add(found.key)
+
+    optional = [*columns.labels.names, *([SOURCE] if columns.keeps_source else [])]
+    needed = [name for name in schema.names if name not in optional]
+    error = ArchiveDamaged(f"{entry.path}: row group {group}: its keys cannot be read")
+    found = salvage(reader, entry, group, needed, error, damage)
+    if found is None:
+        done.lost += rows
+        return None
+    table, places = found
+    arrays = {name: table.column(name) for name in needed}
+    for name in optional:
+        try:
+            arrays[name] = reader.read(entry, group, [name]).column(name).take(pa.array(places))
+        except ArchiveDamaged as why:
+            report(f"{entry.path}: row group {group}: column {name!r} is lost: {why}")
+            arrays[name] = pa.nulls(table.num_rows, schema.field(name).type)
+    whole = _with_states(pa.table([arrays[name] for name in schema.names], schema=schema))
+    keys = whole.column("key").to_pylist()
+    fresh = np.array([done.take(key) for key in keys], bool)
+    for key in (key for key, new in zip(keys, fresh, strict=True) if not new):
+        report(f"{entry.path}: image {key!r} is there more than once: the first is kept")
+    kept_cut = len(cut & {key for key, new in zip(keys, fresh, strict=True) if new})
+    done.cut += kept_cut
+    done.whole += int(fresh.sum()) - kept_cut
+    done.lost += rows - len(keys)
+    return whole.filter(pa.array(fresh))
+
+
+def _with_states(table: pa.Table) -> pa.Table:
+    """The table with `states`, the number of layers of each row, as the layers are now."""
+    layers = [name for name in table.column_names if is_blob(name) and name != SOURCE]
+    states = sum((~np.asarray(table.column(name).is_null())).astype(np.int32) for name in layers)
+    place = table.schema.get_field_index("states")
+    return table.set_column(place, table.schema.field(place), pa.array(states, pa.int32()))
+
+
+def _letters(reader: RangeReader, unit: Commit, report: Report) -> Iterator[DeadLetter]:
+    """Dead letters that can be read."""
+    groups: Sequence[int] = range(len(unit.failed.row_groups)) if unit.failed else ()
+    for group in groups:
+        assert unit.failed
+        try:
+            table = reader.read(unit.failed, group, DEAD_LETTER_SCHEMA.names)
+        except ArchiveDamaged as error:
+            report(f"{error}: {unit.failed.row_groups[group]:,} dead letters are lost")
+            continue
+        for values in zip(*(column.to_pylist() for column in table.columns), strict=True):
+            yield DeadLetter(*values)

@@ -1,0 +1,1 @@
+"""PyTorch data sets over an archive."""

@@ -1,0 +1,382 @@
+"""LayerDataset: an archive as a PyTorch data set that can stop and go on anywhere."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import islice
+from typing import Any, NoReturn
+
+import torch
+from torch.utils.data import IterableDataset, get_worker_info
+
+from underpaint.codec.archive.parquet.ranges import Traffic
+from underpaint.codec.archive.reader import Archive, OnDamage
+from underpaint.codec.archive.torch.order import EpochOrder, Interval, Piece, count, subtract, union
+from underpaint.codec.archive.torch.prefetch import prefetched
+from underpaint.codec.archive.torch.samples import Group, Output, Sample, SampleMaker, Wanted
+from underpaint.codec.archive.torch.state import ReaderState, gather
+from underpaint.codec.errors import StateMismatch, UsageError
+
+WINDOW_BYTES = 64 << 20
+"""Default bytes of the row groups whose rows are shuffled together."""
+
+PREFETCH_BYTES = 64 << 20
+"""Default bytes loaded ahead of use."""
+
+Made = tuple[Piece, bool, list[Sample]]
+"""A piece of the epoch, whether it ends here, and samples of it."""
+
+
+class LayerDataset(IterableDataset[Sample]):
+    """Images of an archive in shuffled order, each once an epoch, over ranks and workers.
+
+        dataset = LayerDataset("gs://bucket/archive", layers=2, output="latent", seed=1)
+        loader = DataLoader(dataset, batch_size=None, num_workers=4)      # or StatefulDataLoader
+
+    A sample is a dict: "key" (str), "position" (int: its place in the epoch, plus images times
+    epoch), "labels" (dict, where the archive has any), "features" (float16 [size] of the archive's
+    embeddings, where asked for) and, by `output`:
+
+    * "bytes": "layers", a tuple of bytes;
+    * "latent": "class_map" int64 [h, w], "embedding" float32 [E, h, w], "coefficients" float32
+      [C, h, w], with h = ceil(H / 16) and w = ceil(W / 16), no synthesis;
+    * "image": "image" uint8 [3, H, W], sRGB.
+
+    Images differ in size, so give the loader a `collate_fn` or `batch_size=None`.
+
+    **Resuming.** `state_dict()` names the consumed positions of the epoch; `load_state_dict()`
+    takes one such state, a list of those of all ranks, or a StatefulDataLoader's state (or a list),
+    and deals what is left over the ranks and workers that there are now: each image exactly once an
+    epoch, whatever was and is their number, again and again. With equal numbers each worker goes on
+    where it was, in the same order. A worker's progress counts where this object is iterated; with
+    a plain DataLoader of several workers call `acknowledge(batch["position"])` in the process that
+    trains, and save that process's `state_dict()`.
+
+    **Epochs.** Iterating to the end and again goes on to the next epoch; breaking off and iterating
+    again starts the same epoch anew; `set_epoch` goes to any.
+
+    Args:
+        archive: an open archive, a local path or an fsspec URL.
+        layers: how many layers are fetched and decoded (None: all).
+        output: what a sample holds.
+        labels: all label columns, none, or those named.
+        features: whether samples hold the archive's embeddings.
+        seed: of the shuffle; None: the order of the archive.
+        rank, world_size: of this process; by default those of torch.distributed, or 0 of 1.
+        window_bytes: bytes of row groups shuffled together. A worker holds this much, …
+        prefetch_bytes: … and this much loaded ahead by `threads` threads.
+        decode_batch: images decoded at once.
+        weights, device: for `Codec.load`; pictures stay on the device they are decoded on.
+        refine: whether pictures go through the backward network, as in `Codec.decode`: 0.2 to 0.3
+            dB better, many times as slow on a CPU. None: those of all layers do not, others do.
+        on_damage: called with each `Damage`, and the image is left out. None: an error is raised.
+    """
+
+    def __init__(
+        self,
+        archive: Archive | str | os.PathLike[str],
+        *,
+        layers: int | None = None,
+        output: Output = "latent",
+        labels: bool | Sequence[str] = True,
+        features: bool = False,
+        seed: int | None = 0,
+        rank: int | None = None,
+        world_size: int | None = None,
+        window_bytes: int = WINDOW_BYTES,
+        prefetch_bytes: int = PREFETCH_BYTES,
+        threads: int = 4,
+        decode_batch: int = 16,
+        weights: str | None = None,
+        device: str = "cpu",
+        refine: bool | None = None,
+        on_damage: OnDamage | None = None,
+    ) -> None:
+        super().__init__()
+        self.archive = archive if isinstance(archive, Archive) else Archive.open(archive)
+        self.rank, self.world_size = _place(rank, world_size)
+        self._maker = SampleMaker(
+            self.archive,
+            layers=layers,
+            output=output,
+            labels=labels,
+            features=features,
+            weights=weights,
+            device=device,
+            refine=refine,
+            on_damage=on_damage,
+        )
+        self._seed, self._window_bytes = seed, window_bytes
+        self._prefetch_bytes, self._threads = prefetch_bytes, threads
+        self._decode_batch = decode_batch
+        if seed is None:
+            self._order_id = f"{self.archive.manifest.identity} as stored"
+        else:
+            windows = f"windows of {window_bytes} bytes of {len(self._maker.layer_columns)} layers"
+            self._order_id = f"{self.archive.manifest.identity} seed {seed} {windows}"
+        self._passes = Passes()
+        self._followed = self._epoch = 0
+        self._base: tuple[Interval, ...] = ()
+        self._consumed: list[Interval] = []
+        self._open: Interval = (0, 0)
+        self._resumed: ReaderState | None = None
+        self._begun = False
+
+    def __len__(self) -> int:
+        """Images of this rank in a whole epoch."""
+        rows = len(self.archive)
+        return rows // self.world_size + (self.rank < rows % self.world_size)
+
+    @property
+    def epoch(self) -> int:
+        """Number of the epoch that was set, loaded or begun last in this process."""
+        self._follow()
+        return self._epoch
+
+    @property
+    def traffic(self) -> Traffic:
+        """Bytes fetched and wanted by this process so far."""
+        return self.archive.traffic
+
+    def set_epoch(self, epoch: int) -> None:
+        """Go to an epoch's start; no effect where the next pass is of that epoch anyway."""
+        self._follow()
+        if epoch != self._passes.epoch():
+            self._passes.restart(epoch)
+            self._followed = epoch
+            self._restart(epoch)
+
+    def acknowledge(self, positions: int | torch.Tensor | Sequence[int]) -> None:
+        """Count samples as consumed, by their "position", where workers iterated the data set."""
+        if isinstance(positions, torch.Tensor):
+            positions = positions.reshape(-1).tolist()
+        for at in [positions] if isinstance(positions, int) else positions:
+            epoch, place = divmod(at, len(self.archive))
+            if self._resumed is not None and not self._begun:
+                self._resume(self._resumed, 0)
+                self._resumed = None
+            again = any(start <= place < stop for start, stop in self._consumed)
+            if epoch != self._epoch or again:  # the workers have begun a new pass
+                self._restart(epoch)
+            self._consumed = union([*self._consumed, (place, place + 1)])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Progress of this worker, or of this rank where there are no workers."""
+        if self._resumed is not None and not self._begun:
+            return self._resumed.as_dict()
+        worker, workers = _worker()
+        return ReaderState(
+            order=self._order_id,
+            epoch=self._epoch,
+            base=self._base,
+            consumed=tuple(union([*self._consumed, self._open])),
+            ranks=self.world_size,
+            workers=workers,
+            covers=((self.rank, worker if workers else -1),),
+        ).as_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any] | Sequence[Any]) -> None:
+        """Go on from a saved state, or several: see the class. Raises StateMismatch."""
+        loaded = gather(state)
+        if loaded.order != self._order_id:
+            raise StateMismatch(
+                f"the state is of {loaded.order!r}, this reader of {self._order_id!r}"
+            )
+        whole = len(self.archive) and count(loaded.consumed) == len(self.archive)
+        epoch = loaded.epoch + 1 if whole else loaded.epoch
+        worker, workers = _worker()
+        self._passes.restart(epoch, worker if workers else None)
+        self._followed = epoch
+        self._restart(epoch)
+        self._resumed = None if whole else loaded
+
+    def __iter__(self) -> Iterator[Sample]:
+        """Samples of this worker's share of the epoch."""
+        self._follow()
+        worker, workers = _worker()
+        order = self._begin(workers)
+        share = order.deal(self._base, self.world_size, max(workers, 1))[self.rank][worker]
+        left = [
+            piece
+            for whole in share
+            for piece in order.pieces(subtract([(whole.start, whole.stop)], self._consumed))
+        ]
+        return self._samples(order, left)
+
+    def _begin(self, workers: int) -> EpochOrder:
+        """Settle epoch, base and consumed positions for a pass that starts now."""
+        epoch = self._passes.begin(workers)
+        if self._resumed is not None and epoch == self._resumed.epoch:
+            self._resume(self._resumed, workers)
+        else:
+            self._restart(epoch)
+        self._begun = True
+        return self._order(self._epoch)
+
+    def _resume(self, resumed: ReaderState, workers: int) -> None:
+        """Take up a state. With equal ranks the shares stay, so this rank's progress is enough."""
+        same_ranks = resumed.ranks == self.world_size
+        known = resumed.knows(self.rank)
+        if resumed.workers == workers > 0:
+            known = known or (self.rank, _worker()[0]) in resumed.covers
+        if not (known if same_ranks else resumed.complete):
+            raise StateMismatch(
+                f"the state covers {len(resumed.covers)} workers of {resumed.ranks} ranks of "
+                f"{resumed.workers}: gather the states of all to go on with another number"
+            )
+        self._epoch = resumed.epoch
+        self._base = resumed.base if same_ranks else resumed.consumed
+        self._consumed = list(resumed.consumed)
+        self._open = (0, 0)
+
+    def _restart(self, epoch: int) -> None:
+        self._epoch, self._base = epoch, ()
+        self._consumed, self._open = [], (0, 0)
+        self._resumed = None
+        self._begun = False
+
+    def _follow(self) -> None:
+        """Take up what `set_epoch` said in the process that owns the loader."""
+        if self._passes.first != self._followed:
+            self._followed = self._passes.first
+            self._restart(self._followed)
+
+    def _order(self, epoch: int) -> EpochOrder:
+        return EpochOrder(
+            self._maker.rows,
+            self._maker.sizes,
+            seed=self._seed,
+            epoch=epoch,
+            window_bytes=self._window_bytes,
+        )
+
+    def _samples(self, order: EpochOrder, pieces: Sequence[Piece]) -> Iterator[Sample]:
+        self._resumed = None
+        for piece, last, samples in self._made(order, pieces):
+            if self._open[0] != piece.start:
+                self._open = (piece.start, piece.start)
+            for sample in samples:
+                self._open = (piece.start, sample["position"] + 1)
+                sample["position"] += self._epoch * len(order)
+                yield sample
+            if last:
+                self._consumed = union([*self._consumed, (piece.start, piece.stop)])
+                self._open = (0, 0)
+        self._passes.end(_worker()[0])
+
+    def _made(self, order: EpochOrder, pieces: Sequence[Piece]) -> Iterator[Made]:
+        """Batches of samples, the next one made meanwhile; an error comes after those before it."""
+
+        def made(piece: Piece, last: bool, batch: list[Wanted]) -> Made:
+            return piece, last, self._maker.make(batch)
+
+        def tasks() -> Iterator[Callable[[], Made]]:
+            try:
+                for piece, wanted in self._loaded(order, pieces):
+                    while len(wanted) > self._decode_batch:
+                        yield partial(made, piece, False, wanted[: self._decode_batch])
+                        del wanted[: self._decode_batch]
+                    yield partial(made, piece, True, wanted)
+            except Exception as error:
+                yield partial(_raise, error)
+
+        # the batch that is asked for, and one ahead
+        return prefetched(tasks(), lambda task: task(), lambda _: 1, budget=2, threads=1)
+
+    def _loaded(
+        self, order: EpochOrder, pieces: Sequence[Piece]
+    ) -> Iterator[tuple[Piece, list[Wanted]]]:
+        """Each piece with its rows in memory; the groups of the next ones load meanwhile."""
+
+        def groups_of(piece: Piece) -> list[int]:
+            return list(dict.fromkeys(order.locate(piece)[0].tolist()))
+
+        loaded = prefetched(
+            (group for piece in pieces for group in groups_of(piece)),
+            lambda group: (group, self._maker.load(group)),
+            lambda group: int(self._maker.sizes[group]),
+            budget=self._prefetch_bytes,
+            threads=self._threads,
+        )
+        for piece in pieces:
+            held: dict[int, Group] = dict(islice(loaded, len(groups_of(piece))))
+            groups, rows = order.locate(piece)
+            yield (
+                piece,
+                [
+                    Wanted(piece.start + at, held[group], row)
+                    for at, (group, row) in enumerate(
+                        zip(groups.tolist(), rows.tolist(), strict=True)
+                    )
+                ],
+            )
+            held.clear()
+
+
+class Passes:
+    """Counts whole passes over an epoch, in memory that a loader's workers share.
+
+    Workers that live for one epoch cannot know that there was one before; so each counts in a slot
+    of its own the passes it has ended, and a pass is of the epoch that all of them have reached. A
+    pass that was broken off has not been ended by all, and its epoch starts anew.
+    """
+
+    MOST_WORKERS = 1024
+
+    def __init__(self) -> None:
+        self._shared = torch.zeros(2 + self.MOST_WORKERS, dtype=torch.int64).share_memory_()
+        self._shared[1] = 1
+
+    @property
+    def first(self) -> int:
+        """The epoch that was set or loaded."""
+        return int(self._shared[0])
+
+    def epoch(self) -> int:
+        """The epoch of the next pass, or of the one that is under way."""
+        workers = int(self._shared[1])
+        return self.first + int(self._shared[2 : 2 + workers].min())
+
+    def restart(self, epoch: int, worker: int | None = None) -> None:
+        """Begin with an epoch, for all workers or for one that has loaded its own state."""
+        self._shared[0] = epoch
+        if worker is None:
+            self._shared[2:] = 0
+        else:
+            self._shared[2 + worker] = 0
+
+    def begin(self, workers: int) -> int:
+        """The epoch of a pass of so many workers (0: none but this process)."""
+        if workers > self.MOST_WORKERS:
+            raise UsageError(f"{workers} workers of a loader: at most {self.MOST_WORKERS}")
+        self._shared[1] = max(workers, 1)
+        return self.epoch()
+
+    def end(self, worker: int) -> None:
+        """Count a pass that a worker has come to the end of."""
+        self._shared[2 + worker] += 1
+
+
+def _raise(error: Exception) -> NoReturn:
+    raise error
+
+
+def _worker() -> tuple[int, int]:
+    """Number of this DataLoader worker and of all; (0, 0) outside of one."""
+    info = get_worker_info()
+    return (info.id, info.num_workers) if info else (0, 0)
+
+
+def _place(rank: int | None, world_size: int | None) -> tuple[int, int]:
+    if (rank is None) != (world_size is None):
+        raise UsageError("give both rank and world_size, or neither")
+    if rank is None or world_size is None:
+        distributed = torch.distributed
+        if distributed.is_available() and distributed.is_initialized():
+            return distributed.get_rank(), distributed.get_world_size()
+        return 0, 1
+    if not 0 <= rank < world_size:
+        raise UsageError(f"rank {rank} of {world_size}")
+    return rank, world_size

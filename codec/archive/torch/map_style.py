@@ -1,0 +1,115 @@
+"""LayerMap: an archive as a PyTorch data set by index."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from underpaint.codec.archive.parquet.ranges import Traffic
+from underpaint.codec.archive.reader import Archive, OnDamage
+from underpaint.codec.archive.torch.samples import Group, Output, Sample, SampleMaker, Wanted
+
+CACHE_BYTES = 256 << 20
+"""Default bytes of row groups kept for the next index."""
+
+
+class LayerMap(Dataset[Sample | None]):
+    """Images of an archive by index, in the order of the archive; samples as in `LayerDataset`.
+
+    Few images of a row group are fetched by their pages, many by reading the group, which then
+    stays in memory: the groups used last, up to `cache_bytes`. A sampler that jumps at random over
+    a large archive fetches several times the bytes it uses; to train in shuffled order take
+    `LayerDataset`. "position" is the index. A damaged image raises ArchiveDamaged or LayerDamaged;
+    with `on_damage` it is reported and its sample is None.
+
+    Arguments not named here are those of `LayerDataset`.
+    """
+
+    def __init__(
+        self,
+        archive: Archive | str | os.PathLike[str],
+        *,
+        layers: int | None = None,
+        output: Output = "latent",
+        labels: bool | Sequence[str] = True,
+        features: bool = False,
+        cache_bytes: int = CACHE_BYTES,
+        weights: str | None = None,
+        device: str = "cpu",
+        refine: bool | None = None,
+        on_damage: OnDamage | None = None,
+    ) -> None:
+        self.archive = archive if isinstance(archive, Archive) else Archive.open(archive)
+        self._maker = SampleMaker(
+            self.archive,
+            layers=layers,
+            output=output,
+            labels=labels,
+            features=features,
+            weights=weights,
+            device=device,
+            refine=refine,
+            on_damage=on_damage,
+        )
+        self._ends = np.cumsum(self._maker.rows)
+        self._cache_bytes = cache_bytes
+        self._cache: OrderedDict[int, Group] = OrderedDict()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_cache": OrderedDict()}
+
+    def __len__(self) -> int:
+        """Images of the archive."""
+        return len(self.archive)
+
+    @property
+    def traffic(self) -> Traffic:
+        """Bytes fetched and wanted by this process so far."""
+        return self.archive.traffic
+
+    def __getitem__(self, index: int) -> Sample | None:
+        """One sample; IndexError outside of the archive."""
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Sample | None]:
+        """Samples of several indices, decoded together; each row group is read once."""
+        rows = len(self)
+        for index in indices:
+            if not -rows <= index < rows:
+                raise IndexError(f"image {index} of {rows}")
+        places = [int(index) % rows for index in indices]
+        numbers = np.searchsorted(self._ends, places, side="right").tolist()
+        first = self._ends - self._maker.rows
+        rows_of: dict[int, list[int]] = {}
+        for place, number in zip(places, numbers, strict=True):
+            rows_of.setdefault(number, []).append(place - int(first[number]))
+        held = {number: self._group(number, rows) for number, rows in sorted(rows_of.items())}
+        wanted = [
+            Wanted(at, held[number], place - int(first[number]))
+            for at, (place, number) in enumerate(zip(places, numbers, strict=True))
+        ]
+        samples: list[Sample | None] = [None] * len(places)
+        for sample in self._maker.make(wanted):
+            at = sample["position"]
+            sample["position"] = places[at]
+            samples[at] = sample
+        return samples
+
+    def _group(self, number: int, rows: Sequence[int]) -> Group:
+        if number in self._cache:
+            self._cache.move_to_end(number)
+            return self._cache[number]
+        group = self._maker.load_rows(number, sorted(set(rows)))
+        if group.whole:
+            self._cache[number] = group
+            while len(self._cache) > 1 and self._cached_bytes() > self._cache_bytes:
+                self._cache.popitem(last=False)
+        return group
+
+    def _cached_bytes(self) -> int:
+        return int(self._maker.sizes[list(self._cache)].sum())

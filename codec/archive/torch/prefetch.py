@@ -1,0 +1,47 @@
+"""Load things ahead of their use, in order, within a budget of bytes."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+
+def prefetched(
+    tasks: Iterable[Task],
+    load: Callable[[Task], Result],
+    size: Callable[[Task], int],
+    *,
+    budget: int,
+    threads: int,
+) -> Iterator[Result]:
+    """`load(task)` for each task, in order, loaded by `threads` threads before it is asked for.
+
+    What is loaded or being loaded and not yet handed out stays within `budget` bytes as `size`
+    tells them, or is one task. An error of `load` is raised in its place. Closing the iterator
+    waits for the loads under way.
+    """
+    waiting: deque[tuple[Future[Result], int]] = deque()
+    held = 0
+    coming = iter(tasks)
+    ahead = next(coming, None)
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="underpaint-prefetch")
+    try:
+        while True:
+            while ahead is not None and (not waiting or held + size(ahead) <= budget):
+                waiting.append((pool.submit(load, ahead), size(ahead)))
+                held += waiting[-1][1]
+                ahead = next(coming, None)
+            if not waiting:
+                return
+            future, length = waiting.popleft()
+            result = future.result()
+            held -= length
+            yield result
+            del result, future
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,242 @@
+"""From rows of an archive to what a training job takes: bytes, latents or pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from underpaint.codec.archive.reader import Archive, OnDamage
+from underpaint.codec.archive.salvage import Damage
+from underpaint.codec.archive.schema import EMBEDDING, PAGE_BYTES, vectors_of
+from underpaint.codec.errors import ArchiveDamaged, LayerDamaged, StreamError, UsageError
+
+if TYPE_CHECKING:
+    from underpaint.codec.codec import Codec
+
+Output = Literal["image", "latent", "bytes"]
+Sample = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Group:
+    """One row group in memory."""
+
+    file: int
+    index: int
+    table: pa.Table
+    place: dict[int, int] | None
+    """Row of the group -> row of the table, where some are not there; None: all are."""
+    whole: bool = True
+    """Whether all rows that can be read are there."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One row of a group, and its position in the epoch."""
+
+    position: int
+    group: Group
+    row: int
+
+
+class SampleMaker:
+    """Loads row groups and turns their rows into samples; see `LayerDataset` for the arguments."""
+
+    def __init__(
+        self,
+        archive: Archive,
+        *,
+        layers: int | None,
+        output: Output,
+        labels: bool | Sequence[str],
+        features: bool,
+        weights: str | None,
+        device: str,
+        refine: bool | None,
+        on_damage: OnDamage | None,
+    ) -> None:
+        if output not in ("image", "latent", "bytes"):
+            raise UsageError(f"output {output!r}: choose image, latent or bytes")
+        if isinstance(labels, bool):
+            self.labels = tuple(archive.label_names) if labels else ()
+        else:
+            self.labels = tuple(labels)
+        unknown = [name for name in self.labels if name not in archive.label_names]
+        if unknown:
+            raise UsageError(f"{archive.storage.root}: no label {unknown[0]!r}")
+        size = archive.manifest.embedding_size
+        if features and archive.files and size is None:
+            raise UsageError(f"{archive.storage.root}: has no embeddings to take features from")
+        self._features = features and size is not None
+        self.archive = archive
+        self.layer_columns = archive.layer_columns(layers)
+        self._small = ["key", *self.labels, *([EMBEDDING] if self._features else [])]
+        self.columns = [*self._small, *self.layer_columns]
+        self._output, self._on_damage = output, on_damage
+        self._weights, self._device, self._refine = weights, device, refine
+        self._codec: Codec | None = None
+        if output != "bytes" and torch.device(device).type == "cpu":
+            from underpaint.codec.reconstruct.preload import load_kernels
+
+            load_kernels()  # here, for the workers that a DataLoader forks
+        entries = [unit for unit in archive.manifest.units if unit.data]
+        groups = [
+            (file, group, rows, sum(unit.layer_bytes[: len(self.layer_columns)]) / unit.rows)
+            for file, unit in enumerate(entries)
+            if unit.data
+            for group, rows in enumerate(unit.data.row_groups)
+        ]
+        self.files = np.array([file for file, _, _, _ in groups], np.int64)
+        self.groups = np.array([group for _, group, _, _ in groups], np.int64)
+        self.rows = np.array([rows for _, _, rows, _ in groups], np.int64)
+        self.sizes = np.array([int(rows * (32 + per)) for _, _, rows, per in groups], np.int64)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_codec": None}
+
+    def load(self, number: int) -> Group:
+        """Row group `number` of the archive; ArchiveDamaged unless damage goes to `on_damage`."""
+        file, index = int(self.files[number]), int(self.groups[number])
+        try:
+            table = self.archive.read_group(file, index, self.columns)
+            return Group(file, index, table.combine_chunks(), None)
+        except ArchiveDamaged as error:
+            if self._on_damage is None:
+                raise
+            return self._salvaged(file, index, error, self._on_damage)
+
+    def load_rows(self, number: int, rows: Sequence[int]) -> Group:
+        """Some rows of row group `number`: by their pages where that costs less than the group."""
+        by_pages = len(rows) * len(self.layer_columns) * PAGE_BYTES
+        if by_pages >= int(self.sizes[number]):
+            return self.load(number)
+        file, index = int(self.files[number]), int(self.groups[number])
+        try:
+            small = self.archive.read_group(file, index, self._small).take(list(rows))
+            read = [self.archive.read_blobs(file, index, row, self.layer_columns) for row in rows]
+        except ArchiveDamaged:
+            return self.load(number)  # which raises it, or finds out what is lost
+        for name in self.layer_columns:
+            column = pa.array([blobs[name] for blobs in read], pa.large_binary())
+            small = small.append_column(name, column)
+        place = {row: number for number, row in enumerate(rows)}
+        return Group(file, index, small, place, whole=False)
+
+    def make(self, wanted: Sequence[Wanted]) -> list[Sample]:
+        """Samples of those rows that are sound, in order."""
+        rows = []
+        for one in wanted:
+            place = one.row if one.group.place is None else one.group.place.get(one.row)
+            if place is not None:
+                rows.append((one, place))
+        samples = [self._plain(one, place) for one, place in rows]
+        streams = [self._stream(one.group.table, place) for one, place in rows]
+        if self._output == "bytes":
+            for sample, stream in zip(samples, streams, strict=True):
+                sample["layers"] = stream
+            return samples
+        decoded = self._decoded(streams, [one for one, _ in rows], samples)
+        return [
+            {**sample, **tensors}
+            for sample, tensors in zip(samples, decoded, strict=True)
+            if tensors is not None
+        ]
+
+    def _salvaged(self, file: int, index: int, error: Exception, report: OnDamage) -> Group:
+        lost: set[str] = set()
+
+        def note(damage: Damage) -> None:
+            if damage.key is not None:
+                lost.add(damage.key)
+            report(damage)
+
+        found = self.archive.salvage_group(file, index, self.columns, error, note)
+        if found is None:
+            return Group(file, index, pa.table({}), {})
+        table, rows = found
+        keys = table.column("key").to_pylist()
+        place = {
+            int(row): at
+            for at, (row, key) in enumerate(zip(rows, keys, strict=True))
+            if key not in lost
+        }
+        return Group(file, index, table.combine_chunks(), place)
+
+    def _plain(self, one: Wanted, place: int) -> Sample:
+        table = one.group.table
+        sample: Sample = {"key": table.column("key")[place].as_py(), "position": one.position}
+        if self.labels:
+            sample["labels"] = {name: table.column(name)[place].as_py() for name in self.labels}
+        if self._features:
+            (vector,) = vectors_of(table.column(EMBEDDING).slice(place, 1))
+            sample["features"] = torch.from_numpy(vector.copy())
+        return sample
+
+    def _stream(self, table: pa.Table, place: int) -> tuple[bytes, ...]:
+        values = (table.column(name)[place] for name in self.layer_columns)
+        return tuple(value.as_buffer().to_pybytes() for value in values if value.is_valid)
+
+    def _decoded(
+        self, streams: list[tuple[bytes, ...]], wanted: Sequence[Wanted], samples: Sequence[Sample]
+    ) -> list[Sample | None]:
+        if not streams:
+            return []
+        try:
+            return [*self._tensors(streams)]
+        except StreamError as error:
+            if self._on_damage is None and len(streams) == 1:
+                raise _with_key(error, samples[0]["key"]) from None
+        return [
+            self._decoded_alone(stream, one, sample["key"])
+            for stream, one, sample in zip(streams, wanted, samples, strict=True)
+        ]
+
+    def _decoded_alone(self, stream: tuple[bytes, ...], one: Wanted, key: str) -> Sample | None:
+        try:
+            return self._tensors([stream])[0]
+        except StreamError as error:
+            if self._on_damage is None:
+                raise _with_key(error, key) from None
+            path = self.archive.files[one.group.file].path
+            layer = error.layer if isinstance(error, LayerDamaged) else None
+            self._on_damage(Damage(path, one.group.index, key, layer or None, str(error)))
+            return None
+
+    def _tensors(self, streams: list[tuple[bytes, ...]]) -> list[Sample]:
+        codec = self.codec
+        if self._output == "image":
+            refine = self._refine
+            if refine is None:
+                refine = len(self.layer_columns) < codec.layers
+            pictures = codec.decode_tensors(streams, refine=refine)
+            return [{"image": picture.contiguous()} for picture in pictures]
+        return [
+            {
+                "class_map": torch.as_tensor(latents.class_map),
+                "embedding": torch.as_tensor(latents.embedding),
+                "coefficients": torch.as_tensor(latents.coefficients),
+            }
+            for latents in codec.latents(streams)
+        ]
+
+    @property
+    def codec(self) -> Codec:
+        """The codec of this process, loaded at its first use; WeightsMismatch if it is another."""
+        if self._codec is None:
+            from underpaint.codec.codec import Codec
+
+            self._codec = Codec.load_for(
+                self.archive.weights_id, self._weights, device=self._device
+            )
+        return self._codec
+
+
+def _with_key(error: StreamError, key: str) -> StreamError:
+    if isinstance(error, LayerDamaged):
+        return LayerDamaged(error.layer, f"image {key!r}: {error.reason}")
+    return type(error)(f"image {key!r}: {error}")

@@ -1,0 +1,1 @@
+"""Entropy coding: integer rANS, context models and the coders of coefficients and palette maps."""

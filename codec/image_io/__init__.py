@@ -1,0 +1,1 @@
+"""Reading pictures: formats, headers, orientation and colour profiles."""

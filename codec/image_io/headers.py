@@ -1,0 +1,410 @@
+"""What a source picture says of itself before any pixel is decoded.
+
+Each scanner walks the container of one format, checks what can be checked without decoding (size,
+cut ends, checksums), and returns the bytes that the decoder is given: the whole file, or only the
+parts that make the first frame. Text, thumbnails, further frames and other metadata never reach a
+decoder.
+
+Sources: JPEG ITU-T T.81 annex B; PNG ISO/IEC 15948 section 5 and 11; GIF89a; WebP RFC 9649 section
+2.7; JPEG 2000 ITU-T T.800 annex A and I; AVIF and HEIF ISO/IEC 23008-12; Netpbm manual pages.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from underpaint.codec.errors import PictureDamaged, PictureTooLarge, UnsupportedFormat
+from underpaint.codec.image_io.tiff import (
+    BITS,
+    COMPRESSION,
+    HEIGHT,
+    ORIENTATION,
+    PHOTOMETRIC,
+    PROFILE,
+    SAMPLE_FORMAT,
+    SAMPLES,
+    WIDTH,
+    exif_orientation,
+    keep_structure,
+    read_first_directory,
+)
+from underpaint.codec.limits import (
+    MAX_JPEG_SCANS,
+    MAX_PICTURE_PARTS,
+    MAX_PIXELS,
+    MAX_PROFILE_BYTES,
+    MAX_SIDE,
+    MAX_SOURCE_BYTES,
+)
+
+
+@dataclass(frozen=True)
+class Header:
+    """A scanned picture: its format, the bytes for the decoder, and what the decoder will not
+    say."""
+
+    format: str
+    data: bytes
+    depth: int = 8
+    orientation: int = 1
+    profile: bytes | None = None
+    unsigned: bool = True
+    white_is_zero: bool = False
+    notes: tuple[str, ...] = ()
+
+
+def check_size(format: str, width: int, height: int) -> None:
+    """Raise PictureTooLarge for a picture over the limits on sides and pixels, PictureDamaged for
+    none."""
+    if width < 1 or height < 1:
+        raise PictureDamaged(f"{format} of {width} x {height} pixels has no pixels")
+    if max(width, height) > MAX_SIDE:
+        raise PictureTooLarge(
+            f"{format} of {width} x {height} pixels: sides go up to {MAX_SIDE} pixels"
+        )
+    if width * height > MAX_PIXELS:
+        raise PictureTooLarge(
+            f"{format} of {width} x {height} pixels: the limit is {MAX_PIXELS} pixels"
+        )
+
+
+def scan(data: bytes) -> Header:
+    """Recognise the format by its first bytes and check its header.
+
+    Raises UnsupportedFormat, PictureTooLarge or PictureDamaged.
+    """
+    if len(data) > MAX_SOURCE_BYTES:
+        raise PictureTooLarge(f"{len(data)} bytes: the limit is {MAX_SOURCE_BYTES} bytes")
+    if not data:
+        raise UnsupportedFormat("the file is empty")
+    for signature, scanner in _SCANNERS:
+        if signature.match(data):
+            try:
+                return scanner(data)
+            except (struct.error, IndexError) as error:
+                raise PictureDamaged("the header is cut") from error
+    raise UnsupportedFormat(f"no known picture format begins with the bytes {data[:8].hex(' ')}")
+
+
+def _scan_jpeg(data: bytes) -> Header:
+    notes: tuple[str, ...] = ()
+    at, segments, exifs, junk = 2, 0, 0, 0
+    while True:
+        start = data.find(b"\xff", at)
+        if start < 0:
+            raise PictureDamaged("JPEG is cut before its first scan")
+        junk += start - at
+        marker = data[start + 1]
+        at = start + 2
+        if marker == 0xFF or marker == 0:
+            at -= marker == 0xFF
+            junk += 1
+        elif marker == 0xDA:
+            break
+        elif not 0xD0 <= marker <= 0xD9 and marker != 1:
+            (length,) = struct.unpack_from(">H", data, at)
+            if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+                height, width = struct.unpack_from(">HH", data, at + 3)
+                check_size("JPEG", width, height)
+            exifs += marker == 0xE1 and data.startswith(b"Exif", at + 2)
+            if marker == 0xE2 and data.startswith(b"MPF\0", at + 2):
+                notes = ("first picture of several",)
+            at += length
+        segments += 1
+        if segments > MAX_PICTURE_PARTS or exifs > 64 or junk > 1 << 16:
+            raise PictureDamaged("JPEG header has too many segments")
+    scans = data.count(b"\xff\xda")
+    if scans > MAX_JPEG_SCANS:
+        raise PictureTooLarge(f"JPEG of {scans} scans: the limit is {MAX_JPEG_SCANS} scans")
+    return Header("JPEG", data, notes=notes)
+
+
+_DEFLATE_RATIO = 1032
+"""Most bytes that one byte of a deflate stream can stand for (258 bytes in two bits)."""
+
+_PNG_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+_PNG_DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
+
+
+def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Name, start of content and its length of each chunk up to IEND; critical checksums
+    verified."""
+    at = 8
+    for _ in range(MAX_PICTURE_PARTS):
+        if at + 12 > len(data):
+            raise PictureDamaged("PNG is cut: its end is missing")
+        length, name = struct.unpack_from(">I4s", data, at)
+        if at + 12 + length > len(data):
+            raise PictureDamaged(f"PNG is cut in its {name.decode('latin-1')!r} chunk")
+        if not name.isalpha():
+            raise PictureDamaged(f"PNG chunk has the bad name {name!r}")
+        if name[0] < 0x60 and not _png_sound(data, at, length):
+            raise PictureDamaged(f"PNG chunk {name.decode()} fails its checksum")
+        yield name, at + 8, length
+        at += 12 + length
+        if name == b"IEND":
+            return
+    raise PictureDamaged(f"PNG has more than {MAX_PICTURE_PARTS} chunks")
+
+
+def _png_sound(data: bytes, start: int, length: int) -> bool:
+    content = memoryview(data)[start + 4 : start + 8 + length]
+    (expected,) = struct.unpack_from(">I", data, start + 8 + length)
+    return zlib.crc32(content) == expected
+
+
+def _scan_png(data: bytes) -> Header:
+    if data[4:8] != b"\r\n\x1a\n":
+        raise PictureDamaged("PNG signature was altered, as by a transfer in text mode")
+    kept = bytearray(data[:8])
+    profile: bytes | None = None
+    orientation, depth, pixels_end, packed, unpacked = 1, 0, 0, 0, 0
+    notes: dict[str, str] = {}
+    for name, start, length in _png_chunks(data):
+        content = data[start : start + length] if name != b"IDAT" else b""
+        if (name == b"IHDR") != (depth == 0):
+            raise PictureDamaged("PNG does not begin with one IHDR chunk")
+        if name == b"IHDR":
+            width, height, depth, colour, *methods = struct.unpack(">IIBBBBB", content)
+            check_size("PNG", width, height)
+            if depth not in _PNG_DEPTHS.get(colour, ()) or max(methods[:2]) or methods[2] > 1:
+                raise PictureDamaged(f"PNG has no colour type {colour} of {depth} bits")
+            unpacked = height * (width * depth * _PNG_SAMPLES[colour] // 8)
+        elif name == b"IDAT":
+            if pixels_end and pixels_end != start - 8:
+                raise PictureDamaged("PNG has chunks between its IDAT chunks")
+            pixels_end = start + length + 4
+            packed += length
+        elif name[0] < 0x60 and name not in (b"PLTE", b"IEND"):
+            raise PictureDamaged(f"PNG has the unknown critical chunk {name.decode()}")
+        elif name in (b"tRNS", b"iCCP", b"eXIf") and not _png_sound(data, start - 8, length):
+            notes["damaged"] = f"damaged {name.decode()} chunk ignored"
+            continue
+        if name == b"iCCP":
+            profile = _png_profile(content)
+        elif name == b"eXIf":
+            orientation = exif_orientation(content)
+        elif name == b"acTL":
+            notes["frames"] = "first frame of an animation"
+        elif name == b"cICP":
+            notes["cicp"] = "colour space of the cICP chunk not applied"
+        elif name == b"gAMA" and length == 4:
+            gamma = int.from_bytes(content, "big") / 100_000
+            if not 0.43 < gamma < 0.48:
+                notes["gamma"] = f"gamma {gamma:.3f} not applied"
+        elif name == b"sRGB":
+            notes["sRGB"] = ""
+        if name in (b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS"):
+            kept += memoryview(data)[start - 8 : start + length + 4]
+    if not pixels_end:
+        raise PictureDamaged("PNG has no IDAT chunk")
+    if unpacked > packed * _DEFLATE_RATIO:
+        raise PictureDamaged(f"PNG of {width} x {height} pixels has {packed} bytes for them")
+    if "sRGB" in notes or profile:
+        notes.pop("sRGB", None)
+        notes.pop("gamma", None)
+    return Header("PNG", bytes(kept), depth, orientation, profile, notes=tuple(notes.values()))
+
+
+def _png_profile(content: bytes) -> bytes:
+    """The profile of an iCCP chunk, cut one byte over the limit; empty where it does not
+    inflate."""
+    try:
+        packed = content[content.index(b"\0") + 2 :]
+        return zlib.decompressobj().decompress(packed, MAX_PROFILE_BYTES + 1)
+    except (ValueError, zlib.error):
+        return b""
+
+
+def _scan_gif(data: bytes) -> Header:
+    width, height, flags = struct.unpack_from("<HHB", data, 6)
+    at = 13 + _gif_table(flags)
+    tables, control, frame = data[10:at], b"", b""
+    while True:
+        at = _ZEROS.match(data, at).end()  # type: ignore[union-attr]
+        kind = data[at : at + 1]
+        if kind == b"!":
+            end = _gif_blocks_end(data, at + 2)
+            if data[at + 1] == 0xF9:
+                control = data[at:end]
+            at = end
+        elif kind == b"," and not frame:
+            x, y, w, h, flags = struct.unpack_from("<HHHHB", data, at + 1)
+            width, height = max(width, x + w), max(height, y + h)
+            check_size("GIF", width, height)
+            end = _gif_blocks_end(data, at + 11 + _gif_table(flags))
+            frame = control + data[at:end]
+            at = end
+        else:
+            break
+    if not frame:
+        raise PictureDamaged("GIF has no frame")
+    notes = ("first frame of an animation",) if kind == b"," else ()
+    head = data[:6] + struct.pack("<HH", width, height)
+    return Header("GIF", b"".join((head, tables, frame, b";")), notes=notes)
+
+
+_ZEROS = re.compile(rb"\0*")
+
+
+def _gif_table(flags: int) -> int:
+    return 3 << (flags & 7) + 1 if flags & 0x80 else 0
+
+
+def _gif_blocks_end(data: bytes, at: int) -> int:
+    """Position after the chain of sub-blocks that starts at `at`."""
+    while at < len(data) and data[at]:
+        at += data[at] + 1
+    if at >= len(data):
+        raise PictureDamaged("GIF is cut in its first frame")
+    return at + 1
+
+
+def _scan_webp(data: bytes) -> Header:
+    (length,) = struct.unpack_from("<I", data, 4)
+    if length + 8 > len(data):
+        raise PictureDamaged(f"WEBP is cut: {len(data)} of {length + 8} bytes")
+    if data[12:16] == b"VP8X":
+        width, height = (1 + int.from_bytes(data[at : at + 3], "little") for at in (24, 27))
+        check_size("WEBP", width, height)
+    return Header("WEBP", data)
+
+
+_AVIF_EXIF_ITEM = re.compile(rb"(infe[\x02\x03].{3}.{4,6}?)Exif", re.DOTALL)
+
+
+def _scan_avif(data: bytes) -> Header:
+    # orientation comes from the irot and imir boxes alone (HEIF 6.5.10): the EXIF item is renamed
+    head = data[:65536]
+    for extent in re.finditer(rb"ispe\0\0\0\0(.{8})", head, re.DOTALL):
+        check_size("AVIF", *struct.unpack(">II", extent[1]))
+    depth = 8
+    bits = re.search(rb"pixi\0\0\0\0[\x01-\x04](.)", head, re.DOTALL)
+    if bits:
+        depth = bits[1][0]
+    if _AVIF_EXIF_ITEM.search(head):
+        data = _AVIF_EXIF_ITEM.sub(rb"\1none", head) + data[65536:]
+    return Header("AVIF", data, depth)
+
+
+def _scan_jpeg2000(data: bytes) -> Header:
+    start = data.find(b"\xff\x4f\xff\x51")
+    if start < 0:
+        raise PictureDamaged("JPEG2000 has no codestream")
+    x1, y1, x0, y0 = struct.unpack_from(">IIII", data, start + 8)
+    tile_width, tile_height = struct.unpack_from(">II", data, start + 24)
+    check_size("JPEG2000", x1 - x0, y1 - y0)
+    parts = -(-x1 // max(tile_width, 1)) * -(-y1 // max(tile_height, 1))
+    if parts > 65_535:
+        raise PictureDamaged(f"JPEG2000 is cut into {parts} tiles")
+    depth = (data[start + 42] & 0x7F) + 1
+    profile = None
+    box = data.find(b"colr\x02", 0, start)
+    if box >= 4:
+        (length,) = struct.unpack_from(">I", data, box - 4)
+        profile = data[box + 7 : min(box - 4 + length, start)]
+    return Header("JPEG2000", data, depth, profile=profile)
+
+
+_PNM = re.compile(rb"P([1-6f])" + rb"(?:\s|#[^\r\n]*[\r\n])+([^\s#]{1,12})" * 2)
+_PNM_MAXVAL = re.compile(rb"(?:\s|#[^\r\n]*[\r\n])+(\d{1,5})\s")
+
+
+def _scan_pnm(data: bytes) -> Header:
+    head = _PNM.match(data)
+    if head is None or not (head[2] + head[3]).isdigit():
+        raise PictureDamaged("PPM header is cut or wrong")
+    kind, width, height = head[1], int(head[2]), int(head[3])
+    check_size("PPM", width, height)
+    start = b"P%s\n%d %d" % (kind, width, height)
+    if kind not in b"2356":
+        body = data[head.end() :]
+        row = {b"1": width, b"4": (width + 7) // 8, b"f": width * 4}[kind]
+        _check_length("PPM", len(body), row * height)
+        body = _without_comments(body) if kind == b"1" else body
+        return Header("PPM", start + body, 32 if kind == b"f" else 8)
+    highest = _PNM_MAXVAL.match(data, head.end())
+    if highest is None or not 0 < int(highest[1]) < 65536:
+        raise PictureDamaged("PPM header has no highest value in 1 to 65535")
+    maxval = int(highest[1])
+    depth = 8 if maxval < 256 else 16
+    samples = np.dtype("u1" if maxval < 256 else ">u2")
+    count = width * height * (3 if kind in b"36" else 1)
+    needed = count * samples.itemsize if kind in b"56" else 2 * count - 1
+    _check_length("PPM", len(data) - highest.end(), needed)
+    if kind in b"23":
+        return Header(
+            "PPM", start + b"\n%d\n" % maxval + _without_comments(data[highest.end() :]), depth
+        )
+    if maxval != 255:
+        values = np.frombuffer(data, samples, count, highest.end()).astype(np.uint32)
+        scaled = (np.minimum(values, maxval) * 255 + maxval // 2) // maxval
+        return Header("PPM", start + b"\n255\n" + scaled.astype(np.uint8).tobytes(), depth)
+    return Header("PPM", start + b"\n255\n" + data[highest.end() :])
+
+
+def _check_length(format: str, length: int, needed: int) -> None:
+    if length < needed:
+        raise PictureDamaged(f"{format} is cut: {length} of {needed} bytes of pixels")
+
+
+def _without_comments(text: bytes) -> bytes:
+    if text.count(b"#") > MAX_PICTURE_PARTS:
+        raise PictureDamaged(f"PPM has more than {MAX_PICTURE_PARTS} comments")
+    return re.sub(rb"#[^\r\n]*", b"", text)
+
+
+def _scan_tiff(data: bytes) -> Header:
+    page = read_first_directory(data)
+    check_size("TIFF", page.number(WIDTH, 0), page.number(HEIGHT, 0))
+    if page.number(COMPRESSION, 1) == 1:
+        bits = max(page.numbers(BITS) or (1,)) * page.number(SAMPLES, 1)
+        # half of it, since uncompressed YCbCr may hold its chroma at a quarter
+        _check_length(
+            "TIFF", len(data), page.number(WIDTH, 0) * page.number(HEIGHT, 0) * bits // 16
+        )
+    orientation = page.number(ORIENTATION, 1)
+    return Header(
+        "TIFF",
+        keep_structure(page),
+        max(page.numbers(BITS) or (1,)),
+        orientation if 1 <= orientation <= 8 else 1,
+        page.content(PROFILE) or None,
+        unsigned=page.number(SAMPLE_FORMAT, 1) == 1,
+        white_is_zero=page.number(PHOTOMETRIC, 0) == 0,
+        notes=("first page of several",) if page.next else (),
+    )
+
+
+def _scan_bmp(data: bytes) -> Header:
+    (size,) = struct.unpack_from("<I", data, 14)
+    width, height = struct.unpack_from("<HH" if size == 12 else "<ii", data, 18)
+    check_size("BMP", width, abs(height))
+    bits, compression = struct.unpack_from("<HI", data, 28)
+    if size == 12:
+        (bits,), compression = struct.unpack_from("<H", data, 24), 0
+    if compression in (0, 3):
+        _check_length("BMP", len(data), (width * bits + 31) // 32 * 4 * abs(height))
+    return Header("BMP", data)
+
+
+_SCANNERS: tuple[tuple[re.Pattern[bytes], Callable[[bytes], Header]], ...] = tuple(
+    (re.compile(signature, re.DOTALL), scanner)
+    for signature, scanner in (
+        (rb"\xff\xd8\xff", _scan_jpeg),
+        (rb"\x89PNG", _scan_png),
+        (rb"RIFF....WEBPVP8", _scan_webp),
+        (rb"....ftyp(avif|avis|mif1|msf1)", _scan_avif),
+        (rb"GIF8[79]a", _scan_gif),
+        (rb"II[\x2a\x2b]\0|MM\0[\x2a\x2b]", _scan_tiff),
+        (rb"\xff\x4f\xff\x51|\0\0\0\x0cjP  \r\n\x87\n", _scan_jpeg2000),
+        (rb"P[1-6f][\s#]", _scan_pnm),
+        (rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0", _scan_bmp),
+    )
+)

@@ -1,0 +1,263 @@
+"""Source pictures to pixels and back.
+
+`read_picture` turns the bytes of one picture file into uint8 sRGB pixels, whatever its colour
+space, depth or orientation, or raises one of three errors with one clear line. The outcome for
+each kind of picture is tabled in `docs/pictures.md`; each row of the table has a test.
+
+The decoder classes of Pillow are used directly, never `Image.open`: its limits on pixels are
+global variables that belong to the host program, and its warnings cannot be held back without
+touching those of other threads. Here limits are checked on the header alone
+(`codec.image_io.headers`), nothing global is changed, and calls from several threads do not disturb
+each other.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import (
+    AvifImagePlugin,
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    ImageFile,
+    Jpeg2KImagePlugin,
+    JpegImagePlugin,
+    PngImagePlugin,
+    PpmImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+
+from underpaint.codec.errors import PictureDamaged, PictureError, PictureTooLarge, UsageError
+from underpaint.codec.image_io.headers import Header, check_size, scan
+from underpaint.codec.image_io.icc import to_srgb
+from underpaint.codec.image_io.tiff import exif_orientation
+
+WRITE_SUFFIX = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
+"""The formats that `write_picture` knows, and the file suffix of each."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture as the codec takes it.
+
+    pixels: uint8 [H, W, 3], sRGB, upright, opaque, contiguous and writable.
+    format: the source format as Pillow names it ("JPEG", "PNG", …).
+    notes: what was converted or lost on the way, in words; empty for an ordinary photo.
+    """
+
+    pixels: np.ndarray
+    format: str
+    notes: tuple[str, ...]
+
+
+class _Jpeg(JpegImagePlugin.JpegImageFile):
+    """Without the look into EXIF for a resolution, which warns where the block is damaged."""
+
+    def getexif(self) -> Image.Exif:
+        return Image.Exif()
+
+
+class _Tiff(TiffImagePlugin.TiffImageFile):
+    """Without the check against the global pixel limit: the header has been checked already."""
+
+    def load_prepare(self) -> None:
+        ImageFile.ImageFile.load_prepare(self)
+
+
+_DECODERS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
+    "AVIF": AvifImagePlugin.AvifImageFile,
+    "BMP": BmpImagePlugin.BmpImageFile,
+    "GIF": GifImagePlugin.GifImageFile,
+    "JPEG": _Jpeg,
+    "JPEG2000": Jpeg2KImagePlugin.Jpeg2KImageFile,
+    "PNG": PngImagePlugin.PngImageFile,
+    "PPM": PpmImagePlugin.PpmImageFile,
+    "TIFF": _Tiff,
+    "WEBP": WebPImagePlugin.WebPImageFile,
+}
+
+PICTURE_FORMATS = tuple(_DECODERS)
+"""The formats that are read; a file is recognised by its content, not by its name."""
+
+PICTURE_SUFFIXES = frozenset(
+    {".avif", ".bmp", ".dib", ".gif", ".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".j2k", ".jpx"}
+    | {".jpf", ".j2c", ".png", ".apng", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".tif", ".tiff"}
+    | {".webp"}
+)
+"""Lower-case file suffixes under which a folder is searched for pictures."""
+
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def read_picture(data: bytes) -> Picture:
+    """Decode one picture file.
+
+    Raises UnsupportedFormat (content in no format of PICTURE_FORMATS), PictureTooLarge (over a
+    limit of `codec.limits`, found before decoding) or PictureDamaged (cut, corrupt, or of a kind
+    its decoder does not know); the text of each is one line.
+    """
+    try:
+        header = scan(data)
+    except MemoryError as error:
+        raise PictureTooLarge("the header needs more memory than there is") from error
+    try:
+        with _DECODERS[header.format](io.BytesIO(header.data)) as image:
+            check_size(header.format, *image.size)
+            image.load()
+            return _finish(image, header)
+    except PictureError:
+        raise
+    except MemoryError as error:
+        raise PictureTooLarge(f"{header.format} needs more memory than there is") from error
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise PictureDamaged(f"{header.format} cannot be decoded: {reason}") from error
+
+
+def write_picture(pixels: np.ndarray, format: str, *, quality: int = 95) -> bytes:
+    """Encode uint8 [H, W, 3] sRGB pixels as "png", "jpeg" or "webp"; `quality` is for the last two.
+
+    Raises UsageError for another format, another kind of array or a size the format cannot hold.
+    """
+    if format not in WRITE_SUFFIX:
+        raise UsageError(f"no picture format {format!r}: choose from {', '.join(WRITE_SUFFIX)}")
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
+        raise UsageError(f"not uint8 [H, W, 3]: {pixels.dtype} {list(pixels.shape)}")
+    options = {
+        "png": {"compress_level": 3},
+        "jpeg": {"quality": quality, "subsampling": 0},
+        "webp": {"quality": quality},
+    }[format]
+    out = io.BytesIO()
+    try:
+        Image.fromarray(pixels).save(out, format, **options)
+    except (OSError, ValueError) as error:
+        height, width, _ = pixels.shape
+        raise UsageError(f"{width} x {height} pixels do not fit into {format}") from error
+    return out.getvalue()
+
+
+def _finish(image: ImageFile.ImageFile, header: Header) -> Picture:
+    """Colour, alpha and orientation of a loaded image."""
+    notes = list(header.notes)
+    if header.format in ("WEBP", "AVIF") and getattr(image, "n_frames", 1) > 1:
+        notes.append("first frame of an animation")
+    colour, alpha = _split(image, header, notes)
+    profile = header.profile if header.profile is not None else image.info.get("icc_profile")
+    rgb, note = to_srgb(colour, profile)
+    if note:
+        notes.append(note)
+    if alpha is not None and alpha.getextrema() != (255, 255):
+        canvas = Image.new("RGB", rgb.size, "white")
+        canvas.paste(rgb, mask=alpha)
+        rgb = canvas
+        notes.append("alpha composited on white")
+    orientation = header.orientation
+    if "exif" in image.info:
+        orientation = exif_orientation(image.info["exif"])
+    if orientation != 1:
+        rgb = rgb.transpose(_UPRIGHT[orientation])
+        notes.append(f"orientation {orientation} applied")
+    return Picture(_pixels_of(rgb), header.format, tuple(notes))
+
+
+def _bands(width: int, height: int) -> Iterator[slice]:
+    """Rows in bands of a few megapixels, so that no temporary is as large as a large picture."""
+    rows = max(1, (1 << 22) // width)
+    for top in range(0, height, rows):
+        yield slice(top, min(top + rows, height))
+
+
+def _pixels_of(rgb: Image.Image) -> np.ndarray:
+    width, height = rgb.size
+    if width * height <= 1 << 22:
+        return np.array(rgb)
+    pixels = np.empty((height, width, 3), np.uint8)
+    for rows in _bands(width, height):
+        pixels[rows] = np.asarray(rgb.crop((0, rows.start, width, rows.stop)))
+    return pixels
+
+
+def _split(
+    image: Image.Image, header: Header, notes: list[str]
+) -> tuple[Image.Image, Image.Image | None]:
+    """Colours in mode L, RGB, CMYK or LAB, and alpha in mode L where there is any."""
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        return _reduce_grey(image, header, notes)
+    if header.depth > 8:
+        notes.append(f"{header.depth}-bit reduced to 8")
+    if "transparency" in image.info and image.mode in ("1", "L", "P", "RGB"):
+        if header.format == "PNG" and image.mode != "P":
+            _scale_key(image, header, notes)
+        image = image.convert("LA" if image.mode in ("1", "L") else "RGBA")
+    elif image.mode == "P":
+        palette = image.palette.mode if image.palette else "RGB"
+        image = image.convert({"RGBA": "RGBA", "CMYK": "CMYK"}.get(palette, "RGB"))
+    elif image.mode == "PA":
+        image = image.convert("RGBA")
+    if image.mode in ("LA", "RGBA"):
+        return image.convert(image.mode[:-1]), image.getchannel("A")
+    if image.mode in ("L", "RGB", "CMYK", "LAB"):
+        return image, None
+    return image.convert("L" if image.mode == "1" else "RGB"), None
+
+
+def _scale_key(image: Image.Image, header: Header, notes: list[str]) -> None:
+    """The transparent colour of a PNG, given at its own depth, at the 8 bits of the decoded
+    image."""
+    key = image.info["transparency"]
+    if header.depth == 16:
+        image.info["transparency"] = tuple(value >> 8 for value in key)
+        notes.append("transparent colour matched at 8 bits")
+    elif image.mode == "L":
+        image.info["transparency"] = key * 255 // ((1 << header.depth) - 1) & 255
+
+
+def _reduce_grey(
+    image: Image.Image, header: Header, notes: list[str]
+) -> tuple[Image.Image, Image.Image | None]:
+    """Grey of more than 8 bits, scaled so that nothing is clipped.
+
+    Up to 16 bits the white of the format is white. Samples of 32 bits have no agreed white: values
+    of up to 8 or 16 bits (whole numbers) or in 0 to 1 (fractions) are taken as such; any others
+    are stretched from their own smallest to their own largest.
+    """
+    values = np.asarray(image)
+    alpha = None
+    if image.mode.startswith("I;16") or (image.mode == "I" and header.format == "PPM"):
+        low, high = 0.0, 65535.0 if header.format != "TIFF" else float((1 << header.depth) - 1)
+        if "transparency" in image.info:
+            opaque = values != image.info["transparency"]
+            alpha = Image.fromarray(opaque.view(np.uint8) * np.uint8(255))
+        notes.append(f"{header.depth}-bit reduced to 8")
+    else:
+        if image.mode == "I" and header.depth == 32 and header.unsigned:
+            values = values.view(np.uint32)
+        if not np.isfinite(values).all():
+            raise PictureDamaged(f"{header.format} has samples that are not finite")
+        low, high = float(values.min()), float(values.max())
+        for white in (1.0,) if image.mode == "F" else (255.0, 65535.0):
+            if low >= 0 and high <= white:
+                low, high = 0.0, white
+                break
+        notes.append(f"{header.depth}-bit samples from {low:g} to {high:g} scaled to 8 bits")
+    scale = 255 / (high - low) if high > low else 0.0
+    grey = np.empty(values.shape, np.uint8)
+    for rows in _bands(*image.size):
+        grey[rows] = np.rint((values[rows].astype(np.float64) - low) * scale).clip(0, 255)
+    if header.white_is_zero:
+        grey = 255 - grey
+    return Image.fromarray(grey), alpha

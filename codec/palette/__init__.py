@@ -1,0 +1,1 @@
+"""Palettes: texture classes, their semantic embedding and the chain of merges."""

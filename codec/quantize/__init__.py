@@ -1,0 +1,1 @@
+"""Quantisation: nested cells, reconstruction points and rate-distortion optimisation."""

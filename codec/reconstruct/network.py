@@ -1,0 +1,219 @@
+"""The backward network: estimates coefficients from any state of the chain.
+
+                 class map, state
+                        |
+    levels 3, 4, low -- coarse trunk (1/16) --> corrections of levels 3, 4, low
+                        |  features, 4 x 4 each
+    levels 1, 2 ------- fine trunk (1/4) -----> corrections of levels 1, 2
+
+Both trunks see the coefficients in units of the state's cell width, so one set of weights serves
+every state, and both end in a layer that starts at zero: untrained, the network changes nothing.
+Its estimates are clipped to the cells that the stream names, so it can never contradict the data.
+
+Blocks after Liu et al. 2022 (ConvNeXt, arXiv 2201.03545), without normalisation.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+from underpaint.codec.quantize.cells import Cells
+from underpaint.codec.quantize.quantizer import Compander, band_group, cell_bounds
+from underpaint.codec.transform.wavelet import DYADIC_LEVELS, synthesise
+
+COARSE_CHANNELS = 3 + 9 + 36
+"""Low band at 1/16, level 4, level 3 folded 2 x 2."""
+
+FINE_CHANNELS = 3 + 9 + 36
+"""Low band at 1/4, level 2, level 1 folded 2 x 2."""
+
+LIGHT_SCALE = 1 / 1024
+
+KERNELS_KEPT = 128
+"""Most kernels that each of the two caches of oneDNN in torch keeps, unless the environment says
+otherwise. Each size of picture has several of its own: at their own bound, 1,024 each, a process
+that decodes 300 sizes grows to 1.2 GB, and is no faster than with 0.6 GB."""
+
+for _cache in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
+    os.environ.setdefault(_cache, str(KERNELS_KEPT))  # read when torch first computes with oneDNN
+
+
+@dataclass(frozen=True)
+class NetworkShape:
+    """Sizes of the network, stored beside its weights."""
+
+    classes: int
+    layers: int
+    coarse_width: int = 160
+    coarse_depth: int = 4
+    fine_width: int = 64
+    fine_depth: int = 4
+    shared: int = 16
+    embedding: int = 24
+
+
+class Pointwise(nn.Linear):
+    """A 1 x 1 convolution of [N, C, h, w] in channels-last memory, as one matrix product."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map [N, in, h, w] to [N, out, h, w]."""
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class Block(nn.Module):
+    """Depthwise 5 x 5, then a pointwise network of twice the width, added to the input."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.spatial = nn.Conv2d(width, width, 5, padding=2, groups=width)
+        self.widen = Pointwise(width, 2 * width)
+        self.narrow = Pointwise(2 * width, width)
+        nn.init.normal_(self.narrow.weight, std=0.2 / (2 * width) ** 0.5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map [N, width, h, w] to the same shape."""
+        return x + self.narrow(functional.relu_(self.widen(self.spatial(x))))
+
+
+def squash(x: torch.Tensor) -> torch.Tensor:
+    """Return asinh(x), in elementary functions that are vectorised where torch's own is not."""
+    return torch.log(x.abs() + torch.sqrt(x * x + 1)).copysign(x)
+
+
+def _fold(bands: list[torch.Tensor], by: int) -> torch.Tensor:
+    x = torch.cat(bands, 1)
+    return functional.pixel_unshuffle(x, by) if by > 1 else x
+
+
+class _Unfilled(TorchFunctionMode):
+    """Leaves out normal draws: on the meta device the first one imports torch's compiler, 0.7 s."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: object,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        if func is nn.init.normal_:
+            return None
+        return func(*args, **(kwargs or {}))
+
+
+class BackwardNetwork(nn.Module):
+    """Estimate the wavelet bands of a picture from one state of its chain."""
+
+    def __init__(self, shape: NetworkShape) -> None:
+        super().__init__()
+        self.shape = shape
+        coarse, fine = shape.coarse_width, shape.fine_width
+        self.class_embedding = nn.Embedding(shape.classes, shape.embedding)
+        self.coarse_state = nn.Embedding(shape.layers, coarse)
+        self.fine_state = nn.Embedding(shape.layers, fine)
+        nn.init.normal_(self.coarse_state.weight, std=0.02)
+        nn.init.normal_(self.fine_state.weight, std=0.02)
+        self.coarse_in = Pointwise(COARSE_CHANNELS + 3 + shape.embedding, coarse)
+        self.coarse = nn.Sequential(*(Block(coarse) for _ in range(shape.coarse_depth)))
+        self.coarse_out = Pointwise(coarse, COARSE_CHANNELS)
+        self.share = Pointwise(coarse, 16 * shape.shared)
+        self.fine_in = Pointwise(FINE_CHANNELS + shape.shared, fine)
+        self.fine = nn.Sequential(*(Block(fine) for _ in range(shape.fine_depth)))
+        self.fine_out = Pointwise(fine, FINE_CHANNELS)
+        for last in (self.coarse_out, self.fine_out):
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
+
+    @classmethod
+    def outline(cls, shape: NetworkShape) -> BackwardNetwork:
+        """Return names and shapes of the parameters without memory or values (meta device)."""
+        with torch.device("meta"), _Unfilled():
+            return cls(shape)
+
+    def forward(
+        self,
+        places: list[torch.Tensor],
+        cells: list[torch.Tensor],
+        steps: list[torch.Tensor],
+        classes: torch.Tensor,
+        state: Cells,
+        compander: Compander,
+        last_layer: torch.Tensor,
+    ) -> list[torch.Tensor]:
+        """Return the estimated bands in pixel units: levels 1 and 2 and the low band at 1/4.
+
+        `places` and `cells` as `latent.expected_places` takes and gives them, `steps` as
+        `latent.step_bands` does, `classes` int64 [N, h, w], `last_layer` int64 [N],
+        the last layer that was read.
+        """
+        width = state.width
+        dtype = self.coarse_in.weight.dtype
+        low_unit = steps[band_group(0)][0] * width
+        below = slice(band_group(DYADIC_LEVELS).stop, None)
+        low = synthesise([p * s for p, s in zip(places[below], steps[below], strict=True)])
+        levels_3_4 = slice(band_group(3).start, band_group(DYADIC_LEVELS).stop)
+        level_3, level_4 = places[band_group(3)], places[band_group(4)]
+        seen = torch.cat([low / low_unit, *(p / width for p in level_4)], 1)
+        seen = squash(torch.cat([seen, _fold([p / width for p in level_3], 2)], 1))
+        embedded = self.class_embedding(classes).permute(0, 3, 1, 2)
+        x = torch.cat([seen.to(dtype), (low * LIGHT_SCALE).to(dtype), embedded], 1)
+        x = x.contiguous(memory_format=torch.channels_last)
+        change, shared = self.look_coarse(x, last_layer)
+        change = change.float()
+        low = low + change[:, :3] * low_unit
+        change_3 = functional.pixel_shuffle(change[:, 12:], 2)
+        changes = [*change_3.split(3, 1), *change[:, 3:12].split(3, 1)]
+        coarse = [
+            _clipped(p, c, d * width, state, compander) * s
+            for p, c, d, s in zip(
+                places[levels_3_4], cells[levels_3_4], changes, steps[levels_3_4], strict=True
+            )
+        ]
+        quarter = synthesise([*coarse, low])
+        fine_slice = slice(0, band_group(2).stop)
+        level_1, level_2 = places[band_group(1)], places[band_group(2)]
+        seen = torch.cat([quarter / low_unit, *(p / width for p in level_2)], 1)
+        seen = squash(torch.cat([seen, _fold([p / width for p in level_1], 2)], 1)).to(dtype)
+        y = torch.cat([seen, shared], 1).contiguous(memory_format=torch.channels_last)
+        change = self.look_fine(y, last_layer).float()
+        quarter = quarter + change[:, :3] * low_unit
+        change_1 = functional.pixel_shuffle(change[:, 12:], 2)
+        changes = [*change_1.split(3, 1), *change[:, 3:12].split(3, 1)]
+        fine = [
+            _clipped(p, c, d * width, state, compander) * s
+            for p, c, d, s in zip(
+                places[fine_slice], cells[fine_slice], changes, steps[fine_slice], strict=True
+            )
+        ]
+        return [*fine, quarter]
+
+    def look_coarse(
+        self, x: torch.Tensor, last_layer: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Map the coarse trunk's inputs to changes [N, 48, h, w] and features [N, ., 4 h, 4 w]."""
+        x = self.coarse_in(x) + self.coarse_state(last_layer)[:, :, None, None]
+        x = self.coarse(x)
+        return self.coarse_out(x), functional.pixel_shuffle(self.share(x), 4)
+
+    def look_fine(self, y: torch.Tensor, last_layer: torch.Tensor) -> torch.Tensor:
+        """Map the fine trunk's inputs to changes [N, 48, 4 h, 4 w]."""
+        y = self.fine_in(y) + self.fine_state(last_layer)[:, :, None, None]
+        return self.fine_out(self.fine(y))
+
+
+def _clipped(
+    place: torch.Tensor,
+    cell: torch.Tensor,
+    change: torch.Tensor,
+    state: Cells,
+    compander: Compander,
+) -> torch.Tensor:
+    low, high = cell_bounds(cell, state, compander)
+    return torch.maximum(torch.minimum(place + change, high), low)

@@ -1,0 +1,52 @@
+"""Which images go through the transforms together, and threads for what each needs alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import torch
+
+from underpaint.codec.transform.wavelet import BLOCK
+
+BATCH_PIXELS = 1 << 19
+"""Most padded pixels that go through the transforms at once: small batches stay in the caches."""
+
+Job = TypeVar("Job")
+Answer = TypeVar("Answer")
+
+
+def batches(
+    shapes: Sequence[tuple[int, ...]],
+    kinds: Sequence[int] | None = None,
+    most_pixels: int = BATCH_PIXELS,
+) -> Iterator[list[int]]:
+    """Group indices of one padded shape and kind, at most so many pixels together."""
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for index, (height, width) in enumerate(shapes):
+        padded = (-(-height // BLOCK), -(-width // BLOCK), kinds[index] if kinds else 0)
+        groups.setdefault(padded, []).append(index)
+    for (rows, columns, _), members in groups.items():
+        most = max(1, most_pixels // (rows * columns * BLOCK * BLOCK))
+        for start in range(0, len(members), most):
+            yield members[start : start + most]
+
+
+def in_threads(function: Callable[[Job], Answer], jobs: Sequence[Job]) -> list[Answer]:
+    """Apply what releases the interpreter lock to each job; a thread takes the next one left."""
+    threads = min(len(jobs), torch.get_num_threads(), os.cpu_count() or 1)
+    if threads <= 1:
+        return [function(job) for job in jobs]
+    results: list[Any] = [None] * len(jobs)
+    left = iter(range(len(jobs)))  # which the interpreter lock makes safe to share
+
+    def work() -> None:
+        for place in left:
+            results[place] = function(jobs[place])
+
+    with ThreadPoolExecutor(threads) as pool:
+        for future in [pool.submit(work) for _ in range(threads)]:
+            future.result()
+    return results

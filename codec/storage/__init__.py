@@ -1,0 +1,1 @@
+"""Files on any fsspec store, downloads, and removing secrets from messages."""

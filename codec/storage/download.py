@@ -1,0 +1,164 @@
+"""Files by path or URL, held to a SHA-256 where one is given, and downloaded once a machine.
+
+    gs://models/photos.safetensors#sha256=<64 hex digits>
+
+The digest is part of the address, so that it travels wherever the address goes (a job's options,
+a worker on another machine). A remote file with a digest is kept in the cache folder under that
+digest: other processes of the machine wait for the first one and then read its copy. Without a
+digest nothing is kept, because nothing could tell whether the copy is still the file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from underpaint.codec.errors import ChecksumMismatch, UsageError
+from underpaint.codec.limits import MAX_FETCHED_BYTES
+from underpaint.codec.storage.files import with_retries
+
+try:
+    import fcntl
+except ImportError:  # Windows: two processes may both download; the cache stays right
+    fcntl = None  # type: ignore[assignment]
+
+CACHE = "UNDERPAINT_CACHE"
+"""Environment variable: the cache folder."""
+
+_MARK = "#sha256="
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a file is, and what its bytes must be."""
+
+    url: str
+    sha256: str | None = None
+    """64 lowercase hex digits; None: anything goes."""
+
+    @staticmethod
+    def parse(text: str) -> Address:
+        """The address written as `URL` or `URL#sha256=DIGEST`; UsageError for a bad digest."""
+        url, mark, digest = text.partition(_MARK)
+        return Address(url, _checked(digest) if mark else None)
+
+    def __str__(self) -> str:
+        return f"{self.url}{_MARK}{self.sha256}" if self.sha256 else self.url
+
+
+def with_digest(location: str | None, sha256: str | None) -> str | None:
+    """The location with a digest that was given beside it; UsageError where the two disagree."""
+    if sha256 is None:
+        return location
+    if location is None:
+        raise UsageError("a SHA-256 is given, and no weights that should have it")
+    address = Address.parse(location)
+    if address.sha256 not in (None, _checked(sha256)):
+        raise UsageError(f"{location}: another SHA-256 is given beside it: {sha256}")
+    return str(Address(address.url, _checked(sha256)))
+
+
+def fetch(location: str) -> bytes:
+    """All bytes of a file, of at most `limits.MAX_FETCHED_BYTES`.
+
+    Raises ChecksumMismatch where they are not those of the digest, OSError where there is no such
+    file, UsageError for an address that no file system takes.
+    """
+    address = Address.parse(location)
+    try:
+        fs, path = fsspec.core.url_to_fs(address.url)
+    except (ValueError, ImportError) as error:
+        raise UsageError(f"{address.url}: {error}") from None
+    local = isinstance(fs, LocalFileSystem)
+    if address.sha256 is None or local:
+        return _matching(_read(fs, path, local), address)
+    folder = cache_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    kept = folder / address.sha256
+    with _lock(folder / f"{address.sha256}.lock"):
+        with suppress(FileNotFoundError):
+            data = kept.read_bytes()
+            if _digest(data) == address.sha256:
+                return data
+        data = _matching(_read(fs, path, local), address)
+        _put(kept, data)
+    return data
+
+
+def cache_folder() -> Path:
+    """Folder of fetched files: $UNDERPAINT_CACHE, $XDG_CACHE_HOME/underpaint or ~/.cache/…;
+    a folder for temporary files where there is no home that can be written to."""
+    named = os.environ.get(CACHE)
+    if named:
+        return Path(named)
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    folder = Path(base, "underpaint")
+    with suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        if os.access(folder, os.W_OK):
+            return folder
+    owner = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "user")
+    return Path(tempfile.gettempdir(), f"underpaint-cache-{owner}")
+
+
+def _checked(digest: str) -> str:
+    if not re.fullmatch(r"[0-9a-fA-F]{64}", digest):
+        raise UsageError(f"{digest!r} is no SHA-256: 64 hex digits")
+    return digest.lower()
+
+
+def _read(fs: fsspec.AbstractFileSystem, path: str, local: bool) -> bytes:
+    def read() -> bytes:
+        with fs.open(path, "rb") as file:
+            data: bytes = file.read(MAX_FETCHED_BYTES + 1)
+        return data
+
+    data = read() if local else with_retries(read)
+    if len(data) > MAX_FETCHED_BYTES:
+        raise UsageError(f"{path}: more than {MAX_FETCHED_BYTES} bytes")
+    return data
+
+
+def _matching(data: bytes, address: Address) -> bytes:
+    if address.sha256 is not None and _digest(data) != address.sha256:
+        raise ChecksumMismatch(
+            f"{address.url}: its SHA-256 is {_digest(data)}, not {address.sha256}"
+        )
+    return data
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _put(path: Path, data: bytes) -> None:
+    """Write a file of the cache: whole or not at all, for those who read without the lock."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".tmp-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        os.replace(temporary, path)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    """Let one process of the machine through at a time; its end, however it comes, unlocks."""
+    if fcntl is None:
+        yield
+        return
+    with open(path, "ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,270 @@
+"""One folder, local or behind an fsspec URL: the few effects an archive needs.
+
+An archive needs four guarantees from its storage, and this module gives them on local disks and on
+object stores alike:
+
+* a file appears whole or not at all (locally: temporary name, fsync, rename; else: one put);
+* `put_new` has one winner (locally: a hard link; Cloud Storage: a generation precondition);
+* reads are exact ranges: nothing is fetched that was not asked for;
+* a transient error is tried again, an answer ("no such file") is not.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from underpaint.codec.errors import UsageError
+
+T = TypeVar("T")
+
+ATTEMPTS = 6
+"""Tries of one storage call before its error is passed on."""
+
+FIRST_WAIT_S = 0.2
+"""Wait after the first failure in seconds; doubled each time, with jitter."""
+
+TEMPORARY_PREFIX = ".tmp-"
+"""Names of unfinished local files start so; they never count and may be swept."""
+
+_ANSWERS = (
+    FileNotFoundError,
+    FileExistsError,
+    PermissionError,
+    IsADirectoryError,
+    NotADirectoryError,
+)
+_TRANSIENT_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether a storage error may pass by itself (network, throttling, server fault)."""
+    if isinstance(error, _ANSWERS):
+        return False
+    status = getattr(error, "code", getattr(error, "status", None))
+    if isinstance(status, int):
+        return status in _TRANSIENT_STATUS
+    if isinstance(error, OSError | TimeoutError | ConnectionError):
+        return "Forbidden" not in str(error)
+    return type(error).__module__.split(".")[0] in {"aiohttp", "requests", "urllib3"}
+
+
+def with_retries(
+    call: Callable[[], T], *, attempts: int = ATTEMPTS, wait_s: float = FIRST_WAIT_S
+) -> T:
+    """Result of `call()`, tried again on transient errors with exponential waits and jitter."""
+    for attempt in range(1, attempts + 1):
+        try:
+            return call()
+        except Exception as error:
+            if attempt == attempts or not is_transient(error):
+                raise
+        time.sleep(wait_s * 2 ** (attempt - 1) * random.uniform(0.5, 1.0))
+    raise AssertionError("unreachable")
+
+
+class Storage:
+    """A folder `root` (path or fsspec URL); names are relative and use `/`.
+
+    Safe to pickle and to use after a fork: the fsspec file system is made anew in each process.
+    Calls may come from several threads. UsageError for an address that no file system takes.
+    """
+
+    def __init__(
+        self, root: str | os.PathLike[str], options: Mapping[str, Any] | None = None
+    ) -> None:
+        self.root = os.fspath(root).rstrip("/") or "/"
+        self.options = dict(options or {})
+        self._fs: fsspec.AbstractFileSystem | None = None
+        self._pid = -1
+        try:
+            _, self._base = fsspec.core.url_to_fs(self.root, **self.options)
+        except (ValueError, ImportError) as error:
+            raise UsageError(f"{self.root}: {error}") from None
+        self._base = self._base.rstrip("/")
+        self.is_local = isinstance(self.fs, LocalFileSystem)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_fs": None, "_pid": -1}
+
+    def __repr__(self) -> str:
+        return f"Storage({self.root!r})"
+
+    @property
+    def fs(self) -> fsspec.AbstractFileSystem:
+        """The fsspec file system of this process (asynchronous ones do not survive a fork)."""
+        if self._pid != os.getpid():
+            self._fs, _ = fsspec.core.url_to_fs(self.root, **self.options)
+            self._pid = os.getpid()
+        assert self._fs is not None
+        return self._fs
+
+    def path(self, name: str) -> str:
+        """Full path of `name` in the terms of the file system."""
+        return f"{self._base}/{name}"
+
+    def read(self, name: str) -> bytes:
+        """All bytes of a file; FileNotFoundError where there is none."""
+        if self.is_local:
+            return Path(self.path(name)).read_bytes()
+        return with_retries(lambda: self.fs.cat_file(self.path(name)))
+
+    def read_range(self, name: str, start: int, stop: int) -> bytes:
+        """Bytes [start, stop) of a file, fewer where it ends earlier; one request, nothing else."""
+        if self.is_local:
+            with open(self.path(name), "rb", buffering=0) as file:
+                parts = []
+                while start < stop:  # one read returns at most 2 GiB
+                    part = os.pread(file.fileno(), stop - start, start)
+                    if not part:
+                        break
+                    parts.append(part)
+                    start += len(part)
+            return parts[0] if len(parts) == 1 else b"".join(parts)
+        return with_retries(lambda: self.fs.cat_file(self.path(name), start=start, end=stop))
+
+    def size(self, name: str) -> int:
+        """Length of a file in bytes; FileNotFoundError where there is none."""
+        if self.is_local:
+            return os.stat(self.path(name)).st_size
+
+        def ask() -> int:
+            self.fs.invalidate_cache()
+            return int(self.fs.info(self.path(name))["size"])
+
+        return with_retries(ask)
+
+    def names(self, folder: str) -> dict[str, int]:
+        """Names (without the folder) and sizes of the files directly in `folder`, sorted."""
+
+        def ask() -> dict[str, int]:
+            self.fs.invalidate_cache()
+            try:
+                entries = self.fs.ls(self.path(folder) if folder else self._base, detail=True)
+            except (FileNotFoundError, NotADirectoryError):
+                return {}
+            files = (entry for entry in entries if entry["type"] == "file")
+            return {
+                str(entry["name"]).rsplit("/", 1)[-1]: int(entry["size"] or 0) for entry in files
+            }
+
+        return dict(sorted(with_retries(ask).items()))
+
+    def modified(self, name: str) -> float:
+        """Time of the last change in seconds since 1970."""
+        if self.is_local:
+            return os.stat(self.path(name)).st_mtime
+        return float(with_retries(lambda: self.fs.modified(self.path(name))).timestamp())
+
+    def put(self, name: str, data: bytes) -> None:
+        """Write a small file; readers see the old bytes or the new ones, never a part."""
+        if self.is_local:
+            with self._temporary(name) as temporary:
+                _write_durably(temporary, data)
+                os.replace(temporary, self.path(name))
+                _sync_folder(os.path.dirname(self.path(name)))
+            return
+        with_retries(lambda: self.fs.pipe_file(self.path(name), data))
+
+    def put_new(self, name: str, data: bytes) -> bool:
+        """Write a small file unless the name is taken; whether the file now holds `data`.
+
+        Of several callers at once one wins. True also where the same bytes were there before (the
+        answer to an earlier try may have been lost).
+        """
+        if self.is_local:
+            return self._link_new(name, data)
+        with suppress(FileNotFoundError):  # stores without preconditions: look first
+            return self.read(name) == data
+        with suppress(FileExistsError):
+            with_retries(lambda: self.fs.pipe_file(self.path(name), data, mode="create"))
+        return self.read(name) == data
+
+    def put_file(self, name: str, local: str) -> None:
+        """Move a finished local file (see `scratch`) to `name`, whole or not at all."""
+        if self.is_local:
+            with open(local, "rb+") as file:
+                os.fsync(file.fileno())
+            os.makedirs(os.path.dirname(self.path(name)), exist_ok=True)
+            os.replace(local, self.path(name))
+            _sync_folder(os.path.dirname(self.path(name)))
+            return
+        with_retries(lambda: self.fs.put_file(local, self.path(name)))
+        want, have = os.path.getsize(local), self.size(name)
+        if have != want:
+            raise OSError(f"{self.path(name)}: {have} bytes arrived of {want}")
+        os.unlink(local)
+
+    def delete(self, name: str) -> None:
+        """Remove a file; no error where there is none."""
+        with suppress(FileNotFoundError):
+            with_retries(lambda: self.fs.rm_file(self.path(name)))
+
+    @contextmanager
+    def scratch(self, name: str) -> Iterator[str]:
+        """Path of a local file to fill before `put_file(name, …)`; removed at the end if left.
+
+        For a local archive it lies in the folder of `name`, so that moving it is a rename.
+        """
+        if self.is_local:
+            with self._temporary(name) as temporary:
+                yield temporary
+            return
+        folder = tempfile.mkdtemp(prefix="underpaint-")
+        try:
+            yield os.path.join(folder, "file")
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    @contextmanager
+    def _temporary(self, name: str) -> Iterator[str]:
+        folder, base = os.path.split(self.path(name))
+        os.makedirs(folder, exist_ok=True)
+        suffix = f"{os.getpid()}-{random.SystemRandom().getrandbits(48):012x}"
+        temporary = os.path.join(folder, f"{TEMPORARY_PREFIX}{base[:100]}-{suffix}")
+        try:
+            yield temporary
+        finally:
+            with suppress(FileNotFoundError):
+                os.unlink(temporary)
+
+    def _link_new(self, name: str, data: bytes) -> bool:
+        with self._temporary(name) as temporary:
+            _write_durably(temporary, data)
+            try:
+                os.link(temporary, self.path(name))
+            except FileExistsError:
+                return self.read(name) == data
+            except OSError:  # a file system without hard links: the last of two at once stays
+                if os.path.exists(self.path(name)):
+                    return self.read(name) == data
+                os.replace(temporary, self.path(name))
+            _sync_folder(os.path.dirname(self.path(name)))
+        return True
+
+
+def _write_durably(path: str, data: bytes) -> None:
+    with open(path, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: str) -> None:
+    """Make a rename survive a power cut, where the system can (not on Windows)."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

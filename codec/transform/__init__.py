@@ -1,0 +1,1 @@
+"""The wavelet transform: subbands, lifting steps and colour rotation."""

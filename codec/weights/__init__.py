@@ -1,0 +1,1 @@
+"""Weights: the header and the content of a weights file."""

@@ -1,0 +1,108 @@
+"""Train a small classifier from the coarse layers of an archive, stop anywhere, go on exactly.
+
+    python pipelines/examples/train_from_latents.py ARCHIVE --label cls --steps 200
+    python pipelines/examples/train_from_latents.py ARCHIVE --label cls --steps 100 --checkpoint run
+    python pipelines/examples/train_from_latents.py ARCHIVE --label cls --steps 200 --checkpoint run
+
+The last two commands together end in the same weights and the same loss as the first: the
+checkpoint holds what the reader has consumed of its epoch. No picture is ever synthesised; the job
+reads `--layers` columns of the archive and no others.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+from torch.utils.data import DataLoader
+
+from underpaint.codec.archive import Archive, LayerDataset
+
+BATCH = 8
+CHANNELS = 48
+"""Coefficients of each position that the network looks at: the low frequencies come first."""
+
+
+def features(sample: dict[str, Any]) -> torch.Tensor:
+    """Means and deviations of a latent's channels over its positions, float32 [4 x channels]."""
+    maps = torch.cat([sample["coefficients"][:CHANNELS] / 64, sample["embedding"]]).flatten(1)
+    return torch.cat([maps.mean(1), maps.std(1, correction=0), maps.amax(1), maps.amin(1)])
+
+
+def batches(dataset: LayerDataset, label: str) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Features and labels, epoch after epoch."""
+
+    def collate(samples: list[dict[str, Any]]) -> tuple[torch.Tensor, torch.Tensor]:
+        labels = torch.tensor([sample["labels"][label] for sample in samples])
+        return torch.stack([features(sample) for sample in samples]), labels
+
+    while True:
+        yield from DataLoader(dataset, batch_size=BATCH, collate_fn=collate)
+
+
+def train(
+    archive: str, *, label: str, layers: int, steps: int, checkpoint: Path | None = None
+) -> tuple[float, nn.Module]:
+    """Train up to `steps` steps in all, from the checkpoint if there is one; last loss, network."""
+    torch.manual_seed(0)
+    opened = Archive.open(archive)
+    dataset = LayerDataset(opened, layers=layers, output="latent", labels=[label], seed=0)
+    classes = 1 + max(
+        group.table.column(label)[i].as_py()
+        for group in opened.row_groups([label])
+        for i in range(group.table.num_rows)
+    )
+    network = nn.Sequential(nn.LazyLinear(64), nn.ReLU(), nn.Linear(64, classes))
+    network(features(next(iter(dataset)))[None])  # tells the lazy layer its size
+    done = 0
+    if checkpoint and checkpoint.exists():
+        network.load_state_dict(load_file(checkpoint / "network.safetensors"))
+        progress = json.loads((checkpoint / "progress.json").read_text())
+        done = progress["step"]
+        dataset.load_state_dict(progress["reader"])
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.05)
+    loss = torch.zeros(())
+    for step, (inputs, labels) in enumerate(batches(dataset, label), done + 1):
+        loss = nn.functional.cross_entropy(network(inputs), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if step % 20 == 0:
+            print(f"epoch {dataset.epoch} step {step:5d} loss {loss.item():.6f}")
+        if step >= steps:
+            break
+    if checkpoint:
+        checkpoint.mkdir(parents=True, exist_ok=True)
+        save_file(network.state_dict(), checkpoint / "network.safetensors")
+        progress = {"step": steps, "reader": dataset.state_dict()}
+        (checkpoint / "progress.json").write_text(json.dumps(progress))
+    return loss.item(), network
+
+
+def main() -> None:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description="Train a small classifier from coarse layers.")
+    parser.add_argument("archive")
+    parser.add_argument("--label", required=True, help="label column of class numbers")
+    parser.add_argument("--layers", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--checkpoint", type=Path)
+    chosen = parser.parse_args()
+    loss, _ = train(
+        chosen.archive,
+        label=chosen.label,
+        layers=chosen.layers,
+        steps=chosen.steps,
+        checkpoint=chosen.checkpoint,
+    )
+    print(f"last loss {loss:.9f}")
+
+
+if __name__ == "__main__":
+    main()

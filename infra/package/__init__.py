@@ -1,0 +1,39 @@
+"""Underpaint: image corpora in layers, so that machines read little and people see everything.
+
+    from underpaint import Archive, Codec, LayerDataset, LayerMap
+
+The names are imported at their first use, and torch with those that need it.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from underpaint.codec.archive import Archive, ArchiveWriter
+    from underpaint.codec.archive.torch.dataset import LayerDataset
+    from underpaint.codec.archive.torch.map_style import LayerMap
+    from underpaint.codec.codec import Codec, Latents
+
+__all__ = ["Archive", "ArchiveWriter", "Codec", "Latents", "LayerDataset", "LayerMap"]
+
+_MODULES = {
+    "Archive": "underpaint.codec.archive",
+    "ArchiveWriter": "underpaint.codec.archive",
+    "Codec": "underpaint.codec.codec",
+    "Latents": "underpaint.codec.codec",
+    "LayerDataset": "underpaint.codec.archive.torch.dataset",
+    "LayerMap": "underpaint.codec.archive.torch.map_style",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name at its first use."""
+    if name in _MODULES:
+        return getattr(import_module(_MODULES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_MODULES])

@@ -1,0 +1,60 @@
+"""`underpaint benchmark`: speed and memory on this machine, with the real commands."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+from underpaint.codec.errors import UsageError
+from underpaint.pipelines.cli.evaluate import count, positive
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `benchmark` to the command line."""
+    parser = subparsers.add_parser(
+        "benchmark",
+        help="measure speed and memory on this machine",
+        description="Run encode and decode on photos, then time the codec alone beside AVIF on "
+        "the same cores. Prints megapixels a second and peak memory.",
+    )
+    parser.set_defaults(run=run)
+    add = parser.add_argument
+    add("photos", nargs="+", metavar="PHOTOS", help="folders, globs or files")
+    add("--weights", metavar="FILE", help="weights of the codec (default: the shipped ones)")
+    add("--workers", type=positive, default=os.cpu_count() or 1, metavar="N", help="processes")
+    add("--limit", type=positive, metavar="N", help="at most N photos, evenly spread")
+    add("--codec-photos", type=count, default=24, metavar="N", help="timed in memory; 0: none")
+    add("--codec-only", action="store_true", help="leave the commands out")
+    add("--folder", type=Path, metavar="FOLDER", help="for the archive, removed afterwards")
+    add("--json", type=Path, metavar="FILE", help="also write the figures as JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command; 0, or an error of `codec.errors`."""
+    try:
+        from underpaint.pipelines.evaluation.benchmark import Settings, benchmark
+    except ImportError as error:
+        raise UsageError(f"benchmark needs pip install 'underpaint[evaluate]' ({error})") from error
+    figures = []
+    for figure in benchmark(
+        Settings(
+            inputs=tuple(arguments.photos),
+            weights=arguments.weights,
+            workers=arguments.workers,
+            limit=arguments.limit,
+            codec_photos=arguments.codec_photos,
+            commands=not arguments.codec_only,
+            folder=arguments.folder,
+        )
+    ):
+        print(f"{figure.name:<44} {figure.value:>10.2f} {figure.unit}".rstrip(), flush=True)
+        figures.append(figure)
+    if arguments.json is not None:
+        found = {f.name: {"value": f.value, "unit": f.unit} for f in figures}
+        try:
+            arguments.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise UsageError(f"cannot write {arguments.json}: {error.strerror}") from error
+    return 0

@@ -1,0 +1,198 @@
+"""What the commands print: sizes, times, tables and a line of progress."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import TextIO
+
+from underpaint.transforms.progress import Counts
+
+TERMINAL_PERIOD_S = 0.5
+LOG_PERIODS_S = (5.0, 10.0, 30.0, 60.0)
+"""Seconds between lines where standard error is a file: ever longer, as jobs may run for days."""
+
+CAUSES_SHOWN = 3
+"""Causes of failures that the line of progress names."""
+
+_STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+"""Control characters, and those that turn the direction of what follows."""
+
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+
+
+def size_text(count: float) -> str:
+    """Bytes as a person reads them: "512 B", "3.4 MB"."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(count) < 999.5:
+            return f"{count:.0f} B" if unit == "B" else f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.4g} TB"
+
+
+def parse_size(text: str) -> int:
+    """Bytes of "512M", "2G", "2GiB" (argparse type)."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", text.strip().lower())
+    if not found or (value := float(found[1])) <= 0:
+        raise argparse.ArgumentTypeError(f"not a size: {text!r} (try 512M or 4G)")
+    factor = _UNITS[found[2]]
+    if found[3]:
+        factor = 1 << (10 * "kmgt".index(found[2]) + 10)
+    return int(value * factor)
+
+
+def parse_share(text: str) -> float:
+    """A share of one, of "0.01" or "1%" (argparse type)."""
+    try:
+        value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"not a share from 0 to 1: {text!r}")
+    return value
+
+
+def positive(text: str) -> int:
+    """A whole number from 1 on (argparse type)."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"not a whole number from 1 on: {text!r}")
+    return value
+
+
+def seconds(text: str) -> float:
+    """A time above 0 in seconds (argparse type)."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if value <= 0:
+        raise argparse.ArgumentTypeError(f"not a number of seconds above 0: {text!r}")
+    return value
+
+
+def time_text(span: float) -> str:
+    """Seconds as "42 s", "3 min 05 s", "5 h 12 min", "2 d 03 h"."""
+    whole = round(span)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    if whole < 86400:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    return f"{whole // 86400} d {whole % 86400 // 3600:02d} h"
+
+
+def shown(text: object) -> str:
+    """Text that came from elsewhere, on one line: what would steer a terminal becomes escapes."""
+    return _STEERING.sub(lambda found: ascii(found[0])[1:-1], str(text))
+
+
+def table(rows: Sequence[Sequence[str]], *, header: bool = True) -> str:
+    """Columns aligned: the first to the left, the others to the right; cells as `shown`."""
+    rows = [[shown(cell) for cell in row] for row in rows]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = []
+    for number, row in enumerate(rows):
+        cells = [row[0].ljust(widths[0])]
+        cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
+        lines.append("  ".join(cells).rstrip())
+        if header and not number:
+            lines.append("  ".join("─" * width for width in widths))
+    return "\n".join(lines)
+
+
+class ProgressLine:
+    """A line on standard error while a job runs: rewritten on a terminal, repeated in a log.
+
+        with ProgressLine(lambda: board.total(), plan.bytes, plan.records):
+            pipeline.run()
+
+    Args:
+        counts: what has been done up to now.
+        total_bytes: input bytes of the job; 0 where unknown.
+        total_images: pictures of the job; 0 where unknown.
+    """
+
+    def __init__(
+        self,
+        counts: Callable[[], Counts],
+        total_bytes: int,
+        total_images: int,
+        stream: TextIO | None = None,
+    ) -> None:
+        self._counts = counts
+        self._total_bytes, self._total_images = total_bytes, total_images
+        self._stream = stream or sys.stderr
+        self._terminal = self._stream.isatty()
+        self._begin = time.monotonic()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
+
+    def __enter__(self) -> ProgressLine:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._show()
+        if self._terminal:
+            self._stream.write("\n")
+
+    def text(self, counts: Counts, elapsed: float) -> str:
+        """The line."""
+        done = counts.images + counts.failed + counts.duplicates + counts.skipped
+        of = f" of {self._total_images:,}" if self._total_images else ""
+        parts = [
+            f"{done:,}{of} images",
+            f"{counts.pixels / 1e6 / max(elapsed, 1e-9):.2f} Mpx/s",
+            f"in {size_text(counts.bytes_in)}",
+            f"out {size_text(counts.bytes_out)}",
+            f"failed {counts.failed:,}{_causes(counts)}",
+        ]
+        share = self._share(counts, done)
+        if 0 < share < 1 and elapsed > 2:
+            parts.append(f"{share:.0%}")
+            parts.append(f"ETA {time_text(elapsed / share - elapsed)}")
+        else:
+            parts.append(time_text(elapsed))
+        return "  ".join(parts)
+
+    def _share(self, counts: Counts, done: int) -> float:
+        if self._total_bytes:
+            return min(1.0, max(counts.input_bytes, counts.bytes_in) / self._total_bytes)
+        return min(1.0, done / self._total_images) if self._total_images else 0.0
+
+    def _run(self) -> None:
+        number = 0
+        while True:
+            last = min(number, len(LOG_PERIODS_S) - 1)
+            period = TERMINAL_PERIOD_S if self._terminal else LOG_PERIODS_S[last]
+            number += 1
+            if self._stop.wait(period):
+                return
+            self._show()
+
+    def _show(self) -> None:
+        line = self.text(self._counts(), time.monotonic() - self._begin)
+        if self._terminal:
+            width = shutil.get_terminal_size().columns
+            self._stream.write(f"\r{line[: width - 1]:<{width - 1}}")
+        else:
+            self._stream.write(line + "\n")
+        self._stream.flush()
+
+
+def _causes(counts: Counts) -> str:
+    """The commonest causes of failures, in brackets."""
+    common = sorted(counts.causes.items(), key=lambda item: (-item[1], item[0]))[:CAUSES_SHOWN]
+    return f" ({', '.join(f'{cause} {count:,}' for cause, count in common)})" if common else ""

@@ -1,0 +1,114 @@
+"""`underpaint evaluate`: the codec beside the picture codecs people would pick instead."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from underpaint.codec.errors import UsageError
+
+DEFAULT_PEERS = "jpeg,webp,avif"
+DEFAULT_METRICS = "psnr,ms-ssim"
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `evaluate` to the command line."""
+    parser = subparsers.add_parser(
+        "evaluate",
+        help="measure rate, distortion and speed against JPEG, WebP, AVIF, …",
+        description="Encode photos with Underpaint and its peers; print and write rate points, "
+        "BD-rates and speeds as tables, CSV, a plot and, with --page, a page with crops.",
+    )
+    parser.set_defaults(run=run)
+    add = parser.add_argument
+    add("photos", nargs="*", metavar="PHOTOS", help="folders, globs or files")
+    add(
+        "--tasks",
+        type=Path,
+        metavar="FOLDER",
+        help="what detectors, segmenters and landmark networks see: photos, truth and networks",
+    )
+    add("--output", required=True, metavar="FOLDER", type=Path, help="where results go")
+    add(
+        "--peers",
+        default=DEFAULT_PEERS,
+        help="of jpeg, webp, avif, jxl, jp2 (default: %(default)s)",
+    )
+    add(
+        "--metrics",
+        default=DEFAULT_METRICS,
+        help="of psnr, ms-ssim, ssimulacra2 (default: %(default)s)",
+    )
+    add("--weights", metavar="FILE", help="weights of the codec (default: the shipped ones)")
+    add(
+        "--effort",
+        type=int,
+        choices=(1, 2, 3),
+        default=1,
+        help="how hard the codec's encoder looks for fewer bytes, where rates are measured "
+        "(default: %(default)s)",
+    )
+    add(
+        "--texture",
+        type=int,
+        metavar="SEED",
+        help="with --tasks: draw the fine texture that a coarse state does not know",
+    )
+    add("--peers-only", action="store_true", help="leave the codec out")
+    add("--workers", type=positive, default=os.cpu_count() or 1, metavar="N", help="processes")
+    add("--limit", type=positive, metavar="N", help="at most N photos, evenly spread")
+    add("--cache", type=Path, metavar="FOLDER", help="keep results of peers for later runs")
+    add("--speed-photos", type=count, default=8, metavar="N", help="photos timed; 0: no speeds")
+    add("--page", action="store_true", help="also write a page with crops at equal bytes")
+    add("--page-photos", type=positive, default=4, metavar="N", help="photos on the page")
+
+
+def positive(text: str) -> int:
+    """An argument that is a whole number from 1 on."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("at least 1")
+    return value
+
+
+def count(text: str) -> int:
+    """An argument that is a whole number from 0 on."""
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError("at least 0")
+    return value
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command; 0, or an error of `codec.errors`."""
+    try:
+        from underpaint.pipelines.evaluation.report import Settings, evaluate
+    except ImportError as error:
+        raise UsageError(f"evaluate needs pip install 'underpaint[evaluate]' ({error})") from error
+    if not arguments.photos and arguments.tasks is None:
+        raise UsageError("nothing to evaluate: no photos and no --tasks")
+    evaluate(
+        Settings(
+            inputs=tuple(arguments.photos),
+            tasks=arguments.tasks,
+            output=arguments.output,
+            peers=_names(arguments.peers),
+            metrics=_names(arguments.metrics),
+            weights=arguments.weights,
+            effort=arguments.effort,
+            texture=arguments.texture,
+            with_codec=not arguments.peers_only,
+            workers=arguments.workers,
+            limit=arguments.limit,
+            cache=arguments.cache,
+            speed_photos=arguments.speed_photos,
+            page_photos=arguments.page_photos if arguments.page else 0,
+        )
+    )
+    return 0
+
+
+def _names(text: str) -> tuple[str, ...]:
+    """Names parted by commas."""
+    return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))

@@ -1,0 +1,76 @@
+"""`underpaint export`: pictures of any state for tools that do not know the archive."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from underpaint.pipelines.cli.console import parse_size, positive
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Describe the command."""
+    parser = subparsers.add_parser(
+        "export",
+        help="write WebDataset tar shards or a folder of pictures with their labels",
+        description="Write every image, decoded from all layers or the coarser ones, with its key "
+        "and labels: as WebDataset shards (NAME.png, NAME.json) or as a folder with "
+        "metadata.jsonl, which Hugging Face datasets reads as an imagefolder. A name is the key "
+        "with every character but letters, digits, _, - and / percent-encoded.",
+    )
+    parser.add_argument("archive", metavar="ARCHIVE", help="folder of the archive, local or URL")
+    parser.add_argument(
+        "--output", required=True, metavar="FOLDER", help="empty folder, local or URL"
+    )
+    parser.add_argument("--as", dest="form", choices=("webdataset", "folder"), default="webdataset")
+    parser.add_argument(
+        "--format",
+        choices=("png", "jpeg", "webp", "layers"),
+        default="png",
+        help="pictures, or the layers as they are stored (default png)",
+    )
+    parser.add_argument(
+        "--layers", type=positive, metavar="N", help="use the coarsest N layers (default: all)"
+    )
+    parser.add_argument(
+        "--shard-size", type=parse_size, default="256M", metavar="SIZE", help="of a tar (256M)"
+    )
+    parser.add_argument(
+        "--weights",
+        metavar="FILE",
+        help="weights: a profile, path or URL (default: those that made the archive)",
+    )
+    parser.add_argument("--device", default="cpu", help="torch device: cpu, cuda (default cpu)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Export; 0, or 1 where an image was damaged and left out."""
+    from underpaint.codec.archive import Damage
+    from underpaint.codec.archive.tools.export import export
+    from underpaint.pipelines.cli.console import shown, size_text
+
+    damaged = 0
+
+    def report(damage: Damage) -> None:
+        nonlocal damaged
+        damaged += 1
+        print(shown(damage), file=sys.stderr)
+
+    done = export(
+        arguments.archive,
+        arguments.output,
+        form=arguments.form,
+        format=arguments.format,
+        layers=arguments.layers,
+        shard_bytes=arguments.shard_size,
+        weights=arguments.weights,
+        device=arguments.device,
+        on_damage=report,
+    )
+    print(
+        f"{arguments.output}: {done.images:,} images in {done.files:,} files, "
+        f"{size_text(done.bytes)}"
+    )
+    if damaged:
+        print(f"damaged {damaged:,}")
+    return int(bool(damaged))

@@ -1,0 +1,81 @@
+"""`underpaint inspect`: what an archive holds, from its manifest alone."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Describe the command."""
+    parser = subparsers.add_parser(
+        "inspect",
+        help="show what an archive holds: images, bytes and bits per pixel of each layer",
+        description="Show images, pixels, source bytes, bytes and bits per pixel of each layer, "
+        "and dead letters by cause. A layer's bytes are all that its column stores: headers and "
+        "checksums of the layers included; bpp = bytes x 8 / pixels.",
+    )
+    parser.add_argument("archive", metavar="ARCHIVE", help="folder of the archive, local or URL")
+    parser.add_argument("--json", action="store_true", help="print a JSON object")
+    parser.add_argument(
+        "--failed", action="store_true", help="print every dead letter: key, stage, error, message"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Inspect; 0."""
+    from underpaint.codec.archive import Archive
+    from underpaint.pipelines.cli.console import shown, size_text, table
+    from underpaint.pipelines.cli.summary import layers_table
+
+    archive = Archive.open(arguments.archive)
+    statistics = archive.statistics()
+    letters = list(archive.dead_letters()) if arguments.failed else []
+    if arguments.json:
+        pixels = max(1, statistics.pixels)
+        layers = [
+            {"name": name, "bytes": count, "bpp": count * 8 / pixels}
+            for name, count in zip(statistics.layer_names, statistics.layer_bytes, strict=True)
+        ]
+        value = {
+            "images": statistics.images,
+            "pixels": statistics.pixels,
+            "source_bytes": statistics.source_bytes,
+            "failed": statistics.failed,
+            "failures": dict(statistics.failures),
+            "weights": statistics.weights_id,
+            "layers": layers,
+            "file_bytes": statistics.file_bytes,
+            "units": len(archive.manifest.units),
+            "labels": list(archive.label_names),
+            "embedding": archive.manifest.embedding_size,
+            "extractor": archive.manifest.extractor,
+        }
+        if arguments.failed:
+            value["dead_letters"] = [vars(letter) for letter in letters]
+        print(json.dumps(value, indent=2))
+        return 0
+    size, extractor = archive.manifest.embedding_size, archive.manifest.extractor
+    stored = sum(statistics.layer_bytes)
+    rows = [
+        ("images", f"{statistics.images:,}"),
+        ("megapixels", f"{statistics.pixels / 1e6:,.2f}"),
+        ("source bytes", size_text(statistics.source_bytes)),
+        ("layer bytes", size_text(stored)),
+        ("file bytes", size_text(statistics.file_bytes)),
+        ("files", f"{len(archive.files):,}"),
+        ("labels", ", ".join(archive.label_names) or "none"),
+        ("embedding", f"{size} values" if size else "none"),
+        ("weights", statistics.weights_id or "none"),
+        ("dead letters", f"{statistics.failed:,}"),
+    ]
+    print(table(rows, header=False))
+    if size:
+        print(f"embedding by {shown(extractor or 'an extractor that is not recorded')}")
+    for cause, count in statistics.failures.items():
+        print(f"  {count:,} x {shown(cause)}")
+    if statistics.layer_names:
+        print(f"\n{layers_table(statistics)}")
+    for letter in letters:
+        print(shown(f"{letter.key}: {letter.stage}: {letter.error}: {letter.message}"))
+    return 0

@@ -1,0 +1,33 @@
+"""`underpaint merge`: several archives to one."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Describe the command."""
+    parser = subparsers.add_parser(
+        "merge",
+        help="put several archives into one",
+        description="Copy the files of several archives of the same weights, layers and labels "
+        "into one, checked against their checksums. Two images of one key are refused. A run that "
+        "was stopped goes on where it was.",
+    )
+    parser.add_argument("archives", nargs="+", metavar="ARCHIVE", help="local folder or URL")
+    parser.add_argument("--output", required=True, metavar="ARCHIVE", help="the new archive")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Merge; 0."""
+    from underpaint.codec.archive import Archive
+    from underpaint.codec.archive.tools.maintenance import merge
+    from underpaint.pipelines.cli.console import size_text
+
+    merge(arguments.archives, arguments.output)
+    after = Archive.open(arguments.output).statistics()
+    print(
+        f"{arguments.output}: {after.images:,} images of {len(arguments.archives):,} archives, "
+        f"{size_text(after.file_bytes)}"
+    )
+    return 0

@@ -1,0 +1,113 @@
+"""`underpaint search`: pictures of an archive that are like one another."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from underpaint.pipelines.cli.console import parse_share, positive
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from underpaint.codec.archive import Archive
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Describe the command."""
+    parser = subparsers.add_parser(
+        "search",
+        help="find pictures like a given one, or near duplicates, by their embeddings",
+        description="Find the pictures most like one of the archive or like a photo, by the cosine "
+        "of their embeddings (`underpaint encode --embedding`). Only keys and embeddings are read.",
+    )
+    parser.add_argument("archive", metavar="ARCHIVE", help="folder of the archive, local or URL")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--like", metavar="KEY|PHOTO", help="key of an image, else a photo's path")
+    what.add_argument(
+        "--duplicates",
+        type=parse_share,
+        metavar="SIMILARITY",
+        help="all pairs that are at least so similar, as 0.98 or 98%%",
+    )
+    parser.add_argument(
+        "--count", type=positive, default=10, metavar="N", help="pictures to list (default 10)"
+    )
+    parser.add_argument(
+        "--embedding",
+        metavar="NAME",
+        help="the archive's extractor, for a photo (default: by the name that the archive records; "
+        "for extractors from a file, say here where it is)",
+    )
+    parser.add_argument(
+        "--weights",
+        metavar="FILE",
+        help="weights: a profile in the package, path or URL (default: the first profile)",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object a line")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Search; 0."""
+    from underpaint.codec.archive import Archive
+
+    archive = Archive.open(arguments.archive)
+    found = _pairs(archive, arguments) if arguments.like is None else _like(archive, arguments)
+    for one in found:
+        print(json.dumps(one) if arguments.json else _line(one))
+    return 0
+
+
+def _pairs(archive: Archive, arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    from underpaint.codec.archive.tools.search import near_duplicates
+
+    for key, match in near_duplicates(archive, arguments.duplicates):
+        yield {"similarity": round(match.similarity, 4), "key": key, "like": match.key}
+
+
+def _like(archive: Archive, arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    from underpaint.codec.archive.tools.search import nearest
+    from underpaint.codec.errors import NoSuchKey
+
+    try:
+        vector, own = archive.embedding(arguments.like), arguments.like
+    except NoSuchKey:
+        vector, own = _photo_vector(archive, arguments), None
+    matches = nearest(archive, vector, arguments.count + (own is not None))
+    matches = [match for match in matches if match.key != own][: arguments.count]
+    for match in matches:
+        yield {"similarity": round(match.similarity, 4), "key": match.key}
+
+
+def _photo_vector(archive: Archive, arguments: argparse.Namespace) -> np.ndarray:
+    """The embedding of a photo that is not in the archive, by the archive's extractor."""
+    import numpy as np
+
+    from underpaint.codec.errors import UsageError
+    from underpaint.codec.extractors import open_extractor
+    from underpaint.codec.extractors.names import UNDERPAINT
+    from underpaint.codec.image_io.read import read_picture
+    from underpaint.transforms.sources.base import read_bytes
+
+    try:
+        picture = read_picture(read_bytes(arguments.like))
+    except FileNotFoundError:
+        raise UsageError(f"{arguments.like}: no image of the archive, and no photo") from None
+    made_by = archive.manifest.extractor or ""
+    name = arguments.embedding or made_by.partition("#")[0]
+    if not arguments.embedding and name.startswith(f"{UNDERPAINT}:"):
+        name = UNDERPAINT
+    if not arguments.embedding and name in ("", "onnx"):
+        raise UsageError(f"say by --embedding where the extractor is: {made_by or 'not recorded'}")
+    extractor = open_extractor(name, weights=arguments.weights)
+    if extractor.identity != made_by:
+        raise UsageError(f"the embeddings are of {made_by}, not of {extractor.identity}")
+    fitted = extractor.preprocessing.fit(picture.pixels)
+    vector: np.ndarray = extractor.features(np.stack([fitted]))[0]
+    return vector
+
+
+def _line(found: dict[str, Any]) -> str:
+    return "  ".join(f"{v:.4f}" if isinstance(v, float) else str(v) for v in found.values())

@@ -1,0 +1,55 @@
+"""The report of a job for people: the tables at its end."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from underpaint.codec.storage.redaction import redacted
+from underpaint.pipelines.cli.console import shown, size_text, table, time_text
+
+if TYPE_CHECKING:
+    from underpaint.codec.archive import Statistics
+    from underpaint.transforms.report import EncodeResult
+
+
+def print_summary(result: EncodeResult, output: str) -> None:
+    """The table at the end of `encode`, and the first failures."""
+    counts, statistics = result.counts, result.statistics
+    rate = counts.pixels / 1e6 / result.seconds if result.seconds else 0.0
+    rows = [("", "this run", "archive"), ("images", f"{counts.images:,}", f"{statistics.images:,}")]
+    rows.append(("failed", f"{counts.failed:,}", f"{result.failed:,}"))
+    if result.duplicates:
+        rows.append(("duplicates", f"{counts.duplicates:,}", f"{result.duplicates:,}"))
+    if counts.skipped:
+        rows.append(("done before", f"{counts.skipped:,}", ""))
+    rows += [
+        ("megapixels", f"{counts.pixels / 1e6:,.2f}", f"{statistics.pixels / 1e6:,.2f}"),
+        ("source bytes", size_text(counts.bytes_in), size_text(statistics.source_bytes)),
+        ("layer bytes", size_text(counts.bytes_out), size_text(sum(statistics.layer_bytes))),
+        ("time", time_text(result.seconds), ""),
+        ("rate", f"{rate:.2f} Mpx/s", ""),
+    ]
+    print(table(rows))
+    print()
+    print(layers_table(statistics))
+    for cause, count in statistics.failures.items():
+        print(f"{count:,} x {shown(cause)}", file=sys.stderr)
+    for letter in result.letters:
+        why = letter.message or letter.error
+        print(f"failed: {shown(letter.key)}: {shown(why)}", file=sys.stderr)
+    if result.failed > len(result.letters):
+        print(f"failed: … and {result.failed - len(result.letters):,} more", file=sys.stderr)
+    print(f"\n{redacted(output)}: {statistics.images:,} images of weights {statistics.weights_id}")
+
+
+def layers_table(statistics: Statistics) -> str:
+    """Bytes, bits per pixel and cumulative bits per pixel of each layer."""
+    pixels = max(1, statistics.pixels)
+    rows: list[tuple[str, ...]] = [("layer", "bytes", "bpp", "up to here")]
+    total = 0
+    for number, count in enumerate(statistics.layer_bytes):
+        total += count
+        name = f"{number}  {statistics.layer_names[number]}"
+        rows.append((name, f"{count:,}", f"{count * 8 / pixels:.4f}", f"{total * 8 / pixels:.4f}"))
+    return table(rows)

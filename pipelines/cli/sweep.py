@@ -1,0 +1,39 @@
+"""`underpaint sweep`: remove what killed jobs have left in an archive."""
+
+from __future__ import annotations
+
+import argparse
+
+from underpaint.pipelines.cli.console import shown, size_text
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Describe the command."""
+    parser = subparsers.add_parser(
+        "sweep",
+        help="remove files that killed jobs left in an archive",
+        description="Remove files that no commit names: unfinished files, plans of dead jobs.",
+    )
+    parser.add_argument("archive", metavar="ARCHIVE")
+    parser.add_argument(
+        "--older-than",
+        type=float,
+        default=24.0,
+        metavar="HOURS",
+        help="leave younger files; a job that takes longer needs its own (default 24)",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="only show what would be removed")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Sweep; 0."""
+    from underpaint.pipelines.jobs.sweep import sweep_archive
+
+    swept = sweep_archive(
+        arguments.archive, older_than_s=arguments.older_than * 3600, dry_run=arguments.dry_run
+    )
+    for name, size in swept.items():
+        print(f"{shown(name)}  {size_text(size)}")
+    verb = "would be removed" if arguments.dry_run else "removed"
+    print(f"{len(swept):,} files, {size_text(sum(swept.values()))} {verb}")
+    return 0

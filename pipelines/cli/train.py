@@ -1,0 +1,103 @@
+"""`underpaint train`: make weights from photos, with the recipe that made those in the package."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from underpaint.codec.errors import UsageError
+from underpaint.codec.training.settings import PROFILES
+
+
+def add_parser(subparsers: Any) -> None:
+    """Register the command; recipe and plan have one option for each of their numbers."""
+    parser = subparsers.add_parser(
+        "train",
+        help="make weights from photos",
+        description=(
+            "Make weights from photos: fit classes, contexts and integer tables by counting, then "
+            "train the backward network. Everything goes into the run folder as it is made; the "
+            "same command goes on where it stopped. A profile sets all options that are not given."
+        ),
+    )
+    parser.add_argument("photos", nargs="+", help="folders (searched recursively) or files")
+    parser.add_argument("--output", type=Path, required=True, help="weights file to write")
+    parser.add_argument(
+        "--run-folder", type=Path, help="folder of checkpoints and logs (default: OUTPUT.run)"
+    )
+    parser.add_argument(
+        "--profile",
+        choices=PROFILES,
+        default=next(iter(PROFILES)),
+        help="what the weights are made for: what looks right, or what is near in squared error "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--device", default="cpu", help="torch device to train the network on (default: cpu)"
+    )
+    parser.add_argument(
+        "--threads", type=int, default=0, help="torch threads (default: torch decides)"
+    )
+    parser.add_argument("--start-from", type=Path, help="weights file whose network to go on from")
+    parser.add_argument(
+        "--keep-classes",
+        action="store_true",
+        help="take its classes and semantic head too, and fit only what is counted",
+    )
+    for title, place in (("recipe", 0), ("training plan", 1)):
+        group = parser.add_argument_group(title)
+        for option in fields(next(iter(PROFILES.values()))[place]):
+            if "help" in option.metadata:
+                default: Any = option.default
+                many = isinstance(default, tuple)
+                group.add_argument(
+                    f"--{option.name.replace('_', '-')}",
+                    type=float if many else type(default),
+                    nargs=len(default) if many else None,
+                    help=f"{option.metadata['help']} ({_defaults(option.name, place)})",
+                )
+    parser.add_argument("--seed", type=int, help="seed of everything that is drawn (default: 1)")
+
+
+def _defaults(name: str, place: int) -> str:
+    """Say what an option is where it is not given, for all profiles or for each."""
+    values = {profile: getattr(both[place], name) for profile, both in PROFILES.items()}
+    texts = {
+        profile: " ".join(map(str, value)) if isinstance(value, tuple) else str(value) or "none"
+        for profile, value in values.items()
+    }
+    if len(set(texts.values())) == 1:
+        return f"default: {next(iter(texts.values()))}"
+    return "default: " + ", ".join(f"{profile} {text}" for profile, text in texts.items())
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train and print where the weights are; returns 0."""
+    import logging
+
+    import torch
+
+    from underpaint.codec.training.run import train
+
+    if args.keep_classes and args.start_from is None:
+        raise UsageError("--keep-classes wants weights to keep them from: --start-from FILE")
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    torch.set_flush_denormal(True)  # denormal floats made a step four times slower
+    if args.threads:
+        torch.set_num_threads(args.threads)
+
+    def chosen(settings: Any) -> Any:
+        given = {option.name: getattr(args, option.name) for option in fields(settings)}
+        given = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
+        return replace(settings, **{k: v for k, v in given.items() if v is not None})
+
+    recipe, plan = map(chosen, PROFILES[args.profile])
+    run_folder = args.run_folder or args.output.with_name(args.output.name + ".run")
+    weights = train(
+        args.photos, args.output, run_folder, recipe, plan,
+        torch.device(args.device), args.start_from, args.keep_classes,
+    )  # fmt: skip
+    print(f"{args.output}: weights {weights.id}")
+    return 0

@@ -1,0 +1,40 @@
+"""`underpaint trim`: an archive without its finer layers."""
+
+from __future__ import annotations
+
+import argparse
+
+from underpaint.pipelines.cli.console import positive
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Describe the command."""
+    parser = subparsers.add_parser(
+        "trim",
+        help="copy an archive without its finer layers",
+        description="Write a new archive with the coarsest N layers of another. Nothing is decoded "
+        "or encoded and the finer layers are not even read. A run that was stopped goes on where "
+        "it was.",
+    )
+    parser.add_argument("archive", metavar="ARCHIVE", help="folder of the archive, local or URL")
+    parser.add_argument(
+        "--layers", type=positive, required=True, metavar="N", help="keep the coarsest N layers"
+    )
+    parser.add_argument("--output", required=True, metavar="ARCHIVE", help="the new archive")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Trim; 0."""
+    from underpaint.codec.archive import Archive
+    from underpaint.codec.archive.tools.maintenance import trim
+    from underpaint.pipelines.cli.console import size_text
+
+    trim(arguments.archive, arguments.output, arguments.layers)
+    before = Archive.open(arguments.archive).statistics()
+    after = Archive.open(arguments.output).statistics()
+    print(
+        f"{arguments.output}: {after.images:,} images, {arguments.layers} of "
+        f"{len(before.layer_names)} layers, {size_text(after.file_bytes)} of "
+        f"{size_text(before.file_bytes)}"
+    )
+    return 0

@@ -1,0 +1,77 @@
+"""`underpaint verify`: is everything in an archive as it was written?"""
+
+from __future__ import annotations
+
+import argparse
+
+from underpaint.pipelines.cli.console import positive, shown
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Describe the command."""
+    parser = subparsers.add_parser(
+        "verify",
+        help="check all checksums of an archive and decode every layer",
+        description="Check the manifest, all page checksums and the checks of all layers, decode "
+        "every layer to its symbols, and print what is damaged.",
+        epilog="With --repair the archive is not changed: all that can be proved sound is written "
+        "to a new one (--output), which is then verified; lost images become dead letters of it "
+        "where their keys can be read. "
+        "Exit status: 0 nothing is damaged, 1 something is, 2 no archive.",
+    )
+    parser.add_argument("archive", metavar="ARCHIVE", help="folder of the archive, local or URL")
+    parser.add_argument(
+        "--workers", type=positive, metavar="N", help="processes (default: one a core)"
+    )
+    parser.add_argument(
+        "--weights",
+        metavar="FILE",
+        help="weights: a profile, path or URL (default: those that made the archive)",
+    )
+    parser.add_argument(
+        "--device", default="auto", help="torch device: auto, cpu, cuda (default auto)"
+    )
+    parser.add_argument(
+        "--repair", action="store_true", help="write what is sound to a new archive"
+    )
+    parser.add_argument("--output", metavar="ARCHIVE", help="the new archive, of --repair")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Verify; 0 where nothing is damaged, else 1."""
+    from underpaint.codec.errors import UsageError
+
+    if arguments.repair != (arguments.output is not None):
+        raise UsageError("--repair and --output go together: a repair writes a new archive")
+    lost = _repair(arguments.archive, arguments.output) if arguments.repair else 0
+    return max(lost, _verify(arguments.output or arguments.archive, arguments))
+
+
+def _repair(archive: str, output: str) -> int:
+    from underpaint.codec.archive.tools.repair import repair
+
+    done = repair(archive, output, lambda text: print(f"damaged: {shown(text)}"))
+    print(
+        f"{output}: kept {done.whole:,} images whole and {done.letters:,} dead letters, cut "
+        f"{done.cut:,} images back to their good layers, lost {done.lost:,}"
+    )
+    if done.lost_units:
+        print(f"{done.lost_units:,} units are gone: encode the same sources again to make them")
+    return int(bool(done.cut or done.lost))
+
+
+def _verify(archive: str, arguments: argparse.Namespace) -> int:
+    from underpaint.pipelines.jobs.verify import VerifyOptions, verify
+
+    options = VerifyOptions(
+        archive=archive,
+        workers=arguments.workers,
+        weights=arguments.weights,
+        device=arguments.device,
+    )
+    result = verify(options, lambda text: print(f"damaged: {shown(text)}"))
+    print(
+        f"{archive}: {result.images:,} images, {result.layers:,} layers good, "
+        f"{len(result.damages):,} damages"
+    )
+    return int(bool(result.damages))

@@ -1,0 +1,66 @@
+"""`underpaint view`: one image at every state."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Describe the command."""
+    parser = subparsers.add_parser(
+        "view",
+        help="show one image at every state: bytes, palette, class map, as a page",
+        description="Print the bytes, bits per pixel and palette size of each state of one image; "
+        "with --html write a page that shows the image, its palette and its class map at every "
+        "state. The page needs no network and runs no script.",
+    )
+    parser.add_argument("archive", metavar="ARCHIVE", help="folder of the archive, local or URL")
+    parser.add_argument("key", metavar="KEY", nargs="?", help="of the image (default: the first)")
+    parser.add_argument("--html", metavar="FILE", help="write the page to this file")
+    parser.add_argument(
+        "--picture", metavar="FILE", help="write the states as one picture (PNG, JPEG or WebP)"
+    )
+    parser.add_argument(
+        "--weights",
+        metavar="FILE",
+        help="weights: a profile, path or URL (default: those that made the archive)",
+    )
+    parser.add_argument("--device", default="cpu", help="torch device: cpu, cuda (default cpu)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """View; 0."""
+    from pathlib import Path
+
+    from underpaint.codec.archive import Archive
+    from underpaint.codec.archive.tools.view import page_of
+    from underpaint.codec.errors import UsageError
+    from underpaint.pipelines.cli.console import shown, table
+
+    archive = Archive.open(arguments.archive)
+    key = arguments.key if arguments.key is not None else next(archive.keys(), None)
+    if key is None:
+        raise UsageError(f"{arguments.archive}: the archive holds no image")
+    page, states = page_of(archive, key, weights=arguments.weights, device=arguments.device)
+    rows = [("state", "layer bytes", "bytes", "bpp", "palette")]
+    rows += [
+        (
+            f"{number} {state.name}",
+            f"{state.layer_bytes:,}",
+            f"{state.total_bytes:,}",
+            f"{state.bpp:.4f}",
+            f"{len(state.palette):,}",
+        )
+        for number, state in enumerate(states, 1)
+    ]
+    print(shown(key))
+    print(table(rows))
+    if arguments.html:
+        Path(arguments.html).write_text(page, encoding="utf-8")
+        print(f"page: {arguments.html}")
+    if arguments.picture:
+        from underpaint.codec.archive.tools.contact_sheet import strip_of
+
+        strip_of(states, key).save(arguments.picture)
+        print(f"picture: {arguments.picture}")
+    return 0

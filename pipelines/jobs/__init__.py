@@ -1,0 +1,1 @@
+"""Jobs: encode, decode and verify whole archives."""

@@ -1,0 +1,33 @@
+"""How far a job is whose workers share no disk with the driver: its commits tell."""
+
+from __future__ import annotations
+
+import time
+
+from underpaint.codec.archive.manifest import COMMITS, read_commit
+from underpaint.codec.storage.files import Storage
+from underpaint.transforms.progress import Counts
+from underpaint.transforms.work_unit import counts_of
+
+SECONDS_BETWEEN_LISTINGS = 10.0
+"""How often the commits of a remote job are counted."""
+
+
+class CommitWatch:
+    """Counts of a job by its new commits, for workers that share no disk with the driver."""
+
+    def __init__(self, storage: Storage, known: frozenset[str]) -> None:
+        self._storage = storage
+        self._seen = {f"{unit}.json" for unit in known}
+        self._total = Counts()
+        self._listed = 0.0
+
+    def total(self) -> Counts:
+        """What the commits up to now tell; listed anew every few seconds at most."""
+        if time.monotonic() - self._listed >= SECONDS_BETWEEN_LISTINGS:
+            names = [n for n in self._storage.names(COMMITS) if n.endswith(".json")]
+            for name in set(names) - self._seen:
+                self._total += counts_of(read_commit(self._storage, name.removesuffix(".json")))
+                self._seen.add(name)
+            self._listed = time.monotonic()
+        return self._total

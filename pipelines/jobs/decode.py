@@ -1,0 +1,276 @@
+"""The decoding job: rows of an archive to picture files, or to files of latents."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from underpaint.codec.archive import Archive, Damage, Row
+from underpaint.codec.codec import COARSE_LEVELS, Latents
+from underpaint.codec.errors import LayerDamaged, UnderpaintError, UsageError
+from underpaint.codec.image_io.read import WRITE_SUFFIX, write_picture
+from underpaint.codec.storage.files import Storage
+from underpaint.pipelines.cli.console import ProgressLine, shown
+from underpaint.pipelines.jobs.outputs import OutputNames
+from underpaint.pipelines.jobs.worker_pool import (
+    batches,
+    find_weights,
+    wanted_workers,
+    work,
+    worker_codec,
+)
+from underpaint.transforms.progress import Counts
+
+LATENTS = "latents"
+"""The format that is no picture: a state as tensors, without synthesis."""
+
+SUFFIXES = {**WRITE_SUFFIX, LATENTS: ".npz"}
+
+
+@dataclass(frozen=True)
+class DecodeOptions:
+    """What is to be decoded, and how."""
+
+    archive: str
+    output: str
+    layers: int | None = None
+    """The coarsest layers to use; None: all."""
+    format: str = "png"
+    workers: int | None = None
+    weights: str | None = None
+    device: str = "auto"
+    texture: int | None = None
+    """Seed of the fine texture drawn for the eye (see `codec.reconstruct.texture`); None: none."""
+    refine: bool = True
+    """Whether the backward network estimates what the cells leave open."""
+    levels: int = COARSE_LEVELS
+    """Wavelet levels that latents hold beside the low band, 0 to 4."""
+
+
+@dataclass(frozen=True)
+class DecodeResult:
+    """What a run has done."""
+
+    images: int
+    pixels: int
+    bytes_out: int
+    damaged: int
+    """Images that came back from fewer layers than they should have."""
+    lost: int
+    """Rows that did not become pictures at all."""
+    seconds: float
+
+
+@dataclass(frozen=True)
+class _Task:
+    output: str
+    format: str
+    names: tuple[str, ...]
+    keys: tuple[str, ...]
+    pixels: tuple[int, ...]
+    streams: tuple[tuple[bytes, ...], ...]
+    texture: int | None
+    refine: bool
+    levels: int
+
+
+@dataclass(frozen=True)
+class _Answer:
+    counts: Counts
+    warnings: tuple[str, ...]
+    damaged: int
+    lost: int
+
+
+class _Warnings:
+    """Lines on standard error, counted by image."""
+
+    def __init__(self) -> None:
+        self.damaged: set[str] = set()
+        self.lost = 0
+
+    def damage(self, damage: Damage) -> None:
+        """What the archive could not read."""
+        self.say(str(damage))
+        if damage.layer is None:
+            self.lost += 1
+        elif damage.key is not None:
+            self.damaged.add(damage.key)
+
+    def say(self, text: str) -> None:
+        """Print a line."""
+        print(f"warning: {shown(text)}", file=sys.stderr)
+
+
+def decode(options: DecodeOptions) -> DecodeResult:
+    """Run the job. UsageError for a mistake in the options; damage is counted, not raised."""
+    if options.format not in SUFFIXES:
+        raise UsageError(f"no format {options.format!r}: choose from {', '.join(SUFFIXES)}")
+    if options.format == LATENTS and options.texture is not None:
+        raise UsageError("texture is drawn into pictures: latents have none")
+    archive = Archive.open(options.archive)
+    archive.layer_columns(options.layers)
+    statistics = archive.statistics()
+    if not statistics.images:
+        raise UsageError(f"{options.archive}: no images in this archive")
+    weights = find_weights(options.weights, options.device, archive.weights_id)
+    if Storage(options.output).is_local:
+        Path(Storage(options.output).path("")).mkdir(parents=True, exist_ok=True)
+    begin = time.monotonic()
+    warnings = _Warnings()
+    counts = Counts()
+    damaged = 0
+    answers = work(
+        _decode_task,
+        _tasks(archive, options, warnings),
+        workers=wanted_workers(options.workers, statistics.pixels),
+        weights=weights,
+        device=options.device,
+    )
+    with ProgressLine(lambda: counts, 0, statistics.images):
+        for answer in answers:
+            counts += answer.counts
+            damaged += answer.damaged
+            warnings.lost += answer.lost
+            for text in answer.warnings:
+                warnings.say(text)
+    return DecodeResult(
+        images=counts.images,
+        pixels=counts.pixels,
+        bytes_out=counts.bytes_out,
+        damaged=len(warnings.damaged) + damaged,
+        lost=warnings.lost,
+        seconds=time.monotonic() - begin,
+    )
+
+
+def _tasks(archive: Archive, options: DecodeOptions, warnings: _Warnings) -> Iterator[_Task]:
+    names = OutputNames(SUFFIXES[options.format])
+    rows = archive.rows(options.layers, labels=False, on_damage=warnings.damage)
+    for group in batches(rows):
+        kept: list[tuple[str, Row]] = []
+        for row in group:
+            name = names.name(row.key)
+            if name is None:
+                warnings.say(f"{row.key!r} is no path below the output folder: left out")
+                warnings.lost += 1
+            else:
+                kept.append((name, row))
+        if kept:
+            yield _Task(
+                output=options.output,
+                format=options.format,
+                names=tuple(name for name, _ in kept),
+                keys=tuple(row.key for _, row in kept),
+                pixels=tuple(row.width * row.height for _, row in kept),
+                streams=tuple(row.layers for _, row in kept),
+                texture=options.texture,
+                refine=options.refine,
+                levels=options.levels,
+            )
+
+
+def _decode_task(task: _Task) -> _Answer:
+    """Decode and write the pictures or latents of one task, in a worker."""
+    warnings: list[str] = []
+    damaged = lost = images = pixels = bytes_in = bytes_out = 0
+    try:
+        found: Sequence[Any] = _brought_back(task, task.streams)
+        whole = True
+    except (UnderpaintError, RuntimeError, MemoryError):
+        found, whole = task.streams, False  # one of them is bad: they go one by one
+    storage = Storage(task.output)
+    for name, key, size, stream, image in zip(
+        task.names, task.keys, task.pixels, task.streams, found, strict=True
+    ):
+        try:
+            if not whole:
+                image, note = _from_good_layers(task, stream)
+                if note:
+                    damaged += 1
+                    warnings.append(f"{key}: {note}")
+            data = (
+                pack_latents(image)
+                if isinstance(image, Latents)
+                else write_picture(image, task.format)
+            )
+            _put(storage, name, data)
+        except (UnderpaintError, RuntimeError, MemoryError) as error:
+            lost += 1
+            warnings.append(f"{key}: {error}")
+            continue
+        images += 1
+        pixels += size
+        bytes_in += sum(map(len, stream))
+        bytes_out += len(data)
+    counts = Counts(
+        images=images, failed=lost, pixels=pixels, bytes_in=bytes_in, bytes_out=bytes_out
+    )
+    return _Answer(counts, tuple(warnings), damaged, lost)
+
+
+def _brought_back(task: _Task, streams: Sequence[Sequence[bytes]]) -> Sequence[Any]:
+    """Pictures, or latents where those are asked for."""
+    codec = worker_codec()
+    if task.format == LATENTS:
+        return codec.latents(streams, levels=task.levels)
+    return codec.decode(streams, texture=task.texture, refine=task.refine)
+
+
+def _from_good_layers(task: _Task, stream: Sequence[bytes]) -> tuple[Any, str]:
+    """What the layers that are good give, and what is said of the others ("" if all are).
+
+    StreamError where not even the coarsest layer is good.
+    """
+    note = ""
+    while True:
+        try:
+            return _brought_back(task, [stream])[0], note
+        except LayerDamaged as error:
+            if not 0 < error.layer < len(stream):
+                raise
+            note = note or f"{error}; decoded from the {error.layer} layers before it"
+            stream = stream[: error.layer]
+
+
+def pack_latents(latents: Latents) -> bytes:
+    """A NumPy file (.npz) with the arrays of `Latents` by their names."""
+    file = io.BytesIO()
+    np.savez(
+        file,
+        class_map=latents.class_map,
+        embedding=latents.embedding,
+        coefficients=latents.coefficients,
+    )
+    return file.getvalue()
+
+
+def _put(storage: Storage, name: str, data: bytes) -> None:
+    """Write a picture, whole or not at all; a local one is not forced to disk at once."""
+    if not storage.is_local:
+        storage.put(name, data)
+        return
+    root = os.path.realpath(storage.path(""))
+    path = os.path.join(root, name)
+    folder = os.path.dirname(path)
+    if os.path.commonpath([root, os.path.realpath(folder)]) != root:
+        raise UnderpaintError(f"{name!r} leads out of the output folder by a link: left out")
+    temporary = f"{path}.{os.getpid()}.part"
+    try:
+        os.makedirs(folder, exist_ok=True)
+        with open(temporary, "wb") as file:
+            file.write(data)
+        os.replace(temporary, path)
+    except (FileExistsError, NotADirectoryError, IsADirectoryError):
+        with suppress(OSError):
+            os.remove(temporary)
+        raise UnderpaintError(f"{name!r} is in the way of another picture: left out") from None

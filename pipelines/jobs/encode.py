@@ -1,0 +1,315 @@
+"""The encoding job: inputs to plan, plan to pipeline, pipeline to archive and report."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from apache_beam import Pipeline
+
+from underpaint.codec.archive import Commit, committed_units, publish
+from underpaint.codec.archive.manifest import COMMITS, DATA, FAILED, MANIFEST
+from underpaint.codec.errors import UnderpaintError, UsageError
+from underpaint.codec.storage.files import Storage
+from underpaint.codec.weights.header import WeightsHeader, fetch_weights, read_header
+from underpaint.pipelines.cli.console import ProgressLine
+from underpaint.pipelines.jobs.commit_watch import CommitWatch
+from underpaint.pipelines.runners import dataflow
+from underpaint.pipelines.runners.local_workers import silent_threads
+from underpaint.pipelines.runners.select import (
+    LOCAL,
+    check_options,
+    cores,
+    last_line,
+    make_runner,
+    pipeline_options,
+    runner_name,
+)
+from underpaint.transforms.embedding import Embedding
+from underpaint.transforms.encode import EncodePictures, Job
+from underpaint.transforms.job_plan import PLANS, Plan, make_plan, remove_plan
+from underpaint.transforms.progress import Board, Counts, board_folder, peak_memory
+from underpaint.transforms.report import JOB, EncodeResult, Facts, result_of, write_report
+from underpaint.transforms.sources import Choice, all_labels, open_sources
+from underpaint.transforms.work_unit import Settings
+
+REMOTE_MEMORY = 3 << 30
+"""Bytes for pictures in a worker of a cluster, where nothing else is said."""
+
+UNITS_FOR_A_PROCESS = 8
+"""Fewer units do not pay for the start of one more process, unless it is asked for."""
+
+
+@dataclass(frozen=True)
+class EncodeOptions:
+    """What is to be encoded, and how."""
+
+    inputs: tuple[str, ...]
+    output: str
+    choice: Choice = field(default_factory=Choice)
+    max_layers: int | None = None
+    effort: int = 1
+    """How long to look for fewer bytes (see `codec.quantize.rate_distortion`)."""
+    max_failed: float = 0.0
+    """Share of failed inputs up to which the job counts as a success."""
+    retry_failed: bool = False
+    deduplicate: bool = False
+    keep_source: bool = False
+    embedding: str | None = None
+    """Name of the extractor whose vectors are stored (see `codec.extractors`)."""
+    weights: str | None = None
+    device: str = "auto"
+    runner: str = LOCAL
+    workers: int | None = None
+    """Processes; None: one a core."""
+    memory: int | None = None
+    """Bytes that pictures on their way may take, over all local workers, or in each remote one;
+    None: half of this machine's memory, or REMOTE_MEMORY."""
+    picture_timeout_s: float = 60.0
+    fetchers: int | None = None
+    """Threads a worker that wait for storage; None: by where the inputs are."""
+    unit_bytes: int | None = None
+    """Input bytes of a unit of work; None: by the size of the inputs."""
+    beam_options: tuple[str, ...] = ()
+    gpu: str = dataflow.DEFAULT_GPU
+    """Of a worker on Dataflow: a type, TYPE:MACHINE, or none."""
+    dry_run: bool = False
+    """Say what would be done, and write nothing."""
+    verbose: bool = False
+
+
+def encode(options: EncodeOptions) -> EncodeResult | dataflow.Submission:
+    """Run the job. UsageError for a mistake in the options, UnderpaintError where the job broke.
+
+    A dry run and a job that is staged as a template end in a Submission.
+    """
+    begin = time.time()
+    runner = runner_name(options.runner)
+    check_options(options.beam_options)
+    launch = _launch(options) if dataflow.is_dataflow(runner) else None
+    if launch:
+        options = replace(
+            options, beam_options=launch.flags, device=launch.device, memory=launch.memory
+        )
+    storage = (dataflow.Unwritten if options.dry_run else Storage)(options.output)
+    committed = _standing(storage)
+    sources = open_sources(options.inputs, options.choice)
+    weights = read_header(fetch_weights(options.weights))
+    layers = _stored_layers(weights, options.max_layers)
+    workers = options.workers or cores()  # memory is shared out before the work is known
+    settings = Settings(
+        archive=storage.path("").rstrip("/") if storage.is_local else storage.root,
+        weights_id=weights.id,
+        layer_names=layers,
+        effort=options.effort,
+        labels=all_labels(sources),
+        memory=_memory_of_a_worker(options.memory, workers if runner == LOCAL else None),
+        keep_source=options.keep_source,
+        embedding=_embedding(options),
+        picture_timeout_s=options.picture_timeout_s,
+        fetchers=options.fetchers or (8 if _any_remote(options.inputs) else 1),
+    )
+    _check_fits(settings, committed)
+    plan = make_plan(
+        sources,
+        storage,
+        committed,
+        retry_failed=options.retry_failed,
+        span_bytes=options.unit_bytes,
+    )
+    if not plan.inputs:
+        raise UsageError(f"no pictures in {', '.join(options.inputs)}")
+    if not plan.shards:
+        most = plan.units if options.workers else plan.units // UNITS_FOR_A_PROCESS
+        workers = max(1, min(workers, most))
+    facts = Facts(begin, options.max_failed, _shown(options, settings, plan, workers, runner))
+    job = Job(
+        sources=sources,
+        plan=plan,
+        settings=settings,
+        facts=facts,
+        weights=options.weights,
+        device=options.device,
+        deduplicate=options.deduplicate,
+    )
+    accelerator = launch.accelerator if launch else None
+    if options.dry_run:
+        return _described(job, options, runner, workers, accelerator)
+    if launch and launch.staged:
+        _pipeline(job, options, runner, workers, accelerator).run()
+        return dataflow.Submission("the job is staged; its plan lies in the archive's folder")
+    over = launch is None  # a job on Dataflow goes on when this process is stopped
+    try:
+        with ExitStack() as cleanup:
+            if runner == LOCAL:
+                job = replace(job, board=cleanup.enter_context(board_folder()))
+            counts = _run(job, options, runner, workers, accelerator, storage, committed)
+            over = True
+    finally:
+        publish(storage)
+        if over:
+            remove_plan(storage, plan)
+    result = result_of(storage, counts, facts)
+    write_report(storage, result, facts, driver_peak_memory=peak_memory())
+    return result
+
+
+def _run(
+    job: Job,
+    options: EncodeOptions,
+    runner: str,
+    workers: int,
+    accelerator: str | None,
+    storage: Storage,
+    committed: Mapping[str, Commit],
+) -> Counts:
+    if not job.plan.parts:
+        return Counts()
+    counts: Callable[[], Counts]
+    if job.board:
+        counts = Board(job.board).total
+    else:
+        counts = CommitWatch(storage, frozenset(committed)).total
+    logging.getLogger().setLevel(logging.INFO if options.verbose else logging.CRITICAL)
+    pipeline = _pipeline(job, options, runner, workers, accelerator)
+    errors: tuple[type[Exception], ...] = (RuntimeError, OSError)
+    if dataflow.is_dataflow(runner):
+        errors += dataflow.errors()
+    try:
+        total = 0 if job.plan.shards else job.plan.records
+        with ProgressLine(counts, job.plan.bytes, total), silent_threads(not options.verbose):
+            running = pipeline.run()
+            if dataflow.is_dataflow(runner):
+                job_id = running.job_id()  # type: ignore[attr-defined]
+                print(dataflow.whereabouts(job_id, options.beam_options), file=sys.stderr)
+            running.wait_until_finish()
+    except errors as error:
+        if options.verbose:
+            raise
+        text = f"the job broke: {last_line(error)} (--verbose tells more)"
+        raise UnderpaintError(text) from error
+    return counts()
+
+
+def _launch(options: EncodeOptions) -> dataflow.Launch:
+    dataflow.check_client()
+    return dataflow.launch(
+        options.beam_options,
+        inputs=options.inputs,
+        output=options.output,
+        weights=options.weights,
+        embedding=options.embedding,
+        gpu=options.gpu,
+        device=options.device,
+        memory=options.memory,
+    )
+
+
+def _pipeline(
+    job: Job, options: EncodeOptions, runner: str, workers: int, accelerator: str | None
+) -> Pipeline:
+    try:
+        flags = pipeline_options(options.beam_options, runner, workers, verbose=options.verbose)
+        pipeline = Pipeline(make_runner(runner, workers), flags)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    _ = pipeline | "Encode pictures" >> EncodePictures(job, accelerator)
+    return pipeline
+
+
+def _described(
+    job: Job, options: EncodeOptions, runner: str, workers: int, accelerator: str | None
+) -> dataflow.Submission:
+    """The job that would be run, as JSON."""
+    plan = {key: value for key, value in asdict(job.plan).items() if key not in ("folder", "parts")}
+    shown: dict[str, Any] = {"runner": runner, "archive": job.settings.archive, "plan": plan}
+    if dataflow.is_dataflow(runner):
+        options = replace(options, beam_options=(*options.beam_options, "--dry_run=True"))
+        shown |= dataflow.job_request(_pipeline(job, options, runner, workers, accelerator))
+    return dataflow.Submission(json.dumps(shown, indent=2))
+
+
+def _standing(storage: Storage) -> dict[str, Commit]:
+    """The commits of an archive that is there; UsageError where the folder is of something else."""
+    if storage.fs.isfile(storage.path("").rstrip("/")):
+        raise UsageError(f"{storage.root}: a file, not a folder")
+    committed = committed_units(storage)
+    if not committed and storage.fs.isdir(storage.path("").rstrip("/")):
+        entries = storage.fs.ls(storage.path("").rstrip("/"), detail=False)
+        names = {str(entry).rstrip("/").rsplit("/", 1)[-1] for entry in entries}
+        if names - {MANIFEST, JOB, DATA, FAILED, COMMITS, PLANS}:
+            raise UsageError(f"{storage.root}: holds files, and no archive; choose another folder")
+    return committed
+
+
+def _embedding(options: EncodeOptions) -> Embedding | None:
+    return Embedding.named(options.embedding, options.weights) if options.embedding else None
+
+
+def _stored_layers(weights: WeightsHeader, most: int | None) -> tuple[str, ...]:
+    layers = len(weights.layer_names)
+    if most is not None and not 1 <= most <= layers:
+        raise UsageError(f"--max-layers {most}: the codec has layers 1 to {layers}")
+    return weights.layer_names[:most]
+
+
+def _check_fits(settings: Settings, committed: Mapping[str, Commit]) -> None:
+    """UsageError where the archive was made in another way: its rows must be of one make."""
+    if not committed:
+        return
+    standing = next(iter(committed.values()))
+    embedding = settings.embedding
+    labels = tuple((label.name, str(label.type)) for label in settings.labels)
+    for what, have, want in (
+        ("weights", standing.weights_id, settings.weights_id),
+        ("layers", len(standing.layer_names), len(settings.layer_names)),
+        ("labels", standing.labels, labels),
+        ("extractor", standing.extractor, embedding.identity if embedding else None),
+        ("embeddings of", standing.embedding_size, embedding.size if embedding else None),
+        ("kept sources", standing.keeps_source, settings.keep_source),
+    ):
+        if have != want:
+            raise UsageError(
+                f"{settings.archive}: made with {what} {have}, now {want}; choose another folder"
+            )
+
+
+def _shown(
+    options: EncodeOptions, settings: Settings, plan: Plan, workers: int, runner: str
+) -> dict[str, Any]:
+    """What the report tells of a job besides its outcome."""
+    return {
+        "runner": runner,
+        "workers": workers if runner == LOCAL else None,
+        "weights": settings.weights_id,
+        "layers": list(settings.layer_names),
+        "labels": settings.labels.names,
+        "extractor": settings.embedding.identity if settings.embedding else None,
+        "options": {**asdict(options), "inputs": list(options.inputs)[:100]},
+        "plan": {key: value for key, value in asdict(plan).items() if key != "parts"},
+        "python": platform.python_version(),
+        "machine": {"system": platform.system(), "cores": os.cpu_count()},
+    }
+
+
+def _memory_of_a_worker(given: int | None, local_workers: int | None) -> int:
+    if local_workers is None:
+        return given or REMOTE_MEMORY
+    if given is None:
+        try:
+            given = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+        except (AttributeError, ValueError, OSError):
+            given = REMOTE_MEMORY
+    return given // local_workers
+
+
+def _any_remote(inputs: tuple[str, ...]) -> bool:
+    return any("://" in text or text.endswith((".csv", ".jsonl")) for text in inputs)

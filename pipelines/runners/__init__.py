@@ -1,0 +1,1 @@
+"""Beam runners: local worker processes, portable runners and Dataflow."""

@@ -1,0 +1,85 @@
+"""A Flex Template's parameters as a command line of `underpaint encode`.
+
+The launcher passes each parameter as `--name=value`, among options of Beam; a template knows
+neither positional arguments nor flags without a value.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Sequence
+
+from underpaint.codec.errors import UsageError
+from underpaint.pipelines.cli import encode
+from underpaint.pipelines.cli import main as command_line
+from underpaint.pipelines.runners.dataflow import RUNNER
+
+IMAGE = "UNDERPAINT_IMAGE"
+"""Environment variable: the image that this launcher runs in, which workers take as well."""
+
+INPUT = "input"
+"""Parameter of what is to be encoded: an address, or a JSON list of addresses."""
+
+NOT_OFFERED = frozenset({"help", "workers", "runner", "dry_run", "verbose", "device", "max_failed"})
+"""Options of the command that mean nothing in a template."""
+
+
+def main(parameters: Sequence[str]) -> int:
+    """Run the command; its exit status."""
+    try:
+        command = to_command(parameters)
+    except UsageError as error:
+        print(f"underpaint: {error}")
+        return command_line.MISTAKEN
+    return command_line.main(command)
+
+
+def to_command(parameters: Sequence[str]) -> list[str]:
+    """The command line for the parameters of a launcher; UsageError for a value that is none."""
+    options = offered()
+    inputs: list[str] = []
+    command = ["encode", f"--runner={RUNNER}"]
+    for parameter in parameters:
+        name, has_value, value = parameter.removeprefix("--").partition("=")
+        if name == INPUT:
+            inputs += _inputs(value)
+        elif name in options and has_value:
+            flag = options[name].option_strings[0]
+            if options[name].nargs != 0:
+                command.append(f"{flag}={value}")
+            elif _truth(name, value):
+                command.append(flag)
+        elif name != "runner":
+            command.append(parameter)
+    image = os.environ.get(IMAGE)
+    if image and not any(each.startswith("--sdk_container_image=") for each in command):
+        command.append(f"--sdk_container_image={image}")
+    return [*command, "--", *inputs]
+
+
+def offered() -> dict[str, argparse.Action]:
+    """The options of the command that a template offers, by the names of its parameters."""
+    subparsers = argparse.ArgumentParser().add_subparsers()
+    encode.add_parser(subparsers)
+    actions = subparsers.choices["encode"]._actions
+    return {a.dest: a for a in actions if a.option_strings and a.dest not in NOT_OFFERED}
+
+
+def _inputs(value: str) -> list[str]:
+    if not value.startswith("["):
+        return [value]
+    try:
+        inputs = json.loads(value)
+    except ValueError as error:
+        raise UsageError(f"{INPUT}: {error}") from None
+    if not all(isinstance(each, str) for each in inputs):
+        raise UsageError(f"{INPUT}: a list of addresses, not {value}")
+    return list(inputs)
+
+
+def _truth(name: str, value: str) -> bool:
+    if value.lower() not in ("true", "false"):
+        raise UsageError(f"{name}: true or false, not {value!r}")
+    return value.lower() == "true"

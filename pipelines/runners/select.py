@@ -1,0 +1,87 @@
+"""Beam's runners as the commands use them: which ones, their options, what their errors say."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.runners.runner import PipelineRunner, create_runner
+from apache_beam.transforms.environments import SubprocessSDKEnvironment
+
+from underpaint.codec.errors import UsageError
+from underpaint.pipelines.runners import worker
+from underpaint.pipelines.runners.local_workers import ENDED
+
+LOCAL = "FnApiRunner"
+"""Beam's local runner by its own name: `DirectRunner` may try to download another one."""
+
+REFUSED = {
+    "PrismRunner": f"downloads a program; use {LOCAL}",
+    "DaskRunner": f"loses elements without a word; use {LOCAL}, PortableRunner or a cluster",
+}
+
+
+def runner_name(given: str) -> str:
+    """The runner that is meant; UsageError for one that is not to be used."""
+    name = given.rsplit(".", 1)[-1]
+    for refused, reason in REFUSED.items():
+        if name.lower() in (refused.lower(), refused.lower().removesuffix("runner")):
+            raise UsageError(f"{refused} {reason}")
+    return LOCAL if name.lower() in ("directrunner", "direct", "fnapirunner") else given
+
+
+def make_runner(name: str, workers: int) -> PipelineRunner:
+    """The runner; the local one with worker processes of `pipelines.runners.worker` if there are
+    several.
+
+    That is its mode `multi_processing` with another command; the mode's own one cannot be changed.
+    """
+    if name != LOCAL or workers == 1:
+        return create_runner(name)
+    return FnApiRunner(SubprocessSDKEnvironment.from_command_string(worker.command()))
+
+
+def check_options(flags: Sequence[str]) -> None:
+    """UsageError for flags that no option class of Beam knows."""
+    try:
+        options = PipelineOptions(list(flags))
+        known = options.get_all_options()
+        retained = options.get_all_options(retain_unknown_options=True)
+    except SystemExit:
+        raise UsageError(f"options that Beam does not take: {' '.join(flags)}") from None
+    loose = [flag for at, flag in enumerate(flags) if not flag.startswith("-") and not at]
+    unknown = loose + [f"--{name}" for name in sorted(set(retained) - set(known))]
+    if unknown:
+        raise UsageError(f"unknown options: {' '.join(unknown)}")
+
+
+def pipeline_options(
+    given: Sequence[str], runner: str, workers: int, *, verbose: bool = False
+) -> PipelineOptions:
+    """The options of a pipeline; for the local runner, the environment of its workers as well."""
+    flags = list(given)
+    if runner == LOCAL:
+        worker.use_one_thread()
+        paths = [path for path in sys.path if path]
+        os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
+        os.environ[worker.QUIET] = "" if verbose else "1"
+        flags.append(f"--direct_num_workers={workers}")
+    return PipelineOptions(flags, runner=runner, save_main_session=False)
+
+
+def cores() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def last_line(error: BaseException) -> str:
+    """What went wrong, of the long text in which a runner wraps a worker's error."""
+    if "Channel closed prematurely" in str(error):
+        return ENDED
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    plain = [line for line in lines if not line.startswith(("File ", "Traceback", "^", "~"))]
+    errors = [line for line in plain if ": " in line and line.split(":")[0].endswith("Error")]
+    return (errors or plain or [type(error).__name__])[-1].removeprefix("RuntimeError: ")[:500]

@@ -1,0 +1,78 @@
+"""What the embedded stream costs against coding each rate at once, and what contexts are worth.
+
+python -m tests.benchmarks.context_report PHOTOS... --fit PHOTOS...
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+
+from tests.benchmarks.code_length import LEFT_OUT, CodedPhoto, step_bits
+from underpaint.codec.codec import Codec
+from underpaint.codec.errors import UnderpaintError
+from underpaint.codec.palette.classes import LAW_UNIT
+from underpaint.codec.training.photos import find_photos, load_photos
+from underpaint.codec.weights.loading import load_weights
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the report; 0, or 2 after a mistake."""
+    parser = argparse.ArgumentParser(prog="context_report", description=__doc__.splitlines()[0])
+    parser.add_argument("photos", nargs="+", help="photos whose code lengths are estimated")
+    parser.add_argument("--fit", nargs="+", required=True, help="other photos, to fit tables on")
+    parser.add_argument("--fit-photos", type=int, default=150)
+    parser.add_argument("--weights", help="a profile, path or URL (default: the first profile)")
+    chosen = parser.parse_args(arguments)
+    try:
+        fitted = _coded(chosen.fit, chosen.weights, chosen.fit_photos)
+        tested = _coded(chosen.photos, chosen.weights, None)
+        _report(fitted, tested, chosen.weights)
+    except UnderpaintError as error:
+        print(f"context_report: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _coded(folders: Sequence[str], weights: str | None, count: int | None) -> list[CodedPhoto]:
+    loaded = load_weights(weights)
+    codec = Codec(loaded)
+    laws = loaded.classes.law.astype(np.float32) / LAW_UNIT
+    paths = find_photos(folders)
+    order = np.random.default_rng(1).permutation(len(paths))[:count]
+    return [
+        CodedPhoto.of(codec.quantised([photo])[0], photo.shape, laws)
+        for photo in load_photos([paths[i] for i in order])
+    ]
+
+
+def _report(
+    fitted: Sequence[CodedPhoto], tested: Sequence[CodedPhoto], weights: str | None
+) -> None:
+    config = load_weights(weights).config
+    states = config.chain[1:]
+    befores = [None, *states[:-1]]
+    print(f"fitted on {len(fitted)} photos, bits a pixel over {len(tested)} others\n")
+    print("state  embedded  at once  embedding costs")
+    embedded = 0.0
+    for before, after in zip(befores, states, strict=True):
+        embedded += step_bits(fitted, tested, before, after)
+        direct = step_bits(fitted, tested, None, after)
+        cost = 100 * (embedded / direct - 1)
+        print(f"{after.width:5}  {embedded:8.4f}  {direct:7.4f}  {cost:+14.1f} %", flush=True)
+    print("\ncontexts without ...                     more bits, by state " + "".join(
+        f"{state.width:>8}" for state in states))  # fmt: skip
+    whole = [step_bits(fitted, tested, b, a) for b, a in zip(befores, states, strict=True)]
+    for name, features in LEFT_OUT.items():
+        less = [
+            step_bits(fitted, tested, b, a, features) for b, a in zip(befores, states, strict=True)
+        ]
+        shares = np.cumsum(less) / np.cumsum(whole) - 1
+        print(f"{name:60} " + "".join(f"{100 * share:+7.1f}%" for share in shares), flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

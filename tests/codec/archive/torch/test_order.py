@@ -1,0 +1,105 @@
+"""Every image exactly once an epoch, whatever stops, resumes, ranks and workers there are."""
+
+from __future__ import annotations
+
+import hashlib
+from itertools import pairwise
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from underpaint.codec.archive.torch.order import (
+    EpochOrder,
+    Interval,
+    Piece,
+    count,
+    keyed_permutation,
+    subtract,
+    union,
+)
+
+positions = st.sets(st.integers(0, 60))
+
+
+def as_intervals(members: set[int]) -> list[Interval]:
+    return union((at, at + 1) for at in members)
+
+
+def members(intervals: list[Interval]) -> set[int]:
+    return {at for start, stop in intervals for at in range(start, stop)}
+
+
+@given(positions, positions)
+def test_intervals_are_sets_of_positions(one: set[int], two: set[int]) -> None:
+    a, b = as_intervals(one), as_intervals(two)
+    assert members(a) == one
+    assert count(a) == len(one)
+    assert members(union([*a, *b])) == one | two
+    assert members(subtract(a, b)) == one - two
+    assert all(x[1] < y[0] for x, y in pairwise(a))
+
+
+def test_permutations_are_the_same_in_every_version_and_on_every_machine() -> None:
+    assert keyed_permutation(10, 1, 2).tolist() == [1, 3, 7, 9, 2, 8, 6, 4, 5, 0]
+    many = keyed_permutation(100_000, 7, 0, 1, 3)
+    assert sorted(many.tolist()) == list(range(100_000))
+    digest = hashlib.sha256(many.astype("<i8").tobytes()).hexdigest()
+    assert digest == "933197b6102253d710e828ea3057a4ae84cbfed410a7e6f994f945acef2da3d1"
+
+
+@st.composite
+def orders(draw: st.DrawFn) -> EpochOrder:
+    rows = np.array(draw(st.lists(st.integers(1, 9), min_size=1, max_size=12)), np.int64)
+    return EpochOrder(
+        rows,
+        rows * 100,
+        seed=draw(st.none() | st.integers(0, 2**63)),
+        epoch=draw(st.integers(0, 3)),
+        window_bytes=draw(st.integers(1, 3000)),
+    )
+
+
+@given(orders())
+def test_an_epoch_is_a_permutation_of_the_rows(order: EpochOrder) -> None:
+    located = []
+    for piece in order.pieces([(0, len(order))]):
+        groups, rows = order.locate(piece)
+        located += list(zip(groups.tolist(), rows.tolist(), strict=True))
+    assert len(located) == len(set(located)) == len(order)
+
+
+@given(orders(), st.data())
+def test_a_part_of_a_window_is_that_part_of_the_whole(
+    order: EpochOrder, data: st.DataObject
+) -> None:
+    piece = data.draw(st.sampled_from(order.pieces([(0, len(order))])))
+    start = data.draw(st.integers(piece.start, piece.stop - 1))
+    stop = data.draw(st.integers(start + 1, piece.stop))
+    whole = order.locate(piece)
+    part = order.locate(Piece(piece.window, start, stop))
+    for one, all_ in zip(part, whole, strict=True):
+        assert one.tolist() == all_[start - piece.start : stop - piece.start].tolist()
+
+
+@given(orders(), positions, st.integers(1, 5), st.integers(1, 4))
+def test_dealing_gives_each_position_once_and_ranks_equal_shares(
+    order: EpochOrder, done: set[int], ranks: int, workers: int
+) -> None:
+    taken = [(a, min(b, len(order))) for a, b in as_intervals(done) if a < len(order)]
+    shares = order.deal(taken, ranks, workers)
+    dealt = [
+        at for share in shares for pieces in share for p in pieces for at in range(p.start, p.stop)
+    ]
+    assert sorted(dealt) == sorted(set(range(len(order))) - done)
+    sizes = [sum(p.stop - p.start for pieces in share for p in pieces) for share in shares]
+    assert max(sizes) - min(sizes) <= 1
+
+
+@settings(deadline=None)
+@given(orders(), st.integers(1, 4))
+def test_windows_are_cut_only_to_make_shares_equal(order: EpochOrder, ranks: int) -> None:
+    shares = order.deal([], ranks, 1)
+    pieces = [piece for share in shares for part in share for piece in part]
+    windows = len(order.pieces([(0, len(order))]))
+    assert len(pieces) <= windows + 2 * ranks

@@ -1,0 +1,56 @@
+"""Pictures that compiled loops write are those that the tensors give, to rounding."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from underpaint import Codec
+from underpaint.codec.weights.loading import load_weights
+
+VECTORS = Path(__file__).parents[2] / "golden"
+
+
+@pytest.fixture(scope="module")
+def codec(request: pytest.FixtureRequest) -> Codec:
+    return Codec(load_weights(None), dtype=getattr(request, "param", torch.float32))
+
+
+def _by_tensors(codec: Codec, stream: list[bytes], refine: bool) -> np.ndarray:
+    state = codec._decoded(stream)
+    picture = codec._synthesised([state], None, refine)[0]
+    return picture[:, : state.layout.height, : state.layout.width].numpy()
+
+
+def _hold(codec: Codec, streams: list[list[bytes]]) -> None:
+    for refine, most in ((False, 1), (True, 2)):
+        painted = codec.decode_tensors(streams, refine=refine)
+        for stream, picture in zip(streams, painted, strict=True):
+            known = _by_tensors(codec, stream, refine)
+            assert picture.dtype == torch.uint8
+            assert picture.shape == known.shape
+            difference = np.abs(picture.numpy().astype(int) - known)
+            assert difference.max() <= most
+            assert difference.mean() < 0.01  # halves may fall on either side, and little else
+
+
+@pytest.mark.parametrize("path", sorted(VECTORS.glob("*.layers")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("codec", [torch.bfloat16, torch.float32], indirect=True, ids=str)
+def test_states_of_the_conformance_vectors(codec, path):
+    lengths = json.loads(path.with_suffix(".json").read_text("utf-8"))["layer_bytes"]
+    blob, ends = path.read_bytes(), np.cumsum(lengths)
+    layers = [blob[end - n : end] for n, end in zip(lengths, ends, strict=True)]
+    _hold(codec, [layers[:count] for count in (1, 3, len(layers))])
+
+
+@settings(deadline=None, max_examples=25)
+@given(height=st.integers(1, 70), width=st.integers(1, 70), seed=st.integers(0, 99))
+def test_pictures_of_any_sides(codec, height, width, seed):
+    rng = np.random.default_rng(seed)
+    rough = rng.integers(0, 256, (height, width, 3), np.uint8)
+    smooth = np.full((height, width, 3), rng.integers(0, 256, 3), np.uint8)
+    _hold(codec, codec.encode([rough, smooth, rough // 2 + smooth // 2]))

@@ -1,0 +1,142 @@
+"""The recipe: a small run makes weights that work, and a stopped run goes on as if it had not."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from skimage import data
+
+from underpaint import Codec
+from underpaint.codec.errors import UsageError, WeightsDamaged
+from underpaint.codec.training.photos import find_photos
+from underpaint.codec.training.run import train
+from underpaint.codec.training.settings import Recipe, TrainingPlan
+from underpaint.codec.training.train_network import CropSource, NetworkTrainer, pattern
+from underpaint.codec.weights.loading import SHIPPED, load_weights, unpack_learned, unpack_weights
+
+RECIPE = Recipe(classes=8, class_photos=4, class_rounds=3, context_photos=2)
+PLAN = TrainingPlan(steps=4, batch=2, crop=64, warm_up=1, checkpoint_every=2, measure_every=4)
+
+
+class _Stopped(Exception):
+    """A crash at the third of four steps."""
+
+
+def _stop(*_: object) -> None:
+    raise _Stopped
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("photos")
+    for name in ("astronaut", "coffee", "chelsea", "rocket"):
+        picture = getattr(data, name)()
+        for corner in range(2):
+            crop = picture[40 + 60 * corner :, 30 + 90 * corner :][:128, :160]
+            Image.fromarray(crop).save(folder / f"{name}-{corner}.png")
+    (folder / "notes.txt").write_text("no photo")
+    return folder
+
+
+def test_a_small_run_makes_weights_that_round_trip(photos, tmp_path, caplog):
+    output = tmp_path / "weights.safetensors"
+    weights = train([str(photos)], output, tmp_path / "run", RECIPE, PLAN, torch.device("cpu"))
+    codec = Codec.load(str(output))
+    assert codec.weights_id == weights.id
+    assert next(weights.network.parameters()).dtype == torch.float32
+    picture = data.coffee()[:100, :150]
+    stream = codec.encode([picture])[0]
+    decoded = codec.decode([stream])[0].astype(float)
+    assert np.square(decoded - picture).mean() < 40
+    for log in ("weights-training.csv", "weights-held-out.csv", "weights-settings.json"):
+        assert (tmp_path / log).exists() == (log != "weights-training.csv")
+    settings = json.loads((tmp_path / "weights-settings.json").read_text())
+    assert settings["recipe"]["extractor"] == "none: texture alone"
+    assert np.linalg.norm(weights.classes.embedding, axis=1) == pytest.approx(1, rel=1e-4)
+    again = train([str(photos)], output, tmp_path / "run", RECIPE, PLAN, torch.device("cpu"))
+    assert again.id == weights.id
+    with pytest.raises(UsageError, match="other settings"):
+        train(
+            [str(photos)], output, tmp_path / "run", replace(RECIPE, masking=0.1), PLAN,
+            torch.device("cpu"),
+        )  # fmt: skip
+
+
+def test_a_stopped_training_goes_on_as_if_it_had_not(tmp_path):
+    pictures = [data.astronaut()[:160, :200], data.coffee()[:160, :200]]
+    codec = Codec.load()
+    symbols = [codec.quantised([picture])[0] for picture in pictures]
+    source = CropSource(pictures, symbols, PLAN.crop)
+
+    def trainer(folder: str) -> NetworkTrainer:
+        return NetworkTrainer(
+            load_weights(None), source, PLAN, tmp_path / folder, torch.device("cpu"),
+            lambda step, network: None,
+        )  # fmt: skip
+
+    whole = trainer("whole").run().state_dict()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(NetworkTrainer, "_log", _stop)
+        patch.setattr("underpaint.codec.training.train_network.LOG_EVERY", 3)
+        with pytest.raises(_Stopped):
+            trainer("stopped").run()
+    resumed = trainer("stopped").run().state_dict()
+    assert whole.keys() == resumed.keys()
+    for name, tensor in whole.items():
+        torch.testing.assert_close(resumed[name], tensor, rtol=0, atol=0)
+
+
+def test_no_photos_is_one_clear_line(tmp_path):
+    with pytest.raises(UsageError, match="no such photo"):
+        find_photos([str(tmp_path / "nowhere")])
+    with pytest.raises(UsageError, match="no photos"):
+        find_photos([str(tmp_path)])
+
+
+def _as_of_format(number: int) -> bytes:
+    data = SHIPPED.read_bytes()
+    assert data.count(b'\\"format\\": 3') == 1
+    return data.replace(b'\\"format\\": 3', b'\\"format\\": %d' % number)
+
+
+def test_a_training_may_begin_with_what_the_format_before_has_learned():
+    with pytest.raises(WeightsDamaged, match="format 2"):
+        unpack_weights(_as_of_format(2))
+    known, found = load_weights(None), unpack_learned(_as_of_format(2))
+    network = known.network.state_dict()
+    for name, tensor in found.network.state_dict().items():
+        assert torch.equal(tensor, network[name])
+    np.testing.assert_array_equal(found.classes.scale, known.classes.scale)
+    np.testing.assert_array_equal(found.head.widen, known.head.widen)
+    for damaged in (_as_of_format(1), b"nothing", SHIPPED.read_bytes()[:-9]):
+        with pytest.raises(WeightsDamaged):
+            unpack_learned(damaged)
+
+
+def test_classes_that_are_kept_are_those_of_the_weights_begun_with(photos, tmp_path):
+    known = load_weights(None)
+    plan = replace(PLAN, steps=0)
+    output = tmp_path / "weights.safetensors"
+    found = train(
+        [str(photos)], output, tmp_path / "run", RECIPE, plan, torch.device("cpu"), SHIPPED, True
+    )
+    for name in ("scale", "mask", "embedding"):
+        kept = getattr(found.classes, name)
+        np.testing.assert_array_equal(kept, getattr(known.classes, name))
+    np.testing.assert_array_equal(found.head.narrow, known.head.narrow)
+    assert not np.array_equal(found.classes.law, known.classes.law)
+    assert not np.array_equal(found.frequencies, known.frequencies)
+    state = known.network.state_dict()
+    assert all(torch.equal(t, state[name]) for name, t in found.network.state_dict().items())
+
+
+def test_a_pattern_is_what_repeats_with_the_grid():
+    rng = np.random.default_rng(2)
+    rough = torch.from_numpy(rng.normal(0, 5, (4, 3, 64, 96)))
+    grid = torch.from_numpy(rng.normal(0, 1, (16, 16))).repeat(4, 6)
+    assert pattern(rough + 30) < 0.5
+    assert pattern(grid.expand(4, 3, 64, 96) + 30).item() == pytest.approx(grid.var(correction=0))

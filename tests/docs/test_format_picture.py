@@ -1,0 +1,181 @@
+"""From symbols to the picture as docs/stream.md says it, in float64 numpy: the codec gives the
+same."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load, save
+from skimage import data
+from torch.nn.functional import conv2d
+
+from underpaint import Codec
+from underpaint.codec.transform.subbands import BANDS, band_levels, geometry, view
+from underpaint.codec.weights.loading import SHIPPED, unpack_weights
+
+HEIGHT, WIDTH = 75, 101
+SCALE, LIFT = 1.149604398860241, (
+    0.443506852043971, 0.882911075530934, -0.052980118572961, -1.586134342059924,
+)  # fmt: skip
+
+
+def _join(a: np.ndarray, b: np.ndarray, axis: int) -> np.ndarray:
+    """Inverse wavelet along one axis."""
+    a, b = np.moveaxis(a, axis, 0), np.moveaxis(b, axis, 0)
+    n, m = len(a), len(b)
+    joined = np.empty((n + m, *a.shape[1:]))
+    if m > 0:
+        a, b = a / SCALE, b * SCALE
+        i, j = np.arange(n), np.arange(m)
+        for update, predict in (LIFT[:2], LIFT[2:]):
+            a = a - update * (b[np.clip(i - 1, 0, m - 1)] + b[np.clip(i, 0, m - 1)])
+            b = b - predict * (a[j] + a[np.clip(j + 1, 0, n - 1)])
+    joined[0::2], joined[1::2] = a, b
+    return np.moveaxis(joined, 0, axis)
+
+
+def _inverse(low: np.ndarray, *levels: list[np.ndarray]) -> np.ndarray:
+    """Inverse wavelet of `low` [3, rows, columns] and levels [3 orientations][3, ...]."""
+    for across, down, both in levels:
+        low = _join(_join(low, across, 2), _join(down, both, 2), 1)
+    return low
+
+
+def _fold(x: np.ndarray) -> np.ndarray:
+    c, h, w = x.shape
+    x = x.reshape(c, h // 2, 2, w // 2, 2).transpose(0, 2, 4, 1, 3)
+    return x.reshape(4 * c, h // 2, w // 2)
+
+
+def _unfold(x: np.ndarray, by: int = 2) -> np.ndarray:
+    c, h, w = x.shape
+    x = x.reshape(c // by**2, by, by, h, w).transpose(0, 3, 1, 4, 2)
+    return x.reshape(c // by**2, h * by, w * by)
+
+
+class _Reader:
+    """Reads pictures with a weights file."""
+
+    def __init__(self, weights: bytes) -> None:
+        header = json.loads(weights[8 : 8 + int.from_bytes(weights[:8], "little")])
+        found = json.loads(header["__metadata__"]["underpaint"])
+        self.codec, self.network = found["codec"], found["network"]
+        self.tensors = {name: array.astype(float) for name, array in load(weights).items()}
+
+    def _linear(self, name: str, x: np.ndarray) -> np.ndarray:
+        weight, bias = (self.tensors[f"network.{name}.{kind}"] for kind in ("weight", "bias"))
+        return np.einsum("oi,ihw->ohw", weight, x) + bias[:, None, None]
+
+    def _trunk(self, name: str, x: np.ndarray, state: int) -> np.ndarray:
+        x = self._linear(f"{name}_in", x)
+        x = x + self.tensors[f"network.{name}_state.weight"][state][:, None, None]
+        for i in range(self.network[f"{name}_depth"]):
+            spatial = (
+                torch.from_numpy(self.tensors[f"network.{name}.{i}.spatial.{kind}"])
+                for kind in ("weight", "bias")
+            )
+            y = conv2d(torch.from_numpy(x)[None], *spatial, padding=2, groups=len(x))[0].numpy()
+            y = np.maximum(self._linear(f"{name}.{i}.widen", y), 0)
+            x = x + self._linear(f"{name}.{i}.narrow", y)
+        return x
+
+    def _expand(self, v: np.ndarray) -> np.ndarray:
+        knee, power = self.codec["compander"]["knee"], self.codec["compander"]["power"]
+        return np.sign(v) * knee * ((1 + np.abs(v) * power / knee) ** (1 / power) - 1)
+
+    def picture(
+        self, turn: np.ndarray, maps: list[np.ndarray], cells: list[np.ndarray], s: int
+    ) -> np.ndarray:
+        """`cells` of the 57 bands after `s` cell steps; return uint8 [padded sides, 3]."""
+        tensors, width = self.tensors, self.codec["widths"][s - 1]
+        zero, levels = width - 1, band_levels()
+        places, steps, bounds = [], [], []
+        for band, q in enumerate(cells):
+            level, component = levels[band]
+            k, sign = np.abs(q), np.sign(q)
+            at = tensors["centroids"][s - 1, level, min(component, 1)][np.minimum(k, 3)]
+            inner, rim = zero + 0.5 + (k - 1) * width, zero + 0.5
+            places.append(self._expand(sign * (inner + width * at)))
+            ends = np.sort([sign * inner, sign * (inner + width)], 0)
+            bounds.append(self._expand(np.where(q == 0, [[[-rim]], [[rim]]], ends)))
+            y, x = np.indices(q.shape)
+            mask = 1.0
+            if 1 <= level <= 4:
+                mask = tensors["classes.mask"][maps[0][y >> (4 - level), x >> (4 - level)]]
+            steps.append(tensors["steps"][band] * mask * np.ones(q.shape))
+
+        def members(level: int) -> list[list[int]]:
+            if level == 0:
+                return [[0, 1, 2]]
+            first = 3 + 9 * (6 - level)
+            return [[first + 3 * component + o for component in range(3)] for o in range(3)]
+
+        def scaled(level: int) -> list[np.ndarray]:
+            return [np.array([places[b] * steps[b] for b in group]) for group in members(level)]
+
+        def seen(level: int) -> np.ndarray:
+            return np.array([places[b] / width for group in members(level) for b in group])
+
+        def move(level: int, change: np.ndarray) -> None:
+            moved = [b for group in members(level) for b in group]
+            for b, by in zip(moved, change, strict=True):
+                places[b] = np.clip(places[b] + width * by, *bounds[b])
+
+        unit = (tensors["steps"][:3] * width)[:, None, None]
+        embedded = tensors["network.class_embedding.weight"][maps[-1]].transpose(2, 0, 1)
+        low = _inverse(scaled(0)[0], scaled(6), scaled(5))
+        x = np.arcsinh(np.concatenate([low / unit, seen(4), _fold(seen(3))]))
+        x = self._trunk("coarse", np.concatenate([x, low / 1024, embedded]), s - 1)
+        change = self._linear("coarse_out", x)
+        low = low + unit * change[:3]
+        move(4, change[3:12])
+        move(3, _unfold(change[12:]))
+        quarter = _inverse(low, scaled(4), scaled(3))
+        y = np.arcsinh(np.concatenate([quarter / unit, seen(2), _fold(seen(1))]))
+        y = np.concatenate([y, _unfold(self._linear("share", x), 4)])
+        change = self._linear("fine_out", self._trunk("fine", y, s - 1))
+        quarter = quarter + unit * change[:3]
+        move(2, change[3:12])
+        move(1, _unfold(change[12:]))
+        light, c1, c2 = _inverse(quarter, scaled(2))
+        (sin_a, sin_b, sin_c), (cos_a, cos_b, cos_c) = (
+            f(turn * np.pi / 256) for f in (np.sin, np.cos)
+        )
+        light, c2 = light * cos_c - c2 * sin_c, light * sin_c + c2 * cos_c
+        light, c1 = light * cos_b - c1 * sin_b, light * sin_b + c1 * cos_b
+        c1, c2 = c1 * cos_a - c2 * sin_a, c1 * sin_a + c2 * cos_a
+        light, c1, c2 = _inverse(np.stack([light, c1, c2]), scaled(1))
+        grey, c1, c2 = 128 + light / 3**0.5, c1 / 2**0.5, c2 / 6**0.5
+        rgb = np.stack([grey + c1 - c2, grey + 2 * c2, grey - c1 - c2], -1)
+        return np.rint(np.clip(rgb, 0, 255)).astype(np.uint8)
+
+
+def _restless(weights: bytes, power: float) -> bytes:
+    """The weights, their network's last layers drawn at random and their compander bent."""
+    tensors = load(weights)
+    rng = np.random.default_rng(5)
+    for name in ("network.coarse_out.weight", "network.fine_out.weight"):
+        tensors[name] = rng.normal(0, 0.01, tensors[name].shape).astype(np.float16)
+    header = json.loads(weights[8 : 8 + int.from_bytes(weights[:8], "little")])
+    config = json.loads(header["__metadata__"]["underpaint"])
+    config["codec"]["compander"] = {"knee": 6.0, "power": power}
+    return save(tensors, {"underpaint": json.dumps(config)})
+
+
+@pytest.mark.parametrize(("power", "profile"), [(1.0, "perceptual"), (0.8, "fidelity")])
+def test_the_picture_is_as_the_page_says(power, profile):
+    weights = _restless(SHIPPED.with_name(f"{profile}.safetensors").read_bytes(), power)
+    codec = Codec(unpack_weights(weights), dtype=torch.float32)
+    picture = data.astronaut()[60 : 60 + HEIGHT, 180 : 180 + WIDTH]
+    stream = codec.encode([picture])[0]
+    reader, layout, steps = _Reader(weights), geometry(HEIGHT, WIDTH), 0
+    assert codec.symbols(stream)[0].any() == (profile == "fidelity")
+    for count, plan in enumerate(reader.codec["layers"], 1):
+        steps += plan["cell_steps"]
+        turn, *maps, flat = codec.symbols(stream[:count])
+        cells = [view(flat, layout, band).astype(int) for band in range(BANDS)]
+        expected = reader.picture(turn, maps, cells, steps)[:HEIGHT, :WIDTH]
+        difference = np.abs(codec.decode([stream[:count]])[0].astype(int) - expected)
+        assert difference.max() <= 1
+        assert np.count_nonzero(difference) <= 0.01 * difference.size

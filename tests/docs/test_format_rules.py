@@ -1,0 +1,298 @@
+"""Rules of docs/stream.md that only a faulty or hostile writer breaks: forged behind right
+checksums."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from safetensors.numpy import load, save
+
+from underpaint import Codec
+from underpaint.codec import bitstream as stream
+from underpaint.codec.bitstream import PictureHeader, pack_layer, unpack_stream
+from underpaint.codec.entropy import rans
+from underpaint.codec.entropy.activity import BIN_OF, BINS
+from underpaint.codec.entropy.coder import CodedState, EntropyCoder
+from underpaint.codec.errors import LayerDamaged, WeightsDamaged
+from underpaint.codec.transform.subbands import BANDS, geometry
+from underpaint.codec.weights.loading import SHIPPED, Weights, load_weights, unpack_weights
+
+
+@pytest.fixture(scope="module")
+def weights() -> Weights:
+    return load_weights(None)
+
+
+def _bits(value: int, count: int) -> list[tuple[int, int]]:
+    """Plain bits as (table, symbol)."""
+    return [(0, value >> bit & 1) for bit in range(count - 1, -1, -1)]
+
+
+def _payload(weights: Weights, symbols: list[tuple[int, int]]) -> bytes:
+    intervals = np.array(
+        [
+            int(weights.cumulative[table, symbol]) << 16
+            | int(weights.frequencies[table, symbol]) - 1
+            for table, symbol in symbols
+        ],
+        np.uint32,
+    )
+    return rans.write_intervals(intervals).astype("<u4").tobytes()
+
+
+def _decode(
+    weights: Weights, symbols: list[tuple[int, int]], shape=(1, 1), angles: Sequence[int] = ()
+) -> CodedState:
+    """Decode layer 0 from forged symbols; what is missing at the end reads as damage."""
+    state = CodedState(geometry(*shape))
+    turn = [*_bits(int(bool(angles)), 1), *(bit for a in angles for bit in _bits(a + 128, 8))]
+    symbols = [*turn, *symbols]
+    EntropyCoder(weights).decode(_payload(weights, symbols), len(symbols), 0, state)
+    return state
+
+
+def _one_entry(weights: Weights) -> list[tuple[int, int]]:
+    return [*_bits(0, 8), *_bits(0, (weights.classes.count - 1).bit_length())]
+
+
+def _steps_of_nothing(weights: Weights, steps: int, first: int = 0) -> list[tuple[int, int]]:
+    """Cell steps whose every group is flagged empty."""
+    groups = [0, 1, 2, *range(3, BANDS, 3)]
+    layout = weights.config.table_layout
+    return [
+        (int(layout.cells(step)[0]) + group, 0)
+        for step in range(first, first + steps)
+        for group in groups
+    ]
+
+
+def test_a_turn_by_nothing_is_refused(weights):
+    rest = [*_one_entry(weights), *_steps_of_nothing(weights, weights.config.layers[0].cell_steps)]
+    for angles in ((-128, 127, 0), (0, 0, 1)):
+        assert _decode(weights, rest, angles=angles).turn == angles
+    assert _decode(weights, rest).turn == (0, 0, 0)
+    with pytest.raises(LayerDamaged, match="turn by nothing"):
+        _decode(weights, rest, angles=(0, 0, 0))
+
+
+def test_a_class_beyond_the_codebook(weights):
+    few = replace(
+        weights.classes,
+        **{
+            name: getattr(weights.classes, name)[:5]
+            for name in ("scale", "law", "mask", "embedding")
+        },
+    )
+    small, steps = replace(weights, classes=few), weights.config.layers[0].cell_steps
+    empty = _steps_of_nothing(weights, steps)
+    assert _decode(small, [*_bits(0, 8), *_bits(4, 3), *empty]).palettes[0].classes == [4]
+    with pytest.raises(LayerDamaged, match="names class 5"):
+        _decode(small, [*_bits(0, 8), *_bits(5, 3), *empty])
+
+
+def test_a_palette_entry_without_children(weights):
+    bits = (weights.classes.count - 1).bit_length()
+    two = [*_bits(1, 8), *_bits(0, bits), *_bits(1, bits), *_bits(0, 1)]
+    state = _decode(weights, two + _steps_of_nothing(weights, weights.config.layers[0].cell_steps))
+    coder = EntropyCoder(weights)
+    assert weights.config.layers[1].palette_steps == 1
+    for fresh, parents in ((0, "1 of 2"), (2, "3 of 2")):
+        entries = [*_bits(0, bits)]
+        for more in range(max(fresh, 1)):
+            entries += [*_bits(more, bits), (0, min(fresh, 1))]
+        symbols = [*_bits(max(fresh, 1), 8), *entries]
+        with pytest.raises(LayerDamaged, match=f"{parents} palette entries"):
+            coder.decode(_payload(weights, symbols), len(symbols), 1, state)
+
+
+def test_a_label_beyond_the_last_child(weights):
+    bits = (weights.classes.count - 1).bit_length()
+    three = [*_bits(2, 8), *_bits(0, bits), *_bits(1, bits), *_bits(2, bits)]
+    rest = _steps_of_nothing(weights, weights.config.layers[0].cell_steps)
+    assert _decode(weights, [*three, *_bits(2, 2), *rest]).palettes[0].labels == [[2]]
+    with pytest.raises(LayerDamaged, match="beyond the last child"):
+        _decode(weights, [*three, *_bits(3, 2), *rest])
+
+
+def test_a_band_that_had_coefficients_is_called_empty(weights):
+    layout, chain = weights.config.table_layout, weights.config.chain
+    tables = layout.cells(0)
+    nothing = _steps_of_nothing(weights, 1)
+    activity = weights.activity[0, 0, 11:].astype(int) @ [int(weights.classes.law[0, 0]), 1]
+    cell = (int(tables[2]) + int(BIN_OF[min(activity >> 10, len(BIN_OF) - 1)]), 1)
+    assert cell[0] < int(tables[2]) + BINS
+    sign = (int(tables[5]), 0)
+    symbols = [*_one_entry(weights), (int(tables[0]), 1), cell, sign, *nothing[1:]]
+    state = _decode(weights, symbols)
+    assert np.unique(state.cell, return_counts=True)[1][1] == 1
+    assert state.magnitude.max() == chain[1].zero + chain[1].width - chain[1].width // 2
+    first, *others = weights.config.layers
+    longer = replace(weights.config, layers=(replace(first, cell_steps=2), *others))
+    with pytest.raises(LayerDamaged, match="called empty"):
+        _decode(
+            replace(weights, config=longer), [*symbols, *_steps_of_nothing(weights, 1, first=1)]
+        )
+
+
+def test_a_layer_beyond_the_plan_is_refused():
+    codec = Codec.load()
+    layers = codec.encode([np.full((20, 20, 3), 90, np.uint8)])[0]
+    last = unpack_stream(layers)[-1]
+    more, _ = pack_layer(codec.layers, last.symbols, last.payload, last.check, None)
+    with pytest.raises(LayerDamaged, match="at most") as caught:
+        codec.check([*layers, more])
+    assert caught.value.layer == codec.layers
+    codec.check(layers)
+
+
+def test_an_overlong_symbol_count_is_refused():
+    header = PictureHeader(4, 4, "00" * 8)
+    blob, _ = pack_layer(0, 5, bytes(8), 0, header)
+    body = b"\x85\x00" + blob[8:]
+    check = stream.zlib.crc32(body, stream.zlib.crc32(blob[:3]))
+    with pytest.raises(LayerDamaged, match="longer than it needs"):
+        unpack_stream([blob[:3] + check.to_bytes(4, "little") + body])
+    assert unpack_stream([blob])[0].symbols == 5
+
+
+def test_a_layer_over_the_limit_is_refused(monkeypatch):
+    blob, _ = pack_layer(0, 5, bytes(400), 0, PictureHeader(4, 4, "00" * 8))
+    monkeypatch.setattr(stream, "MAX_LAYER_BYTES", len(blob))
+    assert unpack_stream([blob])[0].payload == bytes(400)
+    monkeypatch.setattr(stream, "MAX_LAYER_BYTES", len(blob) - 1)
+    with pytest.raises(LayerDamaged, match="over the limit"):
+        unpack_stream([blob])
+
+
+def _rewritten(change) -> bytes:
+    """Shipped weights after `change(tensors, configuration)`."""
+    data = SHIPPED.read_bytes()
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    config = json.loads(header["__metadata__"]["underpaint"])
+    tensors = {name: array.copy() for name, array in load(data).items()}
+    change(tensors, config)
+    return save(tensors, {"underpaint": json.dumps(config)})
+
+
+def _moved(tensors, config, name, value):
+    tensors[name] = value(tensors[name])
+
+
+def _set(config, path, value):
+    *parents, last = path
+    for parent in parents:
+        config = config[parent]
+    config[last] = value
+
+
+def _frequency(table: int, values: list[int]):
+    def change(tensors, config):
+        tensors["frequencies"][table] = values
+
+    return change
+
+
+def _west(weight: int):
+    def change(tensors, config):
+        tensors["activity"][0, 0] = [weight] + [0] * 12
+
+    return change
+
+
+WIDEST_WEST = ((1 << 31) - 1) // (130 * 32 - 1)
+"""Largest weight that a lone neighbour may have where the first state is 32 wide."""
+
+BROKEN = {
+    "W1 ratio": lambda t, c: _set(c, ["codec", "widths", 0], 4 * c["codec"]["widths"][1]),
+    "W1 equal": lambda t, c: _set(c, ["codec", "widths", 0], c["codec"]["widths"][1]),
+    "W1 range": lambda t, c: _set(c, ["codec", "widths"], [w << 5 for w in c["codec"]["widths"]]),
+    "W1 zero": lambda t, c: _set(c, ["codec", "widths", -1], 0),
+    "W1 none": lambda t, c: _set(c, ["codec", "widths"], []),
+    "W1 text": lambda t, c: _set(c, ["codec", "widths", 0], "wide"),
+    "W5 fraction": lambda t, c: _set(c, ["codec", "layers", 0, "palette_steps"], 1.0),
+    "W3 embedding": lambda t, c: _moved(t, c, "classes.embedding", lambda a: a[:, 0]),
+    "W2 format": lambda t, c: _set(c, ["format"], 1),
+    "W3 shape": lambda t, c: _moved(t, c, "steps", lambda a: a[:-1]),
+    "W3 type": lambda t, c: _moved(t, c, "activity", lambda a: a.astype(np.int64)),
+    "W3 float activity": lambda t, c: _moved(t, c, "activity", lambda a: a.astype(np.float32)),
+    "W3 missing": lambda t, c: t.pop("centroids"),
+    "W3 unknown tensor": lambda t, c: t.update(more=np.zeros(3, np.float32)),
+    "W3 unknown network tensor": lambda t, c: t.update({"network.more": np.zeros(3, np.float16)}),
+    "W3 unknown member": lambda t, c: _set(c, ["codec", "flags"], 1),
+    "W3 unknown layer member": lambda t, c: _set(c, ["codec", "layers", 0, "flags"], 1),
+    "W3 unknown network member": lambda t, c: _set(c, ["network", "flags"], 1),
+    "W4 sum": _frequency(1, [30000, 30000, 0, 0, 0]),
+    "W4 zero": _frequency(1, [65535, 0, 1, 0, 0]),
+    "W4 plain": _frequency(0, [32767, 32769, 0, 0, 0]),
+    "W5 palette steps": lambda t, c: _set(c, ["codec", "layers", 1, "palette_steps"], 0),
+    "W5 first layer": lambda t, c: _set(c, ["codec", "layers", 0, "cell_steps"], 0),
+    "W5 cell steps": lambda t, c: _set(c, ["codec", "layers", -1, "cell_steps"], 2),
+    "W5 negative": lambda t, c: _set(c, ["codec", "layers", -1, "cell_steps"], -1),
+    "W5 no layers": lambda t, c: _set(c, ["codec", "layers"], []),
+    "W6 law": lambda t, c: _moved(t, c, "classes.law", lambda a: a - a.max() - 1),
+    "W6 large law": lambda t, c: _moved(t, c, "classes.law", lambda a: a + (1 << 24)),
+    "W3 network type": lambda t, c: _moved(
+        t, c, "network.fine_in.bias", lambda a: a.astype(np.float32)
+    ),
+    "W3 network shape": lambda t, c: _set(c, ["network", "coarse_width"], 161),
+    "W3 huge network": lambda t, c: _set(c, ["network", "coarse_width"], 1 << 40),
+    "W3 wide network": lambda t, c: _set(c, ["network", "coarse_width"], 1 << 14),
+    "W3 deep network": lambda t, c: _set(c, ["network", "fine_depth"], 1 << 40),
+    "W3 no network": lambda t, c: _set(c, ["network", "fine_depth"], 0),
+    "W3 fractional network": lambda t, c: _set(c, ["network", "shared"], 16.0),
+    "W3 list for an object": lambda t, c: _set(c, ["codec"], []),
+    "W5 too many palette steps": lambda t, c: (
+        _set(c, ["codec", "layers", 0, "palette_steps"], 65),
+        _set(c, ["codec", "palette_budgets"], [1.0] * 66),
+        _moved(
+            t, c, "frequencies", lambda a: np.concatenate([a[:1], a[1:19].repeat(65, 0), a[19:]])
+        ),
+    ),
+    "W8 compander": lambda t, c: _set(c, ["codec", "compander", "knee"], 0),
+    "W8 compander text": lambda t, c: _set(c, ["codec", "compander", "power"], "1"),
+    "W8 not a number": lambda t, c: _moved(t, c, "steps", lambda a: a * np.float32("nan")),
+    "W8 infinite network": lambda t, c: _moved(
+        t, c, "network.fine_in.bias", lambda a: a + np.float16("inf")
+    ),
+    "W9 no embedding": lambda t, c: (
+        _moved(t, c, "classes.embedding", lambda a: a[:, :0]),
+        _moved(t, c, "semantics.narrow", lambda a: a[:0]),
+        _moved(t, c, "semantics.skip", lambda a: a[:0]),
+    ),
+    "W9 long embedding": lambda t, c: (
+        _moved(t, c, "classes.embedding", lambda a: np.resize(a, (len(a), 257))),
+        _moved(t, c, "semantics.narrow", lambda a: np.resize(a, (257, a.shape[1]))),
+        _moved(t, c, "semantics.skip", lambda a: np.resize(a, (257, a.shape[1]))),
+    ),
+    "W9 no hidden units": lambda t, c: (
+        _moved(t, c, "semantics.widen", lambda a: a[:0]),
+        _moved(t, c, "semantics.narrow", lambda a: a[:, :0]),
+    ),
+    "W9 wide head": lambda t, c: (
+        _moved(t, c, "semantics.widen", lambda a: np.resize(a, (4097, a.shape[1]))),
+        _moved(t, c, "semantics.narrow", lambda a: np.resize(a, (len(a), 4097))),
+    ),
+    "W9 negative weight": lambda t, c: _set(c, ["codec", "merge", "semantic"], -1.0),
+    "W9 infinite evidence": lambda t, c: _set(c, ["codec", "evidence"], 1e999),
+    "W3 head": lambda t, c: _moved(t, c, "semantics.skip", lambda a: a[:, 1:]),
+    "W3 head for other classes": lambda t, c: _moved(t, c, "semantics.skip", lambda a: a[1:]),
+    "W3 unknown merge weight": lambda t, c: _set(c, ["codec", "merge", "shape"], 1.0),
+    "W6 network": lambda t, c: _set(c, ["network", "classes"], 7),
+    "W10 west": _west(WIDEST_WEST + 1),
+    "W10 below": _west(-WIDEST_WEST - 1),
+}
+
+
+def test_the_widest_weights_are_read():
+    found = unpack_weights(_rewritten(_west(-WIDEST_WEST)))
+    assert found.config.widths[0] == 32
+    assert found.activity[0, 0, 0] == -WIDEST_WEST
+
+
+@pytest.mark.parametrize("rule", BROKEN)
+def test_weights_that_break_a_rule_are_refused(rule):
+    assert unpack_weights(_rewritten(lambda tensors, config: None)).config is not None
+    with pytest.raises(WeightsDamaged):
+        unpack_weights(_rewritten(BROKEN[rule]))

@@ -1,0 +1,527 @@
+"""A second reader of streams: from layers to symbols, written from `docs/stream.md` alone.
+
+It shares no line with `codec`, needs numpy and the standard library only, and is slow and plain:
+coefficients are kept in dicts by their place, so that whatever lies beyond an edge is absent and
+counts as 0. Where it and the codec disagree, the page is wrong or one of them is.
+
+    python tests/second_reader.py WEIGHTS VECTOR.json     # compares a vector of tests/golden
+"""
+
+from __future__ import annotations
+
+import bisect
+import hashlib
+import itertools
+import json
+import struct
+import sys
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+EDGES = (1, 2, 3, 4, 5, 6, 8, 10, 13, 17, 22, 29, 38, 50, 66, 87, 114, 150, 197, 259, 340, 448, 589)
+BINS = 24
+PALETTE_TABLES = 18
+SIGN_EDGES = (2, 6, 11, 18, 27, 38, 52)
+CELL_TABLES = 4905
+BAND, BLOCK, ZERO, FIRST, OTHER, SIGN = 0, 57, 345, 1713, 3081, 4449
+GROUPS = [(0, c) for c in range(3)] + [(level, c) for level in range(6, 0, -1) for c in range(3)]
+
+Place = tuple[int, int]
+Grid = dict[Place, int]
+
+
+class Refused(ValueError):
+    """A layer breaks a numbered rule of the page; the layers before it stand."""
+
+    def __init__(self, layer: int, rule: str):
+        super().__init__(f"layer {layer} breaks rule {rule}")
+        self.layer = layer
+        self.rule = rule
+
+
+@dataclass(frozen=True)
+class Symbols:
+    """Symbols of a prefix of layers: turn, class maps int16 [h, w], cells int16 of the 57 bands."""
+
+    turn: np.ndarray
+    class_maps: tuple[np.ndarray, ...]
+    cells: tuple[np.ndarray, ...]
+
+    def digest(self) -> str:
+        """SHA-256 that conformance vectors state, in hexadecimal."""
+        arrays = (self.turn, *self.class_maps, *self.cells)
+        return hashlib.sha256(b"".join(a.astype("<i2").tobytes() for a in arrays)).hexdigest()
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What of a weights file decides symbols; tables as lists of frequencies."""
+
+    id: bytes
+    widths: list[int]
+    plan: list[tuple[int, int]]
+    palette_steps: int
+    frequencies: list[list[int]]
+    activity: list[list[list[int]]]
+    flag_activity: list[list[list[int]]]
+    sign_weights: list[list[list[int]]]
+    law: list[list[int]]
+
+
+def read_weights(data: bytes) -> Weights:
+    """Read a weights file: a safetensors file with a configuration in its metadata."""
+    (length,) = struct.unpack_from("<Q", data)
+    header = json.loads(data[8 : 8 + length])
+    config = json.loads(header["__metadata__"]["underpaint"])
+    if config["format"] != 3:
+        raise ValueError(f"weights of format {config['format']}")
+
+    def tensor(name: str) -> list:
+        kind = {"U16": "<u2", "I16": "<i2", "I32": "<i4"}[header[name]["dtype"]]
+        start, end = (8 + length + offset for offset in header[name]["data_offsets"])
+        return np.frombuffer(data[start:end], kind).reshape(header[name]["shape"]).tolist()
+
+    plan = [(step["palette_steps"], step["cell_steps"]) for step in config["codec"]["layers"]]
+    return Weights(
+        hashlib.sha256(data).digest()[:8],
+        config["codec"]["widths"],
+        plan,
+        sum(palette_steps for palette_steps, _ in plan),
+        tensor("frequencies"),
+        tensor("activity"),
+        tensor("flag_activity"),
+        tensor("sign_weights"),
+        tensor("classes.law"),
+    )
+
+
+def states(layers: Sequence[bytes], weights: Weights) -> Iterator[Symbols]:
+    """Yield the symbols of the first layer, of the first two, …; raise Refused at a broken rule."""
+    if not layers:
+        raise Refused(0, "S9")
+    picture: Picture | None = None
+    check = 0
+    for place, layer in enumerate(layers):
+        body, check = _checked(layer, place, check)
+        symbols, body = _symbol_count(body, place)
+        if picture is None:
+            weights_id, height, width, body = _picture_header(body)
+        if len(body) % 4 or len(body) < 8:
+            raise Refused(place, "S8")
+        if picture is None:
+            if weights_id != weights.id:
+                raise Refused(0, "S10")
+            picture = Picture(height, width, weights)
+        if place >= len(weights.plan):
+            raise Refused(place, "S11")
+        coder = Coder(body, weights.frequencies)
+        picture.read_layer(coder, place)
+        if coder.state != 1 << 31 or coder.used != len(coder.words):
+            raise Refused(place, "S13")
+        if coder.symbols != symbols:
+            raise Refused(place, "S14")
+        yield picture.symbols()
+
+
+def _checked(layer: bytes, place: int, check_before: int) -> tuple[bytes, int]:
+    """Return what follows the check, and the check."""
+    if not 16 <= len(layer) <= 1 << 30:
+        raise Refused(place, "S1")
+    magic, version, index, check = struct.unpack_from("<BBBI", layer)
+    if magic != 0xB7:
+        raise Refused(place, "S2")
+    if version != 4:
+        raise Refused(place, "S3")
+    if check != zlib.crc32(layer[:3] + layer[7:], check_before):
+        raise Refused(place, "S4")
+    if index != place:
+        raise Refused(place, "S5")
+    return layer[7:], check
+
+
+def _symbol_count(body: bytes, place: int) -> tuple[int, bytes]:
+    symbols = 0
+    for i in range(5):
+        symbols |= (body[i] & 127) << 7 * i
+        if body[i] < 128:
+            if i > 0 and body[i] == 0:
+                break
+            return symbols, body[i + 1 :]
+    raise Refused(place, "S6")
+
+
+def _picture_header(body: bytes) -> tuple[bytes, int, int, bytes]:
+    """Return weights id, height, width and the payload of layer 0."""
+    if len(body) < 12:
+        raise Refused(0, "S8")
+    weights_id, height, width = struct.unpack_from("<8sHH", body)
+    if (height + 1) * (width + 1) > 1 << 28:
+        raise Refused(0, "S7")
+    return weights_id, height + 1, width + 1, body[12:]
+
+
+class Coder:
+    """A payload, symbol by symbol."""
+
+    def __init__(self, payload: bytes, tables: list[list[int]]):
+        self.words = struct.unpack(f"<{len(payload) // 4}I", payload)
+        self.state = (self.words[0] << 32) + self.words[1]
+        self.used = 2
+        self.tables = tables
+        self.symbols = 0
+
+    def symbol(self, table: int) -> int:
+        high, slot = divmod(self.state, 65536)
+        starts = list(itertools.accumulate(self.tables[table], initial=0))
+        symbol = next(s for s, end in enumerate(starts[1:]) if slot < end)
+        self.state = self.tables[table][symbol] * high + slot - starts[symbol]
+        if self.state < 1 << 31:
+            word = self.words[self.used] if self.used < len(self.words) else 0
+            self.state = (self.state << 32) + word
+            self.used += 1
+        self.symbols += 1
+        return symbol
+
+    def number(self, bits: int) -> int:
+        value = 0
+        for _ in range(bits):
+            value = 2 * value + self.symbol(0)
+        return value
+
+
+@dataclass(frozen=True)
+class Band:
+    """Sides of a band and which bands its relatives are; None: the coefficient itself."""
+
+    level: int
+    rows: int
+    columns: int
+    parent: int | None
+    siblings: tuple[int | None, int | None]
+    lightness: int | None
+    other_chroma: int | None
+
+
+def bands(height: int, width: int) -> list[Band]:
+    """Return the 57 bands of a picture in walking order."""
+    rows, columns = -(-height // 16) * 16, -(-width // 16) * 16
+    sides = {}
+    for level in range(1, 7):
+        sides[level, 0] = -(-rows // 2), columns // 2
+        sides[level, 1] = rows // 2, -(-columns // 2)
+        sides[level, 2] = rows // 2, columns // 2
+        rows, columns = -(-rows // 2), -(-columns // 2)
+    sides[0, 0] = rows, columns
+    found = []
+    for level, component in GROUPS:
+        for orientation in range(3 if level else 1):
+            own = _number(level, component, orientation)
+            first = own - 1 if orientation else None
+            found.append(
+                Band(
+                    level,
+                    *sides[level, orientation],
+                    _number(level + 1, component, orientation) if 1 <= level <= 5 else None,
+                    (first, own - 2 if orientation == 2 else first),
+                    _number(level, 0, orientation) if component else None,
+                    _number(level, 1, orientation) if component == 2 else None,
+                )
+            )
+    return found
+
+
+def _number(level: int, component: int, orientation: int) -> int:
+    return 3 + 9 * (6 - level) + 3 * component + orientation if level else component
+
+
+def _bits(numbers: int) -> int:
+    """Return the least b with 2^b >= numbers."""
+    return (numbers - 1).bit_length()
+
+
+def _bin(activity: int) -> int:
+    return bisect.bisect_right(EDGES, activity >> 10)
+
+
+class Picture:
+    """All that goes on from layer to layer of one stream."""
+
+    def __init__(self, height: int, width: int, weights: Weights):
+        self.weights = weights
+        self.rows, self.columns = -(-height // 16), -(-width // 16)
+        self.bands = bands(height, width)
+        self.turn = [0, 0, 0]
+        self.entries = 1
+        self.labels = {(y, x): 0 for y in range(self.rows) for x in range(self.columns)}
+        self.class_maps: list[Grid] = []
+        self.cell_steps = 0
+        self.cells: list[Grid] = [{} for _ in self.bands]
+        self.magnitudes: list[Grid] = [{} for _ in self.bands]
+        self.flags: dict[Place, Grid] = {group: {} for group in GROUPS if 1 <= group[0] <= 4}
+        self.sums: dict[Place, Grid] = {group: {} for group in self.flags}
+
+    def symbols(self) -> Symbols:
+        """Lay out class maps and cells as arrays."""
+        class_maps = [_array(self.rows, self.columns, classes) for classes in self.class_maps]
+        cells = [
+            _array(band.rows, band.columns, cells)
+            for band, cells in zip(self.bands, self.cells, strict=True)
+        ]
+        return Symbols(np.array(self.turn, np.int16), tuple(class_maps), tuple(cells))
+
+    def read_layer(self, coder: Coder, layer: int) -> None:
+        palette_steps, cell_steps = self.weights.plan[layer]
+        if layer == 0 and coder.number(1) == 1:
+            self.turn = [coder.number(8) - 128 for _ in range(3)]
+            if self.turn == [0, 0, 0]:
+                raise Refused(0, "S20")
+        for _ in range(palette_steps):
+            self._palette_step(coder, layer)
+        for _ in range(cell_steps):
+            self._cell_step(coder, layer)
+
+    def _palette_step(self, coder: Coder, layer: int) -> None:
+        known = len(self.weights.law)
+        classes: list[int] = []
+        children: dict[int, list[int]] = {parent: [] for parent in range(self.entries)}
+        parent = 0
+        for entry in range(1 + coder.number(8)):
+            classes.append(coder.number(_bits(known)))
+            if entry > 0 and self.entries > 1:
+                parent += coder.number(1)
+            if classes[-1] >= known:
+                raise Refused(layer, "S15")
+            if parent >= self.entries:
+                raise Refused(layer, "S16")
+            children[parent].append(entry)
+        if not all(children.values()):
+            raise Refused(layer, "S16")
+        tables = 1 + PALETTE_TABLES * len(self.class_maps)
+        labels: Grid = {}
+        for place, before in self.labels.items():
+            labels[place] = _label(coder, tables, place, labels, children[before])
+            if labels[place] not in children[before]:
+                raise Refused(layer, "S17")
+        self.labels, self.entries = labels, len(classes)
+        self.class_maps.append({place: classes[label] for place, label in labels.items()})
+
+    def _cell_step(self, coder: Coder, layer: int) -> None:
+        step = self.cell_steps
+        width = self.weights.widths[step]
+        width_before = self.weights.widths[step - 1] if step else width
+        zero_before = width_before - 1 if step else 130 * width - 1
+        split = CellStep(
+            step,
+            1 + PALETTE_TABLES * self.weights.palette_steps + CELL_TABLES * step,
+            width,
+            width_before,
+            width - 1,
+            zero_before,
+        )
+        for group in GROUPS:
+            numbers = [_number(*group, way) for way in range(3 if group[0] else 1)]
+            if coder.symbol(split.tables + BAND + numbers[0]):
+                if group in self.flags:
+                    self._block_flags(coder, split, group, numbers)
+                for number in numbers:
+                    self._cells(coder, split, group, number)
+            elif any(self.cells[number] for number in numbers):
+                raise Refused(layer, "S18")
+            elif group in self.flags:
+                self.flags[group] = {}
+        self.cell_steps += 1
+
+    def _block_flags(self, coder: Coder, split: CellStep, group: Place, numbers: list[int]) -> None:
+        level, component = group
+        block_group = 3 * (4 - level) + component
+        weights = self.weights.flag_activity[split.step][block_group]
+        sums, self.flags[group] = self.sums[group], {}
+        for y in range(-(-self.rows * 16 // 2 ** (level + 2))):
+            for x in range(-(-self.columns * 16 // 2 ** (level + 2))):
+                if sums.get((y, x)):
+                    self.flags[group][y, x] = 2
+                    continue
+                law = self._law(_scaled(y, x, 2 - level))
+                features = self._block_features(split.width, group, y, x)
+                features += (sum(law[number] for number in numbers) // 3, 1)
+                context = _bin(sum(a * b for a, b in zip(weights, features, strict=True)))
+                table = split.tables + BLOCK + BINS * block_group + context
+                self.flags[group][y, x] = coder.symbol(table)
+
+    def _block_features(self, width: int, group: Place, y: int, x: int) -> tuple[int, ...]:
+        def flagged(group: Place, y: int, x: int) -> int:
+            return width * min(1, self.flags[group].get((y, x), 0))
+
+        def total(group: Place, y: int, x: int) -> int:
+            return self.sums[group].get((y, x), 0)
+
+        def either(group: Place, y: int, x: int) -> int:
+            return flagged(group, y, x) + (total(group, y, x) >> 2)
+
+        level, component = group
+        sides = ((y, x - 1), (y, x + 1), (y - 1, x), (y + 1, x))
+        corners = ((y - 1, x - 1), (y - 1, x + 1), (y + 1, x - 1), (y + 1, x + 1))
+        return (
+            flagged(group, y, x - 1),
+            flagged(group, y - 1, x),
+            flagged(group, y - 1, x - 1) + flagged(group, y - 1, x + 1),
+            sum(total(group, *place) for place in sides) >> 2,
+            sum(total(group, *place) for place in corners) >> 2,
+            either((level + 1, component), y >> 1, x >> 1) if level < 4 else 0,
+            either((level, 0), y, x) if component else 0,
+        )
+
+    def _cells(self, coder: Coder, split: CellStep, group: Place, number: int) -> None:
+        band = self.bands[number]
+        flags = self.flags.get(group)
+        for y in range(band.rows):
+            for x in range(band.columns):
+                if flags is None or flags[y >> 2, x >> 2]:
+                    self._cell(coder, split, group, number, y, x)
+
+    def _cell(
+        self, coder: Coder, split: CellStep, group: Place, number: int, y: int, x: int
+    ) -> None:
+        weights = self.weights.activity[split.step][number]
+        features = self._features(number, y, x)
+        context = _bin(sum(a * b for a, b in zip(weights, features, strict=True)))
+        index = split.tables + BINS * number + context
+        before = self.cells[number].get((y, x), 0)
+        if before == 0:
+            cell = _first_cell(coder, index) if split.step == 0 else coder.symbol(index + ZERO)
+            if cell:
+                cell *= self._sign(coder, split, number, y, x)
+        else:
+            symbol = coder.symbol(index + (FIRST if abs(before) == 1 else OTHER))
+            edge = split.zero_before + (abs(before) - 1) * split.width_before - split.zero
+            cell = edge // split.width + 1 + symbol
+            cell = cell if before > 0 else -cell
+        if cell == 0:
+            return
+        magnitude = split.zero + abs(cell) * split.width - (split.width >> 1)
+        if group in self.sums:
+            sums, block = self.sums[group], (y >> 2, x >> 2)
+            growth = magnitude - self.magnitudes[number].get((y, x), 0)
+            sums[block] = sums.get(block, 0) + growth
+        self.cells[number][y, x] = cell
+        self.magnitudes[number][y, x] = magnitude
+
+    def _sign(self, coder: Coder, split: CellStep, number: int, y: int, x: int) -> int:
+        band, own = self.bands[number], self.cells[number]
+        around = [own.get((y, x + dx), 0) for dx in (-1, 1)]
+        around += [own.get((y + dy, x), 0) for dy in (-1, 1)]
+        around += [own.get((y, x + dx), 0) for dx in (-2, 2)]
+        around += [own.get((y + dy, x), 0) for dy in (-2, 2)]
+        for relative, place in (
+            (band.lightness, (y, x)),
+            (band.other_chroma, (y, x)),
+            (band.parent, (y >> 1, x >> 1)),
+        ):
+            around.append(0 if relative is None else self.cells[relative].get(place, 0))
+        weights = self.weights.sign_weights[split.step][number]
+        lean = sum(
+            weight * ((cell > 0) - (cell < 0)) for weight, cell in zip(weights, around, strict=True)
+        )
+        context = bisect.bisect_right(SIGN_EDGES, abs(lean))
+        sign = -1 if lean < 0 else 1
+        return -sign if coder.symbol(split.tables + SIGN + 8 * number + context) else sign
+
+    def _features(self, number: int, y: int, x: int) -> tuple[int, ...]:
+        band, own = self.bands[number], self.magnitudes[number]
+        itself = own.get((y, x), 0)
+
+        def relative(number: int | None, y: int, x: int) -> int:
+            return itself if number is None else self.magnitudes[number].get((y, x), 0)
+
+        first, second = band.siblings
+        return (
+            own.get((y, x - 1), 0),
+            own.get((y, x + 1), 0),
+            own.get((y - 1, x), 0),
+            own.get((y + 1, x), 0),
+            own.get((y - 1, x - 1), 0) + own.get((y - 1, x + 1), 0),
+            own.get((y + 1, x - 1), 0) + own.get((y + 1, x + 1), 0),
+            own.get((y, x - 2), 0) + own.get((y - 2, x), 0),
+            relative(band.parent, y >> 1, x >> 1),
+            relative(first, y, x) + relative(second, y, x),
+            relative(band.lightness, y, x),
+            relative(band.other_chroma, y, x),
+            self._law(_scaled(y, x, 4 - (band.level or 6)))[number],
+            1,
+        )
+
+    def _law(self, position: Place) -> list[int]:
+        return self.weights.law[self.class_maps[-1][position]]
+
+
+@dataclass(frozen=True)
+class CellStep:
+    """A step of the scalar chain: its number, first table, and both states."""
+
+    step: int
+    tables: int
+    width: int
+    width_before: int
+    zero: int
+    zero_before: int
+
+
+def _first_cell(coder: Coder, index: int) -> int:
+    """Read the number of a cell of the first state, which the root splits into at once."""
+    size = coder.symbol(index + ZERO)
+    if size < 2:
+        return size
+    near = coder.symbol(index + FIRST)
+    if near < 4:
+        return 2 + near
+    far = coder.symbol(index + OTHER)
+    return 2 + 2 ** (2 + far) + coder.number(2 + far)
+
+
+def _label(coder: Coder, tables: int, place: Place, labels: Grid, children: list[int]) -> int:
+    if len(children) == 1:
+        return children[0]
+    y, x = place
+    votes: dict[int, int] = {}
+    for neighbour in ((y, x - 1), (y - 1, x), (y - 1, x - 1), (y - 1, x + 1)):
+        if labels.get(neighbour) in children:
+            votes[labels[neighbour]] = votes.get(labels[neighbour], 0) + 1
+    guesses, number = list(votes), min(len(votes), 3)
+    if guesses and coder.symbol(tables + 3 * (votes[guesses[0]] - 1) + number - 1):
+        return guesses[0]
+    if number > 1 and coder.symbol(tables + 12 + 2 * (votes[guesses[1]] - 1) + number - 2):
+        return guesses[1]
+    return children[0] + coder.number(_bits(len(children)))
+
+
+def _scaled(y: int, x: int, shift: int) -> Place:
+    """Divide a place by 2^shift, rounding down; multiply where shift is negative."""
+    return (y >> shift, x >> shift) if shift >= 0 else (y << -shift, x << -shift)
+
+
+def _array(rows: int, columns: int, grid: Grid) -> np.ndarray:
+    array = np.zeros((rows, columns), np.int16)
+    for place, value in grid.items():
+        array[place] = value
+    return array
+
+
+def main(weights_path: str, vector_path: str) -> int:
+    """Compare the prefixes of a conformance vector with what its JSON states."""
+    vector = json.loads(Path(vector_path).read_text("utf-8"))
+    joined = Path(vector_path).with_suffix(".layers").read_bytes()
+    ends = np.cumsum(vector["layer_bytes"]).tolist()
+    layers = [joined[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+    weights = read_weights(Path(weights_path).read_bytes())
+    digests = [symbols.digest() for symbols in states(layers, weights)]
+    for n, (found, stated) in enumerate(zip(digests, vector["symbols"], strict=True), start=1):
+        print(f"{n} layers: {'equal' if found == stated else 'OTHER'} symbols {found}")
+    return digests != vector["symbols"]
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,401 @@
+"""One unit of work from its inputs to its commit: read, decode, batch, encode, write.
+
+    source ─records─> Prefetcher ─pictures─> window ─batches by shape─> codec ─layers─> writer
+                          │ read, decode          │ encode                   │ write
+                          └───────────────────────┴─────── dead letters ─────┘
+
+Rows are written in the order of the inputs. Every input of the unit becomes one row or one dead
+letter. What fails for reasons of its own (storage full, weights gone) fails the unit, which leaves
+nothing behind.
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from underpaint.codec.archive import ArchiveWriter, Commit, DeadLetter, Row
+from underpaint.codec.archive.manifest import read_commit
+from underpaint.codec.errors import (
+    DuplicateKey,
+    PictureTooLarge,
+    RowInvalid,
+    UnderpaintError,
+    UnitConflict,
+)
+from underpaint.codec.storage.files import Storage
+from underpaint.codec.storage.redaction import redacted
+from underpaint.transforms.batching import halving, shape_batches
+from underpaint.transforms.embedding import STAGE as EMBED
+from underpaint.transforms.embedding import Embedder, Embedding
+from underpaint.transforms.job_plan import DUPLICATE
+from underpaint.transforms.keys import KeySet
+from underpaint.transforms.prefetch import Prefetcher, Ready
+from underpaint.transforms.progress import Board, Counts, peak_memory
+from underpaint.transforms.records import Record, Unit, clean_key
+from underpaint.transforms.sources import Source
+from underpaint.transforms.sources.base import failing, read_bytes
+
+BYTES_PER_PIXEL = 80
+"""What encoding holds for each pixel of a batch, at its peak: 60 measured, rounded up."""
+
+READER_BYTES_PER_PIXEL = 24
+READER_LEAST_BYTES = 256 << 20
+"""What decoding a picture may take in the helper process: 16-bit samples, alpha, a copy."""
+
+WINDOW_PIXELS = 1 << 20
+"""Pixels collected before batches are formed, where memory allows: two batches of the codec's."""
+
+AHEAD_BYTES = 4 << 20
+"""Source bytes and pixels that wait decoded, for each thread that fetches, where memory allows."""
+
+LEAST_PIXELS = 1 << 19
+"""Pixels that are worth a call of the codec while others are still being decoded."""
+
+TRACE_CHARACTERS = 4_000
+
+_LOG = logging.getLogger(__name__)
+
+Stream = tuple[bytes, ...]
+
+
+class Encoder(Protocol):
+    """What a unit needs of the codec."""
+
+    def encode(
+        self, images: Sequence[np.ndarray], *, layers: int | None = None, effort: int = 1
+    ) -> list[tuple[bytes, ...]]:
+        """Layers of each picture."""
+        ...
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How units are encoded; equal for all units of a run."""
+
+    archive: str
+    weights_id: str
+    layer_names: tuple[str, ...]
+    """Of the layers that are stored, coarsest first."""
+    labels: pa.Schema
+    memory: int
+    """Bytes that the pictures on their way through one worker may take."""
+    effort: int = 1
+    """How long the codec looks for fewer bytes."""
+    keep_source: bool = False
+    embedding: Embedding | None = None
+    """What makes the column of that name; None: there is none."""
+    picture_timeout_s: float = 60.0
+    readers: int = 1
+    """Helper processes that decode pictures, for one worker."""
+    fetchers: int = 1
+    """Threads that wait for storage, for one worker."""
+
+    @property
+    def largest_pixels(self) -> int:
+        """Most pixels of one picture that can be encoded within the memory."""
+        return self.memory * 3 // 4 // BYTES_PER_PIXEL
+
+    @property
+    def window_pixels(self) -> int:
+        """Pixels of a batch."""
+        return min(WINDOW_PIXELS, self.memory // 2 // BYTES_PER_PIXEL)
+
+    def prefetcher(self) -> Prefetcher:
+        """The threads and helpers of one worker."""
+        return Prefetcher(
+            self.readers,
+            self.fetchers,
+            min(self.memory // 8, AHEAD_BYTES * (self.readers + self.fetchers)),
+            timeout_s=self.picture_timeout_s,
+            most_pixels=self.largest_pixels,
+            reader_memory=READER_LEAST_BYTES + READER_BYTES_PER_PIXEL * self.largest_pixels,
+            keep_source=self.keep_source,
+        )
+
+
+@dataclass(frozen=True)
+class Exclusions:
+    """Records that a unit must not do again."""
+
+    done: KeySet
+    """Keys that the archive holds already."""
+    duplicates: Mapping[str, str]
+    """Keys of pictures of the same bytes as another one, by its key."""
+
+
+def encode_unit(
+    unit: Unit,
+    retries: str | None,
+    source: Source,
+    encoder: Encoder,
+    settings: Settings,
+    prefetcher: Prefetcher,
+    board: Board | None = None,
+    exclusions: Exclusions | None = None,
+    embedder: Embedder | None = None,
+) -> Counts:
+    """Do one unit and commit it; what was done.
+
+    A unit that is committed by now (by another run, or by this one before its runner tried a bundle
+    again) is not done again, and of two runs that do one at the same time the first commit stands.
+    `embedder` is there where the settings have an embedding.
+    """
+    storage = Storage(settings.archive)
+    with suppress(FileNotFoundError):
+        counts = replace(counts_of(read_commit(storage, unit.name)), input_bytes=unit.size)
+        if board:
+            board.add(counts, now=True)
+        return counts
+    writer = ArchiveWriter(
+        settings.archive,
+        unit.name,
+        layers=settings.layer_names,
+        weights_id=settings.weights_id,
+        label_schema=settings.labels,
+        embedding_size=settings.embedding.size if settings.embedding else None,
+        extractor=settings.embedding.identity if settings.embedding else None,
+        keep_source=settings.keep_source,
+        row_group_limit=min(64 << 20, max(1 << 20, settings.memory // 32)),
+        retries=retries,
+    )
+    work = _Work(unit, writer, encoder, embedder, settings, board)
+    with suppress(UnitConflict), writer:
+        work.run(source, prefetcher, exclusions or Exclusions(KeySet(), {}))
+    if board:
+        final = Counts(input_bytes=unit.size, units=1, peak_memory=peak_memory())
+        board.add(final, now=True)
+    return work.counts + Counts(input_bytes=unit.size, units=1, peak_memory=peak_memory())
+
+
+def counts_of(commit: Commit) -> Counts:
+    """What a commit says was done."""
+    return Counts(
+        images=commit.rows,
+        failed=commit.dead_letters,
+        pixels=commit.pixels,
+        bytes_in=commit.source_bytes,
+        bytes_out=sum(commit.layer_bytes),
+        input_bytes=commit.source_bytes,
+        units=1,
+        causes=commit.failures,
+    )
+
+
+def records_of(unit: Unit, source: Source) -> Iterator[Record]:
+    """The records of a unit; a unit of loose pictures reads them itself."""
+    if unit.shard is None or unit.span is None:
+        for item in unit.items:
+            yield Record(item.key, item.uri, partial(read_bytes, item.uri), item.size)
+        return
+    prefix, span = unit.shard.prefix, unit.span
+    done = 0
+    trouble: Exception | None = RuntimeError(span.broken) if span.broken else None
+    if trouble is None:
+        try:
+            for record in source.read(unit.shard, span):
+                yield record
+                done += 1
+        except Exception as error:  # a shard format raises what it likes; its rest is one failure
+            trouble = error
+    if trouble is None and span.records > done:
+        trouble = OSError(f"{span.records - done} records of the span are not there any more")
+    if trouble is not None:
+        key = clean_key(f"{prefix}@{span.first + done:08d}")
+        yield Record(key, unit.shard.uri, failing(trouble))
+
+
+class _Work:
+    """The state of one unit while it is done."""
+
+    def __init__(
+        self,
+        unit: Unit,
+        writer: ArchiveWriter,
+        encoder: Encoder,
+        embedder: Embedder | None,
+        settings: Settings,
+        board: Board | None,
+    ) -> None:
+        self.counts = Counts()
+        self._unit, self._writer, self._encoder = unit, writer, encoder
+        self._embedder, self._settings, self._board = embedder, settings, board
+        self._missing: dict[str, None] = dict.fromkeys(unit.only or ())
+
+    def run(self, source: Source, prefetcher: Prefetcher, exclusions: Exclusions) -> None:
+        records = self._wanted(records_of(self._unit, source), exclusions)
+        window: list[Ready] = []
+        pixels = 0
+        for ready in prefetcher.ready(records):
+            if ready is None:  # rather encode than wait
+                if pixels >= LEAST_PIXELS:
+                    self._encode(window)
+                    window, pixels = [], 0
+                continue
+            size = _pixels(ready)
+            if window and pixels + size > self._settings.window_pixels:
+                self._encode(window)
+                window, pixels = [], 0
+            window.append(ready)
+            pixels += size
+            if len(window) >= 1024:
+                self._encode(window)
+                window, pixels = [], 0
+        self._encode(window)
+        self._report_missing()
+        for letter in self._unit.carried:
+            carried = DeadLetter(*letter)
+            self._writer.fail(carried)
+            self._count(Counts(failed=1, causes={f"{carried.stage}: {carried.error}": 1}))
+
+    def _wanted(self, records: Iterator[Record], exclusions: Exclusions) -> Iterator[Record]:
+        for record in records:
+            if self._unit.only is not None:
+                if record.key not in self._missing:
+                    continue
+                del self._missing[record.key]
+            elif record.key in exclusions.done:
+                self._count(Counts(skipped=1))
+                continue
+            if record.key in exclusions.duplicates:
+                of = exclusions.duplicates[record.key]
+                record = Record(record.key, record.uri, failing(_Duplicate(f"same bytes as {of}")))
+            yield record
+
+    def _report_missing(self) -> None:
+        for key in self._missing:
+            uri = self._unit.shard.uri if self._unit.shard else ""
+            error = FileNotFoundError("the record is not among the inputs any more")
+            self._fail(Record(key, uri, failing(error)), "read", error)
+
+    def _encode(self, window: Sequence[Ready]) -> None:
+        able = [i for i, ready in enumerate(window) if self._fits(ready)]
+        shapes = [_shape(window[i]) for i in able]
+        streams: dict[int, Stream | Exception] = {}
+        for batch in shape_batches(shapes, self._settings.window_pixels):
+            chosen = [able[index] for index in batch]
+            results = halving(self._layers, [_array(window[i]) for i in chosen])
+            streams.update(zip(chosen, results, strict=True))
+        vectors: dict[int, np.ndarray | Exception] = {}
+        if self._embedder:
+            sound = [i for i in able if not isinstance(streams[i], Exception)]
+            embedded = self._embedder.embed([_array(window[i]) for i in sound])
+            vectors.update(zip(sound, embedded, strict=True))
+        for index, ready in enumerate(window):
+            self._write(ready, streams.get(index), vectors.get(index))
+
+    def _layers(self, images: Sequence[np.ndarray]) -> list[Stream]:
+        settings = self._settings
+        return self._encoder.encode(
+            images, layers=len(settings.layer_names), effort=settings.effort
+        )
+
+    def _fits(self, ready: Ready) -> bool:
+        return ready.picture is not None and _pixels(ready) <= self._settings.largest_pixels
+
+    def _write(
+        self,
+        ready: Ready,
+        stream: Stream | Exception | None,
+        embedding: np.ndarray | Exception | None,
+    ) -> None:
+        record, picture = ready.record, ready.picture
+        if picture is None:
+            self._fail(record, ready.stage, ready.error or RuntimeError("no picture"))
+            return
+        height, width = picture.pixels.shape[:2]
+        if stream is None:
+            most = self._settings.largest_pixels
+            stream = PictureTooLarge(
+                f"{width} x {height} pixels: the memory given has room for {most}"
+            )
+        if isinstance(stream, Exception):
+            self._fail(record, "encode", stream)
+            return
+        if isinstance(embedding, Exception):
+            self._fail(record, EMBED, embedding)
+            return
+        row = Row(
+            key=record.key,
+            layers=tuple(stream),
+            width=width,
+            height=height,
+            source_uri=record.uri,
+            source_sha256=ready.sha256,
+            source_bytes=ready.source_bytes,
+            source_format=picture.format,
+            notes=picture.notes,
+            labels=record.labels,
+            embedding=embedding,
+            source=ready.data if self._settings.keep_source else None,
+        )
+        try:
+            self._writer.add(row)
+        except (RowInvalid, DuplicateKey) as error:
+            self._fail(record, "write", error)
+            return
+        self._count(
+            Counts(
+                images=1,
+                pixels=width * height,
+                bytes_in=row.source_bytes,
+                bytes_out=sum(map(len, stream)),
+            )
+        )
+
+    def _fail(self, record: Record, stage: str, error: Exception) -> None:
+        duplicate = isinstance(error, _Duplicate)
+        letter = DeadLetter(
+            key=record.key,
+            source_uri=redacted(record.uri),
+            stage="deduplicate" if duplicate else stage,
+            error=DUPLICATE if duplicate else type(error).__name__,
+            message=redacted(" ".join(str(error).split()))[:1000],
+            trace="" if isinstance(error, UnderpaintError | _Duplicate) else _trace(error),
+        )
+        try:
+            self._writer.fail(letter)
+        except DuplicateKey:
+            free = f"{letter.key}@{self.counts.failed + self.counts.duplicates}"
+            self._writer.fail(replace(letter, key=clean_key(free)))
+        if duplicate:
+            self._count(Counts(duplicates=1))
+            return
+        cause = f"{letter.stage}: {letter.error}"
+        _LOG.warning("%s: %s: %s", letter.key, cause, letter.message)
+        self._count(Counts(failed=1, causes={cause: 1}))
+
+    def _count(self, counts: Counts) -> None:
+        self.counts += counts
+        if self._board:
+            self._board.add(counts)
+
+
+class _Duplicate(Exception):
+    """A picture of the same bytes is in the archive under another key."""
+
+
+def _trace(error: Exception) -> str:
+    return "".join(traceback.format_exception(error, limit=-8))[-TRACE_CHARACTERS:]
+
+
+def _array(ready: Ready) -> np.ndarray:
+    assert ready.picture
+    return ready.picture.pixels
+
+
+def _shape(ready: Ready) -> tuple[int, int]:
+    height, width = _array(ready).shape[:2]
+    return height, width
+
+
+def _pixels(ready: Ready) -> int:
+    return ready.picture.pixels.size // 3 if ready.picture else 0
