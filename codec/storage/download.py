@@ -24,6 +24,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from underpaint.codec.errors import ChecksumMismatch, UsageError
 from underpaint.codec.limits import MAX_FETCHED_BYTES
+from underpaint.codec.storage.extras import file_system
 from underpaint.codec.storage.files import with_retries
 
 try:
@@ -74,10 +75,7 @@ def fetch(location: str) -> bytes:
     file, UsageError for an address that no file system takes.
     """
     address = Address.parse(location)
-    try:
-        fs, path = fsspec.core.url_to_fs(address.url)
-    except (ValueError, ImportError) as error:
-        raise UsageError(f"{address.url}: {error}") from None
+    fs, path = file_system(address.url)
     local = isinstance(fs, LocalFileSystem)
     if address.sha256 is None or local:
         return _matching(_read(fs, path, local), address)

@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from underpaint.codec.errors import UsageError
+from underpaint.codec.storage.extras import file_system
 
 T = TypeVar("T")
 
@@ -87,10 +87,7 @@ class Storage:
         self.options = dict(options or {})
         self._fs: fsspec.AbstractFileSystem | None = None
         self._pid = -1
-        try:
-            _, self._base = fsspec.core.url_to_fs(self.root, **self.options)
-        except (ValueError, ImportError) as error:
-            raise UsageError(f"{self.root}: {error}") from None
+        _, self._base = file_system(self.root, **self.options)
         self._base = self._base.rstrip("/")
         self.is_local = isinstance(self.fs, LocalFileSystem)
 
@@ -104,7 +101,7 @@ class Storage:
     def fs(self) -> fsspec.AbstractFileSystem:
         """The fsspec file system of this process (asynchronous ones do not survive a fork)."""
         if self._pid != os.getpid():
-            self._fs, _ = fsspec.core.url_to_fs(self.root, **self.options)
+            self._fs, _ = file_system(self.root, **self.options)
             self._pid = os.getpid()
         assert self._fs is not None
         return self._fs

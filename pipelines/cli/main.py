@@ -19,6 +19,7 @@ from importlib import metadata
 from types import ModuleType
 
 from underpaint.codec.errors import UnderpaintError, UsageError
+from underpaint.codec.storage.extras import install_hint, missing_extra
 from underpaint.codec.storage.redaction import redact_logs, redacted
 from underpaint.pipelines.cli.console import shown
 
@@ -84,6 +85,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _complain("stopped", INTERRUPTED)
     except Exception as error:
+        extra = missing_extra(error) if isinstance(error, ImportError) else None
+        if extra is not None:
+            return _complain(f"this needs {error.name}: {install_hint(extra)}", MISTAKEN)
         if type(error).__module__.split(".")[0] in REMOTE:
             return _complain(f"{type(error).__name__}: {error}", DAMAGED)
         sys.stderr.write(redacted(traceback.format_exc()))  # a fault of ours: all that is known

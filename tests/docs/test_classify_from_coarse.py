@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 from skimage import data
 
+from docs.examples import classify_from_coarse as example
 from underpaint import Codec
 from underpaint.codec.errors import UsageError
-from docs.examples import classify_from_coarse as example
 
 NAMES = ("n02124075_Egyptian_cat", "n07920052_espresso", "n02123045_tabby", "n07836838_sauce")
 

@@ -30,7 +30,8 @@ from fsspec.implementations.local import LocalFileSystem
 
 from underpaint.codec import limits
 from underpaint.codec.archive.schema import is_reserved
-from underpaint.codec.errors import PictureTooLarge, UsageError
+from underpaint.codec.errors import PictureTooLarge
+from underpaint.codec.storage.extras import file_system
 from underpaint.codec.storage.files import with_retries
 from underpaint.transforms.records import Item, Record, Shard, Span
 
@@ -65,14 +66,6 @@ class Source(ABC):
     def settings(self) -> str:
         """What besides the shard decides what its records are; part of the names of units."""
         return ""
-
-
-def file_system(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
-    """File system of a path or URL, and the path in its terms; UsageError for an unknown scheme."""
-    try:
-        return fsspec.core.url_to_fs(uri)
-    except (ValueError, ImportError) as error:
-        raise UsageError(f"{uri}: {error}") from None
 
 
 def is_local(fs: fsspec.AbstractFileSystem) -> bool:

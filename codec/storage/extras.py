@@ -1,0 +1,58 @@
+"""Optional packages: which extra installs each, and the message that names it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import fsspec
+
+from underpaint.codec.errors import UsageError
+
+EXTRAS = {
+    "aiohttp": "http",
+    "apache_beam": "pipeline",
+    "gcsfs": "gcs",
+    "imagecodecs": "evaluate",
+    "matplotlib": "evaluate",
+    "onnx": "train",
+    "onnxruntime": "tasks",
+    "pillow_heif": "heif",
+    "psutil": "evaluate",
+    "s3fs": "s3",
+    "scipy": "evaluate",
+    "ssimulacra2": "evaluate",
+    "timm": "extractors",
+    "torchvision": "extractors",
+    "tqdm": "evaluate",
+}
+"""Name of an imported package -> extra of `underpaint` that installs it."""
+
+SCHEMES = {"gs": "gcs", "gcs": "gcs", "s3": "s3", "s3a": "s3", "http": "http", "https": "http"}
+"""Scheme of a URL -> extra of `underpaint` that installs its file system."""
+
+
+def install_hint(extra: str) -> str:
+    """The command that installs an extra."""
+    return f"pip install 'underpaint[{extra}]'"
+
+
+def missing_extra(error: ImportError) -> str | None:
+    """The extra that installs the package an import failed for; None for packages of no extra."""
+    return EXTRAS.get((error.name or "").partition(".")[0])
+
+
+def file_system(url: str, **options: Any) -> tuple[fsspec.AbstractFileSystem, str]:
+    """The fsspec file system of a path or URL, and the path in that file system's terms.
+
+    Raises UsageError for an unknown scheme, and for a scheme whose package is not installed, with
+    the command that installs it.
+    """
+    try:
+        return fsspec.core.url_to_fs(url, **options)
+    except ImportError as error:
+        extra = SCHEMES.get(url.partition("://")[0].rpartition("::")[2])
+        if extra is None:
+            raise UsageError(f"{url}: {error}") from None
+        raise UsageError(f"{url}: reading it needs {install_hint(extra)}") from None
+    except ValueError as error:
+        raise UsageError(f"{url}: {error}") from None
