@@ -1,6 +1,6 @@
 #!/bin/sh
-# Set up, then compress the real photos that scikit-image and scikit-learn carry, show what the
-# archive holds, and bring back the coarse, a middle and the full state as pictures.
+# Sets up, encodes the photos that scikit-image and scikit-learn carry, shows what the archive holds,
+# and decodes the first 1, 2, 3 and 6 layers as pictures.
 . "$(dirname "$0")/environment.sh"
 rm -rf demo
 photos=$(python - <<'PYTHON'
@@ -21,12 +21,12 @@ underpaint inspect demo/archive
 for layers in 1 2 3 6; do
     underpaint decode demo/archive --output "demo/first-$layers-layers" --layers "$layers"
 done
-key=$(python -c 'from codec.archive import Archive
+key=$(python -c 'from underpaint import Archive
 print(next(row.key for row in Archive.open("demo/archive").rows(layers=1) if "coffee" in row.key))')
 underpaint view demo/archive "$key" --html demo/coffee.html --picture demo/coffee.png
 cat <<TEXT
 
-look at   demo/coffee.png, coffee.html  one photo at every state, its palette and class map
-          demo/first-1-layers ...     the pictures from the coarsest layers
-          demo/archive                the archive: Parquet, one column a layer
+look at   demo/coffee.png, demo/coffee.html   one photo with 1 to 6 layers, its palette and class map
+          demo/first-1-layers, ...            pictures decoded from the coarsest layers only
+          demo/archive                        the archive: Parquet files, one column for each layer
 TEXT

@@ -85,8 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _complain("stopped", INTERRUPTED)
     except Exception as error:
-        extra = missing_extra(error) if isinstance(error, ImportError) else None
-        if extra is not None:
+        if isinstance(error, ImportError) and (extra := missing_extra(error)):
             return _complain(f"this needs {error.name}: {install_hint(extra)}", MISTAKEN)
         if type(error).__module__.split(".")[0] in REMOTE:
             return _complain(f"{type(error).__name__}: {error}", DAMAGED)

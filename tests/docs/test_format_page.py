@@ -103,10 +103,10 @@ def decode_symbols():
     """The decoder on the page: a prefix of layers to turn, class maps and cells of each band."""
     page: dict = {}
     for block in re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL):
-        exec(compile(block, "docs" / "stream.md", "exec"), page)
+        exec(compile(block, "docs/stream.md", "exec"), page)
     weights = SHIPPED.read_bytes()
     header = json.loads(weights[8 : 8 + int.from_bytes(weights[:8], "little")])
-    config = json.loads(header["__metadata__"]["underpaint"])["codec"]
+    config = json.loads(header["__metadata__"]["pentimento"])["codec"]
     weights_id = hashlib.sha256(weights).hexdigest()[:16]
     return lambda layers: page["decode_symbols"](layers, load(weights), config, weights_id)
 

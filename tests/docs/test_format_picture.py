@@ -59,7 +59,7 @@ class _Reader:
 
     def __init__(self, weights: bytes) -> None:
         header = json.loads(weights[8 : 8 + int.from_bytes(weights[:8], "little")])
-        found = json.loads(header["__metadata__"]["underpaint"])
+        found = json.loads(header["__metadata__"]["pentimento"])
         self.codec, self.network = found["codec"], found["network"]
         self.tensors = {name: array.astype(float) for name, array in load(weights).items()}
 
@@ -158,9 +158,9 @@ def _restless(weights: bytes, power: float) -> bytes:
     for name in ("network.coarse_out.weight", "network.fine_out.weight"):
         tensors[name] = rng.normal(0, 0.01, tensors[name].shape).astype(np.float16)
     header = json.loads(weights[8 : 8 + int.from_bytes(weights[:8], "little")])
-    config = json.loads(header["__metadata__"]["underpaint"])
+    config = json.loads(header["__metadata__"]["pentimento"])
     config["codec"]["compander"] = {"knee": 6.0, "power": power}
-    return save(tensors, {"underpaint": json.dumps(config)})
+    return save(tensors, {"pentimento": json.dumps(config)})
 
 
 @pytest.mark.parametrize(("power", "profile"), [(1.0, "perceptual"), (0.8, "fidelity")])

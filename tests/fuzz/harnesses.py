@@ -225,7 +225,7 @@ def _small_weights() -> tuple[bytes, dict[str, np.ndarray], dict]:
     """Shipped tables of one cell step and a network of two channels: a file of 50 kB."""
     data = SHIPPED.read_bytes()
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    config = json.loads(header["__metadata__"]["underpaint"])
+    config = json.loads(header["__metadata__"]["pentimento"])
     tensors = load(data)
     codec = config["codec"]
     layout = TableLayout(len(codec["palette_budgets"]), len(codec["widths"]))
@@ -248,7 +248,7 @@ def _small_weights() -> tuple[bytes, dict[str, np.ndarray], dict]:
     state = BackwardNetwork(NetworkShape(**config["network"])).state_dict()
     for name, tensor in sorted(state.items()):
         tensors[f"network.{name}"] = np.zeros(tuple(tensor.shape), np.float16)
-    return save(tensors, {"underpaint": json.dumps(config)}), tensors, config
+    return save(tensors, {"pentimento": json.dumps(config)}), tensors, config
 
 
 def _header_and_body() -> tuple[bytes, bytes]:

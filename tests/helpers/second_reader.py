@@ -4,7 +4,7 @@ It shares no line with `codec`, needs numpy and the standard library only, and i
 coefficients are kept in dicts by their place, so that whatever lies beyond an edge is absent and
 counts as 0. Where it and the codec disagree, the page is wrong or one of them is.
 
-    python tests/second_reader.py WEIGHTS VECTOR.json     # compares a vector of tests/golden
+    python -m tests.helpers.second_reader WEIGHTS VECTOR.json   # compares with a vector
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def read_weights(data: bytes) -> Weights:
     """Read a weights file: a safetensors file with a configuration in its metadata."""
     (length,) = struct.unpack_from("<Q", data)
     header = json.loads(data[8 : 8 + length])
-    config = json.loads(header["__metadata__"]["underpaint"])
+    config = json.loads(header["__metadata__"]["pentimento"])
     if config["format"] != 3:
         raise ValueError(f"weights of format {config['format']}")
 

@@ -92,8 +92,11 @@ def test_a_file_without_a_digest_is_not_kept(shelf: Shelf, cache: Path) -> None:
 
 
 def test_processes_that_start_at_once_download_once(shelf: Shelf, cache: Path) -> None:
-    code = "import sys; from codec.fetch import fetch; print(len(fetch(sys.argv[1])))"
-    command = [sys.executable, "-c", code, f"{shelf.url}#sha256={DIGEST}"]
+    code = (
+        "import sys; from underpaint.codec.storage.download import fetch;"
+        "print(len(fetch(sys.argv[1])))"
+    )
+    command = [sys.executable, "-P", "-c", code, f"{shelf.url}#sha256={DIGEST}"]
     processes = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(3)]
     shown = [process.communicate()[0].decode().strip() for process in processes]
     assert shown == [str(len(CONTENT))] * 3
