@@ -1,4 +1,4 @@
-"""Fixtures for all tests: a Cloud Storage emulator that the tests start and stop."""
+"""Set-up of all tests: emulators of object stores, numba's cache, one import name."""
 
 from __future__ import annotations
 
@@ -7,37 +7,41 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
+
+from tests.helpers.kernel_cache import cache_folder
+
+assert "numba" not in sys.modules, "numba reads the name of its cache folder when it is imported"
+os.environ["NUMBA_CACHE_DIR"] = str(cache_folder())  # child processes inherit it
+
+FOLDERS = ("codec", "transforms", "pipelines")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_import_name() -> Iterator[None]:
+    """Fails the run where a module was loaded a second time, under its name in the repository."""
+    yield
+    bare = [name for name in sys.modules if name.partition(".")[0] in FOLDERS]
+    assert not bare, f"import these from `underpaint`: {bare}"
 
 
 @pytest.fixture(scope="session")
 def storage_emulator() -> Iterator[str]:
     """URL of a running `gcp-storage-emulator`; gcsfs and Beam in this process use it."""
-    pytest.importorskip("gcp_storage_emulator")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "gcp_storage_emulator", "start", "--host=127.0.0.1"]
-    process = subprocess.Popen(
-        [*command, f"--port={port}", "--in-memory", "--default-bucket=tests"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    port = _free_port()
+    options = ["start", "--host=127.0.0.1", f"--port={port}", "--in-memory"]
     url = f"http://127.0.0.1:{port}"
-    patch = pytest.MonkeyPatch()
-    try:
-        _wait_for(url, process)
+    server = _server("gcp_storage_emulator", *options, "--default-bucket=tests", url=url)
+    with server, pytest.MonkeyPatch.context() as patch:
         patch.setenv("STORAGE_EMULATOR_HOST", url)
         patch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
         yield url
-    finally:
-        patch.undo()
-        process.terminate()
-        process.wait(timeout=30)
 
 
 @pytest.fixture
@@ -47,17 +51,61 @@ def gs_folder(storage_emulator: str) -> str:
     return f"gs://tests/{uuid.uuid4().hex}"
 
 
-def _wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
+@pytest.fixture(scope="session")
+def s3_emulator() -> Iterator[str]:
+    """URL of a running `moto` server with a bucket `tests`; s3fs in this process uses it."""
+    port = _free_port()
+    url = f"http://127.0.0.1:{port}"
+    server = _server("moto.server", "-H", "127.0.0.1", "-p", str(port), url=url)
+    with server, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", url)
+        patch.setenv("AWS_ACCESS_KEY_ID", "tests")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "tests")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        make_bucket = urllib.request.Request(f"{url}/tests", method="PUT")
+        urllib.request.urlopen(make_bucket, timeout=60).close()
+        yield url
+
+
+@pytest.fixture
+def s3_folder(s3_emulator: str) -> str:
+    """An `s3://` folder of its own for one test."""
+    assert os.environ["AWS_ENDPOINT_URL"] == s3_emulator
+    return f"s3://tests/{uuid.uuid4().hex}"
+
+
+@contextmanager
+def _server(module: str, *options: str, url: str) -> Iterator[None]:
+    """A server in a process of its own, from its first answer until the block ends."""
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", module, *options],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     deadline = time.monotonic() + 60
-    while not _answers(url):
-        assert process.poll() is None, "the storage emulator ended"
-        assert time.monotonic() < deadline, "the storage emulator does not answer"
-        time.sleep(0.1)
+    try:
+        while not _answers(url):
+            assert process.poll() is None, f"{module} ended"
+            assert time.monotonic() < deadline, f"{module} does not answer"
+            time.sleep(0.1)
+        yield
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
 
 
 def _answers(url: str) -> bool:
     try:
-        with urllib.request.urlopen(f"{url}/storage/v1/b?project=test", timeout=5):
-            return True
+        urllib.request.urlopen(url, timeout=5).close()
+    except urllib.error.HTTPError:
+        return True
     except OSError:
         return False
+    return True
