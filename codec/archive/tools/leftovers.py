@@ -62,7 +62,7 @@ def find_units(storage: Storage, report: Report) -> tuple[list[Commit], list[Com
 
 def _of_one_archive(units: list[Commit], report: Report) -> list[Commit]:
     """Leave out units that are made of other columns or weights than the most rows."""
-    rows: dict[tuple, int] = {}
+    rows: dict[tuple[object, ...], int] = {}
     for unit in units:
         rows[unit.shape] = rows.get(unit.shape, 0) + unit.rows
     if not rows:

@@ -326,7 +326,8 @@ class Passes:
     MOST_WORKERS = 1024
 
     def __init__(self) -> None:
-        self._shared = torch.zeros(2 + self.MOST_WORKERS, dtype=torch.int64).share_memory_()
+        shared = torch.zeros(2 + self.MOST_WORKERS, dtype=torch.int64)
+        self._shared = shared.share_memory_()  # type: ignore[no-untyped-call]
         self._shared[1] = 1
 
     @property
