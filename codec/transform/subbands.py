@@ -1,8 +1,11 @@
-"""How the bands of a picture lie in memory: one flat array that the walks of the coder share.
+"""Memory layout of the subbands of a picture: one flat array that coder and backends share.
 
 A picture of any size is padded to whole blocks of 16 x 16 pixels, so levels 1 to 4 halve exactly.
-Bands are ordered as they are walked: low bands, then level 6 to level 1, within a level the
-three components, within a component the three orientations.
+Bands are stored in coding order: the low bands, then level 6 to level 1; within a level the three
+components; within a component the three orientations.
+
+Kernels receive the layout as two integer tables, one row for each band and one for each group of
+block flags. The constants below name their columns: `bands[band, OFFSET]`.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from underpaint.codec.runtime.jit import kernel
 from underpaint.codec.transform.wavelet import BLOCK, LEVELS, ORIENTATIONS
 
 COMPONENTS = 3
@@ -28,16 +32,33 @@ FLAG_GROUPS = FLAGGED_LEVELS * COMPONENTS
 BLOCK_SIDE = 4
 """Coefficients a side of a flagged block, in each of the three orientations."""
 
+OFFSET, HEIGHT, WIDTH, STRIDE, LEVEL, COMPONENT = range(6)
+"""Columns of both tables: index of the first sample in the flat array, rows, columns, distance of
+two rows in the flat array, wavelet level (0 for the low band), colour component."""
+
+ORIENTATION, PARENT, SIBLING_1, SIBLING_2, LIGHTNESS, OTHER_CHROMA = range(6, 12)
+"""Further columns of the table of bands: the orientation, then the rows of related bands, -1 where
+there is none: same component and orientation one level coarser; the other orientations coded before
+it; same orientation in lightness, and in the first chroma component."""
+
+COARSER_GROUP, FIRST_BAND = range(6, 8)
+"""Further columns of the table of block flags: the group of the same component one level coarser
+(-1 where there is none), and the first of the three bands whose blocks the flags describe."""
+
+BAND_COLUMNS, GROUP_COLUMNS = 12, 8
+
 
 @dataclass(frozen=True)
 class Geometry:
-    """Where each band of a padded picture lies in one flat array, with its relatives.
+    """Where each band of a padded picture lies in one flat array, and which bands are related.
 
-    `bands` int64 [BANDS, 12]: offset of its first sample, height, width, stride, level (0 for the
-    low band), component, orientation, and the indices of its parent (coarser level), the two
-    siblings and the two lighter components of its level, or -1.
-    `blocks` int64 [FLAG_GROUPS, 8]: the same for the maps of block flags: offset, height, width,
-    stride, level, component, index of the group of the next coarser level, first band.
+    height, width  sides of the picture in pixels, without padding
+    bands          int64 [BANDS, BAND_COLUMNS], columns `OFFSET` to `OTHER_CHROMA`
+    blocks         int64 [FLAG_GROUPS, GROUP_COLUMNS]: the maps of block flags, one for each flagged
+                   level and component; columns `OFFSET` to `COMPONENT`, `COARSER_GROUP` and
+                   `FIRST_BAND`
+    size           length of the flat array of coefficients, margins included
+    block_size     length of the flat array of block flags
     """
 
     height: int
@@ -55,7 +76,7 @@ class Geometry:
     @property
     def coefficients(self) -> int:
         """Number of coefficients of the padded picture."""
-        return int((self.bands[:, 1] * self.bands[:, 2]).sum())
+        return int((self.bands[:, HEIGHT] * self.bands[:, WIDTH]).sum())
 
     @property
     def most_symbols(self) -> int:
@@ -64,7 +85,7 @@ class Geometry:
 
 
 def band_index(level: int, component: int, orientation: int) -> int:
-    """Return the place of a band in walking order; level 0 is the low band."""
+    """Return the row of a band in coding order; level 0 is the low band."""
     if level == 0:
         return component
     return COMPONENTS + ORIENTATIONS * (COMPONENTS * (LEVELS - level) + component) + orientation
@@ -88,41 +109,36 @@ def _layout(block_rows: int, block_columns: int) -> tuple[np.ndarray, np.ndarray
         high_rows, high_columns = rows // 2, columns // 2
         rows, columns = rows - high_rows, columns - high_columns
         shapes[level] = ((rows, high_columns), (high_rows, columns), (high_rows, high_columns))
-    bands = np.full((BANDS, 12), -1, np.int64)
+    bands = np.full((BANDS, BAND_COLUMNS), -1, np.int64)
     offset = 0
 
-    def place(index: int, shape: tuple[int, int], level: int, component: int, way: int) -> None:
+    def place(
+        index: int, shape: tuple[int, int], level: int, component: int, orientation: int
+    ) -> None:
         nonlocal offset
         stride = shape[1] + 2 * MARGIN
-        bands[index, :7] = (
-            offset + MARGIN * stride + MARGIN,
-            *shape,
-            stride,
-            level,
-            component,
-            way,
-        )
+        first = offset + MARGIN * stride + MARGIN
+        bands[index, : ORIENTATION + 1] = first, *shape, stride, level, component, orientation
+        if component:
+            bands[index, LIGHTNESS] = band_index(level, 0, orientation)
+        if component == 2:
+            bands[index, OTHER_CHROMA] = band_index(level, 1, orientation)
         offset += stride * (shape[0] + 2 * MARGIN)
 
     for component in range(COMPONENTS):
         place(component, (rows, columns), 0, component, 0)
-        if component:
-            bands[component, 10] = 0
-        if component == 2:
-            bands[component, 11] = 1
     for level in range(LEVELS, 0, -1):
         for component in range(COMPONENTS):
-            for way in range(ORIENTATIONS):
-                index = band_index(level, component, way)
-                place(index, shapes[level][way], level, component, way)
+            for orientation in range(ORIENTATIONS):
+                index = band_index(level, component, orientation)
+                place(index, shapes[level][orientation], level, component, orientation)
                 if level < LEVELS:
-                    bands[index, 7] = band_index(level + 1, component, way)
-                bands[index, 8 : 8 + way] = [index - 1 - other for other in range(way)]
-                if component:
-                    bands[index, 10] = band_index(level, 0, way)
-                if component == 2:
-                    bands[index, 11] = band_index(level, 1, way)
-    blocks = np.full((FLAG_GROUPS, 8), -1, np.int64)
+                    bands[index, PARENT] = band_index(level + 1, component, orientation)
+                if orientation > 0:
+                    bands[index, SIBLING_1] = index - 1
+                if orientation > 1:
+                    bands[index, SIBLING_2] = index - 2
+    blocks = np.full((FLAG_GROUPS, GROUP_COLUMNS), -1, np.int64)
     block_offset = 0
     for level in range(FLAGGED_LEVELS, 0, -1):
         for component in range(COMPONENTS):
@@ -140,11 +156,17 @@ def _layout(block_rows: int, block_columns: int) -> tuple[np.ndarray, np.ndarray
 
 def band_levels() -> np.ndarray:
     """Return level (0 the low band) and component of each band, int64 [BANDS, 2]."""
-    return geometry(BLOCK, BLOCK).bands[:, 4:6]
+    return geometry(BLOCK, BLOCK).bands[:, LEVEL : COMPONENT + 1]
+
+
+@kernel(forceinline=True)
+def extent(table, row):
+    """Return offset, height, width and stride of a row of either table, inside a kernel."""
+    return table[row, OFFSET], table[row, HEIGHT], table[row, WIDTH], table[row, STRIDE]
 
 
 def view(flat: np.ndarray, layout: Geometry, band: int) -> np.ndarray:
     """Return band `band` of the flat array as a view [height, width] without its margin."""
-    offset, height, width, stride = layout.bands[band, :4]
+    offset, height, width, stride = layout.bands[band, : STRIDE + 1]
     strides = (int(stride) * flat.itemsize, flat.itemsize)
     return np.lib.stride_tricks.as_strided(flat[offset:], (height, width), strides)
