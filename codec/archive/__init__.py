@@ -8,7 +8,7 @@ Write (see `ArchiveWriter`):
 
 Read (see `Archive`): `Archive.open(root)` with `statistics()`, `rows()`, `row_groups()`, `get()`,
 `dead_letters()`. Train (see `LayerDataset` and `LayerMap`, imported at their first use: they need
-torch). The bytes of all files are specified in docs/stream.md.
+torch). The bytes of all files are specified in docs/archive.md.
 """
 
 from __future__ import annotations

@@ -1,5 +1,4 @@
-"""docs/stream.md says what the code does: its numbers, its rules, and the decoder that stands on
-it."""
+"""The specification agrees with the code: constants, rules, and the decoder printed in it."""
 
 import hashlib
 import importlib
@@ -21,7 +20,9 @@ from underpaint.codec.transform.subbands import BANDS, band_index, geometry, vie
 from underpaint.codec.weights.loading import SHIPPED
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "stream.md").read_text("utf-8")
+STREAM, ARCHIVE = (
+    (ROOT / "docs" / f"{name}.md").read_text("utf-8") for name in ("stream", "archive")
+)
 
 MODULE_NAMES = (
     "bitstream", "limits", "entropy.activity", "entropy.coder", "entropy.palette_map_coder",
@@ -32,8 +33,8 @@ MODULES = [importlib.import_module(f"underpaint.codec.{name}") for name in MODUL
 
 
 def test_constants():
-    table = PAGE[PAGE.index("| constant |") : PAGE.index("## What a stream is")]
-    rows = re.findall(r"^\| `(\w+)` \| (\w+) \|", table, re.MULTILINE)
+    tables = [page[page.index("| constant |") :].partition("\n\n")[0] for page in (STREAM, ARCHIVE)]
+    rows = re.findall(r"^\| `(\w+)` \| (\w+) \|", "\n".join(tables), re.MULTILINE)
     assert len(rows) >= 26
     for name, value in rows:
         found = {getattr(module, name) for module in MODULES if hasattr(module, name)}
@@ -41,19 +42,19 @@ def test_constants():
 
 
 def test_bin_edges():
-    edges = tuple(map(int, re.search(r"^    ((?:\d+ ?){23})$", PAGE, re.MULTILINE)[1].split()))
+    edges = tuple(map(int, re.search(r"^    ((?:\d+ ?){23})$", STREAM, re.MULTILINE)[1].split()))
     assert edges == BIN_EDGES
     assert [sum(fine >= edge for edge in edges) for fine in range(FINE)] == BIN_OF.tolist()
 
 
 def test_sign_edges():
-    edges = tuple(map(int, re.search(r"^    ((?:\d+ ?){7})$", PAGE, re.MULTILINE)[1].split()))
+    edges = tuple(map(int, re.search(r"^    ((?:\d+ ?){7})$", STREAM, re.MULTILINE)[1].split()))
     assert edges == SIGN_EDGES
 
 
 def test_table_layout():
     symbols = "(?:2|2 or 3|2, 3 or 5)"
-    rows = re.findall(rf"^\| `\w+` \| (\d+) \| (\d+) \| .* \| {symbols} \|$", PAGE, re.M)
+    rows = re.findall(rf"^\| `\w+` \| (\d+) \| (\d+) \| .* \| {symbols} \|$", STREAM, re.M)
     starts, sizes = np.array(rows, int).T
     layout = TableLayout(2, 6)
     np.testing.assert_array_equal(layout.cells(4) - (1 + 18 * 2 + 4905 * 4), starts)
@@ -62,20 +63,20 @@ def test_table_layout():
     assert layout.count == 1 + 18 * 2 + 4905 * 6
     assert layout.palette(1) == 1 + 18
     for text in ("4905 tables", "1 + 18 p", "1 + 18 P + 4905 s", "1 + 18 P + 4905 S, 5"):
-        assert text in PAGE
+        assert text in STREAM
 
 
 def test_band_numbers():
-    assert "3 + 9 (6 - l) + 3 c + o" in PAGE
+    assert "3 + 9 (6 - l) + 3 c + o" in STREAM
     for level in range(1, 7):
         for component in range(3):
-            for way in range(3):
-                number = 3 + 9 * (6 - level) + 3 * component + way
-                assert band_index(level, component, way) == number
+            for orientation in range(3):
+                number = 3 + 9 * (6 - level) + 3 * component + orientation
+                assert band_index(level, component, orientation) == number
 
 
 def _rules() -> list[tuple[str, str]]:
-    texts = re.split(r"\*\*([A-Z]\d+)\.\*\*", PAGE)
+    texts = re.split(r"\*\*([A-Z]\d+)\.\*\*", STREAM + ARCHIVE)
     return [
         (name, re.split(r"\n\n|\n\* ", text)[0])
         for name, text in zip(texts[1::2], texts[2::2], strict=True)
@@ -102,7 +103,7 @@ def test_rules_are_numbered_once_and_name_errors_and_tests_that_exist():
 def decode_symbols():
     """The decoder on the page: a prefix of layers to turn, class maps and cells of each band."""
     page: dict = {}
-    for block in re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL):
+    for block in re.findall(r"^```python\n(.*?)^```", STREAM, re.MULTILINE | re.DOTALL):
         exec(compile(block, "docs/stream.md", "exec"), page)
     weights = SHIPPED.read_bytes()
     header = json.loads(weights[8 : 8 + int.from_bytes(weights[:8], "little")])

@@ -113,7 +113,7 @@ def test_the_source_distribution_holds_no_tests_and_no_training_logs(
 ) -> None:
     with tarfile.open(built[0]) as archive:
         names = [name.partition("/")[2] for name in archive.getnames()]
-    assert {"README.md", "CHANGELOG.md", "docs/stream.md", "constraints.txt"} <= set(names)
+    assert {"README.md", "CHANGELOG.md", "docs/archive.md", "constraints.txt"} <= set(names)
     assert not [name for name in names if re.match(r"tests|build|.*\.(csv|json)$", name)]
 
 
