@@ -28,6 +28,7 @@ def test_a_cell_follows_from_the_one_before_and_its_symbol(before: Cells | None,
     assert np.array_equal(kind, np.minimum(np.abs(old), 2))
 
 
+@pytest.mark.slow
 def test_embedding_adds_up_to_about_what_coding_at_once_takes():
     weights = load_weights(None)
     codec = Codec(weights)

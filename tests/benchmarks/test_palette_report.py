@@ -51,6 +51,7 @@ def test_times_are_given_for_each_step(photos, capsys):
     assert all("of analysis" in line for line in lines)
 
 
+@pytest.mark.slow
 def test_a_head_without_learning_differs_and_merges_otherwise(photos, tmp_path):
     weights = load_weights(None)
     setting = Setting(tmp_path, (str(photos),), 2, "", "imagenet", 1, None)
@@ -62,6 +63,7 @@ def test_a_head_without_learning_differs_and_merges_otherwise(photos, tmp_path):
     assert merges(MergeWeights(1, 2, 3, 0))["all"] == MergeWeights(1, 2, 3, 0)
 
 
+@pytest.mark.slow
 def test_the_ablation_writes_a_row_for_each_variant_task_and_state(photos, tmp_path, capsys):
     tasks, output = make_task_folder(tmp_path / "tasks"), tmp_path / "ablation.csv"
     arguments = ["ablation", str(tasks), "--photos", str(photos), "--output", str(output)]

@@ -25,6 +25,7 @@ def _wheel(folder: Path) -> None:
             wheel.writestr(name, text)
 
 
+@pytest.mark.slow
 def test_other_versions_are_installed_in_an_environment_of_their_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -77,6 +77,7 @@ def test_no_compared_arrays_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     assert counted() == ([False, True, True], 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HARNESSES)
 def test_a_short_run_finds_nothing(name: str, tmp_path: Path) -> None:
     if importlib.util.find_spec("atheris") is None:

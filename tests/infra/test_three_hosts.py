@@ -36,6 +36,7 @@ def cluster(three_hosts: ModuleType) -> Iterator:
     assert not list(Path("/etc/netns").glob(f"{cluster.prefix}*"))
 
 
+@pytest.mark.slow
 def test_hosts_reach_each_other_by_name_until_the_cable_is_cut(cluster) -> None:
     serve = "import http.server as h; h.HTTPServer(('', 8000), h.SimpleHTTPRequestHandler)"
     cluster.start("store", "-S", "-c", f"{serve}.serve_forever()")

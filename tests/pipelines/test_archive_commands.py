@@ -57,6 +57,7 @@ def test_export(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert "the folder is not empty" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_view(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     page = tmp_path / "page.html"
     assert main(["view", str(root / "one"), "one.jpg", "--html", str(page)]) == 0

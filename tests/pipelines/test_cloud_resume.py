@@ -16,6 +16,8 @@ from tests.helpers.pictures import encode, make_photos
 from underpaint import LayerDataset
 from underpaint.codec.archive import Archive
 
+pytestmark = pytest.mark.slow
+
 PHOTOS = 24
 
 

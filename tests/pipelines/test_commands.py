@@ -271,6 +271,7 @@ def test_a_mistake_gets_one_line_and_status_2(
     assert len(shown.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_a_job_that_breaks_says_why_in_one_line(made: Path, tmp_path: Path) -> None:
     (tmp_path / "archive").mkdir()
     (tmp_path / "archive" / "data").write_bytes(b"a file in the way")
@@ -305,6 +306,7 @@ def test_the_command_starts_without_torch_and_beam() -> None:
     assert shown.stdout.strip() == "[]"
 
 
+@pytest.mark.slow
 def test_two_processes_make_the_same_files(made: Path, tmp_path: Path) -> None:
     """The whole command in processes of its own, as a shell runs it."""
     command = [

@@ -17,6 +17,8 @@ from tests.helpers.pictures import make_photos, underpaint
 from underpaint.codec.errors import UsageError
 from underpaint.pipelines.runners import dataflow
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("google.cloud.dataflow", reason="needs the extra `dataflow`")
 
 IMAGE = "europe-west4-docker.pkg.dev/museum/underpaint/worker:0.1.0"

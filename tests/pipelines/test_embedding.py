@@ -18,6 +18,8 @@ from underpaint.codec.extractors import open_extractor
 from underpaint.codec.image_io.read import read_picture
 from underpaint.codec.storage import download as fetching
 
+pytestmark = pytest.mark.slow
+
 PLAIN = "mean=0,0,0&std=1,1,1"
 
 

@@ -10,6 +10,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 from skimage import data
 
@@ -68,6 +69,7 @@ def make_horrors(folder: Path) -> tuple[set[str], set[str]]:
     return {*good, "bad%FFname.jpg"}, set(bad)
 
 
+@pytest.mark.slow
 def test_every_input_is_a_row_or_a_dead_letter(tmp_path: Path) -> None:
     good, bad = make_horrors(tmp_path / "horrors")
     chance = random.Random(0)

@@ -15,6 +15,8 @@ import pytest
 from tests.helpers.pictures import encode, make_photos, underpaint
 from underpaint.codec.archive import Archive
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 

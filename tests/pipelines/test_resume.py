@@ -17,6 +17,8 @@ from underpaint.codec.archive import Archive, orphans
 from underpaint.pipelines.jobs.encode import EncodeOptions
 from underpaint.pipelines.jobs.encode import encode as run_job
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = Path(__file__).parents[1] / "faults" / "kill_and_resume.py"
 
 

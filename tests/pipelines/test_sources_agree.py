@@ -24,6 +24,8 @@ from underpaint.pipelines.jobs.encode import EncodeOptions, encode
 from underpaint.transforms.sources import Choice
 from underpaint.transforms.sources.tfrecord import mask
 
+pytestmark = pytest.mark.slow
+
 
 def folder(root: Path, photos: list[Path]) -> tuple[list[Path], Choice]:
     return [root / "photos"], Choice()

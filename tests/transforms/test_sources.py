@@ -276,6 +276,7 @@ def test_a_parquet_footer_that_lies_does_not_end_the_process(
             open_sources([str(path)], choice)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["csv", "jsonl"])
 def test_a_row_of_a_table_that_does_not_end_loses_the_rest_only(folder: Path, kind: str) -> None:
     """Read whole, a quote that nothing closes would take the square of the file's length."""

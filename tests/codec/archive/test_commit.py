@@ -326,6 +326,7 @@ def test_a_path_without_an_archive_is_named(tmp_path: Path) -> None:
         Archive.open(tmp_path)
 
 
+@pytest.mark.slow
 def test_every_cut_and_every_flipped_bit_of_a_manifest_is_noticed(tmp_path: Path) -> None:
     write(tmp_path, "unit", ["a"], ["b"])
     publish(str(tmp_path))

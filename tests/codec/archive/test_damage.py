@@ -64,6 +64,7 @@ def flip(path: Path, bit: int) -> None:
     path.write_bytes(data)
 
 
+@pytest.mark.slow
 def test_a_flipped_bit_anywhere_is_an_error_or_changes_nothing(root: Path, tmp_path: Path) -> None:
     sound = contents(root)
     whole = {path: path.read_bytes() for path in root.rglob("*.parquet")}

@@ -167,6 +167,7 @@ def test_the_contrastive_loss_is_that_of_the_paper():
     torch.testing.assert_close(contrastive_loss(z, labels), expected)
 
 
+@pytest.mark.slow
 def test_contrastive_learning_brings_positions_of_a_label_together():
     rng = np.random.default_rng(5)
     label = rng.integers(0, 6, 3000)

@@ -38,6 +38,7 @@ def _hold(codec: Codec, streams: list[list[bytes]]) -> None:
             assert difference.mean() < 0.01  # halves may fall on either side, and little else
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", sorted(VECTORS.glob("*.layers")), ids=lambda path: path.stem)
 @pytest.mark.parametrize("codec", [torch.bfloat16, torch.float32], indirect=True, ids=str)
 def test_states_of_the_conformance_vectors(codec, path):
@@ -47,6 +48,7 @@ def test_states_of_the_conformance_vectors(codec, path):
     _hold(codec, [layers[:count] for count in (1, 3, len(layers))])
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=25)
 @given(height=st.integers(1, 70), width=st.integers(1, 70), seed=st.integers(0, 99))
 def test_pictures_of_any_sides(codec, height, width, seed):

@@ -35,6 +35,7 @@ def misses(environment: dict[str, str]) -> list[int]:
     return [part.count("cache_miss") for part in done.stdout.split("picture ")[1:]]
 
 
+@pytest.mark.slow
 def test_kernels_of_sizes_long_gone_are_not_kept() -> None:
     made = misses({})
     assert made[0] > 0
@@ -42,6 +43,7 @@ def test_kernels_of_sizes_long_gone_are_not_kept() -> None:
     assert made[-1] == 0  # and kept from one picture to the next of its size
 
 
+@pytest.mark.slow
 def test_the_environment_may_ask_for_more_kernels_to_be_kept() -> None:
     caches = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
     made = misses(dict.fromkeys(caches, "1024"))

@@ -119,6 +119,7 @@ def test_a_damaged_copy_in_the_cache_is_fetched_anew(shelf: Shelf, cache: Path) 
     assert shelf.downloads == 2
 
 
+@pytest.mark.slow
 def test_a_fault_of_the_server_is_tried_again(shelf: Shelf) -> None:
     shelf.failures_left = 2
     assert fetch(f"{shelf.url}#sha256={DIGEST}") == CONTENT

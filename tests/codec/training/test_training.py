@@ -42,6 +42,7 @@ def photos(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_small_run_makes_weights_that_round_trip(photos, tmp_path, caplog):
     output = tmp_path / "weights.safetensors"
     weights = train([str(photos)], output, tmp_path / "run", RECIPE, PLAN, torch.device("cpu"))

@@ -32,6 +32,7 @@ def test_colour_transform_is_orthonormal():
     assert to_opponent(torch.full((1, 3, 1, 1), 128.0)).abs().max() < 1e-4
 
 
+@pytest.mark.slow
 def test_wavelet_is_nearly_orthonormal():
     """An error in a coefficient costs about as much in pixels, whatever its band."""
     bands = analyse(torch.zeros(1024, 1024, dtype=torch.float64))

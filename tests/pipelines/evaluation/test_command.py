@@ -74,6 +74,7 @@ def test_peers_alone(photos, tmp_path, capsys):
     assert (again / "photos.csv").read_text() == (out / "photos.csv").read_text()
 
 
+@pytest.mark.slow
 def test_more_effort_takes_fewer_bytes(photos, tmp_path):
     sizes = {}
     for effort in (1, 2):
@@ -86,6 +87,7 @@ def test_more_effort_takes_fewer_bytes(photos, tmp_path):
     assert (sizes[2] < sizes[1]).any()
 
 
+@pytest.mark.slow
 def test_codec_and_peers(photos, tmp_path, capsys):
     out = tmp_path / "out"
     arguments = ["evaluate", photos, "--peers", "jpeg", "--workers", 1, "--speed-photos", 2]
@@ -114,6 +116,7 @@ def test_codec_and_peers(photos, tmp_path, capsys):
     assert len(crops) == 1 + 3 * 4
 
 
+@pytest.mark.slow
 def test_codec_figures_of_the_benchmark(photos, tmp_path, capsys):
     found = tmp_path / "figures.json"
     arguments = ["benchmark", photos, "--codec-only", "--workers", 1, "--json", found]
@@ -149,6 +152,7 @@ def test_mistakes_get_one_line(photos, tmp_path):
         run(benchmark, "benchmark", tmp_path / "absent")
 
 
+@pytest.mark.slow
 def test_speeds_of_peers():
     photos = [data.astronaut()[:96, :128], data.coffee()[:64, :64]]
     (jpeg,) = speeds(photos, [("jpeg", 37, "JPEG")], weights=None, workers=1)

@@ -239,6 +239,7 @@ def test_rate_at_a_share_of_the_score():
     assert not curve.is_bound(0.8)
 
 
+@pytest.mark.slow
 def test_tasks_from_folder_to_files(task_folder, tmp_path, capsys):
     parser = argparse.ArgumentParser()
     evaluate.add_parser(parser.add_subparsers())

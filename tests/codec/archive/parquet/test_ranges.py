@@ -181,6 +181,7 @@ def test_transient_errors_are_tried_again_and_answers_are_not() -> None:
     assert not is_transient(OSError("Forbidden: no access"))
 
 
+@pytest.mark.slow
 def test_a_reader_survives_a_store_that_fails_now_and_then(large: Path) -> None:
     class Flaky(CountingFileSystem):
         protocol = "flaky"

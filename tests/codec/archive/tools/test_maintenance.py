@@ -103,6 +103,7 @@ def test_merge_refuses_archives_that_do_not_fit(tmp_path: Path) -> None:
     assert not (tmp_path / "m").exists()
 
 
+@pytest.mark.slow
 @given(st.text(min_size=1).filter(lambda key: key.isprintable()))
 def test_exported_names_stay_in_the_folder_and_differ(key: str) -> None:
     name = export_name(key)
@@ -204,6 +205,7 @@ def test_export_of_the_layers_themselves(
             assert members[f"{export_name(row.key)}.layer_{layer}"] == blob
 
 
+@pytest.mark.slow
 def test_the_page_of_an_image_is_escaped_and_loads_nothing(
     photos: tuple[Path, dict[str, np.ndarray]],
 ) -> None:

@@ -118,6 +118,7 @@ def run(state: Any, ranks: int, workers: int, draw: Any) -> tuple[list[str], Any
     return seen, json.loads(json.dumps(states))
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @given(st.data())
 def test_each_image_once_over_any_stops_ranks_and_workers(data: st.DataObject) -> None:
@@ -320,6 +321,7 @@ def test_positions_collate_to_a_tensor(archive: Archive) -> None:
     assert batch["position"].dtype == torch.int64
 
 
+@pytest.mark.slow
 def test_workers_read_from_cloud_storage_after_a_fork(gs_folder: str, tmp_path: Path) -> None:
     make(tmp_path, rows=40)
     for path in sorted(tmp_path.rglob("*.*")):

@@ -194,6 +194,7 @@ for dataset in datasets:
 """
 
 
+@pytest.mark.slow
 def test_forked_workers_find_every_compiled_loop_loaded(root: Path) -> None:
     """One that a worker loads itself may wait for ever for a lock that was taken at the fork."""
     subprocess.run([sys.executable, "-c", LOADED, str(root)], check=True, timeout=300)
