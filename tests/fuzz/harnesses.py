@@ -278,7 +278,7 @@ def run_weights(data: bytes) -> None:
         return
     kind, rest = data[0] % 4, data[1:]
     if kind == 0:
-        file = save(_small_weights()[1], {"underpaint": rest.decode("utf-8", "replace")})
+        file = save(_small_weights()[1], {"pentimento": rest.decode("utf-8", "replace")})
     elif kind == 1:
         file = len(rest).to_bytes(8, "little") + rest + _header_and_body()[1]
     elif kind == 2:

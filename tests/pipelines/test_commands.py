@@ -299,7 +299,7 @@ def test_help_names_every_option(command: str, capsys: pytest.CaptureFixture[str
 
 def test_the_command_starts_without_torch_and_beam() -> None:
     code = (
-        "import sys, pipelines.main as m; m.build_parser(); "
+        "import sys, underpaint.pipelines.cli.main as m; m.build_parser(); "
         "print([n for n in ('torch', 'apache_beam', 'pyarrow') if n in sys.modules])"
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

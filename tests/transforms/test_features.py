@@ -35,7 +35,7 @@ BLACK = np.zeros((30, 40, 3), np.uint8)
 class Greedy:
     """An extractor that runs out of memory beyond two pictures, and notes its loads and batches."""
 
-    name, identity, size = "test_features:Greedy", "greedy", 4
+    name, identity, size = f"{__name__}:Greedy", "greedy", 4
     preprocessing = Preprocessing(16, crop=None)
 
     def __init__(self, device: str) -> None:
@@ -104,7 +104,7 @@ def test_each_picture_has_a_vector_or_a_dead_letter(embedding: Embedding) -> Non
 
 
 def test_a_batch_without_room_is_halved_and_the_model_loaded_once(greedy: Path) -> None:
-    embedding = Embedding.named("test_features:Greedy")
+    embedding = Embedding.named(f"{__name__}:Greedy")
     good = [(f"{number}", photo(number)) for number in range(9)]
     wanted = expected(embedding, good)
     greedy.write_text("")
