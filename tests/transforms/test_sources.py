@@ -379,7 +379,7 @@ def test_an_unknown_scheme_is_a_mistake() -> None:
 
 
 def test_a_source_of_ones_own(folder: Path) -> None:
-    sources = open_sources(["hello"], Choice(kind="shards:Letters"))
+    sources = open_sources(["hello"], Choice(kind=f"{shards.__name__}:Letters"))
     (shard,) = listed(sources)
     assert isinstance(shard, Shard)
     (span,) = sources[0].split(shard, 1)

@@ -25,7 +25,7 @@ from underpaint.codec.archive import (
     sweep,
 )
 from underpaint.codec.archive import writer as writer_module
-from underpaint.codec.archive.records import decode_commit, decode_json, encode_json
+from underpaint.codec.archive.records import VERSION, decode_commit, decode_json, encode_json
 from underpaint.codec.errors import (
     ArchiveDamaged,
     ArchiveError,
@@ -353,10 +353,10 @@ def test_a_damaged_manifest_is_rebuilt_from_the_commit_records(tmp_path: Path) -
 
 
 def test_unknown_versions_and_features_are_refused_and_unknown_fields_ignored() -> None:
-    value = {"format": "underpaint-archive", "version": 1, "requires": [], "colour": "blue"}
+    value = {"format": "underpaint-archive", "version": VERSION, "requires": [], "colour": "blue"}
     assert decode_json(encode_json(value), "x")["colour"] == "blue"
-    with pytest.raises(UnknownArchiveVersion, match="version 2"):
-        decode_json(encode_json({**value, "version": 2}), "x")
+    with pytest.raises(UnknownArchiveVersion, match=f"version {VERSION + 1}"):
+        decode_json(encode_json({**value, "version": VERSION + 1}), "x")
     with pytest.raises(UnknownArchiveVersion, match="needs 'bloom'"):
         decode_json(encode_json({**value, "requires": ["bloom"]}), "x")
 
