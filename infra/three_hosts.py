@@ -109,8 +109,9 @@ class Scene:
             f"--environment_config=head:{POOL_PORT} --unit-size=100k --verbose"
         ).split()
         command = (
+            "-P",
             "-m",
-            "underpaint.pipelines.cli.main",
+            "underpaint",
             "encode",
             PHOTOS,
             "--output",

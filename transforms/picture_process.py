@@ -29,6 +29,7 @@ from underpaint.codec import errors
 from underpaint.codec.errors import PictureDamaged, PictureError, PictureTooLarge
 from underpaint.codec.image_io.read import Picture, read_picture
 from underpaint.codec.limits import MAX_PIXELS
+from underpaint.codec.runtime.child_process import python_command
 
 _REQUEST = struct.Struct("<Q")
 _RESPONSE = struct.Struct("<I")
@@ -92,12 +93,10 @@ class PictureReader:
         """The helper, started unless it runs; it need not be waited for."""
         if self._process is None or self._process.poll() is not None:
             self.close()
-            environment = dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, sys.path)))
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "underpaint.transforms.picture_process", *self._limits],
+                python_command("underpaint.transforms.picture_process", *self._limits),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                env=environment,
             )
         return self._process
 

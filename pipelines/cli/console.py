@@ -1,4 +1,4 @@
-"""What the commands print: sizes, times, tables and a line of progress."""
+"""Console output: sizes, times, tables and the progress line; types of arguments."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from underpaint.transforms.progress import Counts
 
 TERMINAL_PERIOD_S = 0.5
 LOG_PERIODS_S = (5.0, 10.0, 30.0, 60.0)
-"""Seconds between lines where standard error is a file: ever longer, as jobs may run for days."""
+"""Seconds between lines where standard error is a file; they grow, as jobs may run for days."""
 
 CAUSES_SHOWN = 3
-"""Causes of failures that the line of progress names."""
+"""Number of failure causes that the progress line names."""
 
 _STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
-"""Control characters, and those that turn the direction of what follows."""
+"""Control characters, and those that change the direction of text."""
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 
 
 def size_text(count: float) -> str:
-    """Bytes as a person reads them: "512 B", "3.4 MB"."""
+    """Return a byte count as "512 B" or "3.4 MB"."""
     for unit in ("B", "kB", "MB", "GB"):
         if abs(count) < 999.5:
             return f"{count:.0f} B" if unit == "B" else f"{count:.3g} {unit}"
@@ -36,7 +36,7 @@ def size_text(count: float) -> str:
 
 
 def parse_size(text: str) -> int:
-    """Bytes of "512M", "2G", "2GiB" (argparse type)."""
+    """Parse "512M", "2G" or "2GiB" as bytes (argparse type)."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", text.strip().lower())
     if not found or (value := float(found[1])) <= 0:
         raise argparse.ArgumentTypeError(f"not a size: {text!r} (try 512M or 4G)")
@@ -47,40 +47,40 @@ def parse_size(text: str) -> int:
 
 
 def parse_share(text: str) -> float:
-    """A share of one, of "0.01" or "1%" (argparse type)."""
+    """Parse "0.01" or "1%" as a fraction from 0 to 1 (argparse type)."""
     try:
         value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
     except ValueError:
         value = -1.0
     if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"not a share from 0 to 1: {text!r}")
+        raise argparse.ArgumentTypeError(f"not a fraction from 0 to 1: {text!r} (try 0.01 or 1%)")
     return value
 
 
 def positive(text: str) -> int:
-    """A whole number from 1 on (argparse type)."""
+    """Parse an integer of at least 1 (argparse type)."""
     try:
         value = int(text)
     except ValueError:
         value = 0
     if value < 1:
-        raise argparse.ArgumentTypeError(f"not a whole number from 1 on: {text!r}")
+        raise argparse.ArgumentTypeError(f"not an integer of at least 1: {text!r}")
     return value
 
 
 def seconds(text: str) -> float:
-    """A time above 0 in seconds (argparse type)."""
+    """Parse a positive number of seconds (argparse type)."""
     try:
         value = float(text)
     except ValueError:
         value = 0.0
     if value <= 0:
-        raise argparse.ArgumentTypeError(f"not a number of seconds above 0: {text!r}")
+        raise argparse.ArgumentTypeError(f"not a positive number of seconds: {text!r}")
     return value
 
 
 def time_text(span: float) -> str:
-    """Seconds as "42 s", "3 min 05 s", "5 h 12 min", "2 d 03 h"."""
+    """Return a time span as "42 s", "3 min 05 s", "5 h 12 min" or "2 d 03 h"."""
     whole = round(span)
     if whole < 60:
         return f"{whole} s"
@@ -92,34 +92,43 @@ def time_text(span: float) -> str:
 
 
 def shown(text: object) -> str:
-    """Text that came from elsewhere, on one line: what would steer a terminal becomes escapes."""
+    """Return foreign text on one line, with characters that control a terminal escaped."""
     return _STEERING.sub(lambda found: ascii(found[0])[1:-1], str(text))
 
 
-def table(rows: Sequence[Sequence[str]], *, header: bool = True) -> str:
-    """Columns aligned: the first to the left, the others to the right; cells as `shown`."""
-    rows = [[shown(cell) for cell in row] for row in rows]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = []
-    for number, row in enumerate(rows):
-        cells = [row[0].ljust(widths[0])]
-        cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
-        lines.append("  ".join(cells).rstrip())
-        if header and not number:
-            lines.append("  ".join("─" * width for width in widths))
-    return "\n".join(lines)
+def table(rows: Sequence[Sequence[str]], *, header: bool = True, width: int | None = None) -> str:
+    """Return rows as aligned columns: the first to the left, all others to the right.
+
+    `width` wraps the last column so that no line is longer than so many characters. Cells are
+    escaped as by `shown`.
+    """
+    from tabulate import tabulate
+
+    cells = [[shown(cell) for cell in row] for row in rows]
+    widest = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
+    room = None
+    if width is not None:
+        room = [*[None] * (len(widest) - 1), max(8, width - sum(widest[:-1]) - 2 * len(widest))]
+    return tabulate(
+        cells,
+        headers="firstrow" if header else (),
+        tablefmt="simple" if header else "plain",
+        colalign=("left", *["right"] * (len(widest) - 1)),
+        disable_numparse=True,
+        maxcolwidths=room,
+    )
 
 
 class ProgressLine:
-    """A line on standard error while a job runs: rewritten on a terminal, repeated in a log.
+    """The progress line on standard error: rewritten on a terminal, repeated in a log file.
 
         with ProgressLine(lambda: board.total(), plan.bytes, plan.records):
             pipeline.run()
 
     Args:
-        counts: what has been done up to now.
-        total_bytes: input bytes of the job; 0 where unknown.
-        total_images: pictures of the job; 0 where unknown.
+        counts: returns the current counts.
+        total_bytes: input bytes of the job; 0 if unknown.
+        total_images: pictures of the job; 0 if unknown.
     """
 
     def __init__(
@@ -149,7 +158,7 @@ class ProgressLine:
             self._stream.write("\n")
 
     def text(self, counts: Counts, elapsed: float) -> str:
-        """The line."""
+        """Return the line."""
         done = counts.images + counts.failed + counts.duplicates + counts.skipped
         of = f" of {self._total_images:,}" if self._total_images else ""
         parts = [
@@ -193,6 +202,6 @@ class ProgressLine:
 
 
 def _causes(counts: Counts) -> str:
-    """The commonest causes of failures, in brackets."""
+    """Return the most frequent failure causes, in parentheses."""
     common = sorted(counts.causes.items(), key=lambda item: (-item[1], item[0]))[:CAUSES_SHOWN]
     return f" ({', '.join(f'{cause} {count:,}' for cause, count in common)})" if common else ""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 
-from underpaint.pipelines.cli.console import positive, size_text, time_text
+from underpaint.pipelines.cli import options
+from underpaint.pipelines.cli.console import size_text, time_text
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Describe the command."""
     parser = subparsers.add_parser(
         "decode",
+        parents=[options.archive()],
         help="bring an archive back as pictures or latents, from all layers or the coarser ones",
         description="Write one picture for each image of an archive, under the path of its key. "
         "Of two keys with one stem the second keeps its own extension in the name. With --format "
@@ -19,11 +21,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         epilog="An image with a damaged layer is decoded from the layers before it, with a warning "
         "and exit status 1.",
     )
-    parser.add_argument("archive", metavar="ARCHIVE", help="folder of the archive, local or URL")
     parser.add_argument("--output", required=True, metavar="FOLDER", help="local folder or URL")
-    parser.add_argument(
-        "--layers", type=positive, metavar="N", help="use the coarsest N layers (default: all)"
-    )
+    options.add_layers(parser)
     parser.add_argument("--format", choices=("png", "jpeg", "webp", "latents"), default="png")
     parser.add_argument(
         "--levels",
@@ -44,17 +43,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         action="store_false",
         help="leave the backward network out: about 0.2 dB less, several times as fast",
     )
-    parser.add_argument(
-        "--workers", type=positive, metavar="N", help="processes (default: one a core)"
-    )
-    parser.add_argument(
-        "--weights",
-        metavar="FILE",
-        help="weights: a profile, path or URL (default: those that made the archive)",
-    )
-    parser.add_argument(
-        "--device", default="auto", help="torch device: auto, cpu, cuda (default auto)"
-    )
+    options.add_workers(parser)
+    options.add_weights(parser)
+    options.add_device(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

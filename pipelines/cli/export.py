@@ -5,20 +5,21 @@ from __future__ import annotations
 import argparse
 import sys
 
-from underpaint.pipelines.cli.console import parse_size, positive
+from underpaint.pipelines.cli import options
+from underpaint.pipelines.cli.console import parse_size
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Describe the command."""
     parser = subparsers.add_parser(
         "export",
+        parents=[options.archive()],
         help="write WebDataset tar shards or a folder of pictures with their labels",
         description="Write every image, decoded from all layers or the coarser ones, with its key "
         "and labels: as WebDataset shards (NAME.png, NAME.json) or as a folder with "
         "metadata.jsonl, which Hugging Face datasets reads as an imagefolder. A name is the key "
         "with every character but letters, digits, _, - and / percent-encoded.",
     )
-    parser.add_argument("archive", metavar="ARCHIVE", help="folder of the archive, local or URL")
     parser.add_argument(
         "--output", required=True, metavar="FOLDER", help="empty folder, local or URL"
     )
@@ -29,18 +30,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         default="png",
         help="pictures, or the layers as they are stored (default png)",
     )
-    parser.add_argument(
-        "--layers", type=positive, metavar="N", help="use the coarsest N layers (default: all)"
-    )
+    options.add_layers(parser)
     parser.add_argument(
         "--shard-size", type=parse_size, default="256M", metavar="SIZE", help="of a tar (256M)"
     )
-    parser.add_argument(
-        "--weights",
-        metavar="FILE",
-        help="weights: a profile, path or URL (default: those that made the archive)",
-    )
-    parser.add_argument("--device", default="cpu", help="torch device: cpu, cuda (default cpu)")
+    options.add_weights(parser)
+    options.add_device(parser, "cpu")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
+
+from underpaint.pipelines.cli import options
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Describe the command."""
     parser = subparsers.add_parser(
         "inspect",
+        parents=[options.archive()],
         help="show what an archive holds: images, bytes and bits per pixel of each layer",
         description="Show images, pixels, source bytes, bytes and bits per pixel of each layer, "
         "and dead letters by cause. A layer's bytes are all that its column stores: headers and "
         "checksums of the layers included; bpp = bytes x 8 / pixels.",
     )
-    parser.add_argument("archive", metavar="ARCHIVE", help="folder of the archive, local or URL")
     parser.add_argument("--json", action="store_true", help="print a JSON object")
     parser.add_argument(
         "--failed", action="store_true", help="print every dead letter: key, stage, error, message"
@@ -69,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
         ("weights", statistics.weights_id or "none"),
         ("dead letters", f"{statistics.failed:,}"),
     ]
-    print(table(rows, header=False))
+    print(table(rows, header=False, width=shutil.get_terminal_size().columns))
     if size:
         print(f"embedding by {shown(extractor or 'an extractor that is not recorded')}")
     for cause, count in statistics.failures.items():

@@ -1,7 +1,7 @@
-"""The `underpaint` command: one subcommand a module of `pipelines.cli`.
+"""The `underpaint` command: each module named in `COMMANDS` is one subcommand.
 
-Each module has `add_parser(subparsers)` and `run(arguments) -> exit status`, and imports what is
-heavy (torch, Beam) only when it runs.
+Each module has `add_parser(subparsers)` and `run(arguments) -> exit status`, and imports heavy
+packages (torch, Beam) only in `run`.
 """
 
 from __future__ import annotations
@@ -19,9 +19,11 @@ from importlib import metadata
 from types import ModuleType
 
 from underpaint.codec.errors import UnderpaintError, UsageError
+from underpaint.codec.runtime.child_process import SAFE_PATH
 from underpaint.codec.storage.extras import install_hint, missing_extra
 from underpaint.codec.storage.redaction import redact_logs, redacted
 from underpaint.pipelines.cli.console import shown
+from underpaint.pipelines.cli.options import EXIT_STATUS, Paragraphs
 
 COMMANDS = (
     "encode",
@@ -41,15 +43,15 @@ COMMANDS = (
 """Modules of `pipelines.cli`, in the order of the help page."""
 
 DAMAGED, MISTAKEN, INTERRUPTED = 1, 2, 130
-"""Exit statuses: something failed or is damaged; a mistake of the user; stopped by the user."""
+"""Exit statuses: something failed or is damaged; a mistake in the command line; Ctrl-C."""
 
 REMOTE = frozenset(
     ("adlfs", "aiohttp", "azure", "botocore", "gcsfs", "google", "requests", "s3fs", "urllib3")
 )
-"""Packages whose errors tell what a store or server answered."""
+"""Packages whose errors report the answer of a store or server."""
 
-EPILOG = """\
-start with:
+EPILOG = f"""\
+examples:
   underpaint encode PHOTOS --output ARCHIVE     photos to layers
   underpaint inspect ARCHIVE                    what it holds, byte by byte
   underpaint decode ARCHIVE --output FOLDER     layers to pictures
@@ -57,13 +59,13 @@ start with:
 PHOTOS are folders, globs, files or shards, ARCHIVE and FOLDER are folders; each may be local or the
 URL of anything fsspec opens, such as gs://bucket/folder.
 
-exit status: 0 all well, 1 something failed or is damaged, 2 a mistake in what was asked.
-"""
+{EXIT_STATUS}"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command line; its exit status."""
-    atexit.register(gc.freeze)  # or the last collection walks through all of torch and Beam
+    """Run a command line and return its exit status."""
+    os.environ.setdefault(SAFE_PATH, "1")  # for child processes that libraries start
+    atexit.register(gc.freeze)  # skip a last collection over all objects of torch and Beam
     redact_logs()
     parser = build_parser()
     known, rest = parser.parse_known_args(arguments)
@@ -79,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(error, DAMAGED)
     except OSError as error:
         if isinstance(error, BrokenPipeError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader of our output went away
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader closed the pipe
             return DAMAGED
         return _complain(error, DAMAGED)
     except KeyboardInterrupt:
@@ -89,18 +91,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _complain(f"this needs {error.name}: {install_hint(extra)}", MISTAKEN)
         if type(error).__module__.split(".")[0] in REMOTE:
             return _complain(f"{type(error).__name__}: {error}", DAMAGED)
-        sys.stderr.write(redacted(traceback.format_exc()))  # a fault of ours: all that is known
+        sys.stderr.write(redacted(traceback.format_exc()))  # a bug: show everything
         return DAMAGED
     return status
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser of the whole command line."""
+    """Return the parser of the whole command line."""
     parser = argparse.ArgumentParser(
         prog="underpaint",
         description="Store image corpora in layers: machines read little, people see everything.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Paragraphs,
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"underpaint {version()}")
@@ -111,21 +113,24 @@ def build_parser() -> argparse.ArgumentParser:
             before = set(subparsers.choices)
             module.add_parser(subparsers)
             for added in set(subparsers.choices) - before:
-                subparsers.choices[added].set_defaults(run=module.run)
-                subparsers.choices[added].allow_abbrev = False
+                command = subparsers.choices[added]
+                command.set_defaults(run=module.run)
+                command.allow_abbrev = False
+                command.formatter_class = Paragraphs
+                command.epilog = "\n\n".join(filter(None, (command.epilog, EXIT_STATUS)))
     return parser
 
 
 def version() -> str:
-    """Version of the installed distribution."""
+    """Return the version of the installed distribution."""
     try:
         return metadata.version("underpaint")
     except metadata.PackageNotFoundError:
-        return "of a source tree"
+        return "(source tree)"
 
 
 def _command(name: str) -> ModuleType | None:
-    """The module of a command; None where this distribution has none of that name."""
+    """Return the module of a command; None where this distribution does not have it."""
     full = f"underpaint.pipelines.cli.{name}"
     if importlib.util.find_spec(full) is None:
         return None

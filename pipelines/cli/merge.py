@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from underpaint.pipelines.cli import options
+
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Describe the command."""
@@ -15,7 +17,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "was stopped goes on where it was.",
     )
     parser.add_argument("archives", nargs="+", metavar="ARCHIVE", help="local folder or URL")
-    parser.add_argument("--output", required=True, metavar="ARCHIVE", help="the new archive")
+    options.add_new_archive(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from underpaint.pipelines.cli import options
 from underpaint.pipelines.cli.console import parse_share, positive
 
 if TYPE_CHECKING:
@@ -19,11 +20,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Describe the command."""
     parser = subparsers.add_parser(
         "search",
+        parents=[options.archive()],
         help="find pictures like a given one, or near duplicates, by their embeddings",
         description="Find the pictures most like one of the archive or like a photo, by the cosine "
         "of their embeddings (`underpaint encode --embedding`). Only keys and embeddings are read.",
     )
-    parser.add_argument("archive", metavar="ARCHIVE", help="folder of the archive, local or URL")
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--like", metavar="KEY|PHOTO", help="key of an image, else a photo's path")
     what.add_argument(
@@ -41,11 +42,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="the archive's extractor, for a photo (default: by the name that the archive records; "
         "for extractors from a file, say here where it is)",
     )
-    parser.add_argument(
-        "--weights",
-        metavar="FILE",
-        help="weights: a profile in the package, path or URL (default: the first profile)",
-    )
+    options.add_weights(parser, "perceptual")
     parser.add_argument("--json", action="store_true", help="print one JSON object a line")
 
 

@@ -1,4 +1,4 @@
-"""The report of a job for people: the tables at its end."""
+"""The tables that `encode` prints at its end and `inspect` shows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def print_summary(result: EncodeResult, output: str) -> None:
-    """The table at the end of `encode`, and the first failures."""
+    """Print the table at the end of `encode`, and the first failures."""
     counts, statistics = result.counts, result.statistics
     rate = counts.pixels / 1e6 / result.seconds if result.seconds else 0.0
     rows = [("", "this run", "archive"), ("images", f"{counts.images:,}", f"{statistics.images:,}")]
@@ -44,12 +44,13 @@ def print_summary(result: EncodeResult, output: str) -> None:
 
 
 def layers_table(statistics: Statistics) -> str:
-    """Bytes, bits per pixel and cumulative bits per pixel of each layer."""
+    """Return a table of each layer: bytes, bits per pixel, cumulative bits per pixel."""
     pixels = max(1, statistics.pixels)
-    rows: list[tuple[str, ...]] = [("layer", "bytes", "bpp", "up to here")]
+    rows: list[tuple[str, ...]] = [("layer", "bytes", "bpp", "bpp, layers 1 to N")]
     total = 0
-    for number, count in enumerate(statistics.layer_bytes):
+    layers = zip(statistics.layer_names, statistics.layer_bytes, strict=True)
+    for number, (layer_name, count) in enumerate(layers, 1):
         total += count
-        name = f"{number}  {statistics.layer_names[number]}"
+        name = f"{number}  {layer_name}"
         rows.append((name, f"{count:,}", f"{count * 8 / pixels:.4f}", f"{total * 8 / pixels:.4f}"))
     return table(rows)

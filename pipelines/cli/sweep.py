@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from underpaint.pipelines.cli import options
 from underpaint.pipelines.cli.console import shown, size_text
 
 
@@ -11,10 +12,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Describe the command."""
     parser = subparsers.add_parser(
         "sweep",
+        parents=[options.archive()],
         help="remove files that killed jobs left in an archive",
         description="Remove files that no commit names: unfinished files, plans of dead jobs.",
     )
-    parser.add_argument("archive", metavar="ARCHIVE")
     parser.add_argument(
         "--older-than",
         type=float,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from underpaint.pipelines.cli import options
 from underpaint.pipelines.cli.console import positive
 
 
@@ -11,16 +12,16 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Describe the command."""
     parser = subparsers.add_parser(
         "trim",
+        parents=[options.archive()],
         help="copy an archive without its finer layers",
         description="Write a new archive with the coarsest N layers of another. Nothing is decoded "
         "or encoded and the finer layers are not even read. A run that was stopped goes on where "
         "it was.",
     )
-    parser.add_argument("archive", metavar="ARCHIVE", help="folder of the archive, local or URL")
     parser.add_argument(
         "--layers", type=positive, required=True, metavar="N", help="keep the coarsest N layers"
     )
-    parser.add_argument("--output", required=True, metavar="ARCHIVE", help="the new archive")
+    options.add_new_archive(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 
-from underpaint.pipelines.cli.console import positive, shown
+from underpaint.pipelines.cli import options
+from underpaint.pipelines.cli.console import shown
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Describe the command."""
     parser = subparsers.add_parser(
         "verify",
+        parents=[options.archive()],
         help="check all checksums of an archive and decode every layer",
         description="Check the manifest, all page checksums and the checks of all layers, decode "
         "every layer to its symbols, and print what is damaged.",
@@ -19,18 +21,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "where their keys can be read. "
         "Exit status: 0 nothing is damaged, 1 something is, 2 no archive.",
     )
-    parser.add_argument("archive", metavar="ARCHIVE", help="folder of the archive, local or URL")
-    parser.add_argument(
-        "--workers", type=positive, metavar="N", help="processes (default: one a core)"
-    )
-    parser.add_argument(
-        "--weights",
-        metavar="FILE",
-        help="weights: a profile, path or URL (default: those that made the archive)",
-    )
-    parser.add_argument(
-        "--device", default="auto", help="torch device: auto, cpu, cuda (default auto)"
-    )
+    options.add_workers(parser)
+    options.add_weights(parser)
+    options.add_device(parser)
     parser.add_argument(
         "--repair", action="store_true", help="write what is sound to a new archive"
     )

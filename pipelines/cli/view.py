@@ -4,28 +4,26 @@ from __future__ import annotations
 
 import argparse
 
+from underpaint.pipelines.cli import options
+
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Describe the command."""
     parser = subparsers.add_parser(
         "view",
+        parents=[options.archive()],
         help="show one image at every state: bytes, palette, class map, as a page",
         description="Print the bytes, bits per pixel and palette size of each state of one image; "
         "with --html write a page that shows the image, its palette and its class map at every "
         "state. The page needs no network and runs no script.",
     )
-    parser.add_argument("archive", metavar="ARCHIVE", help="folder of the archive, local or URL")
     parser.add_argument("key", metavar="KEY", nargs="?", help="of the image (default: the first)")
     parser.add_argument("--html", metavar="FILE", help="write the page to this file")
     parser.add_argument(
         "--picture", metavar="FILE", help="write the states as one picture (PNG, JPEG or WebP)"
     )
-    parser.add_argument(
-        "--weights",
-        metavar="FILE",
-        help="weights: a profile, path or URL (default: those that made the archive)",
-    )
-    parser.add_argument("--device", default="cpu", help="torch device: cpu, cuda (default cpu)")
+    options.add_weights(parser)
+    options.add_device(parser, "cpu")
 
 
 def run(arguments: argparse.Namespace) -> int:

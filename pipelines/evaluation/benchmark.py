@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from underpaint.codec.errors import MeasurementFailed
+from underpaint.codec.runtime.child_process import python_command
 from underpaint.pipelines.evaluation.measurement import CODEC, load_codec
 from underpaint.pipelines.evaluation.photos import Photo, find_photos, spread
 from underpaint.pipelines.evaluation.speed import Setting, throughputs
@@ -115,22 +115,15 @@ def codec_figures(photos: list[Photo], settings: Settings) -> Iterator[Figure]:
     yield Figure("codec, entropy decoding alone", speed(full, "check"), "Mpx/s")
     share = decode / speed(full, "check")
     yield Figure("codec, share of entropy coding in decode", 100 * share, "%")
-    yield Figure("codec, layers 0 and 1 encoded rate", rate(coarse), "bpp")
-    yield Figure("codec, layers 0 and 1, encode", speed(coarse, "encode"), "Mpx/s")
-    yield Figure("codec, layers 0 and 1, decode", speed(coarse, "decode"), "Mpx/s")
-    yield Figure("codec, layers 0 and 1 to latents", speed(coarse, "latents"), "Mpx/s")
+    yield Figure("codec, layers 1 and 2 encoded rate", rate(coarse), "bpp")
+    yield Figure("codec, layers 1 and 2, encode", speed(coarse, "encode"), "Mpx/s")
+    yield Figure("codec, layers 1 and 2, decode", speed(coarse, "decode"), "Mpx/s")
+    yield Figure("codec, layers 1 and 2 to latents", speed(coarse, "latents"), "Mpx/s")
 
 
 def _inspect(archive: Path) -> dict[str, float]:
     """What `underpaint inspect --json` says of an archive."""
-    command = [
-        sys.executable,
-        "-m",
-        "underpaint.pipelines.cli.main",
-        "inspect",
-        str(archive),
-        "--json",
-    ]
+    command = python_command("underpaint", "inspect", str(archive), "--json")
     done = subprocess.run(command, stdout=subprocess.PIPE, check=False)
     if done.returncode:
         raise MeasurementFailed(f"underpaint inspect ended with status {done.returncode}")

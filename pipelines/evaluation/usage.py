@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import psutil
 
 from underpaint.codec.errors import MeasurementFailed
+from underpaint.codec.runtime.child_process import python_command
 
 SAMPLE_SECONDS = 0.1
 
@@ -32,7 +33,7 @@ def measured_run(arguments: Sequence[str]) -> Usage:
 
     Raises MeasurementFailed where its exit status is not 0.
     """
-    command = [sys.executable, "-m", "underpaint.pipelines.cli.main", *arguments]
+    command = python_command("underpaint", *arguments)
     start = time.perf_counter()
     peak = 0
     with subprocess.Popen(command, stdout=sys.stderr) as child:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from underpaint.codec.archive import Row
 from underpaint.codec.errors import UsageError, WeightsMismatch
+from underpaint.codec.runtime.child_process import safe_path
 from underpaint.codec.weights.loading import matching
 
 if TYPE_CHECKING:
@@ -85,11 +85,9 @@ def work(
         _load(weights, device)
         yield from map(function, tasks)
         return
-    paths = [path for path in sys.path if path]
-    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, _load, (weights, device)) as pool:
+    with safe_path(), ProcessPoolExecutor(workers, context, _load, (weights, device)) as pool:
         waiting: deque[Future[Answer]] = deque()
         for task in tasks:
             waiting.append(pool.submit(function, task))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
 
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -65,8 +64,6 @@ def pipeline_options(
     flags = list(given)
     if runner == LOCAL:
         worker.use_one_thread()
-        paths = [path for path in sys.path if path]
-        os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
         os.environ[worker.QUIET] = "" if verbose else "1"
         flags.append(f"--direct_num_workers={workers}")
     return PipelineOptions(flags, runner=runner, save_main_session=False)

@@ -14,6 +14,8 @@ import os
 import shlex
 import sys
 
+from underpaint.codec.runtime.child_process import python_command
+
 QUIET = "UNDERPAINT_QUIET_WORKERS"
 """Environment variable: set where logs are not wanted."""
 
@@ -30,7 +32,7 @@ def use_one_thread() -> None:
 
 def command() -> str:
     """The shell command that starts a worker."""
-    return f"exec {shlex.quote(sys.executable)} -m underpaint.pipelines.runners.worker"
+    return f"exec {shlex.join(python_command('underpaint.pipelines.runners.worker'))}"
 
 
 def main() -> None:

@@ -41,7 +41,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="kill-and-resume-") as scratch:
         photos = Path(scratch, "photos")
         broken = prepare(arguments.photos, photos, arguments.count, arguments.broken, chance)
-        encode = [sys.executable, "-m", "underpaint.pipelines.cli.main", "encode", str(photos)]
+        encode = [sys.executable, "-P", "-m", "underpaint", "encode", str(photos)]
         encode += ["--workers", str(arguments.workers), "--unit-size", arguments.unit_size]
         calmly = [*encode, "--output", f"{scratch}/calm"]
         stormily = [*encode, "--output", f"{scratch}/stormy"]

@@ -171,8 +171,9 @@ def run(scratch: str, photos: str, workers: int) -> Cost:
     output = Path(scratch, f"archive-{time.monotonic_ns()}")
     command = [
         sys.executable,
+        "-P",
         "-m",
-        "underpaint.pipelines.cli.main",
+        "underpaint",
         "encode",
         str(Path(scratch, photos)),
     ]

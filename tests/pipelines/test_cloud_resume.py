@@ -56,8 +56,9 @@ def test_a_job_killed_twice_ends_in_the_same_archive(photos: str, gs_folder: str
     archive = f"{gs_folder}/killed"
     command = [
         sys.executable,
+        "-P",
         "-m",
-        "underpaint.pipelines.cli.main",
+        "underpaint",
         "encode",
         photos,
         "--output",

@@ -277,8 +277,9 @@ def test_a_job_that_breaks_says_why_in_one_line(made: Path, tmp_path: Path) -> N
     (tmp_path / "archive" / "data").write_bytes(b"a file in the way")
     command = [
         sys.executable,
+        "-P",
         "-m",
-        "underpaint.pipelines.cli.main",
+        "underpaint",
         "encode",
         str(made / "photos"),
     ]
@@ -311,8 +312,9 @@ def test_two_processes_make_the_same_files(made: Path, tmp_path: Path) -> None:
     """The whole command in processes of its own, as a shell runs it."""
     command = [
         sys.executable,
+        "-P",
         "-m",
-        "underpaint.pipelines.cli.main",
+        "underpaint",
         "encode",
         str(made / "photos"),
     ]

@@ -54,7 +54,11 @@ def test_times_read_well_for_minutes_and_for_days() -> None:
 
 
 def test_a_table_is_aligned() -> None:
-    assert table([("a", "bb"), ("ccc", "1")]).splitlines() == ["a    bb", "───  ──", "ccc   1"]
+    assert table([("a", "bb"), ("ccc", "1")]).splitlines() == [
+        "a      bb",
+        "---  ----",
+        "ccc     1",
+    ]
 
 
 def test_the_line_of_progress_says_how_far_and_how_long() -> None:

@@ -29,7 +29,7 @@ def free_port() -> int:
 def start(*arguments: str) -> subprocess.Popen[bytes]:
     """A Beam service; its workers run the bare `python` of PATH, so this one comes first there."""
     path = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")])
-    environment = dict(os.environ, PATH=path, PYTHONPATH=str(ROOT))
+    environment = dict(os.environ, PATH=path, PYTHONSAFEPATH="1")
     return subprocess.Popen(
         [sys.executable, "-m", *arguments],
         env=environment,

@@ -141,8 +141,9 @@ def test_two_runs_at_once_make_one_archive(folder: Path) -> None:
     run_job(options(folder, output=str(folder / "calm")))
     command = [
         sys.executable,
+        "-P",
         "-m",
-        "underpaint.pipelines.cli.main",
+        "underpaint",
         "encode",
         str(folder / "photos"),
     ]
@@ -170,8 +171,9 @@ def test_a_job_ends_where_a_worker_has_been_killed(folder: Path, connected: bool
     """Before it has connected, as it starts, and after."""
     command = [
         sys.executable,
+        "-P",
         "-m",
-        "underpaint.pipelines.cli.main",
+        "underpaint",
         "encode",
         str(folder / "photos"),
     ]

@@ -1,0 +1,98 @@
+"""Options that several commands share, each declared once.
+
+Each function returns a parser without help for `add_parser(parents=[...])`, or adds one option to
+a parser or a group.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from typing import Protocol
+
+from underpaint.pipelines.cli.console import positive
+
+EXIT_STATUS = """\
+exit status: 0 success, 1 something failed or is damaged, 2 a mistake in the command line, 130
+stopped by Ctrl-C.
+"""
+
+
+class Paragraphs(argparse.HelpFormatter):
+    """Wraps the paragraphs of a help text; leaves lines with a leading space as they are."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        wrapped = []
+        for paragraph in re.split(r"\n\s*\n", text.strip()):
+            if re.search(r"^ ", paragraph, re.MULTILINE):
+                wrapped.append(paragraph)
+            else:
+                wrapped.append(super()._fill_text(paragraph, width, indent))
+        return "\n\n".join(wrapped)
+
+
+class Arguments(Protocol):
+    """A parser or a group of options."""
+
+    def add_argument(self, *names: str, **options: object) -> argparse.Action:
+        """Add one option."""
+        ...
+
+
+def archive() -> argparse.ArgumentParser:
+    """The archive that a command reads."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument(
+        "archive", metavar="ARCHIVE", help="folder of the archive: local path or URL"
+    )
+    return parser
+
+
+def add_layers(parser: Arguments) -> None:
+    """`--layers N`: the layers that a command reads."""
+    parser.add_argument(
+        "--layers",
+        type=positive,
+        metavar="N",
+        help="read layers 1 to N; layer 1 is the coarsest (default: all layers)",
+    )
+
+
+def add_new_archive(parser: Arguments) -> None:
+    """`--output ARCHIVE`: the archive that a command writes."""
+    parser.add_argument(
+        "--output",
+        required=True,
+        metavar="ARCHIVE",
+        help="folder of the new archive: local path or URL",
+    )
+
+
+def add_weights(parser: Arguments, default: str = "the weights that made the archive") -> None:
+    """`--weights`."""
+    parser.add_argument(
+        "--weights",
+        metavar="WEIGHTS",
+        help=f"profile name (perceptual or fidelity), path or URL of a weights file "
+        f"(default: {default})",
+    )
+
+
+def add_device(parser: Arguments, default: str = "auto") -> None:
+    """`--device`."""
+    parser.add_argument(
+        "--device",
+        default=default,
+        help="torch device: cpu, cuda, cuda:1, or auto for a GPU where there is one "
+        "(default: %(default)s)",
+    )
+
+
+def add_workers(parser: Arguments) -> None:
+    """`--workers N`."""
+    parser.add_argument(
+        "--workers",
+        type=positive,
+        metavar="N",
+        help="number of local processes (default: one for each core)",
+    )
