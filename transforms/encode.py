@@ -32,7 +32,7 @@ from underpaint.transforms.job_plan import Plan, State, plan_elements, shard_of,
 from underpaint.transforms.keys import KeySet
 from underpaint.transforms.prefetch import Prefetcher
 from underpaint.transforms.progress import Board, Counts
-from underpaint.transforms.records import Shard, Span, unit_of_span
+from underpaint.transforms.records import Record, Shard, Skipped, Span, Unit, unit_of_span
 from underpaint.transforms.report import Facts, result_of, write_report
 from underpaint.transforms.sources import Source
 from underpaint.transforms.work_unit import Exclusions, Settings, encode_unit, records_of
@@ -174,20 +174,26 @@ class EncodeUnits(beam.DoFn):
         element: str,
         duplicates: Mapping[str, Iterable[tuple[str, str]]] | None = None,
     ) -> Iterator[tuple[Any, ...]]:
-        """Do one unit."""
-        unit = unit_of(element, self._storage)
-        same = dict(duplicates[unit.name]) if duplicates is not None else {}
-        counts = encode_unit(
-            unit,
-            self._state.retried(unit),
-            self._job.sources[unit.source],
-            self._codec,
-            self._job.settings,
-            self._prefetcher,
-            self._board,
-            Exclusions(self._done, same),
-            self._embedder,
-        )
+        """Do one unit, or all units of an open-ended span."""
+        counts = Counts()
+        source = self._job.sources[unit_of(element, self._storage).source]
+        for unit, records in closed_units(unit_of(element, self._storage), self._job):
+            due = self._state.due(unit) if records is not None else unit
+            if due is None:
+                continue
+            same = dict(duplicates[due.name]) if duplicates is not None else {}
+            counts += encode_unit(
+                due,
+                self._state.retried(due),
+                source,
+                self._codec,
+                self._job.settings,
+                self._prefetcher,
+                self._board,
+                Exclusions(self._done, same),
+                self._embedder,
+                records,
+            )
         self._images.inc(counts.images)
         self._failed.inc(counts.failed)
         self._pixels.inc(counts.pixels)
@@ -235,13 +241,16 @@ class HashSources(beam.DoFn):
         """One element a record that can be read."""
         import hashlib
 
-        unit = unit_of(element, Storage(self._job.settings.archive))
-        for record in records_of(unit, self._job.sources[unit.source]):
-            try:
-                digest = hashlib.sha256(record.fetch()).digest()
-            except Exception:  # encoding meets the same failure and reports it
-                continue
-            yield digest, (1, record.key, unit.name)
+        whole = unit_of(element, Storage(self._job.settings.archive))
+        for unit, records in closed_units(whole, self._job):
+            for record in records_of(unit, self._job.sources[unit.source], records):
+                if isinstance(record, Skipped):
+                    continue
+                try:
+                    digest = hashlib.sha256(record.fetch()).digest()
+                except Exception:  # encoding meets the same failure and reports it
+                    continue
+                yield digest, (1, record.key, unit.name)
 
 
 class HashesHeld(beam.DoFn):
@@ -272,6 +281,17 @@ class Publish(beam.DoFn):
         publish(storage)
         write_report(storage, result_of(storage, Counts(*element), self._facts), self._facts)
         yield element
+
+
+def closed_units(unit: Unit, job: Job) -> Iterator[tuple[Unit, list[Record | Skipped] | None]]:
+    """The unit itself, or the units of an open-ended span, each with the records that it holds."""
+    if unit.shard is None or unit.span is None or not unit.span.open_ended:
+        yield unit, None
+        return
+    source, span_bytes = job.sources[unit.source], job.plan.span_bytes
+    settings = f"{source.settings()} {span_bytes}"
+    for span, records in source.stream(unit.shard, unit.span, span_bytes):
+        yield unit_of_span(unit.shard, span, settings), records
 
 
 def split_or_broken(source: Source, shard: Shard, span_bytes: int) -> Iterator[Span]:

@@ -25,7 +25,17 @@ from underpaint.codec.archive import Archive, Commit, DeadLetter
 from underpaint.codec.archive.manifest import Manifest
 from underpaint.codec.storage.files import Storage
 from underpaint.transforms.keys import KeySet
-from underpaint.transforms.records import Item, Retry, Shard, Unit, shard_name, unit_of_items
+from underpaint.transforms.records import (
+    Item,
+    Part,
+    Retry,
+    Shard,
+    Skipped,
+    Unit,
+    shard_name,
+    unit_of_items,
+    unit_of_span,
+)
 from underpaint.transforms.sources import Source, listed
 from underpaint.transforms.sources.base import SPAN_RECORDS
 
@@ -122,8 +132,15 @@ def make_plan(
     folder = f"{PLANS}/{time.strftime('%Y%m%dT%H%M%S')}-{secrets.token_hex(4)}"
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="surrogateescape") as spool:
         total, inputs, shards = 0, 0, []
+        parts: list[Part] = []
         for each in listed(sources):
+            if isinstance(each, Skipped):
+                continue
             inputs += 1
+            if isinstance(each, Part):
+                total += each.span.size
+                parts.append(each)
+                continue
             total += max(each.size, 0)
             if isinstance(each, Shard):
                 shards.append(each)
@@ -131,7 +148,8 @@ def make_plan(
                 spool.write(json.dumps(asdict(each)) + "\n")
         span_bytes = span_bytes or _span_bytes(total)
         settings = [f"{source.settings()} {span_bytes}" for source in sources]
-        foreign = _foreign(_spooled(spool), shards, settings, committed, span_bytes)
+        cut = [*shards, *{part.shard: None for part in parts}]
+        foreign = _foreign(_spooled(spool), cut, settings, committed, span_bytes)
         done = KeySet()
         if foreign:
             archive = Archive(storage, Manifest(tuple(committed.values())))
@@ -150,6 +168,10 @@ def make_plan(
                 writer.unit(due)
         for shard in shards:
             writer.shard(shard)
+        for part in parts:
+            due = state.due(unit_of_span(part.shard, part.span, settings[part.shard.source]))
+            if due:
+                writer.unit(due)
         return writer.plan(span_bytes, inputs, bool(foreign))
 
 
@@ -275,7 +297,8 @@ class _PlanWriter:
     def unit(self, unit: Unit) -> None:
         self._units += 1
         self._bytes += unit.size
-        self._records += len(unit.items) if unit.only is None else len(unit.only)
+        records = unit.span.records if unit.span else len(unit.items)
+        self._records += records if unit.only is None else len(unit.only)
         self._line(unit.to_json())
 
     def shard(self, shard: Shard) -> None:

@@ -59,6 +59,40 @@ class Span:
     """Bytes of the shard that the span stands for."""
     broken: str = ""
     """Why nothing of the rest of the shard can be read; such a span becomes one dead letter."""
+    open_ended: bool = False
+    """The span can only be read from its start in one pass: one worker reads it with
+    `Source.stream`, which cuts it into closed spans on the way."""
+    rows: str = ""
+    """Rows of a table that the span carries, so that the table is not read again."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A span of a shard that was cut while the inputs were listed."""
+
+    shard: Shard
+    span: Span
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A file, or a member of a shard, that is no picture and no label: it is counted, not read."""
+
+    uri: str
+    reason: str
+    """Short and stable, because files are counted by it: the suffix (".txt"), or what the file is
+    ("dot file", "link loop")."""
+
+
+class NotAPicture(Exception):
+    """Raised by `Record.fetch` for a file whose content shows that it is no picture.
+
+    The record is counted as skipped, for the reason that the exception holds.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 @dataclass(frozen=True)
@@ -68,9 +102,11 @@ class Record:
     key: str
     uri: str
     fetch: Callable[[], bytes]
-    """Returns the source bytes; raises what reading raises."""
+    """Returns the source bytes; raises what reading raises, and NotAPicture."""
     size: int = UNKNOWN
     labels: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    """What was lost of the labels; stored beside the notes about the picture."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +170,8 @@ def unit_of_span(shard: Shard, span: Span, settings: str) -> Unit:
     name = f"{shard_name(shard, settings)}-{span.first:08d}-{span.first + span.records:08d}"
     if span.broken:
         name += "-rest"
+    if span.open_ended:
+        name += "-open"  # never committed: its closed spans are
     return Unit(name=name, size=span.size, shard=shard, span=span)
 
 

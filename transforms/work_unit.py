@@ -13,10 +13,9 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -40,9 +39,9 @@ from underpaint.transforms.job_plan import DUPLICATE
 from underpaint.transforms.keys import KeySet
 from underpaint.transforms.prefetch import Prefetcher, Ready
 from underpaint.transforms.progress import Board, Counts, peak_memory
-from underpaint.transforms.records import Record, Unit, clean_key
+from underpaint.transforms.records import Record, Skipped, Unit, clean_key
 from underpaint.transforms.sources import Source
-from underpaint.transforms.sources.base import failing, read_bytes
+from underpaint.transforms.sources.base import failing
 
 BYTES_PER_PIXEL = 80
 """What encoding holds for each pixel of a batch, at its peak: 60 measured, rounded up."""
@@ -142,12 +141,14 @@ def encode_unit(
     board: Board | None = None,
     exclusions: Exclusions | None = None,
     embedder: Embedder | None = None,
+    records: Iterable[Record | Skipped] | None = None,
 ) -> Counts:
     """Do one unit and commit it; what was done.
 
     A unit that is committed by now (by another run, or by this one before its runner tried a bundle
     again) is not done again, and of two runs that do one at the same time the first commit stands.
-    `embedder` is there where the settings have an embedding.
+    `embedder` is there where the settings have an embedding, `records` for a part of an open-ended
+    span (see `Source.stream`).
     """
     storage = Storage(settings.archive)
     with suppress(FileNotFoundError):
@@ -169,7 +170,9 @@ def encode_unit(
     )
     work = _Work(unit, writer, encoder, embedder, settings, board)
     with suppress(UnitConflict), writer:
-        work.run(source, prefetcher, exclusions or Exclusions(KeySet(), {}))
+        work.run(
+            records_of(unit, source, records), prefetcher, exclusions or Exclusions(KeySet(), {})
+        )
     if board:
         final = Counts(input_bytes=unit.size, units=1, peak_memory=peak_memory())
         board.add(final, now=True)
@@ -190,20 +193,21 @@ def counts_of(commit: Commit) -> Counts:
     )
 
 
-def records_of(unit: Unit, source: Source) -> Iterator[Record]:
-    """The records of a unit; a unit of loose pictures reads them itself."""
+def records_of(
+    unit: Unit, source: Source, records: Iterable[Record | Skipped] | None = None
+) -> Iterator[Record | Skipped]:
+    """The records of a unit; `records` are those of a part of an open-ended span."""
     if unit.shard is None or unit.span is None:
-        for item in unit.items:
-            yield Record(item.key, item.uri, partial(read_bytes, item.uri), item.size)
+        yield from map(source.record, unit.items)
         return
     prefix, span = unit.shard.prefix, unit.span
     done = 0
     trouble: Exception | None = RuntimeError(span.broken) if span.broken else None
     if trouble is None:
         try:
-            for record in source.read(unit.shard, span):
+            for record in source.read(unit.shard, span) if records is None else records:
                 yield record
-                done += 1
+                done += isinstance(record, Record)
         except Exception as error:  # a shard format raises what it likes; its rest is one failure
             trouble = error
     if trouble is None and span.records > done:
@@ -230,8 +234,10 @@ class _Work:
         self._embedder, self._settings, self._board = embedder, settings, board
         self._missing: dict[str, None] = dict.fromkeys(unit.only or ())
 
-    def run(self, source: Source, prefetcher: Prefetcher, exclusions: Exclusions) -> None:
-        records = self._wanted(records_of(self._unit, source), exclusions)
+    def run(
+        self, found: Iterator[Record | Skipped], prefetcher: Prefetcher, exclusions: Exclusions
+    ) -> None:
+        records = self._wanted(found, exclusions)
         window: list[Ready] = []
         pixels = 0
         for ready in prefetcher.ready(records):
@@ -256,8 +262,12 @@ class _Work:
             self._writer.fail(carried)
             self._count(Counts(failed=1, causes={f"{carried.stage}: {carried.error}": 1}))
 
-    def _wanted(self, records: Iterator[Record], exclusions: Exclusions) -> Iterator[Record]:
+    def _wanted(
+        self, records: Iterator[Record | Skipped], exclusions: Exclusions
+    ) -> Iterator[Record]:
         for record in records:
+            if isinstance(record, Skipped):
+                continue
             if self._unit.only is not None:
                 if record.key not in self._missing:
                     continue
@@ -332,7 +342,7 @@ class _Work:
             source_sha256=ready.sha256,
             source_bytes=ready.source_bytes,
             source_format=picture.format,
-            notes=picture.notes,
+            notes=(*picture.notes, *record.notes),
             labels=record.labels,
             embedding=embedding,
             source=ready.data if self._settings.keep_source else None,

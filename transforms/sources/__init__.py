@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 
 from underpaint.codec.errors import UsageError
-from underpaint.transforms.records import Item, Record, Shard, Span
+from underpaint.transforms.records import Item, Part, Record, Shard, Skipped, Span
 from underpaint.transforms.sources.base import (
     SHARD_SUFFIX_MANIFEST,
     SHARD_SUFFIX_PARQUET,
@@ -45,6 +45,12 @@ class Choice:
     """Column of a manifest with the address of the picture."""
     key: str | None = None
     """Column or feature that names the record."""
+    labels: tuple[tuple[str, str], ...] = ()
+    """Name and Arrow type (as `int64`) of each label whose type is stated."""
+    label_from_folder: bool = False
+    """Store the name of the folder that holds a picture as its label `label`."""
+    tar_key: str = "first-dot"
+    """Which dot of a member's base name ends the name of its sample: first-dot or last-dot."""
 
 
 @dataclass(frozen=True)
@@ -111,11 +117,16 @@ def open_sources(inputs: Sequence[str], choice: Choice) -> tuple[Source, ...]:
     return tuple(sources)
 
 
-def listed(sources: Sequence[Source]) -> Iterator[Item | Shard]:
-    """All items and shards of the sources, each with the number of its source."""
+def listed(sources: Sequence[Source]) -> Iterator[Item | Shard | Part | Skipped]:
+    """Everything that the sources list; items and shards with the number of their source."""
     for number, source in enumerate(sources):
         for each in source.listing():
-            yield replace(each, source=number)
+            if isinstance(each, Skipped):
+                yield each
+            elif isinstance(each, Part):
+                yield replace(each, shard=replace(each.shard, source=number))
+            else:
+                yield replace(each, source=number)
 
 
 def all_labels(sources: Sequence[Source]) -> pa.Schema:

@@ -22,6 +22,7 @@ import os
 import stat
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import IO, Any
 
 import fsspec
@@ -33,7 +34,7 @@ from underpaint.codec.archive.schema import is_reserved
 from underpaint.codec.errors import PictureTooLarge
 from underpaint.codec.storage.extras import file_system
 from underpaint.codec.storage.files import with_retries
-from underpaint.transforms.records import Item, Record, Shard, Span
+from underpaint.transforms.records import Item, Part, Record, Shard, Skipped, Span
 
 SPAN_RECORDS = 1024
 """Most records in one unit of work."""
@@ -48,16 +49,33 @@ class Source(ABC):
     """Where pictures come from. Picklable: it travels to the workers."""
 
     @abstractmethod
-    def listing(self) -> Iterator[Item | Shard]:
-        """Everything there is, always in the same order. UsageError where an input is missing."""
+    def listing(self) -> Iterator[Item | Shard | Part | Skipped]:
+        """Every file of the inputs, always in the same order.
+
+        UsageError where an input is missing.
+        """
 
     def split(self, shard: Shard, span_bytes: int) -> Iterator[Span]:
         """The shard in spans of about `span_bytes`; as one span unless a source can do better."""
         yield Span(start=0, stop=0, first=0, records=0, size=max(shard.size, 0))
 
     @abstractmethod
-    def read(self, shard: Shard, span: Span) -> Iterator[Record]:
+    def read(self, shard: Shard, span: Span) -> Iterator[Record | Skipped]:
         """The records of a span, always in the same order."""
+
+    def stream(
+        self, shard: Shard, span: Span, span_bytes: int
+    ) -> Iterator[tuple[Span, list[Record | Skipped]]]:
+        """Cut an open-ended span into closed spans with their records, in one pass.
+
+        A closed span of about `span_bytes` is in memory at a time. Where the shard breaks off, the
+        last span is a broken one.
+        """
+        raise NotImplementedError(f"{type(self).__name__} makes no open-ended spans")
+
+    def record(self, item: Item) -> Record:
+        """The record of a loose picture that `listing` named."""
+        return Record(item.key, item.uri, partial(read_bytes, item.uri), item.size)
 
     def labels(self) -> pa.Schema:
         """Columns that come with the pictures; the values of `Record.labels` are of these types."""
