@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import re
-from typing import Protocol
 
 from underpaint.pipelines.cli.console import positive
 
@@ -31,14 +30,6 @@ class Paragraphs(argparse.HelpFormatter):
         return "\n\n".join(wrapped)
 
 
-class Arguments(Protocol):
-    """A parser or a group of options."""
-
-    def add_argument(self, *names: str, **options: object) -> argparse.Action:
-        """Add one option."""
-        ...
-
-
 def archive() -> argparse.ArgumentParser:
     """The archive that a command reads."""
     parser = argparse.ArgumentParser(add_help=False)
@@ -48,7 +39,7 @@ def archive() -> argparse.ArgumentParser:
     return parser
 
 
-def add_layers(parser: Arguments) -> None:
+def add_layers(parser: argparse._ActionsContainer) -> None:
     """`--layers N`: the layers that a command reads."""
     parser.add_argument(
         "--layers",
@@ -58,7 +49,7 @@ def add_layers(parser: Arguments) -> None:
     )
 
 
-def add_new_archive(parser: Arguments) -> None:
+def add_new_archive(parser: argparse._ActionsContainer) -> None:
     """`--output ARCHIVE`: the archive that a command writes."""
     parser.add_argument(
         "--output",
@@ -68,7 +59,9 @@ def add_new_archive(parser: Arguments) -> None:
     )
 
 
-def add_weights(parser: Arguments, default: str = "the weights that made the archive") -> None:
+def add_weights(
+    parser: argparse._ActionsContainer, default: str = "the weights that made the archive"
+) -> None:
     """`--weights`."""
     parser.add_argument(
         "--weights",
@@ -78,7 +71,7 @@ def add_weights(parser: Arguments, default: str = "the weights that made the arc
     )
 
 
-def add_device(parser: Arguments, default: str = "auto") -> None:
+def add_device(parser: argparse._ActionsContainer, default: str = "auto") -> None:
     """`--device`."""
     parser.add_argument(
         "--device",
@@ -88,7 +81,7 @@ def add_device(parser: Arguments, default: str = "auto") -> None:
     )
 
 
-def add_workers(parser: Arguments) -> None:
+def add_workers(parser: argparse._ActionsContainer) -> None:
     """`--workers N`."""
     parser.add_argument(
         "--workers",
