@@ -1,4 +1,4 @@
-"""Batches of pictures: by shape, bounded by pixels, halved where they fail."""
+"""Batches of pictures: grouped by shape, bounded by pixels, halved on failure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ R = TypeVar("R")
 
 
 def shape_batches(shapes: Sequence[tuple[int, int]], pixels: int) -> Iterator[list[int]]:
-    """Indices of pictures in batches of like shape, of at most `pixels` or one picture each."""
+    """Yield batches of indices: pictures of similar shape, at most `pixels` in all, or one
+    picture.
+    """
     order = sorted(range(len(shapes)), key=lambda index: (shapes[index], index))
     batch: list[int] = []
     size = 0
@@ -27,10 +29,10 @@ def shape_batches(shapes: Sequence[tuple[int, int]], pixels: int) -> Iterator[li
 
 
 def halving(call: Callable[[Sequence[T]], Sequence[R]], images: Sequence[T]) -> list[R | Exception]:
-    """What `call` gives for each image, or why it gives nothing.
+    """Return, for each image, the result of `call` or the exception that it raised.
 
-    A batch that fails, out of memory or for any other reason, is tried again in halves, so that
-    one bad image costs itself and a batch too large for the device still gets through.
+    A batch that fails, out of memory or for another reason, is retried in halves. So one bad image
+    costs only itself, and a batch that is too large for the device still succeeds.
     """
     if not images:
         return []
@@ -39,7 +41,7 @@ def halving(call: Callable[[Sequence[T]], Sequence[R]], images: Sequence[T]) -> 
     except Exception as error:
         if len(images) == 1:
             return [error]
-    _release_memory()  # outside of `except`: the failed attempt's tensors are gone by now
+    _release_memory()  # outside of `except`, so that the tensors of the failed attempt are freed
     middle = len(images) // 2
     return [
         *halving(call, images[:middle]),

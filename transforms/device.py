@@ -1,4 +1,4 @@
-"""The device of one worker, and the codec on it."""
+"""The torch device of a worker, and the codec on it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 
 def load_codec(weights: str | None, device: str) -> Codec:
-    """The codec on one thread: workers are processes, as many as there are cores.
+    """Load the codec for one thread: there are as many worker processes as cores.
 
-    `device` is as for `prepare_torch`.
+    `device` is as in `prepare_torch`.
     """
     from underpaint import Codec
 
@@ -22,9 +22,9 @@ def load_codec(weights: str | None, device: str) -> Codec:
 
 
 def prepare_torch(device: str) -> str:
-    """The torch device of this process, which computes on one thread.
+    """Return the torch device of this process, and limit torch to one thread.
 
-    `device` is a torch device or "auto": CUDA where there is one.
+    `device` is a torch device or "auto": CUDA if there is a GPU, else the CPU.
     """
     import torch
 
@@ -36,9 +36,9 @@ def prepare_torch(device: str) -> str:
 
 
 def prepare_arrow() -> None:
-    """Let Arrow take the memory for rows from jemalloc, where it is built with it.
+    """Make Arrow allocate from jemalloc, if it was built with it.
 
-    Its own choice, mimalloc, holds twice what rows on their way to a file take.
+    Its default, mimalloc, holds twice the memory of the rows that are being written.
     """
     with suppress(NotImplementedError):
         pa.set_memory_pool(pa.jemalloc_memory_pool())

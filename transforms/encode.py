@@ -1,7 +1,7 @@
 """The Beam transforms of encoding.
 
     Create(parts of the plan)                                          # str, name of a file
-      │ "Read plan"          FlatMap                                   # str, shard or place of unit
+      │ "Read plan"          ParDo                                     # str, shard or unit's place
       │ "Spread shards"      Reshuffle
       │ "Split shards"       ParDo                                     # str, unit or its place
       │ "Spread units"       Reshuffle
@@ -9,8 +9,8 @@
       │ "Add up"             CombineGlobally                           # tuple of counts
       └ "Publish"            ParDo, writes manifest and report         # tuple of counts
 
-Pictures never travel between workers: a unit names them, and one worker takes it from the bytes in
-storage to its commit.
+Pictures never travel between workers: a unit names its pictures, and one worker takes them from the
+source bytes to the commit.
 """
 
 from __future__ import annotations
@@ -28,41 +28,41 @@ from underpaint.codec.errors import NotAnArchive
 from underpaint.codec.storage.files import Storage
 from underpaint.transforms.device import load_codec, prepare_arrow
 from underpaint.transforms.embedding import Embedder
-from underpaint.transforms.job_plan import Plan, State, plan_elements, shard_of, unit_of
+from underpaint.transforms.job_plan import JobPlan, State, plan_elements, shard_of, unit_of
 from underpaint.transforms.keys import KeySet
 from underpaint.transforms.prefetch import Prefetcher
-from underpaint.transforms.progress import Board, Counts
-from underpaint.transforms.records import Record, Shard, Skipped, Span, Unit, unit_of_span
+from underpaint.transforms.progress import Counts, ProgressStore
+from underpaint.transforms.records import Record, Shard, Skipped, Span, WorkUnit, unit_of_span
 from underpaint.transforms.report import Facts, result_of, write_report
 from underpaint.transforms.sources import Source
 from underpaint.transforms.work_unit import Exclusions, Settings, encode_unit, records_of
 
 NAMESPACE = "underpaint"
-"""Of the Beam metrics."""
+"""Namespace of the Beam metrics."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """All that the transforms of one run need."""
+    """Everything that the transforms of one run need."""
 
     sources: tuple[Source, ...]
-    plan: Plan
+    plan: JobPlan
     settings: Settings
     facts: Facts
     weights: str | None = None
-    """Path or URL of the weights; None: those in the package."""
+    """Path or URL of the weights; None: the default profile."""
     device: str = "auto"
     deduplicate: bool = False
-    board: str | None = None
-    """Folder for notes of progress, where workers and driver share a disk."""
+    progress_store: str | None = None
+    """Folder of the progress store, if workers and driver share a disk."""
 
     def state(self) -> State:
-        """The state of the archive as the plan took it down."""
+        """Return the state of the archive that the plan recorded."""
         storage = Storage(self.settings.archive)
         return State.from_json(storage.read(f"{self.plan.folder}/state.json"))
 
     def done(self) -> KeySet:
-        """Keys that records are to be compared with."""
+        """Return the keys that records are compared with."""
         if not self.plan.filtered:
             return KeySet()
         storage = Storage(self.settings.archive)
@@ -70,9 +70,9 @@ class Job:
 
 
 class EncodePictures(beam.PTransform):
-    """Carries out a plan; the one element of its output is the tuple of the run's `Counts`.
+    """Carries out a plan. Its output has one element, the run's `Counts` as a tuple.
 
-    `accelerator` is Beam's resource hint of that name, for the step that encodes.
+    `accelerator` is Beam's resource hint of that name for the step that encodes.
     """
 
     def __init__(self, job: Job, accelerator: str | None = None) -> None:
@@ -81,7 +81,7 @@ class EncodePictures(beam.PTransform):
         self._accelerator = accelerator
 
     def expand(self, pbegin: beam.pvalue.PBegin) -> beam.PCollection:
-        """From the start of a pipeline to the totals."""
+        """Build the graph from the start of a pipeline to the totals."""
         job = self._job
         units = (
             pbegin
@@ -105,18 +105,18 @@ class EncodePictures(beam.PTransform):
 
 
 class ReadPlan(beam.DoFn):
-    """Lines of a file of the plan."""
+    """Reads a plan file."""
 
     def __init__(self, archive: str) -> None:
         self._archive = archive
 
     def process(self, element: str) -> Iterator[str]:  # type: ignore[override]
-        """One element a unit or shard."""
+        """Yield one element for each unit or shard."""
         yield from plan_elements(Storage(self._archive), element)
 
 
 class SplitShards(beam.DoFn):
-    """Shards to units; what the archive holds already is left out."""
+    """Splits shards into units; leaves out what the archive holds already."""
 
     def __init__(self, job: Job) -> None:
         self._job = job
@@ -126,7 +126,7 @@ class SplitShards(beam.DoFn):
         self._state = self._job.state()
 
     def process(self, element: str) -> Iterator[str]:  # type: ignore[override]
-        """The units of a shard; a unit as it is."""
+        """Yield the units of a shard; yield a unit unchanged."""
         shard = shard_of(element)
         if shard is None:
             yield element
@@ -141,7 +141,7 @@ class SplitShards(beam.DoFn):
 
 
 class EncodeUnits(beam.DoFn):
-    """Encodes units; threads of a process share codec and extractor: a GPU has one owner."""
+    """Encodes units. The threads of a process share codec and extractor: a GPU has one owner."""
 
     def __init__(self, job: Job) -> None:
         self._job = job
@@ -154,7 +154,7 @@ class EncodeUnits(beam.DoFn):
         self._unit_images = Metrics.distribution(NAMESPACE, "images_in_a_unit")
 
     def setup(self) -> None:
-        """Start the helpers and, while they start, load the codec."""
+        """Start the helpers and load the codec while they start."""
         job = self._job
         prepare_arrow()
         self._prefetcher: Prefetcher = job.settings.prefetcher()
@@ -167,14 +167,14 @@ class EncodeUnits(beam.DoFn):
         self._storage = Storage(job.settings.archive)
         self._state = job.state()
         self._done = job.done()
-        self._board = Board(job.board) if job.board else None
+        self._progress_store = ProgressStore(job.progress_store) if job.progress_store else None
 
     def process(  # type: ignore[override]
         self,
         element: str,
         duplicates: Mapping[str, Iterable[tuple[str, str]]] | None = None,
     ) -> Iterator[tuple[Any, ...]]:
-        """Do one unit, or all units of an open-ended span."""
+        """Encode one unit, or all units of an open-ended span."""
         counts = Counts()
         source = self._job.sources[unit_of(element, self._storage).source]
         for unit, records in closed_units(unit_of(element, self._storage), self._job):
@@ -189,7 +189,7 @@ class EncodeUnits(beam.DoFn):
                 self._codec,
                 self._job.settings,
                 self._prefetcher,
-                self._board,
+                self._progress_store,
                 Exclusions(self._done, same),
                 self._embedder,
                 records,
@@ -203,14 +203,14 @@ class EncodeUnits(beam.DoFn):
         yield astuple(counts)
 
     def teardown(self) -> None:
-        """End the helpers."""
+        """Stop the helpers."""
         self._prefetcher.close()
 
 
 class FindDuplicates(beam.PTransform):
-    """Of pictures with the same bytes all but the one with the smallest key.
+    """Finds pictures with the same bytes; all but the one with the smallest key are duplicates.
 
-    A picture that the archive holds already goes before all others.
+    A picture that the archive holds already takes precedence over all others.
     """
 
     def __init__(self, job: Job) -> None:
@@ -218,7 +218,7 @@ class FindDuplicates(beam.PTransform):
         self._job = job
 
     def expand(self, units: beam.PCollection) -> beam.PCollection:
-        """Units to (unit, (key of a duplicate, key of the one that stays))."""
+        """Build the graph from units to (unit, (key of a duplicate, key of the stored picture))."""
         held = units.pipeline | "Archive" >> beam.Create([self._job.settings.archive])  # str
         return (
             (
@@ -232,13 +232,13 @@ class FindDuplicates(beam.PTransform):
 
 
 class HashSources(beam.DoFn):
-    """Hashes of the source bytes of a unit."""
+    """Hashes the source bytes of a unit's records."""
 
     def __init__(self, job: Job) -> None:
         self._job = job
 
     def process(self, element: str) -> Iterator[tuple[bytes, tuple[int, str, str]]]:  # type: ignore[override]
-        """One element a record that can be read."""
+        """Yield one element for each readable record."""
         import hashlib
 
         whole = unit_of(element, Storage(self._job.settings.archive))
@@ -248,16 +248,16 @@ class HashSources(beam.DoFn):
                     continue
                 try:
                     digest = hashlib.sha256(record.fetch()).digest()
-                except Exception:  # encoding meets the same failure and reports it
+                except Exception:  # encoding meets the same error and reports it
                     continue
                 yield digest, (1, record.key, unit.name)
 
 
 class HashesHeld(beam.DoFn):
-    """Hashes of the sources of an archive's rows."""
+    """Reads the source hashes of an archive's rows."""
 
     def process(self, element: str) -> Iterator[tuple[bytes, tuple[int, str, str]]]:  # type: ignore[override]
-        """One element a row."""
+        """Yield one element for each row."""
         try:
             archive = Archive.open(element)
         except NotAnArchive:
@@ -270,21 +270,23 @@ class HashesHeld(beam.DoFn):
 
 
 class Publish(beam.DoFn):
-    """Makes all commits count, and reports what was done."""
+    """Publishes all commits and writes the report."""
 
     def __init__(self, job: Job) -> None:
         self._archive, self._facts = job.settings.archive, job.facts
 
     def process(self, element: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:  # type: ignore[override]
-        """Write manifest and report; the counts go through."""
+        """Write manifest and report; pass the counts on."""
         storage = Storage(self._archive)
         publish(storage)
         write_report(storage, result_of(storage, Counts(*element), self._facts), self._facts)
         yield element
 
 
-def closed_units(unit: Unit, job: Job) -> Iterator[tuple[Unit, list[Record | Skipped] | None]]:
-    """The unit itself, or the units of an open-ended span, each with the records that it holds."""
+def closed_units(
+    unit: WorkUnit, job: Job
+) -> Iterator[tuple[WorkUnit, list[Record | Skipped] | None]]:
+    """Yield the unit itself, or the units of an open-ended span, each with its records."""
     if unit.shard is None or unit.span is None or not unit.span.open_ended:
         yield unit, None
         return
@@ -295,20 +297,20 @@ def closed_units(unit: Unit, job: Job) -> Iterator[tuple[Unit, list[Record | Ski
 
 
 def split_or_broken(source: Source, shard: Shard, span_bytes: int) -> Iterator[Span]:
-    """The spans of a shard; what cannot be split for any reason is a broken span at the end."""
+    """Yield the spans of a shard; if splitting fails, end with a broken span."""
     done = 0
     try:
         for span in source.split(shard, span_bytes):
             yield span
             done = span.first + span.records
-    except Exception as error:  # a source raises what it likes; its shard is one failure
+    except Exception as error:  # a source raises any error; it ends the shard
         yield Span(0, 0, done, 1, 0, broken=f"{type(error).__name__}: {error}")
 
 
 def all_but_one(
     group: tuple[bytes, Iterable[tuple[int, str, str]]],
 ) -> Iterator[tuple[str, tuple[str, str]]]:
-    """The pictures of one hash that are left out, each with the key of the one that stays."""
+    """Yield the duplicates among pictures of one hash, each with the key of the stored picture."""
     first, *others = sorted(group[1])
     for rank, key, unit in others:
         if rank and key != first[1]:
@@ -316,5 +318,5 @@ def all_but_one(
 
 
 def add_up(counts: Iterable[tuple[Any, ...]]) -> tuple[Any, ...]:
-    """The sum of counts of units."""
+    """Return the sum of the counts of units."""
     return astuple(sum((Counts(*each) for each in counts), Counts()))

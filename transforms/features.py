@@ -1,4 +1,5 @@
-"""Features of pictures: in batches bounded by pixels, one model a process, failures told apart.
+"""A Beam transform that extracts features: bounded batches, one model a process, per-element
+errors.
 
     (key, uint8 [H, W, 3])
       │ "Fit pictures"  ParDo          (key, uint8 [side, side, 3]), or an error
@@ -6,16 +7,18 @@
       ├ features                       (key, float32 [size])
       └ failed                         DeadLetter
 
-`ExtractFeatures` is for pipelines of one's own. RunInference serves there because its traps are
-avoided: it counts elements and not their pixels, so pictures are fitted to the network's square
-before it; one bad element would end its whole batch and memory that runs out is not tried again, so
-the handler halves a batch that fails and returns errors as results; one model is shared by the
-threads of a process through Beam's own `Shared`, and not between processes, which would pickle
-tensors.
+`ExtractFeatures` is for pipelines of your own. It avoids three problems of RunInference.
+RunInference
+counts elements and not pixels, so pictures are first resized to the network's square. One bad
+element
+would fail its whole batch, and out-of-memory errors are not retried, so the handler halves a failed
+batch and returns errors as results. Models shared between processes pickle their tensors, so a
+model
+is shared only by the threads of one process, through Beam's `Shared`.
 
-`underpaint encode` does without (see `transforms.work_unit`): its pictures never leave the worker
-that
-decodes them, where RunInference would send them through the runner once more.
+`underpaint encode` does not use it (see `transforms.work_unit`): its pictures never leave the
+worker
+that decodes them, whereas RunInference would send them through the runner once more.
 """
 
 from __future__ import annotations
@@ -33,7 +36,7 @@ from underpaint.codec.extractors import Preprocessing
 from underpaint.transforms.embedding import STAGE, Embedder, Embedding
 
 FEATURES, FAILED = "features", "failed"
-"""Outputs of `ExtractFeatures`."""
+"""Names of the outputs of `ExtractFeatures`."""
 
 Keyed = tuple[str, np.ndarray]
 
@@ -41,8 +44,9 @@ Keyed = tuple[str, np.ndarray]
 class ExtractFeatures(beam.PTransform):
     """(key, uint8 [H, W, 3]) to a dict of two collections: `features` and `failed`.
 
-    `features` holds (key, float32 [size]) in no order, `failed` a `DeadLetter` for each of the
-    other pictures. `device` is a torch device or "auto".
+    `features` holds (key, float32 [size]) in no particular order; `failed` holds one `DeadLetter`
+    for
+    each other picture. `device` is a torch device or "auto".
     """
 
     def __init__(self, embedding: Embedding, device: str = "auto") -> None:
@@ -50,7 +54,7 @@ class ExtractFeatures(beam.PTransform):
         self._embedding, self._device = embedding, device
 
     def expand(self, pictures: beam.PCollection) -> dict[str, beam.PCollection]:
-        """From pictures to vectors and failures."""
+        """Build the graph from pictures to vectors and failures."""
         fit = beam.ParDo(FitPictures(self._embedding.preprocessing))
         fit = fit.with_outputs(FAILED, main=FEATURES)
         fitted = pictures | "Fit pictures" >> fit  # (str, uint8 [side, side, 3])
@@ -62,22 +66,24 @@ class ExtractFeatures(beam.PTransform):
 
 
 class FitPictures(beam.DoFn):
-    """Pictures to squares of one size, so that so many elements are so many pixels."""
+    """Resizes pictures to squares of one size, so that a number of elements is a number of
+    pixels.
+    """
 
     def __init__(self, preprocessing: Preprocessing) -> None:
         self._preprocessing = preprocessing
 
     def process(self, element: Keyed) -> Iterator[Any]:  # type: ignore[override]
-        """One square, or one dead letter."""
+        """Yield one square, or one dead letter."""
         key, image = element
         try:
             yield key, self._preprocessing.fit(image)
-        except Exception as error:  # whatever is wrong with one picture costs that one
+        except Exception as error:  # any fault of one picture costs that picture only
             yield beam.pvalue.TaggedOutput(FAILED, letter(key, error))
 
 
 class FeatureHandler(ModelHandler[Keyed, tuple[str, Any], Embedder]):
-    """A network for RunInference: loads it, and runs it over batches."""
+    """A network for RunInference: loads it and runs it on batches."""
 
     def __init__(self, embedding: Embedding, device: str = "auto") -> None:
         super().__init__()
@@ -93,20 +99,20 @@ class FeatureHandler(ModelHandler[Keyed, tuple[str, Any], Embedder]):
         model: Embedder,
         inference_args: Mapping[str, Any] | None = None,
     ) -> list[tuple[str, Any]]:
-        """Key and vector, or key and error, of each element."""
+        """Return for each element its key and vector, or its key and error."""
         found = model.embed_fitted([fitted for _, fitted in batch])
         return [(key, each) for (key, _), each in zip(batch, found, strict=True)]
 
     def batch_elements_kwargs(self) -> Mapping[str, Any]:
-        """As many as the pixels of a batch allow: all squares are of one size."""
+        """Return the batch size that the pixel limit allows; all squares have one size."""
         return {"min_batch_size": 1, "max_batch_size": self._embedding.batch(self._device)}
 
 
 class PartResults(beam.DoFn):
-    """Results apart: vectors, and dead letters of errors."""
+    """Separates vectors from errors, which become dead letters."""
 
     def process(self, element: tuple[str, Any]) -> Iterator[Any]:  # type: ignore[override]
-        """One of both."""
+        """Yield one vector or one dead letter."""
         key, found = element
         if isinstance(found, Exception):
             yield beam.pvalue.TaggedOutput(FAILED, letter(key, found))
@@ -115,7 +121,7 @@ class PartResults(beam.DoFn):
 
 
 def letter(key: str, error: Exception) -> DeadLetter:
-    """The dead letter of a picture without features."""
+    """Return the dead letter of a picture without features."""
     message = " ".join(str(error).split())[:1000]
     trace = "" if isinstance(error, UnderpaintError) else repr(error)[:1000]
     return DeadLetter(key, "", STAGE, type(error).__name__, message, trace)

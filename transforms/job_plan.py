@@ -1,12 +1,12 @@
-"""What a run has to do: inputs cut into units of work, less what the archive already holds.
+"""The plan of a job: the inputs cut into work units, without the units that are already committed.
 
     sources ──list──> items, shards ──plan──> plans/RUN/plan-00000.jsonl …  one unit or shard a line
     commits/* ─────────────────────────────>  plans/RUN/state.json, done.keys
 
-The plan lies in the archive's folder, because a cluster's job graph has room only for its name.
-Units come from inputs alone: neither the number of workers nor the time has a part in them. Where
-the archive holds units of other inputs (photos were added since), records whose keys it has are
-left out one by one; otherwise whole units are skipped by name.
+The plan is written to the archive's folder, because the job graph of a cluster has no room for it.
+The units depend on the inputs alone, not on the number of workers or on the time. If the archive
+holds units of other inputs (photos were added since), records are compared with the archive's keys
+one by one; otherwise whole units are skipped by name.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from underpaint.transforms.records import (
     Retry,
     Shard,
     Skipped,
-    Unit,
+    WorkUnit,
     shard_name,
     unit_of_items,
     unit_of_span,
@@ -40,10 +40,12 @@ from underpaint.transforms.sources import Source, listed
 from underpaint.transforms.sources.base import SPAN_RECORDS
 
 PLANS = "plans"
-"""Folder of plans in an archive; the sweep command removes what runs have left there."""
+"""Folder of the plans in an archive; the command `sweep` removes plans that dead jobs left
+there.
+"""
 
 UNITS_WANTED = 64
-"""Units of a job between the two limits of their size: enough to keep workers equally busy."""
+"""Number of units aimed at: enough to keep all workers busy until the end."""
 
 SPAN_BYTES_LEAST = 1 << 20
 SPAN_BYTES_MOST = 64 << 20
@@ -52,50 +54,50 @@ PART_BYTES = 4 << 20
 """Size of one file of a plan."""
 
 _SHARD = '{"kind": "shard"'
-"""What a line of a shard begins with."""
+"""Start of a line that stands for a shard."""
 
 DUPLICATE = "Duplicate"
-"""Error class of dead letters that stand for pictures left out on purpose."""
+"""Error class of dead letters of pictures that were left out as duplicates."""
 
 FINAL = frozenset({DUPLICATE, "DuplicateKey"})
-"""Error classes that trying again does not help."""
+"""Error classes for which a retry is pointless."""
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What is to be done, and what the listing told about it."""
+class JobPlan:
+    """The work of one run, and what the listing found."""
 
     folder: str
-    """Below the archive; it holds `parts`, `state.json` and, where `filtered`, `done.keys`."""
+    """Folder below the archive with `parts`, `state.json` and, if `filtered`, `done.keys`."""
     parts: tuple[str, ...]
     span_bytes: int
     bytes: int
-    """Input bytes of all units and shards in it; some may turn out to be done already."""
+    """Input bytes of all units and shards in the plan; some may turn out to be done."""
     records: int
-    """Loose pictures in it; what is in shards is not known before they are read."""
+    """Number of loose pictures in the plan; the records of shards are not known before reading."""
     shards: int
     inputs: int
-    """Items and shards that the inputs hold, done or not."""
+    """Number of items and shards in the inputs, done or not."""
     filtered: bool
-    """Whether records are to be compared with the keys that the archive holds."""
+    """Whether records are compared with the keys that the archive holds."""
     units: int
 
 
 @dataclass(frozen=True)
 class State:
-    """What workers must know of the archive as it was when the run began."""
+    """State of the archive at the beginning of the run, for the workers."""
 
     committed: frozenset[str] = frozenset()
     retries: Mapping[str, Retry] = field(default_factory=dict)
-    """By name of the unit whose failures are to be tried again."""
+    """Retries by name of the unit whose failed records they try again."""
 
     def to_json(self) -> str:
-        """What `from_json` reads."""
+        """Return the state as JSON."""
         return json.dumps({**asdict(self), "committed": sorted(self.committed)})
 
     @staticmethod
     def from_json(text: str | bytes) -> State:
-        """The state that `to_json` wrote."""
+        """Parse what `to_json` wrote."""
         parts = json.loads(text)
         retries = {
             unit: Retry(
@@ -108,27 +110,27 @@ class State:
         }
         return State(frozenset(parts["committed"]), retries)
 
-    def due(self, unit: Unit) -> Unit | None:
-        """The unit as it is to be done now: itself, only its failed records, or not at all."""
+    def due(self, unit: WorkUnit) -> WorkUnit | None:
+        """Return the unit to do now: the unit, its retry, or None if it is done."""
         if unit.name not in self.committed:
             return unit
         retry = self.retries.get(unit.name)
         return retry.of(unit) if retry else None
 
-    def retried(self, unit: Unit) -> str | None:
-        """Name of the commit whose dead letters this unit stands in for."""
+    def retried(self, unit: WorkUnit) -> str | None:
+        """Return the name of the commit that this unit replaces; None unless it is a retry."""
         return self.retries[base_name(unit.name)].commit if unit.only is not None else None
 
 
-def make_plan(
+def make_job_plan(
     sources: Sequence[Source],
     storage: Storage,
     committed: Mapping[str, Commit],
     *,
     retry_failed: bool = False,
     span_bytes: int | None = None,
-) -> Plan:
-    """List the inputs, compare them with the commits, and write the plan into the archive."""
+) -> JobPlan:
+    """List the inputs, compare them with the commits, and write the plan to the archive."""
     folder = f"{PLANS}/{time.strftime('%Y%m%dT%H%M%S')}-{secrets.token_hex(4)}"
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="surrogateescape") as spool:
         total, inputs, shards = 0, 0, []
@@ -176,10 +178,10 @@ def make_plan(
 
 
 def plan_elements(storage: Storage, part: str) -> Iterator[str]:
-    """What travels for each line of a file of the plan: a shard as it is, of a unit its place.
+    """Yield one pipeline element for each line of a plan file: a shard itself, a unit's location.
 
-    A unit of loose pictures names them all; runners that keep their elements in memory would need
-    more of it the more pictures there are.
+    A unit of loose pictures lists all of them. Runners that keep elements in memory would need more
+    memory the more pictures there are, so only the location of the line travels.
     """
     start = 0
     for line in storage.read(part).splitlines(keepends=True):
@@ -189,22 +191,22 @@ def plan_elements(storage: Storage, part: str) -> Iterator[str]:
 
 
 def shard_of(element: str) -> Shard | None:
-    """The shard that an element stands for; None where that is a unit."""
+    """Return the shard of an element; None if the element is a unit."""
     if not element.startswith(_SHARD):
         return None
     return Shard(**json.loads(element)["shard"])
 
 
-def unit_of(element: str, storage: Storage) -> Unit:
-    """The unit that an element is, or whose place it is."""
+def unit_of(element: str, storage: Storage) -> WorkUnit:
+    """Return the unit of an element, or read it from the location that the element names."""
     if element.startswith("["):
         part, start, stop = json.loads(element)
         element = storage.read_range(part, start, stop).decode()
-    return Unit.from_json(element)
+    return WorkUnit.from_json(element)
 
 
 def chunked(items: Iterable[Item], span_bytes: int) -> Iterator[tuple[Item, ...]]:
-    """Items in groups of about `span_bytes`, each of one source, at most SPAN_RECORDS in one."""
+    """Yield groups of items: about `span_bytes`, at most SPAN_RECORDS, one source each."""
     group: list[Item] = []
     size = 0
     for item in items:
@@ -219,13 +221,13 @@ def chunked(items: Iterable[Item], span_bytes: int) -> Iterator[tuple[Item, ...]
 
 
 def base_name(unit: str) -> str:
-    """Name of the unit whose failed records a retry unit tries again; its own for others."""
+    """Return the name of the unit that a retry belongs to; the name itself for other units."""
     base, mark, attempt = unit.rpartition("-retry")
     return base if mark and attempt.isdigit() else unit
 
 
 def _span_bytes(total: int) -> int:
-    """A power of two, so that a few more photos do not change how all the others are cut."""
+    """Return the span size, a power of two: a few more photos do not change how others are cut."""
     wanted = 1 << max(0, (total // UNITS_WANTED).bit_length() - 1)
     return min(max(wanted, SPAN_BYTES_LEAST), SPAN_BYTES_MOST)
 
@@ -243,7 +245,7 @@ def _foreign(
     committed: Mapping[str, Commit],
     span_bytes: int,
 ) -> frozenset[str]:
-    """Commits that these inputs, cut as they are now, would not make."""
+    """Return the commits that the present inputs, cut as they are now, would not produce."""
     if not committed:
         return frozenset()
     names = {base_name(name) for name in committed}
@@ -271,21 +273,21 @@ def _state(storage: Storage, committed: Mapping[str, Commit], retry_failed: bool
 
 def _foreign_retries(
     storage: Storage, committed: Mapping[str, Commit], state: State, foreign: frozenset[str]
-) -> Iterator[Unit]:
-    """Failed loose pictures of units that these inputs would not make, found by their addresses."""
+) -> Iterator[WorkUnit]:
+    """Yield retries of failed loose pictures in units that the present inputs would not produce."""
     for base, retry in state.retries.items():
         if base in foreign and base.startswith("files-"):
             letters = _letters(storage, committed[retry.commit])
-            yield retry.of(Unit(base, 0, tuple(Item(x.key, x.source_uri) for x in letters)))
+            yield retry.of(WorkUnit(base, 0, tuple(Item(x.key, x.source_uri) for x in letters)))
 
 
 def _letters(storage: Storage, commit: Commit) -> list[DeadLetter]:
-    """The dead letters of one commit."""
+    """Return the dead letters of one commit."""
     return list(Archive(storage, Manifest((replace(commit, retries=None),))).dead_letters())
 
 
 class _PlanWriter:
-    """Writes the lines of a plan into files of bounded size."""
+    """Writes the lines of a plan to files of bounded size."""
 
     def __init__(self, storage: Storage, folder: str) -> None:
         self._storage, self._folder = storage, folder
@@ -294,7 +296,7 @@ class _PlanWriter:
         self._parts: list[str] = []
         self._bytes = self._records = self._shards = self._units = 0
 
-    def unit(self, unit: Unit) -> None:
+    def unit(self, unit: WorkUnit) -> None:
         self._units += 1
         self._bytes += unit.size
         records = unit.span.records if unit.span else len(unit.items)
@@ -306,9 +308,9 @@ class _PlanWriter:
         self._bytes += max(shard.size, 0)
         self._line(json.dumps({"kind": "shard", "shard": asdict(shard)}))
 
-    def plan(self, span_bytes: int, inputs: int, filtered: bool) -> Plan:
+    def plan(self, span_bytes: int, inputs: int, filtered: bool) -> JobPlan:
         self._flush()
-        return Plan(
+        return JobPlan(
             folder=self._folder,
             parts=tuple(self._parts),
             span_bytes=span_bytes,
@@ -334,8 +336,8 @@ class _PlanWriter:
             self._lines, self._size = [], 0
 
 
-def remove_plan(storage: Storage, plan: Plan) -> None:
-    """Delete the files of a plan that has been carried out."""
+def remove_job_plan(storage: Storage, plan: JobPlan) -> None:
+    """Delete the files of a plan that is finished."""
     for name in (*plan.parts, f"{plan.folder}/state.json", f"{plan.folder}/done.keys"):
         storage.delete(name)
     if storage.is_local:

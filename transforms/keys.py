@@ -1,4 +1,4 @@
-"""A compact, sorted set of keys: 16 bytes a key, so a hundred million fit into 1.6 GB."""
+"""A compact sorted set of keys: 16 bytes a key, so 100 million keys take 1.6 GB."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _PAIR = np.dtype([("high", ">u8"), ("low", ">u8")])
 
 
 class KeySet:
-    """Keys as 128-bit hashes. Build with `KeySet.of`, store as bytes with `data`."""
+    """A set of keys, stored as 128-bit hashes. Build it with `KeySet.of`, store it with `data`."""
 
     def __init__(self, data: bytes = b"") -> None:
         pairs = np.frombuffer(data, _PAIR)
@@ -20,13 +20,13 @@ class KeySet:
 
     @staticmethod
     def of(keys: Iterable[str]) -> KeySet:
-        """The set of these keys."""
+        """Return the set of these keys."""
         pairs = np.frombuffer(b"".join(map(_digest, keys)), _PAIR)
         return KeySet(np.unique(pairs).tobytes())
 
     @property
     def data(self) -> bytes:
-        """What `KeySet(data)` makes the same set of."""
+        """Return the set as bytes, which `KeySet(data)` reads."""
         pairs = np.empty(len(self), _PAIR)
         pairs["high"], pairs["low"] = self._high, self._low
         return pairs.tobytes()

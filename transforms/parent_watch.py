@@ -1,4 +1,4 @@
-"""Workers end with the process that started them, however it ends."""
+"""Ends a worker when the process that started it ends."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ PERIOD_S = 0.5
 
 
 def end_with_parent() -> None:
-    """Watch, in a thread, whether the parent is still there; end this process once it is not."""
+    """Watch the parent process in a thread; end this process as soon as the parent is gone."""
     parent = os.getppid()
 
     def watch() -> None:

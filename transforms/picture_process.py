@@ -1,8 +1,7 @@
-"""A helper process that turns source bytes into pixels: `python -m
-underpaint.transforms.picture_process`.
+"""A helper process that decodes pictures.
 
-Decoders of pictures are old C code fed with bytes from strangers. Here they may run out of time,
-out of memory or crash, and it costs one picture: `PictureReader` kills and replaces the process.
+Picture decoders are old C code that runs on untrusted bytes. In the helper they may run out of time
+or memory, or crash, and it costs one picture: `PictureReader` kills and replaces the process.
 
     request   u64 length, source bytes
     response  u32 length, JSON {"height", "width", "format", "notes"} or {"error", "message",
@@ -36,16 +35,16 @@ _RESPONSE = struct.Struct("<I")
 
 
 class PictureTimeout(PictureError):
-    """A picture took longer to decode than it is given."""
+    """A picture took longer to decode than the time limit."""
 
 
 class PictureReader:
-    """`codec.image_io.read.read_picture` in a helper process; not for several threads at once.
+    """Runs `codec.image_io.read.read_picture` in a helper process. Not thread-safe.
 
     Args:
-        timeout_s: seconds one picture may take.
-        most_pixels: a picture of more is refused.
-        memory: bytes the helper may use beyond what it starts with.
+        timeout_s: time limit for one picture in seconds.
+        most_pixels: most pixels of a picture; larger ones are refused.
+        memory: bytes that the helper may allocate beyond its size at the start.
     """
 
     def __init__(
@@ -56,7 +55,7 @@ class PictureReader:
         self._process: subprocess.Popen[bytes] | None = None
 
     def read(self, data: bytes) -> Picture:
-        """The picture; errors as `read_picture`, and PictureTimeout."""
+        """Decode a picture; raises as `read_picture` does, and PictureTimeout."""
         process = self.start()
         late = threading.Event()
 
@@ -79,7 +78,7 @@ class PictureReader:
             timer.cancel()
 
     def close(self) -> None:
-        """End the helper."""
+        """Stop the helper."""
         process, self._process = self._process, None
         if process:
             process.kill()
@@ -90,7 +89,7 @@ class PictureReader:
                         pipe.close()
 
     def start(self) -> subprocess.Popen[bytes]:
-        """The helper, started unless it runs; it need not be waited for."""
+        """Return the helper process; start it unless it runs. The caller need not wait for it."""
         if self._process is None or self._process.poll() is not None:
             self.close()
             self._process = subprocess.Popen(
@@ -115,7 +114,7 @@ def _ask(process: subprocess.Popen[bytes], data: bytes) -> Picture:
         error.add_note(answer["trace"]) if hasattr(error, "add_note") else None
         raise error
     shape = (answer["height"], answer["width"], 3)
-    view = memoryview(mmap.mmap(-1, math.prod(shape)))  # goes back to the system with the picture
+    view = memoryview(mmap.mmap(-1, math.prod(shape)))  # unmapped as soon as the picture is freed
     pixels = np.frombuffer(view, np.uint8).reshape(shape)
     while view:
         count = process.stdout.readinto(view)  # type: ignore[attr-defined]
@@ -126,7 +125,7 @@ def _ask(process: subprocess.Popen[bytes], data: bytes) -> Picture:
 
 
 def serve(requests: IO[bytes], responses: IO[bytes], most_pixels: int) -> None:
-    """Answer requests until there are no more."""
+    """Answer requests until the input ends."""
     while head := requests.read(_REQUEST.size):
         (length,) = _REQUEST.unpack(head)
         answer, pixels = _answer(_exactly(requests, length), most_pixels)
@@ -163,7 +162,7 @@ def _exactly(file: IO[bytes], length: int) -> bytes:
 
 
 def limit_memory(extra: int) -> None:
-    """Let this process take `extra` more bytes of address space than it has, where Linux runs."""
+    """Limit this process to `extra` bytes of address space beyond its present size (Linux only)."""
     try:
         import resource
 
@@ -178,11 +177,11 @@ def limit_memory(extra: int) -> None:
 
 
 def main() -> None:
-    """Serve on standard input and output."""
+    """Serve requests on standard input and output."""
     most_pixels, memory = map(int, sys.argv[1:3])
     limit_memory(memory)
     requests, responses = sys.stdin.buffer, os.fdopen(os.dup(1), "wb", buffering=1 << 16)
-    os.dup2(2, 1)  # what a decoder prints goes to standard error, not into the answers
+    os.dup2(2, 1)  # decoders print to standard error, not into the responses
     with contextlib.suppress(BrokenPipeError, KeyboardInterrupt, EOFError):
         serve(requests, responses, most_pixels)
 

@@ -1,4 +1,4 @@
-"""Fetch and decode ahead: threads keep pictures coming while the codec is at work.
+"""Prefetching: threads fetch and decode pictures while the codec encodes.
 
 records ──at most RECORDS_AHEAD, at most `ahead` bytes──> threads, helpers ──> Ready, in order
 """
@@ -17,24 +17,24 @@ from underpaint.transforms.picture_process import PictureReader
 from underpaint.transforms.records import Record
 
 PIXELS_PER_SOURCE_BYTE = 16
-"""Guess of how many bytes of pixels a source byte becomes, until it is decoded."""
+"""Estimate of decoded bytes for each source byte, until the picture is decoded."""
 
 RECORDS_AHEAD = 64
 """Most records that wait, however small they are."""
 
 UNKNOWN_SOURCE_BYTES = 1 << 20
-"""Guess of the size of a source that no listing tells."""
+"""Estimate of a source's size if no listing gives it."""
 
 
 @dataclass(frozen=True)
 class Ready:
-    """A record whose picture is decoded, or the stage and error at which it failed."""
+    """A record with its decoded picture, or with the stage and error at which it failed."""
 
     record: Record
     data: bytes = b""
-    """Source bytes, where they are to be kept."""
+    """Source bytes, if they are kept."""
     source_bytes: int = 0
-    """Their number."""
+    """Number of source bytes."""
     sha256: bytes = b""
     picture: Picture | None = None
     stage: str = ""
@@ -42,14 +42,14 @@ class Ready:
 
 
 class Prefetcher:
-    """Decodes records in order, ahead of the reader by at most `ahead` bytes.
+    """Decodes records in order, at most `ahead` bytes ahead of the reader.
 
     Args:
         readers: helper processes that decode pictures.
-        fetchers: threads that wait for storage besides.
-        ahead: bytes of source and pixels that may wait; one record is always on its way.
-        timeout_s, most_pixels, reader_memory: limits of one picture, see `PictureReader`.
-        keep_source: whether `Ready.data` is wanted.
+        fetchers: threads that wait for storage.
+        ahead: bytes of sources and pixels that may wait; one record is always in progress.
+        timeout_s, most_pixels, reader_memory: limits for one picture, see `PictureReader`.
+        keep_source: whether `Ready.data` holds the source bytes.
     """
 
     def __init__(
@@ -76,14 +76,14 @@ class Prefetcher:
             self._free.put(reader)
 
     def start(self) -> None:
-        """Start the helpers before the first picture is there."""
+        """Start the helpers before the first picture arrives."""
         for reader in self._all:
             reader.start()
 
     def ready(self, records: Iterator[Record]) -> Iterator[Ready | None]:
-        """The records decoded, in their order; None each time that the next one will take a while.
+        """Yield the decoded records in order, and None whenever the next one is not ready yet.
 
-        The reader may use that time. Meanwhile others are fetched and decoded.
+        The caller may use that time; meanwhile other records are fetched and decoded.
         """
         waiting: deque[tuple[int, Future[Ready]]] = deque()
         more = True
@@ -103,7 +103,7 @@ class Prefetcher:
                 yield first.result()
 
     def close(self) -> None:
-        """End threads and helpers."""
+        """Stop threads and helpers."""
         for reader in self._all:
             reader.close()
         self._pool.shutdown(cancel_futures=True)
@@ -111,13 +111,13 @@ class Prefetcher:
     def _decode(self, record: Record) -> Ready:
         try:
             data = record.fetch()
-        except Exception as error:  # storage and shard formats raise what they like
+        except Exception as error:  # storage and shard formats raise any kind of error
             return Ready(record, stage="read", error=error)
         digest = hashlib.sha256(data).digest()
         reader = self._free.get()
         try:
             picture = reader.read(data)
-        except Exception as error:  # as above: any failure here is this record's own
+        except Exception as error:  # as above: any failure belongs to this record alone
             return Ready(record, stage="decode", error=error)
         finally:
             self._free.put(reader)
@@ -126,7 +126,7 @@ class Prefetcher:
 
 
 def _held(waiting: tuple[int, Future[Ready]]) -> int:
-    """Bytes that a waiting record holds: what is known once it is decoded, a guess before."""
+    """Return the bytes that a waiting record holds: exact once it is decoded, else an estimate."""
     guess, future = waiting
     if not future.done():
         return guess

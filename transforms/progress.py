@@ -1,4 +1,6 @@
-"""Progress over processes: each worker keeps a small file of counts, the driver adds them up."""
+"""The progress store: each worker writes its counts to a small file, and the driver adds them
+up.
+"""
 
 from __future__ import annotations
 
@@ -16,41 +18,41 @@ from pathlib import Path
 
 try:
     import fcntl
-except ImportError:  # Windows: nothing tells a killed driver's folder, so it stays
+except ImportError:  # Windows: a killed driver's folder cannot be recognised, so it stays
     fcntl = None  # type: ignore[assignment]
 
 PERIOD_S = 0.5
-"""Seconds between two notes of a worker."""
+"""Seconds between two updates of a worker's file."""
 
 
 FOLDER_PREFIX = "underpaint-progress-"
-"""Of the folders of boards, among the temporary files."""
+"""Prefix of the stores' folders among the temporary files."""
 
 _LOCK = "driver.lock"
 
 
 @dataclass(frozen=True)
 class Counts:
-    """What has been done."""
+    """Counts of a run or of a part of it."""
 
     images: int = 0
     failed: int = 0
     duplicates: int = 0
-    """Left out because the archive or the inputs hold the same bytes already."""
+    """Pictures left out because the archive or the inputs hold the same bytes already."""
     skipped: int = 0
-    """Records read but done before."""
+    """Records that an earlier run had done."""
     pixels: int = 0
     bytes_in: int = 0
-    """Source bytes of encoded pictures."""
+    """Source bytes of the encoded pictures."""
     bytes_out: int = 0
     """Bytes of their layers."""
     input_bytes: int = 0
     """Input bytes of finished units, as the plan counts them."""
     units: int = 0
     peak_memory: int = 0
-    """Most bytes a process has held; the greatest of all processes."""
+    """Peak memory of a process in bytes; of several processes the largest."""
     causes: Mapping[str, int] = field(default_factory=dict)
-    """Failures by stage and error class."""
+    """Number of failures by "stage: error class"."""
 
     def __add__(self, other: Counts) -> Counts:
         sums = {f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)[:-2]}
@@ -61,8 +63,8 @@ class Counts:
         )
 
 
-class Board:
-    """A folder of notes that the driver's machine and its workers share."""
+class ProgressStore:
+    """A folder of counts that the driver and the workers of one machine share."""
 
     def __init__(self, folder: str) -> None:
         self._folder = Path(folder)
@@ -71,7 +73,9 @@ class Board:
         self._noted = 0.0
 
     def add(self, counts: Counts, *, now: bool = False) -> None:
-        """Add to what this process has done; noted at most each PERIOD_S, or `now`."""
+        """Add to the counts of this process; written at most every PERIOD_S, or at once with
+        `now`.
+        """
         with self._lock:
             self._counts += counts
             if (now or time.monotonic() - self._noted >= PERIOD_S) and self._folder.is_dir():
@@ -81,7 +85,7 @@ class Board:
                 self._noted = time.monotonic()
 
     def total(self) -> Counts:
-        """What all processes have noted."""
+        """Return the sum over all processes."""
         total = Counts()
         for note in self._folder.glob("*.json"):
             total += Counts(**json.loads(note.read_text()))
@@ -89,10 +93,11 @@ class Board:
 
 
 @contextmanager
-def board_folder() -> Iterator[str]:
-    """A new folder for a board, gone at the end; those that killed drivers have left go at once.
+def progress_folder() -> Iterator[str]:
+    """Yield a new folder for a progress store, and remove it at the end.
 
-    A driver holds a lock on its folder, which the system takes back however the driver ends.
+    Folders that killed drivers left behind are removed first: a driver holds a lock on its folder,
+    which the operating system releases however the driver ends.
     """
     parent = Path(tempfile.gettempdir())
     for left in parent.glob(f"{FOLDER_PREFIX}*"):
@@ -103,7 +108,7 @@ def board_folder() -> Iterator[str]:
         with open(os.path.join(folder, "new"), "wb") as lock:
             if fcntl:
                 fcntl.flock(lock, fcntl.LOCK_EX)
-                os.rename(lock.name, os.path.join(folder, _LOCK))  # seen only once it is held
+                os.rename(lock.name, os.path.join(folder, _LOCK))  # visible only once it is locked
             yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -118,7 +123,7 @@ def _is_abandoned(folder: Path) -> bool:
 
 
 def peak_memory() -> int:
-    """Most bytes of memory that this process has held so far; 0 where the system does not say."""
+    """Return this process's peak memory in bytes; 0 if the system does not report it."""
     try:
         import resource
         import sys

@@ -1,10 +1,10 @@
-"""What flows through the encoding pipeline: inputs, units of work, records.
+"""Data types of the encoding pipeline: inputs, work units and records.
 
-    inputs --list--> Item, Shard --plan--> Unit --read--> Record --picture, codec--> archive row
+    inputs --list--> Item, Shard --plan--> WorkUnit --read--> Record --decode, encode--> archive row
 
-A *unit* is one piece of work with one output file: some loose pictures, or a range of one shard.
-Its name comes from its inputs alone, so a second run knows what the first one has finished.
-Items and units travel as JSON lines: small, readable, the same for every runner.
+A *work unit* is a group of loose pictures, or a range of one shard, and produces one output file.
+Its name depends on its inputs alone, so a second run recognises the units that are finished.
+Items and units travel as JSON lines: small, readable, and the same for every runner.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 from underpaint.codec import limits
 
 UNKNOWN = -1
-"""Size of an input that its listing does not tell."""
+"""Size of an input whose listing gives no size."""
 
 
 @dataclass(frozen=True)
@@ -29,36 +29,40 @@ class Item:
     key: str
     uri: str
     size: int = UNKNOWN
-    """Bytes."""
+    """In bytes."""
     source: int = 0
-    """Which of the job's sources it comes from."""
+    """Index of the source, among the job's sources, that lists it."""
 
 
 @dataclass(frozen=True)
 class Shard:
-    """A file of many pictures."""
+    """A file that holds many pictures."""
 
     uri: str
     prefix: str
-    """What the keys of its records begin with: its path without folder of the input and suffix."""
+    """Prefix of the keys of its records: the shard's path below the input folder, without
+    suffix.
+    """
     size: int = UNKNOWN
-    """Bytes."""
+    """In bytes."""
     source: int = 0
 
 
 @dataclass(frozen=True)
 class Span:
-    """A part of a shard that can be read alone. What `start` and `stop` count is the source's."""
+    """A part of a shard that can be read by itself. The source defines the unit of `start` and
+    `stop`.
+    """
 
     start: int
     stop: int
     first: int
-    """Ordinal in the shard of the first record."""
+    """Index, within the shard, of the first record."""
     records: int
     size: int
-    """Bytes of the shard that the span stands for."""
+    """Number of the shard's bytes that the span stands for."""
     broken: str = ""
-    """Why nothing of the rest of the shard can be read; such a span becomes one dead letter."""
+    """Why the rest of the shard cannot be read; empty for a sound span."""
     open_ended: bool = False
     """The span can only be read from its start in one pass: one worker reads it with
     `Source.stream`, which cuts it into closed spans on the way."""
@@ -97,47 +101,47 @@ class NotAPicture(Exception):
 
 @dataclass(frozen=True)
 class Record:
-    """One picture on its way, its bytes not fetched yet."""
+    """A picture whose bytes have not been fetched yet."""
 
     key: str
     uri: str
     fetch: Callable[[], bytes]
-    """Returns the source bytes; raises what reading raises, and NotAPicture."""
+    """Returns the source bytes; raises whatever reading raises, and NotAPicture."""
     size: int = UNKNOWN
     labels: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-    """What was lost of the labels; stored beside the notes about the picture."""
+    """Notes about lost labels; stored beside the notes about the picture."""
 
 
 @dataclass(frozen=True)
-class Unit:
-    """One piece of work: loose items, or a span of a shard."""
+class WorkUnit:
+    """A work unit: loose items, or a span of a shard."""
 
     name: str
     size: int
-    """Bytes of input it stands for; what progress is measured in."""
+    """Number of input bytes; the measure of progress."""
     items: tuple[Item, ...] = ()
     shard: Shard | None = None
     span: Span | None = None
     only: tuple[str, ...] | None = None
-    """Keys to do, all others being done: the unit tries failed records again."""
+    """Keys to encode, if only these are left to do: the unit retries failed records."""
     carried: tuple[tuple[str, ...], ...] = ()
-    """Dead letters (their fields in order) that such a unit takes over as they are."""
+    """Dead letters, as tuples of their fields, that a retry copies unchanged."""
 
     @property
     def source(self) -> int:
-        """Which of the job's sources reads it."""
+        """Index of the source that reads the unit."""
         return self.shard.source if self.shard else self.items[0].source
 
     def to_json(self) -> str:
-        """One line of a plan."""
+        """Return the unit as one line of JSON."""
         return json.dumps(asdict(self), separators=(",", ":"))
 
     @staticmethod
-    def from_json(line: str) -> Unit:
-        """The unit that `to_json` wrote."""
+    def from_json(line: str) -> WorkUnit:
+        """Parse a line that `to_json` wrote."""
         parts = json.loads(line)
-        return Unit(
+        return WorkUnit(
             name=parts["name"],
             size=parts["size"],
             items=tuple(Item(**item) for item in parts["items"]),
@@ -148,11 +152,11 @@ class Unit:
         )
 
 
-def unit_of_items(items: Iterable[Item]) -> Unit:
-    """The unit that holds these loose pictures."""
+def unit_of_items(items: Iterable[Item]) -> WorkUnit:
+    """Return the unit of some loose pictures."""
     items = tuple(items)
     identity = "\n".join(f"{item.key}\t{item.uri}\t{item.size}" for item in items)
-    return Unit(
+    return WorkUnit(
         name=f"files-{short_hash(identity, 16)}",
         size=sum(max(item.size, 0) for item in items),
         items=items,
@@ -160,47 +164,51 @@ def unit_of_items(items: Iterable[Item]) -> Unit:
 
 
 def shard_name(shard: Shard, settings: str) -> str:
-    """First part of the names of a shard's units; `settings` says how it is cut and read."""
+    """Return the first part of the names of a shard's units; `settings` identifies how it is
+    read.
+    """
     stem = re.sub(r"[^A-Za-z0-9_.]+", "_", shard.prefix.rsplit("/", 1)[-1])[:40]
     return f"{stem or 'shard'}-{short_hash(f'{shard.uri} {shard.size} {settings}', 12)}"
 
 
-def unit_of_span(shard: Shard, span: Span, settings: str) -> Unit:
-    """The unit that holds one span of a shard."""
+def unit_of_span(shard: Shard, span: Span, settings: str) -> WorkUnit:
+    """Return the unit of one span of a shard."""
     name = f"{shard_name(shard, settings)}-{span.first:08d}-{span.first + span.records:08d}"
     if span.broken:
         name += "-rest"
     if span.open_ended:
         name += "-open"  # never committed: its closed spans are
-    return Unit(name=name, size=span.size, shard=shard, span=span)
+    return WorkUnit(name=name, size=span.size, shard=shard, span=span)
 
 
 @dataclass(frozen=True)
 class Retry:
-    """What of a finished unit is to be tried again."""
+    """The records of a finished unit that are to be tried again."""
 
     commit: str
-    """Name of the commit whose dead letters are tried again: the unit's, or its last retry's."""
+    """Name of the commit that holds the failed records: the unit's own, or that of its last
+    retry.
+    """
     attempt: int
     keys: tuple[str, ...]
     carried: tuple[tuple[str, ...], ...] = ()
-    """Its dead letters that nobody wants tried again."""
+    """Dead letters of that commit that are not tried again."""
 
-    def of(self, unit: Unit) -> Unit:
-        """The unit that does it."""
+    def of(self, unit: WorkUnit) -> WorkUnit:
+        """Return the unit that retries the records."""
         name = f"{unit.name}-retry{self.attempt}"
         return replace(unit, name=name, only=self.keys, carried=self.carried)
 
 
 def short_hash(text: str, digits: int) -> str:
-    """The first hex digits of a content hash."""
+    """Return the first hex digits of a content hash."""
     return hashlib.blake2b(text.encode("utf-8", "surrogateescape")).hexdigest()[:digits]
 
 
 def clean_key(text: str) -> str:
-    """A key the archive takes: control characters and broken UTF-8 percent-encoded, bounded.
+    """Return a valid archive key: control characters and broken UTF-8 are percent-encoded.
 
-    A key over the limit keeps its start and gets a hash, so that it stays unique.
+    A key that is too long keeps its beginning and gets a hash at its end, so that it stays unique.
     """
     raw = text.encode("utf-8", "surrogateescape")
     try:

@@ -1,7 +1,7 @@
-"""The outcome of a job, and its report `job.json` in the archive, for machines.
+"""The outcome of a job, and its machine-readable report `job.json` in the archive.
 
-The last step of a pipeline writes it, so that a job which nobody waits for leaves one too; where
-the driver is still there, it writes it again with what only it knows.
+The last step of the pipeline writes the report, so that a job without a waiting driver leaves one
+too. A driver that is still there writes it again with its own figures.
 """
 
 from __future__ import annotations
@@ -19,48 +19,48 @@ from underpaint.transforms.job_plan import DUPLICATE
 from underpaint.transforms.progress import Counts
 
 JOB = "job.json"
-"""The report of the last job that wrote to an archive."""
+"""Name of the report of the last job that wrote to an archive."""
 
 LETTERS_SHOWN = 5
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of a job before it runs."""
+    """Facts about a job that are known before it runs."""
 
     begun: float
-    """Seconds since 1970."""
+    """Start time in seconds since 1970."""
     max_failed: float
-    """Share of failed inputs up to which the job counts as a success."""
+    """Fraction of failed inputs up to which the job counts as a success."""
     shown: Mapping[str, Any]
-    """More for the report, such as options and versions; JSON values."""
+    """Further content of the report, such as options and versions; JSON values."""
 
 
 @dataclass(frozen=True)
 class EncodeResult:
-    """What a run has done, and what the archive holds now."""
+    """The counts of a run, and the state of the archive after it."""
 
     counts: Counts
     statistics: Statistics
     seconds: float
     status: int
-    """0, or 1 where more inputs have failed than the options allow."""
+    """0, or 1 if more inputs failed than the options allow."""
     letters: tuple[DeadLetter, ...]
     """The first few dead letters of the archive."""
 
     @property
     def duplicates(self) -> int:
-        """Dead letters of pictures that were left out on purpose."""
+        """Number of dead letters of pictures that were left out as duplicates."""
         return _duplicates(self.statistics)
 
     @property
     def failed(self) -> int:
-        """Dead letters of inputs that failed."""
+        """Number of dead letters of inputs that failed."""
         return self.statistics.failed - self.duplicates
 
 
 def result_of(storage: Storage, counts: Counts, facts: Facts) -> EncodeResult:
-    """The result of a job that has just ended, by its published archive."""
+    """Return the result of a job that has just ended, read from the published archive."""
     archive = Archive.open(storage.root)
     statistics = archive.statistics()
     letters = []

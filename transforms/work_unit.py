@@ -1,12 +1,12 @@
-"""One unit of work from its inputs to its commit: read, decode, batch, encode, write.
+"""A work unit from its inputs to its commit: read, decode, batch, encode, write.
 
     source ─records─> Prefetcher ─pictures─> window ─batches by shape─> codec ─layers─> writer
                           │ read, decode          │ encode                   │ write
                           └───────────────────────┴─────── dead letters ─────┘
 
 Rows are written in the order of the inputs. Every input of the unit becomes one row or one dead
-letter. What fails for reasons of its own (storage full, weights gone) fails the unit, which leaves
-nothing behind.
+letter. A fault that no input causes (storage full, weights gone) fails the whole unit, which then
+leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -38,26 +38,26 @@ from underpaint.transforms.embedding import Embedder, Embedding
 from underpaint.transforms.job_plan import DUPLICATE
 from underpaint.transforms.keys import KeySet
 from underpaint.transforms.prefetch import Prefetcher, Ready
-from underpaint.transforms.progress import Board, Counts, peak_memory
-from underpaint.transforms.records import Record, Skipped, Unit, clean_key
+from underpaint.transforms.progress import Counts, ProgressStore, peak_memory
+from underpaint.transforms.records import Record, Skipped, WorkUnit, clean_key
 from underpaint.transforms.sources import Source
 from underpaint.transforms.sources.base import failing
 
 BYTES_PER_PIXEL = 80
-"""What encoding holds for each pixel of a batch, at its peak: 60 measured, rounded up."""
+"""Peak memory of encoding for each pixel of a batch, in bytes: 60 measured, rounded up."""
 
 READER_BYTES_PER_PIXEL = 24
 READER_LEAST_BYTES = 256 << 20
-"""What decoding a picture may take in the helper process: 16-bit samples, alpha, a copy."""
+"""Memory for decoding in the helper process: 16-bit samples, alpha, a copy."""
 
 WINDOW_PIXELS = 1 << 20
-"""Pixels collected before batches are formed, where memory allows: two batches of the codec's."""
+"""Pixels collected before batches are formed, if memory allows: two batches of the codec."""
 
 AHEAD_BYTES = 4 << 20
-"""Source bytes and pixels that wait decoded, for each thread that fetches, where memory allows."""
+"""Bytes of decoded pictures and their sources that wait, for each fetching thread."""
 
 LEAST_PIXELS = 1 << 19
-"""Pixels that are worth a call of the codec while others are still being decoded."""
+"""Fewest pixels worth a call of the codec while other pictures are still being decoded."""
 
 TRACE_CHARACTERS = 4_000
 
@@ -67,49 +67,49 @@ Stream = tuple[bytes, ...]
 
 
 class Encoder(Protocol):
-    """What a unit needs of the codec."""
+    """The part of the codec that a unit uses."""
 
     def encode(
         self, images: Sequence[np.ndarray], *, layers: int | None = None, effort: int = 1
     ) -> list[tuple[bytes, ...]]:
-        """Layers of each picture."""
+        """Return the layers of each picture."""
         ...
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How units are encoded; equal for all units of a run."""
+    """Options of encoding, the same for all units of a run."""
 
     archive: str
     weights_id: str
     layer_names: tuple[str, ...]
-    """Of the layers that are stored, coarsest first."""
+    """Names of the stored layers, coarsest first."""
     labels: pa.Schema
     memory: int
-    """Bytes that the pictures on their way through one worker may take."""
+    """Bytes that the pictures in one worker may take."""
     effort: int = 1
-    """How long the codec looks for fewer bytes."""
+    """How long the codec searches for fewer bytes, 1 to 3."""
     keep_source: bool = False
     embedding: Embedding | None = None
-    """What makes the column of that name; None: there is none."""
+    """The extractor of the column `embedding`; None for no such column."""
     picture_timeout_s: float = 60.0
     readers: int = 1
-    """Helper processes that decode pictures, for one worker."""
+    """Number of helper processes of one worker that decode pictures."""
     fetchers: int = 1
-    """Threads that wait for storage, for one worker."""
+    """Number of threads of one worker that wait for storage."""
 
     @property
     def largest_pixels(self) -> int:
-        """Most pixels of one picture that can be encoded within the memory."""
+        """Most pixels of a picture that fits into the memory."""
         return self.memory * 3 // 4 // BYTES_PER_PIXEL
 
     @property
     def window_pixels(self) -> int:
-        """Pixels of a batch."""
+        """Most pixels of a batch."""
         return min(WINDOW_PIXELS, self.memory // 2 // BYTES_PER_PIXEL)
 
     def prefetcher(self) -> Prefetcher:
-        """The threads and helpers of one worker."""
+        """Return the prefetcher of one worker."""
         return Prefetcher(
             self.readers,
             self.fetchers,
@@ -123,27 +123,27 @@ class Settings:
 
 @dataclass(frozen=True)
 class Exclusions:
-    """Records that a unit must not do again."""
+    """Records that a unit must leave out."""
 
     done: KeySet
     """Keys that the archive holds already."""
     duplicates: Mapping[str, str]
-    """Keys of pictures of the same bytes as another one, by its key."""
+    """Key of each duplicate -> key of the picture that has the same bytes and is stored."""
 
 
 def encode_unit(
-    unit: Unit,
+    unit: WorkUnit,
     retries: str | None,
     source: Source,
     encoder: Encoder,
     settings: Settings,
     prefetcher: Prefetcher,
-    board: Board | None = None,
+    progress_store: ProgressStore | None = None,
     exclusions: Exclusions | None = None,
     embedder: Embedder | None = None,
     records: Iterable[Record | Skipped] | None = None,
 ) -> Counts:
-    """Do one unit and commit it; what was done.
+    """Encode and commit one work unit; return its counts.
 
     A unit that is committed by now (by another run, or by this one before its runner tried a bundle
     again) is not done again, and of two runs that do one at the same time the first commit stands.
@@ -153,8 +153,8 @@ def encode_unit(
     storage = Storage(settings.archive)
     with suppress(FileNotFoundError):
         counts = replace(counts_of(read_commit(storage, unit.name)), input_bytes=unit.size)
-        if board:
-            board.add(counts, now=True)
+        if progress_store:
+            progress_store.add(counts, now=True)
         return counts
     writer = ArchiveWriter(
         settings.archive,
@@ -168,19 +168,19 @@ def encode_unit(
         row_group_limit=min(64 << 20, max(1 << 20, settings.memory // 32)),
         retries=retries,
     )
-    work = _Work(unit, writer, encoder, embedder, settings, board)
+    work = _Work(unit, writer, encoder, embedder, settings, progress_store)
     with suppress(UnitConflict), writer:
         work.run(
             records_of(unit, source, records), prefetcher, exclusions or Exclusions(KeySet(), {})
         )
-    if board:
+    if progress_store:
         final = Counts(input_bytes=unit.size, units=1, peak_memory=peak_memory())
-        board.add(final, now=True)
+        progress_store.add(final, now=True)
     return work.counts + Counts(input_bytes=unit.size, units=1, peak_memory=peak_memory())
 
 
 def counts_of(commit: Commit) -> Counts:
-    """What a commit says was done."""
+    """Return the counts that a commit records."""
     return Counts(
         images=commit.rows,
         failed=commit.dead_letters,
@@ -194,9 +194,9 @@ def counts_of(commit: Commit) -> Counts:
 
 
 def records_of(
-    unit: Unit, source: Source, records: Iterable[Record | Skipped] | None = None
+    unit: WorkUnit, source: Source, records: Iterable[Record | Skipped] | None = None
 ) -> Iterator[Record | Skipped]:
-    """The records of a unit; `records` are those of a part of an open-ended span."""
+    """Yield the records of a unit; `records` are those of a part of an open-ended span."""
     if unit.shard is None or unit.span is None:
         yield from map(source.record, unit.items)
         return
@@ -208,7 +208,7 @@ def records_of(
             for record in source.read(unit.shard, span) if records is None else records:
                 yield record
                 done += isinstance(record, Record)
-        except Exception as error:  # a shard format raises what it likes; its rest is one failure
+        except Exception as error:  # a shard format raises any error; it ends the shard
             trouble = error
     if trouble is None and span.records > done:
         trouble = OSError(f"{span.records - done} records of the span are not there any more")
@@ -218,20 +218,20 @@ def records_of(
 
 
 class _Work:
-    """The state of one unit while it is done."""
+    """The state of one unit while it is being encoded."""
 
     def __init__(
         self,
-        unit: Unit,
+        unit: WorkUnit,
         writer: ArchiveWriter,
         encoder: Encoder,
         embedder: Embedder | None,
         settings: Settings,
-        board: Board | None,
+        progress_store: ProgressStore | None,
     ) -> None:
         self.counts = Counts()
         self._unit, self._writer, self._encoder = unit, writer, encoder
-        self._embedder, self._settings, self._board = embedder, settings, board
+        self._embedder, self._settings, self._progress_store = embedder, settings, progress_store
         self._missing: dict[str, None] = dict.fromkeys(unit.only or ())
 
     def run(
@@ -241,7 +241,7 @@ class _Work:
         window: list[Ready] = []
         pixels = 0
         for ready in prefetcher.ready(records):
-            if ready is None:  # rather encode than wait
+            if ready is None:  # the next picture is not ready: encode those that are
                 if pixels >= LEAST_PIXELS:
                     self._encode(window)
                     window, pixels = [], 0
@@ -385,12 +385,12 @@ class _Work:
 
     def _count(self, counts: Counts) -> None:
         self.counts += counts
-        if self._board:
-            self._board.add(counts)
+        if self._progress_store:
+            self._progress_store.add(counts)
 
 
 class _Duplicate(Exception):
-    """A picture of the same bytes is in the archive under another key."""
+    """The archive or the inputs hold a picture of the same bytes under another key."""
 
 
 def _trace(error: Exception) -> str:

@@ -122,7 +122,7 @@ def table(rows: Sequence[Sequence[str]], *, header: bool = True, width: int | No
 class ProgressLine:
     """The progress line on standard error: rewritten on a terminal, repeated in a log file.
 
-        with ProgressLine(lambda: board.total(), plan.bytes, plan.records):
+        with ProgressLine(lambda: progress_store.total(), plan.bytes, plan.records):
             pipeline.run()
 
     Args:

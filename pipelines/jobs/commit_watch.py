@@ -1,4 +1,4 @@
-"""How far a job is whose workers share no disk with the driver: its commits tell."""
+"""Progress of a job whose workers share no disk with the driver: the sum of its new commits."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from underpaint.transforms.progress import Counts
 from underpaint.transforms.work_unit import counts_of
 
 SECONDS_BETWEEN_LISTINGS = 10.0
-"""How often the commits of a remote job are counted."""
+"""Seconds between two listings of the commits."""
 
 
 class CommitWatch:
-    """Counts of a job by its new commits, for workers that share no disk with the driver."""
+    """Counts a job's new commits."""
 
     def __init__(self, storage: Storage, known: frozenset[str]) -> None:
         self._storage = storage
@@ -23,7 +23,7 @@ class CommitWatch:
         self._listed = 0.0
 
     def total(self) -> Counts:
-        """What the commits up to now tell; listed anew every few seconds at most."""
+        """Return the sum of the new commits so far; lists them at most every few seconds."""
         if time.monotonic() - self._listed >= SECONDS_BETWEEN_LISTINGS:
             names = [n for n in self._storage.names(COMMITS) if n.endswith(".json")]
             for name in set(names) - self._seen:

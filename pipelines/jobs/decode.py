@@ -1,4 +1,4 @@
-"""The decoding job: rows of an archive to picture files, or to files of latents."""
+"""The decoding job: from rows of an archive to picture files or files of latents."""
 
 from __future__ import annotations
 
@@ -31,42 +31,42 @@ from underpaint.pipelines.jobs.worker_pool import (
 from underpaint.transforms.progress import Counts
 
 LATENTS = "latents"
-"""The format that is no picture: a state as tensors, without synthesis."""
+"""The output format that is no picture: a state as tensors, without synthesis."""
 
 SUFFIXES = {**WRITE_SUFFIX, LATENTS: ".npz"}
 
 
 @dataclass(frozen=True)
 class DecodeOptions:
-    """What is to be decoded, and how."""
+    """Options of a decoding job."""
 
     archive: str
     output: str
     layers: int | None = None
-    """The coarsest layers to use; None: all."""
+    """Number of layers to read; None: all."""
     format: str = "png"
     workers: int | None = None
     weights: str | None = None
     device: str = "auto"
     texture: int | None = None
-    """Seed of the fine texture drawn for the eye (see `codec.reconstruct.texture`); None: none."""
+    """Seed of the synthetic fine texture (see `codec.reconstruct.texture`); None: no texture."""
     refine: bool = True
-    """Whether the backward network estimates what the cells leave open."""
+    """Whether the backward network refines the picture."""
     levels: int = COARSE_LEVELS
-    """Wavelet levels that latents hold beside the low band, 0 to 4."""
+    """Number of wavelet levels in latents besides the low band, 0 to 4."""
 
 
 @dataclass(frozen=True)
 class DecodeResult:
-    """What a run has done."""
+    """The outcome of a decoding job."""
 
     images: int
     pixels: int
     bytes_out: int
     damaged: int
-    """Images that came back from fewer layers than they should have."""
+    """Number of images decoded from fewer layers than requested."""
     lost: int
-    """Rows that did not become pictures at all."""
+    """Number of rows that gave no picture at all."""
     seconds: float
 
 
@@ -92,14 +92,14 @@ class _Answer:
 
 
 class _Warnings:
-    """Lines on standard error, counted by image."""
+    """Prints warnings to standard error and counts them by image."""
 
     def __init__(self) -> None:
         self.damaged: set[str] = set()
         self.lost = 0
 
     def damage(self, damage: Damage) -> None:
-        """What the archive could not read."""
+        """Report what the archive could not read."""
         self.say(str(damage))
         if damage.layer is None:
             self.lost += 1
@@ -112,7 +112,7 @@ class _Warnings:
 
 
 def decode(options: DecodeOptions) -> DecodeResult:
-    """Run the job. UsageError for a mistake in the options; damage is counted, not raised."""
+    """Run the job; UsageError for a mistake in the options. Damage is counted, not raised."""
     if options.format not in SUFFIXES:
         raise UsageError(f"no format {options.format!r}: choose from {', '.join(SUFFIXES)}")
     if options.format == LATENTS and options.texture is not None:
@@ -187,7 +187,7 @@ def _decode_task(task: _Task) -> _Answer:
         found: Sequence[Any] = _brought_back(task, task.streams)
         whole = True
     except (UnderpaintError, RuntimeError, MemoryError):
-        found, whole = task.streams, False  # one of them is bad: they go one by one
+        found, whole = task.streams, False  # one of the batch is damaged: decode one by one
     storage = Storage(task.output)
     for name, key, size, stream, image in zip(
         task.names, task.keys, task.pixels, task.streams, found, strict=True
@@ -219,7 +219,7 @@ def _decode_task(task: _Task) -> _Answer:
 
 
 def _brought_back(task: _Task, streams: Sequence[Sequence[bytes]]) -> Sequence[Any]:
-    """Pictures, or latents where those are asked for."""
+    """Return pictures, or latents if the task asks for them."""
     codec = worker_codec()
     if task.format == LATENTS:
         return codec.latents(streams, levels=task.levels)
@@ -227,9 +227,9 @@ def _brought_back(task: _Task, streams: Sequence[Sequence[bytes]]) -> Sequence[A
 
 
 def _from_good_layers(task: _Task, stream: Sequence[bytes]) -> tuple[Any, str]:
-    """What the layers that are good give, and what is said of the others ("" if all are).
+    """Decode from the intact layers; return the result and a message about the others, or "".
 
-    StreamError where not even the coarsest layer is good.
+    StreamError if not even layer 1 is intact.
     """
     note = ""
     while True:
@@ -243,7 +243,7 @@ def _from_good_layers(task: _Task, stream: Sequence[bytes]) -> tuple[Any, str]:
 
 
 def pack_latents(latents: Latents) -> bytes:
-    """A NumPy file (.npz) with the arrays of `Latents` by their names."""
+    """Return a NumPy file (.npz) with the arrays of `Latents` under their names."""
     file = io.BytesIO()
     np.savez(
         file,
@@ -255,7 +255,7 @@ def pack_latents(latents: Latents) -> bytes:
 
 
 def _put(storage: Storage, name: str, data: bytes) -> None:
-    """Write a picture, whole or not at all; a local one is not forced to disk at once."""
+    """Write a file completely or not at all; a local file is not flushed to disk at once."""
     if not storage.is_local:
         storage.put(name, data)
         return

@@ -1,4 +1,4 @@
-"""The encoding job: inputs to plan, plan to pipeline, pipeline to archive and report."""
+"""The encoding job: from inputs to a plan, to a pipeline, to an archive with its report."""
 
 from __future__ import annotations
 
@@ -35,31 +35,31 @@ from underpaint.pipelines.runners.select import (
 )
 from underpaint.transforms.embedding import Embedding
 from underpaint.transforms.encode import EncodePictures, Job
-from underpaint.transforms.job_plan import PLANS, Plan, make_plan, remove_plan
-from underpaint.transforms.progress import Board, Counts, board_folder, peak_memory
+from underpaint.transforms.job_plan import PLANS, JobPlan, make_job_plan, remove_job_plan
+from underpaint.transforms.progress import Counts, ProgressStore, peak_memory, progress_folder
 from underpaint.transforms.report import JOB, EncodeResult, Facts, result_of, write_report
 from underpaint.transforms.sources import Choice, all_labels, open_sources
 from underpaint.transforms.work_unit import Settings
 
 REMOTE_MEMORY = 3 << 30
-"""Bytes for pictures in a worker of a cluster, where nothing else is said."""
+"""Default memory for pictures in a worker of a cluster, in bytes."""
 
 UNITS_FOR_A_PROCESS = 8
-"""Fewer units do not pay for the start of one more process, unless it is asked for."""
+"""Fewest units for each additional process, by default: fewer do not pay for its start."""
 
 
 @dataclass(frozen=True)
 class EncodeOptions:
-    """What is to be encoded, and how."""
+    """Options of an encoding job."""
 
     inputs: tuple[str, ...]
     output: str
     choice: Choice = field(default_factory=Choice)
     max_layers: int | None = None
     effort: int = 1
-    """How long to look for fewer bytes (see `codec.quantize.rate_distortion`)."""
+    """How long to search for fewer bytes, 1 to 3 (see `codec.quantize.rate_distortion`)."""
     max_failed: float = 0.0
-    """Share of failed inputs up to which the job counts as a success."""
+    """Fraction of failed inputs up to which the job counts as a success."""
     retry_failed: bool = False
     deduplicate: bool = False
     keep_source: bool = False
@@ -69,27 +69,32 @@ class EncodeOptions:
     device: str = "auto"
     runner: str = LOCAL
     workers: int | None = None
-    """Processes; None: one a core."""
+    """Number of processes; None: one a core."""
     memory: int | None = None
-    """Bytes that pictures on their way may take, over all local workers, or in each remote one;
-    None: half of this machine's memory, or REMOTE_MEMORY."""
+    """Bytes that pictures may take in all local workers together, or in each remote worker.
+    None: half of this machine's memory, or REMOTE_MEMORY.
+    """
     picture_timeout_s: float = 60.0
     fetchers: int | None = None
-    """Threads a worker that wait for storage; None: by where the inputs are."""
+    """Number of threads in each worker that wait for storage; None: depends on the inputs'
+    location.
+    """
     unit_bytes: int | None = None
-    """Input bytes of a unit of work; None: by the size of the inputs."""
+    """Input bytes of a work unit; None: depends on the size of the inputs."""
     beam_options: tuple[str, ...] = ()
     gpu: str = dataflow.DEFAULT_GPU
-    """Of a worker on Dataflow: a type, TYPE:MACHINE, or none."""
+    """GPU of a worker on Dataflow: TYPE, TYPE:MACHINE, or none."""
     dry_run: bool = False
-    """Say what would be done, and write nothing."""
+    """Describe the job and write nothing."""
     verbose: bool = False
 
 
 def encode(options: EncodeOptions) -> EncodeResult | dataflow.Submission:
-    """Run the job. UsageError for a mistake in the options, UnderpaintError where the job broke.
+    """Run the job.
 
-    A dry run and a job that is staged as a template end in a Submission.
+    UsageError for a mistake in the options, UnderpaintError if the job breaks. A dry run, or a job
+    that
+    is staged as a template, returns a Submission.
     """
     begin = time.time()
     runner = runner_name(options.runner)
@@ -104,7 +109,7 @@ def encode(options: EncodeOptions) -> EncodeResult | dataflow.Submission:
     sources = open_sources(options.inputs, options.choice)
     weights = read_header(fetch_weights(options.weights))
     layers = _stored_layers(weights, options.max_layers)
-    workers = options.workers or cores()  # memory is shared out before the work is known
+    workers = options.workers or cores()  # memory is divided before the amount of work is known
     settings = Settings(
         archive=storage.path("").rstrip("/") if storage.is_local else storage.root,
         weights_id=weights.id,
@@ -118,7 +123,7 @@ def encode(options: EncodeOptions) -> EncodeResult | dataflow.Submission:
         fetchers=options.fetchers or (8 if _any_remote(options.inputs) else 1),
     )
     _check_fits(settings, committed)
-    plan = make_plan(
+    plan = make_job_plan(
         sources,
         storage,
         committed,
@@ -146,17 +151,17 @@ def encode(options: EncodeOptions) -> EncodeResult | dataflow.Submission:
     if launch and launch.staged:
         _pipeline(job, options, runner, workers, accelerator).run()
         return dataflow.Submission("the job is staged; its plan lies in the archive's folder")
-    over = launch is None  # a job on Dataflow goes on when this process is stopped
+    over = launch is None  # a job on Dataflow continues when this process stops
     try:
         with ExitStack() as cleanup:
             if runner == LOCAL:
-                job = replace(job, board=cleanup.enter_context(board_folder()))
+                job = replace(job, progress_store=cleanup.enter_context(progress_folder()))
             counts = _run(job, options, runner, workers, accelerator, storage, committed)
             over = True
     finally:
         publish(storage)
         if over:
-            remove_plan(storage, plan)
+            remove_job_plan(storage, plan)
     result = result_of(storage, counts, facts)
     write_report(storage, result, facts, driver_peak_memory=peak_memory())
     return result
@@ -174,8 +179,8 @@ def _run(
     if not job.plan.parts:
         return Counts()
     counts: Callable[[], Counts]
-    if job.board:
-        counts = Board(job.board).total
+    if job.progress_store:
+        counts = ProgressStore(job.progress_store).total
     else:
         counts = CommitWatch(storage, frozenset(committed)).total
     logging.getLogger().setLevel(logging.INFO if options.verbose else logging.CRITICAL)
@@ -228,7 +233,7 @@ def _pipeline(
 def _described(
     job: Job, options: EncodeOptions, runner: str, workers: int, accelerator: str | None
 ) -> dataflow.Submission:
-    """The job that would be run, as JSON."""
+    """Return the job as JSON."""
     plan = {key: value for key, value in asdict(job.plan).items() if key not in ("folder", "parts")}
     shown: dict[str, Any] = {"runner": runner, "archive": job.settings.archive, "plan": plan}
     if dataflow.is_dataflow(runner):
@@ -238,7 +243,7 @@ def _described(
 
 
 def _standing(storage: Storage) -> dict[str, Commit]:
-    """The commits of an archive that is there; UsageError where the folder is of something else."""
+    """Return the commits of an existing archive; UsageError if the folder holds something else."""
     if storage.fs.isfile(storage.path("").rstrip("/")):
         raise UsageError(f"{storage.root}: a file, not a folder")
     committed = committed_units(storage)
@@ -262,7 +267,7 @@ def _stored_layers(weights: WeightsHeader, most: int | None) -> tuple[str, ...]:
 
 
 def _check_fits(settings: Settings, committed: Mapping[str, Commit]) -> None:
-    """UsageError where the archive was made in another way: its rows must be of one make."""
+    """UsageError if the archive was made with other settings: all its rows must have the same."""
     if not committed:
         return
     standing = next(iter(committed.values()))
@@ -283,9 +288,9 @@ def _check_fits(settings: Settings, committed: Mapping[str, Commit]) -> None:
 
 
 def _shown(
-    options: EncodeOptions, settings: Settings, plan: Plan, workers: int, runner: str
+    options: EncodeOptions, settings: Settings, plan: JobPlan, workers: int, runner: str
 ) -> dict[str, Any]:
-    """What the report tells of a job besides its outcome."""
+    """Return the report's description of a job."""
     return {
         "runner": runner,
         "workers": workers if runner == LOCAL else None,

@@ -1,18 +1,19 @@
-"""Where the picture of a key goes: its folder and stem, in the format asked for, never outside."""
+"""File names of decoded pictures: from a key to a path that never leaves the output folder."""
 
 from __future__ import annotations
 
 import posixpath
 
 LONGEST_PART = 240
-"""Bytes of one part of a path, so that a suffix still fits into the 255 of a file system."""
+"""Most bytes of one part of a path, so that a suffix still fits into a file system's 255."""
 
 
 class OutputNames:
-    """Gives each key of an archive, in order, a file name of its own below the output folder.
+    """Assigns each key of an archive, in order, its own file name below the output folder.
 
-    The name is the key with the new suffix. Where that is taken by another key of the same stem,
-    the name keeps the key's own suffix too: `a.jpg` and `a.png` become `a.png` and `a.png.png`.
+    The name is the key with the new suffix. If another key of the same stem has that name already,
+    the
+    name keeps the key's own suffix too: `a.jpg` and `a.png` become `a.png` and `a.png.png`.
     """
 
     def __init__(self, suffix: str) -> None:
@@ -20,7 +21,9 @@ class OutputNames:
         self._taken: set[str] = set()
 
     def name(self, key: str) -> str | None:
-        """Relative path with `/`; None where the key would lead out of the folder or is no path."""
+        """Return the relative path, with `/`; None if the key is no path or leads out of the
+        folder.
+        """
         parts = key.replace("\\", "/").split("/")
         drive = ":" in parts[0] and len(parts[0].split(":", 1)[0]) == 1
         if drive or any(part in ("", ".", "..") or "\0" in part for part in parts):
@@ -41,5 +44,5 @@ class OutputNames:
 
     @staticmethod
     def _folded(name: str) -> str:
-        """Names that some file systems hold for equal are equal here."""
+        """Return the form in which names are equal that some file systems treat as equal."""
         return name.casefold()

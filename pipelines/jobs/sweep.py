@@ -1,4 +1,4 @@
-"""Removing orphans: files of units that were never committed, and plans of runs that are over."""
+"""Removes leftovers: files of units that were never committed, and plans of finished runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from underpaint.transforms.job_plan import PLANS
 
 
 def sweep_archive(root: str, *, older_than_s: float, dry_run: bool = False) -> dict[str, int]:
-    """Names and sizes of what was removed (or would be): orphans not changed for that long."""
+    """Remove leftovers that have not changed for `older_than_s` seconds; return names and sizes."""
     storage = Storage(root)
     plans = _plans(storage)
     if not committed_units(storage) and not plans:
@@ -33,7 +33,7 @@ def sweep_archive(root: str, *, older_than_s: float, dry_run: bool = False) -> d
 
 
 def _plans(storage: Storage) -> dict[str, int]:
-    """Files of plans below the archive."""
+    """Return the files of plans below the archive."""
     base = storage.path(PLANS)
     if not storage.fs.isdir(base):
         return {}

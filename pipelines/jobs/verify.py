@@ -1,4 +1,4 @@
-"""Verifying an archive: every page, every layer, every dead letter, every key."""
+"""The verification job: reads every page, layer, dead letter and key of an archive."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from underpaint.transforms.progress import Counts
 
 @dataclass(frozen=True)
 class VerifyOptions:
-    """What is to be verified, and how."""
+    """Options of a verification job."""
 
     archive: str
     workers: int | None = None
@@ -32,11 +32,11 @@ class VerifyOptions:
 
 @dataclass(frozen=True)
 class VerifyResult:
-    """What was found."""
+    """The outcome of a verification job."""
 
     images: int
     layers: int
-    """Layers decoded without fault."""
+    """Number of layers decoded without an error."""
     damages: tuple[str, ...]
 
 
@@ -48,7 +48,7 @@ class _Task:
 
 
 def verify(options: VerifyOptions, report: Callable[[str], None]) -> VerifyResult:
-    """Read everything with its checksums and decode every layer; each damage goes to `report`."""
+    """Read everything with its checksums and decode every layer; pass each damage to `report`."""
     archive = Archive.open(options.archive)
     statistics = archive.statistics()
     weights = find_weights(options.weights, options.device, archive.weights_id)

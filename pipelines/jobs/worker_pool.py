@@ -1,6 +1,6 @@
-"""A few processes, each with a codec of its own, and a bounded number of tasks on their way.
+"""A pool of processes, each with its own codec, and a bounded number of pending tasks.
 
-Tasks hold layers as bytes and answers hold numbers and text: pixels do not cross processes.
+Tasks hold layers as bytes, and answers hold numbers and text: pixels do not cross processes.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ Task = TypeVar("Task")
 Answer = TypeVar("Answer")
 
 BATCH_PIXELS = 1 << 21
-"""Pixels of a task, or one picture: small enough for any worker's memory."""
+"""Most pixels of a task, or one picture: small enough for any worker's memory."""
 
 BATCH_IMAGES = 64
 
 SMALL_JOB_PIXELS = 1 << 23
-"""Up to this many pixels a second process takes longer to start than it saves."""
+"""Most pixels of a job for which a second process takes longer to start than it saves."""
 
 _codec: Codec | None = None
 _loaded: tuple[str | None, str] | None = None
-"""Weights and device of the codec of this process."""
+"""Weights and device of this process's codec."""
 
 
 def worker_codec() -> Codec:
-    """The codec of this process."""
+    """Return this process's codec."""
     if _codec is None:
         raise RuntimeError("no codec in this process")
     return _codec
 
 
 def find_weights(weights: str | None, device: str, wanted: str) -> str | None:
-    """Where the weights of an archive are: as asked for, else the profile that made it.
+    """Return the location of an archive's weights: as requested, or the profile that made it.
 
-    UsageError where these are not those of the archive (they load quickly).
+    UsageError if these are not the archive's weights (loading them takes little time).
     """
     weights = matching(weights, wanted)
     _load(weights, device)
@@ -58,7 +58,7 @@ def find_weights(weights: str | None, device: str, wanted: str) -> str | None:
 
 
 def batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
-    """Rows in order, in groups of bounded pixels."""
+    """Yield rows in order, in groups of bounded pixels."""
     group: list[Row] = []
     pixels = 0
     for row in rows:
@@ -80,7 +80,7 @@ def work(
     weights: str | None,
     device: str,
 ) -> Iterator[Answer]:
-    """Answers in the order of the tasks; with one worker, in this process."""
+    """Yield the answers in the order of the tasks; with one worker, work in this process."""
     if workers == 1:
         _load(weights, device)
         yield from map(function, tasks)
@@ -98,13 +98,13 @@ def work(
 
 
 def wanted_workers(asked: int | None, pixels: int) -> int:
-    """Processes for a job: as asked, else one a core, else one for a small job."""
+    """Return the number of processes: as requested, else one a core, else one for a small job."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return asked or (1 if pixels <= SMALL_JOB_PIXELS else cores or 1)
 
 
 def layers_of(rows: Sequence[Row]) -> tuple[tuple[bytes, ...], ...]:
-    """The streams of rows."""
+    """Return the streams of rows."""
     return tuple(row.layers for row in rows)
 
 

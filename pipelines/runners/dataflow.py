@@ -1,12 +1,13 @@
-"""What a job needs to run on Google Cloud Dataflow: options that fit, and the job as it is sent.
+"""Jobs on Google Cloud Dataflow: fitting options, and the job request as it is sent.
 
     Create ─ Read plan ─ Split shards ─┐ machine_type               (no GPU)
-                                       └> Encode units              (accelerator hint: a GPU and
-                                          its own machine type, one process, a few threads)
+                                       └> Encode units              (accelerator hint: a GPU,
+                                                                    own machine type, one process,
+                                                                    a few threads)
 
-The GPU is asked for by a resource hint on the one step that uses it ("right fitting"): shards are
-listed, split and hashed on plain machines. Sources: Google's pages on GPUs with Dataflow, right
-fitting and custom containers, and the options of Beam.
+A resource hint requests the GPU for the one step that uses it ("right fitting"): shards are listed,
+split and hashed on machines without a GPU. Sources: Google's pages on GPUs with Dataflow, right
+fitting and custom containers, and Beam's options.
 """
 
 from __future__ import annotations
@@ -42,28 +43,28 @@ MACHINES = {
     "nvidia-a100-80gb": "a2-ultragpu-1g",
     "nvidia-h100-80gb": "a3-highgpu-1g",
 }
-"""The machine of one GPU; all have at least 30 GB of memory."""
+"""Machine type for one GPU; all have at least 30 GB of memory."""
 
 PLAIN_MACHINE = "n2-standard-4"
-"""Of the steps without a GPU."""
+"""Machine type of the steps without a GPU."""
 
 CPU_MACHINE = "n2-highmem-8"
-"""Where everything runs without GPUs: one process a vCPU, 8 GB each."""
+"""Machine type of jobs without GPUs: one process a vCPU, 8 GB each."""
 
 DRIVER = "install-nvidia-driver:5xx"
-"""A driver of the 5xx series, which the CUDA 12 of the worker image needs."""
+"""A driver of the 5xx series, which CUDA 12 in the worker image requires."""
 
 GPU_THREADS = 4
-"""Units under way in the one process of a GPU: some read and decode pictures while one encodes."""
+"""Work units at a time in the one process of a GPU: some are decoded while one is encoded."""
 
 UNIT_MEMORY = 5 << 30
-"""Bytes for the pictures of one unit under way: enough for one of 50 megapixels."""
+"""Memory for the pictures of one work unit: enough for a picture of 50 megapixels."""
 
 DISK_GB = 100
-"""The worker image takes some 10 GB unpacked; the rest holds units that are being written."""
+"""The worker image takes about 10 GB unpacked; the rest holds units that are being written."""
 
 DISK_TYPE = "compute.googleapis.com/projects//zones//diskTypes/pd-balanced"
-"""Machines with an L4 take no standard persistent disks."""
+"""Machines with an L4 do not take standard persistent disks."""
 
 MOST_WORKERS = 8
 
@@ -75,35 +76,35 @@ _ACCELERATOR_MACHINES = ("g2-", "g4-", "a2-", "a3-", "a4-")
 
 @dataclass(frozen=True)
 class Launch:
-    """How a job goes to Dataflow."""
+    """How a job is launched on Dataflow."""
 
     flags: tuple[str, ...]
-    """All options of Beam: those that were given, and the defaults for the others."""
+    """All options of Beam: those given, and defaults for the others."""
     accelerator: str | None
     """Resource hint of the step that encodes."""
     device: str
     memory: int
-    """Bytes that the pictures of one unit may take."""
+    """Bytes that the pictures of one work unit may take."""
     staged: bool
-    """The job is written as a template and run by somebody else."""
+    """Whether the job is written as a template that somebody else runs."""
 
 
 @dataclass(frozen=True)
 class Submission:
-    """A job that was described or handed over, and not waited for; `text` is for the console."""
+    """A job that was described or submitted without waiting for it; `text` is for the console."""
 
     text: str
 
 
 class Unwritten(Storage):
-    """A folder in which a dry run writes nothing."""
+    """A folder to which a dry run writes nothing."""
 
     def put(self, name: str, data: bytes) -> None:
-        """Forget the file."""
+        """Discard the file."""
 
 
 def is_dataflow(runner: str) -> bool:
-    """Whether the name of a runner means Dataflow."""
+    """Return whether the name of a runner means Dataflow."""
     return runner.rsplit(".", 1)[-1].lower() in ("dataflowrunner", "dataflow")
 
 
@@ -118,9 +119,9 @@ def launch(
     device: str = "auto",
     memory: int | None = None,
 ) -> Launch:
-    """Complete the given options of Beam; UsageError where a job could not run.
+    """Complete the given options of Beam; UsageError if the job could not run.
 
-    `gpu` is a type, `TYPE:MACHINE`, or "none"; `memory` counts for one process of a worker.
+    `gpu` is TYPE, TYPE:MACHINE or "none"; `memory` is for one process of a worker.
     """
     options = PipelineOptions(list(given))
     _check_places(inputs, output, weights, embedding)
@@ -129,7 +130,7 @@ def launch(
     flags = [*given, *_missing(options, output, accelerator is not None)]
     complete = PipelineOptions(flags)
     threads = complete.view_as(DebugOptions).number_of_worker_harness_threads
-    if device == "auto":  # a worker without its GPU must not go on at a tenth of the speed
+    if device == "auto":  # a worker that lost its GPU must not go on at a tenth of the speed
         device = "cuda" if accelerator else "cpu"
     return Launch(
         flags=tuple(flags),
@@ -141,9 +142,9 @@ def launch(
 
 
 def job_request(pipeline: Pipeline) -> dict[str, Any]:
-    """The CreateJobRequest of a pipeline with the option `dry_run`, and the hints of its steps.
+    """Return the CreateJobRequest of a pipeline with the option `dry_run`, and its resource hints.
 
-    The job is put together by the same code that would send it; nothing is staged, nobody asked.
+    The same code that submits a job builds the request; nothing is staged and nothing is sent.
     """
     try:
         from apache_beam.runners.dataflow.internal import apiclient
@@ -166,7 +167,7 @@ def job_request(pipeline: Pipeline) -> dict[str, Any]:
 
 
 def resource_hints(pipeline: Any) -> dict[str, dict[str, str]]:
-    """Hints of each step that has some, by the names of step and hint, of a pipeline's proto."""
+    """Return the resource hints of a pipeline's proto: step name -> hint name -> value."""
     environments = pipeline.components.environments
     found = {}
     for transform in pipeline.components.transforms.values():
@@ -179,7 +180,7 @@ def resource_hints(pipeline: Any) -> dict[str, dict[str, str]]:
 
 
 def errors() -> tuple[type[Exception], ...]:
-    """What Beam raises where a job fails, or where the account may not start it."""
+    """Return the exceptions that Beam raises if a job fails or the account may not start it."""
     from apache_beam.runners.dataflow.dataflow_runner import DataflowRuntimeException
     from google.api_core.exceptions import GoogleAPICallError
     from google.auth.exceptions import GoogleAuthError
@@ -188,7 +189,7 @@ def errors() -> tuple[type[Exception], ...]:
 
 
 def whereabouts(job_id: str, flags: Sequence[str]) -> str:
-    """Where a running job is watched, and how it ends."""
+    """Return a message about where to watch a running job and how to stop it."""
     cloud = PipelineOptions(list(flags)).view_as(GoogleCloudOptions)
     page = f"https://console.cloud.google.com/dataflow/jobs/{cloud.region}/{job_id}"
     return (
@@ -199,7 +200,7 @@ def whereabouts(job_id: str, flags: Sequence[str]) -> str:
 
 
 def check_client() -> None:
-    """UsageError where Beam's client of Dataflow is not installed."""
+    """UsageError if Beam's Dataflow client is not installed."""
     try:
         import google.cloud.dataflow  # noqa: F401
     except ImportError as error:
@@ -255,7 +256,7 @@ def _accelerator(gpu: str, options: PipelineOptions) -> str | None:
 
 
 def _missing(options: PipelineOptions, output: str, with_gpu: bool) -> list[str]:
-    """Flags for what was not given."""
+    """Return flags for the options that were not given."""
     cloud, workers = options.view_as(GoogleCloudOptions), options.view_as(WorkerOptions)
     experiments = _experiments(options)
     threads = GPU_THREADS if with_gpu else 1
@@ -281,7 +282,7 @@ def _missing(options: PipelineOptions, output: str, with_gpu: bool) -> list[str]
 
 
 def _temporary(output: str) -> str:
-    """A folder beside the archive for what Beam stages."""
+    """Return a folder beside the archive for Beam's staging files."""
     parent, _, name = output.rstrip("/").rpartition("/")
     if not output.startswith("gs://") or parent in ("gs:/", "gs:"):
         raise UsageError(f"{RUNNER} needs --temp_location=gs://… (the archive leaves no room)")

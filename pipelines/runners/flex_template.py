@@ -1,7 +1,7 @@
-"""A Flex Template's parameters as a command line of `underpaint encode`.
+"""Turns the parameters of a Flex Template into a command line of `underpaint encode`.
 
-The launcher passes each parameter as `--name=value`, among options of Beam; a template knows
-neither positional arguments nor flags without a value.
+The launcher passes each parameter as `--name=value`, among Beam's options. A template has neither
+positional arguments nor flags without a value.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from underpaint.pipelines.cli import main as command_line
 from underpaint.pipelines.runners.dataflow import RUNNER
 
 IMAGE = "UNDERPAINT_IMAGE"
-"""Environment variable: the image that this launcher runs in, which workers take as well."""
+"""Environment variable: the image of this launcher, which the workers use as well."""
 
 INPUT = "input"
-"""Parameter of what is to be encoded: an address, or a JSON list of addresses."""
+"""Name of the parameter for the inputs: an address, or a JSON list of addresses."""
 
 NOT_OFFERED = frozenset({"help", "workers", "runner", "dry_run", "verbose", "device", "max_failed"})
-"""Options of the command that mean nothing in a template."""
+"""Options of the command that a template does not offer."""
 
 
 def main(parameters: Sequence[str]) -> int:
-    """Run the command; its exit status."""
+    """Run the command and return its exit status."""
     try:
         command = to_command(parameters)
     except UsageError as error:
@@ -37,7 +37,7 @@ def main(parameters: Sequence[str]) -> int:
 
 
 def to_command(parameters: Sequence[str]) -> list[str]:
-    """The command line for the parameters of a launcher; UsageError for a value that is none."""
+    """Return the command line for a launcher's parameters; UsageError for an invalid value."""
     options = offered()
     inputs: list[str] = []
     command = ["encode", f"--runner={RUNNER}"]
@@ -60,7 +60,7 @@ def to_command(parameters: Sequence[str]) -> list[str]:
 
 
 def offered() -> dict[str, argparse.Action]:
-    """The options of the command that a template offers, by the names of its parameters."""
+    """Return the command's options that a template offers, by parameter name."""
     subparsers = argparse.ArgumentParser().add_subparsers()
     encode.add_parser(subparsers)
     actions = subparsers.choices["encode"]._actions

@@ -1,8 +1,8 @@
-"""The runner's side of the local worker processes: a job ends where one of them has ended.
+"""The runner's side of local worker processes: a job ends if one of its workers ends early.
 
-Beam's own handler of such processes lets a job wait for ever for one that ends before it has
-connected, as when the system kills it for lack of memory, and prints traces of its threads for one
-that ends later. Importing this module puts the handler below in its place.
+With Beam's own handler, a job waits for ever for a worker that ends before it has connected, for
+example because the system kills it for lack of memory, and prints thread traces for a worker that
+ends later. Importing this module replaces that handler.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from apache_beam.runners.portability.fn_api_runner.worker_handlers import (
 )
 
 PERIOD_S = 0.2
-"""Between two times that what waits for a worker is told that it has ended."""
+"""Seconds between two attempts to notify those who wait for a worker that has ended."""
 
 ENDED = (
     "a worker process ended early; where the system has killed it for lack of memory, fewer "
     "--workers may help, and the same command goes on from here"
 )
-"""What a user is told of it."""
+"""Message for the user."""
 
 
 @WorkerHandler.register_environment(python_urns.SUBPROCESS_SDK, bytes)
 class LocalWorkerHandler(SubprocessSdkWorkerHandler):
-    """Starts a worker process; once it has ended, whatever waits for it fails."""
+    """Starts a worker process; after the process has ended, every wait for it fails."""
 
     def start_worker(self) -> None:
         """Start the process, in a thread that waits for its end."""
@@ -42,22 +42,22 @@ class LocalWorkerHandler(SubprocessSdkWorkerHandler):
         self.worker_thread.start()
 
     def stop_worker(self) -> None:
-        """Wait for the end of the process, which is told to end by its connection."""
+        """Wait for the process to end; closing its connection tells it to."""
         self._closing.set()
         super().stop_worker()
 
     def _run(self) -> None:
-        with suppress(RuntimeError):  # for its exit status
+        with suppress(RuntimeError):  # raised for the exit status
             self.worker.run()
         self.data_conn.close()
         while not self._closing.wait(PERIOD_S):
-            with suppress(RuntimeError):  # what waits may change meanwhile
+            with suppress(RuntimeError):  # the set of waiters may change meanwhile
                 self.control_conn.abort(RuntimeError(ENDED))
 
 
 @contextmanager
 def silent_threads(silent: bool) -> Iterator[None]:
-    """Let threads that end by an error, as Beam's do with a worker, print nothing meanwhile."""
+    """Suppress the traces of threads that end with an error, as Beam's do with a worker."""
     before = threading.excepthook
     if silent:
         threading.excepthook = lambda _: None

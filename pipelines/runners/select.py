@@ -1,4 +1,4 @@
-"""Beam's runners as the commands use them: which ones, their options, what their errors say."""
+"""Selects a Beam runner and its options, and shortens its errors."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ REFUSED = {
 
 
 def runner_name(given: str) -> str:
-    """The runner that is meant; UsageError for one that is not to be used."""
+    """Return the runner's full name; UsageError for a runner that must not be used."""
     name = given.rsplit(".", 1)[-1]
     for refused, reason in REFUSED.items():
         if name.lower() in (refused.lower(), refused.lower().removesuffix("runner")):
@@ -33,10 +33,10 @@ def runner_name(given: str) -> str:
 
 
 def make_runner(name: str, workers: int) -> PipelineRunner:
-    """The runner; the local one with worker processes of `pipelines.runners.worker` if there are
-    several.
+    """Return the runner; the local one starts `pipelines.runners.worker` if there are several
+    workers.
 
-    That is its mode `multi_processing` with another command; the mode's own one cannot be changed.
+    That is the mode `multi_processing` with another worker command, which that mode does not allow.
     """
     if name != LOCAL or workers == 1:
         return create_runner(name)
@@ -60,7 +60,7 @@ def check_options(flags: Sequence[str]) -> None:
 def pipeline_options(
     given: Sequence[str], runner: str, workers: int, *, verbose: bool = False
 ) -> PipelineOptions:
-    """The options of a pipeline; for the local runner, the environment of its workers as well."""
+    """Return a pipeline's options; for the local runner, also set the workers' environment."""
     flags = list(given)
     if runner == LOCAL:
         worker.use_one_thread()
@@ -70,12 +70,12 @@ def pipeline_options(
 
 
 def cores() -> int:
-    """Processors that this process may use."""
+    """Return the number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def last_line(error: BaseException) -> str:
-    """What went wrong, of the long text in which a runner wraps a worker's error."""
+    """Return the cause of a worker's error, out of the long text in which a runner wraps it."""
     if "Channel closed prematurely" in str(error):
         return ENDED
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]

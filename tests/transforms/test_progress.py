@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from underpaint.transforms.progress import FOLDER_PREFIX, Board, Counts, board_folder
+from underpaint.transforms.progress import FOLDER_PREFIX, Counts, ProgressStore, progress_folder
 
 DRIVER = """
 import time
-from underpaint.transforms.progress import board_folder
-with board_folder() as folder:
+from underpaint.transforms.progress import progress_folder
+with progress_folder() as folder:
     print(folder, flush=True)
     time.sleep(600)
 """
@@ -33,10 +33,10 @@ def test_the_folder_of_a_killed_driver_goes_with_the_next_one(
     try:
         assert driver.stdout
         theirs = Path(driver.stdout.readline().strip())
-        with board_folder() as ours:
+        with progress_folder() as ours:
             assert theirs.is_dir()
-            Board(ours).add(Counts(images=2), now=True)
-            assert Board(ours).total() == Counts(images=2)
+            ProgressStore(ours).add(Counts(images=2), now=True)
+            assert ProgressStore(ours).total() == Counts(images=2)
         assert not Path(ours).exists()
     finally:
         os.kill(driver.pid, signal.SIGKILL)
@@ -44,6 +44,6 @@ def test_the_folder_of_a_killed_driver_goes_with_the_next_one(
         if driver.stdout:
             driver.stdout.close()
     assert theirs.is_dir()
-    with board_folder() as ours:
+    with progress_folder() as ours:
         assert list(tmp_path.glob(f"{FOLDER_PREFIX}*")) == [Path(ours)]
     assert list(tmp_path.iterdir()) == []

@@ -12,7 +12,7 @@ from underpaint.transforms.records import (
     Retry,
     Shard,
     Span,
-    Unit,
+    WorkUnit,
     clean_key,
     unit_of_items,
     unit_of_span,
@@ -25,14 +25,14 @@ names = st.text(st.characters(codec="utf-8"), min_size=1, max_size=40)
 @given(st.lists(st.builds(Item, names, names, st.integers(-1, 1 << 40)), min_size=1, max_size=5))
 def test_a_unit_of_items_comes_back_from_json(items: list[Item]) -> None:
     unit = unit_of_items(items)
-    assert Unit.from_json(unit.to_json()) == unit
+    assert WorkUnit.from_json(unit.to_json()) == unit
 
 
 def test_a_retry_comes_back_from_json() -> None:
     span = Span(start=512, stop=4096, first=3, records=4, size=3584, broken="cut")
     unit = unit_of_span(Shard("/data/a.tar", "a", 9000, source=1), span, "x")
     retry = Retry(unit.name, 2, ("k1", "k2"), (("k", "u", "s", "e", "m", "t"),)).of(unit)
-    assert Unit.from_json(retry.to_json()) == retry
+    assert WorkUnit.from_json(retry.to_json()) == retry
     assert retry.name == f"{unit.name}-retry2"
 
 

@@ -18,8 +18,8 @@ from underpaint.codec.archive import Archive, publish
 from underpaint.codec.errors import ArchiveError
 from underpaint.transforms.keys import KeySet
 from underpaint.transforms.prefetch import Prefetcher
-from underpaint.transforms.progress import Board
-from underpaint.transforms.records import Item, Record, Unit, unit_of_items, unit_of_span
+from underpaint.transforms.progress import ProgressStore
+from underpaint.transforms.records import Item, Record, WorkUnit, unit_of_items, unit_of_span
 from underpaint.transforms.sources import Choice, Source, open_sources
 from underpaint.transforms.work_unit import (
     AHEAD_BYTES,
@@ -53,7 +53,7 @@ def prefetcher(settings: Settings) -> Iterator[Prefetcher]:
     prefetcher.close()
 
 
-def files(folder: Path, count: int = 6) -> tuple[Source, Unit]:
+def files(folder: Path, count: int = 6) -> tuple[Source, WorkUnit]:
     """A source and one unit of photos, the third of them broken."""
     paths = photos(folder, count)
     for path in paths[2:3]:
@@ -71,16 +71,16 @@ def test_rows_and_dead_letters_are_the_inputs(
     tmp_path: Path, codec: Codec, settings: Settings, prefetcher: Prefetcher
 ) -> None:
     source, unit = files(tmp_path / "photos")
-    (tmp_path / "board").mkdir()
-    board = Board(str(tmp_path / "board"))
-    counts = encode_unit(unit, None, source, codec, settings, prefetcher, board)
+    (tmp_path / "progress_store").mkdir()
+    progress_store = ProgressStore(str(tmp_path / "progress_store"))
+    counts = encode_unit(unit, None, source, codec, settings, prefetcher, progress_store)
     archive = opened(settings)
     keys = [item.key for item in unit.items]
     assert list(archive.keys()) == [key for key in keys if key != keys[2]]
     (letter,) = archive.dead_letters()
     assert (letter.key, letter.stage, letter.error) == (keys[2], "decode", "PictureDamaged")
     assert (counts.images, counts.failed, counts.units) == (5, 1, 1)
-    assert board.total() == counts
+    assert progress_store.total() == counts
     for row, item in zip(archive.rows(), [i for i in unit.items if i.key != keys[2]], strict=True):
         assert row.source_bytes == item.size
         assert row.source_format == "JPEG"
