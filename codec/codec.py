@@ -20,7 +20,8 @@ import torch
 
 from underpaint.codec.bitstream import PictureHeader, check_sides, pack_layer, unpack_stream
 from underpaint.codec.encoder import Analysis, position_masks
-from underpaint.codec.entropy.coder import CodedState, EntropyCoder, Room, Symbols
+from underpaint.codec.entropy.coder import EntropyCoder
+from underpaint.codec.entropy.state import CodedState, Symbols, Workspace
 from underpaint.codec.errors import LayerDamaged, UsageError, WeightsMismatch
 from underpaint.codec.quantize.quantizer import (
     StateTables,
@@ -40,8 +41,8 @@ from underpaint.codec.transform.subbands import Geometry, geometry
 from underpaint.codec.transform.wavelet import DYADIC_LEVELS, ORIENTATIONS, synthesise
 from underpaint.codec.weights.loading import Weights, load_weights, matching
 
-ROOM_KEPT = 1 << 25
-"""Most coefficients and magnitudes that a thread keeps room for after use (64 MiB)."""
+WORKSPACE_KEPT = 1 << 25
+"""Most coefficients and magnitudes that a thread keeps in a workspace after use (64 MiB)."""
 
 COARSE_LEVELS = 2
 """Wavelet levels that latents hold unless told otherwise: 48 channels with the low band."""
@@ -90,7 +91,7 @@ class Codec:
         self._network = network.to(self._device, dtype or fast_dtype(self._device)).eval()
         self._entropy = EntropyCoder(weights)
         self._analysis = Analysis(weights, self._device)
-        self._rooms: list[Room] = []
+        self._workspaces: list[Workspace] = []
         self._state_tables: dict[int, StateTables] = {}
         self._refiners: dict[int, Refiner] = {}
         self._ends = np.cumsum([plan.cell_steps for plan in weights.config.layers])
@@ -248,7 +249,7 @@ class Codec:
 
     def _folded(self, stream: Sequence[bytes], levels: int) -> Latents:
         """Return the state of one image as latents, in compiled loops."""
-        with self._in_room(stream) as state:
+        with self._in_workspace(stream) as state:
             weights = self._weights
             masks = weights.classes.mask[state.palettes[0].class_map]
             class_map = state.palettes[-1].class_map
@@ -261,7 +262,7 @@ class Codec:
 
     def _decoded_and_painted(self, stream: Sequence[bytes]) -> torch.Tensor:
         """Return the picture of one image, uint8 [3, H, W], in compiled loops; no network."""
-        with self._in_room(stream) as state:
+        with self._in_workspace(stream) as state:
             return self._painted(state)
 
     def _painted(self, state: CodedState) -> torch.Tensor:
@@ -292,17 +293,17 @@ class Codec:
         return pictures
 
     @contextmanager
-    def _in_room(self, stream: Sequence[bytes]) -> Iterator[CodedState]:
-        """Decode one image to symbols in room used before, which is free again afterwards."""
+    def _in_workspace(self, stream: Sequence[bytes]) -> Iterator[CodedState]:
+        """Decode one image to symbols in a reused workspace, which is returned afterwards."""
         try:
-            room = self._rooms.pop()
+            workspace = self._workspaces.pop()
         except IndexError:
-            room = Room()
-        state = self._decoded(stream, room)
+            workspace = Workspace()
+        state = self._decoded(stream, workspace)
         yield state
-        state.forget()
-        if room.coefficients.size <= ROOM_KEPT:
-            self._rooms.append(room)
+        state.clear()
+        if workspace.coefficients.size <= WORKSPACE_KEPT:
+            self._workspaces.append(workspace)
 
     def _last_layer(self, states: Sequence[CodedState]) -> int:
         """Return the last layer that states of one number of layers have read."""
@@ -380,7 +381,7 @@ class Codec:
             header = None
         return tuple(blobs)
 
-    def _decoded(self, stream: Sequence[bytes], room: Room | None = None) -> CodedState:
+    def _decoded(self, stream: Sequence[bytes], workspace: Workspace | None = None) -> CodedState:
         layers = unpack_stream(stream)
         header = layers[0].picture
         if header is None:
@@ -389,7 +390,9 @@ class Codec:
             raise WeightsMismatch(f"made with weights {header.weights_id}, not {self.weights_id}")
         if len(layers) > self.layers:
             raise LayerDamaged(self.layers, f"a stream has at most {self.layers} layers")
-        state = CodedState(geometry(header.height, header.width), room=room or Room())
+        state = CodedState(
+            geometry(header.height, header.width), workspace=workspace or Workspace()
+        )
         for layer in layers:
             self._entropy.decode(layer.payload, layer.symbols, layer.index, state)
         return state

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from underpaint.codec.entropy.coder import Symbols
+from underpaint.codec.entropy.state import Symbols
 from underpaint.codec.palette.classes import smooth_assignment, texture_energies
 from underpaint.codec.palette.merging import PaletteState, diffuse, merge_descriptors
 from underpaint.codec.palette.semantic_head import low_colours, own_inputs

@@ -1,19 +1,19 @@
 """An integer range coder (rANS): 64-bit state, 32-bit words, 16-bit frequencies.
 
-Source: Duda 2013 (arXiv 1311.2540). A model walks the symbols once, forwards; as the coder is
-last in, first out, encoding records an interval for each symbol and writes them backwards, so
-that decoding reads forwards and may let every context depend on what came before.
-
-A coder is three arrays: `state` uint64 [2] (state, next word or interval), `words` uint32 (the
-payload when decoding), `intervals` uint32 (start << 16 | frequency - 1 when encoding).
+Source: Duda 2013 (arXiv 1311.2540). rANS is last in, first out: an encoder records one interval for
+each symbol and `payload` writes them backwards, so that a decoder reads forwards and every context
+may depend on the symbols before it. Encoder, decoder and the symbol counter of training run the
+same code with another `mode`.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import njit
 
-from underpaint.codec.runtime.jit import kernel
+from underpaint.codec.runtime.jit import kernel, unsigned
 
 PROBABILITY_BITS = 16
 """Frequencies of one table sum to 1 << 16."""
@@ -22,13 +22,14 @@ STATE_FLOOR = 1 << 31
 """The state is kept in [2**31, 2**63); a stream starts and ends with the state at the floor."""
 
 ENCODE, DECODE, COUNT = 0, 1, 2
-"""What a walk does with each symbol: record its interval, read it, or count it."""
+"""Modes of a coder: record the interval of each symbol, read each symbol, or count it."""
 
 PLAIN_TABLE = 0
 """The table of a plain bit: both values equally likely."""
 
 IMPOSSIBLE = -1
-"""What a walk returns instead of a number of symbols when what it decodes contradicts itself."""
+"""Returned by kernels in place of the number of symbols if the decoded symbols contradict each
+other."""
 
 _FLOOR = np.uint64(STATE_FLOOR)
 _MASK = np.uint64((1 << PROBABILITY_BITS) - 1)
@@ -38,6 +39,61 @@ _WORD = np.uint64(32)
 _WORD_MASK = np.uint64(0xFFFFFFFF)
 _STATE_X, _STATE_AT = np.uint64(0), np.uint64(1)
 _ENCODE_SHIFT = np.uint64(63 - PROBABILITY_BITS)
+_NO_WORDS = np.empty(0, np.uint32)
+_NO_COUNTS = np.zeros((1, 1), np.int64)
+
+
+class RansCoder(NamedTuple):
+    """An encoder, decoder or counter of symbols, in the form that kernels take.
+
+    mode        ENCODE, DECODE or COUNT
+    state       uint64 [2]: rANS state, and index of the next word (DECODE) or interval (ENCODE)
+    words       uint32 [words], the payload; DECODE only
+    intervals   uint32 [most symbols], start << 16 | frequency - 1; ENCODE only
+    counts      int64 [tables, most symbols of a table]; COUNT only
+    cumulative  uint32 [tables, most symbols of a table + 1]: each row starts at 0, ends at 65536
+    """
+
+    mode: int
+    state: np.ndarray
+    words: np.ndarray
+    intervals: np.ndarray
+    counts: np.ndarray
+    cumulative: np.ndarray
+
+
+def encoder(cumulative: np.ndarray, most_symbols: int) -> RansCoder:
+    """Return a coder that encodes at most `most_symbols`; `payload` returns the result."""
+    intervals = np.empty(most_symbols, np.uint32)
+    return RansCoder(ENCODE, np.zeros(2, np.uint64), _NO_WORDS, intervals, _NO_COUNTS, cumulative)
+
+
+def decoder(cumulative: np.ndarray, payload: bytes) -> RansCoder:
+    """Return a coder that decodes a payload of at least two words of 4 bytes."""
+    words = np.frombuffer(payload, "<u4").astype(np.uint32)
+    high, low = (np.uint64(word) for word in words[:2])
+    state = np.array([high << _WORD | low, 2], np.uint64)
+    return RansCoder(DECODE, state, words, _NO_WORDS, _NO_COUNTS, cumulative)
+
+
+def counter(cumulative: np.ndarray, counts: np.ndarray) -> RansCoder:
+    """Return a coder that adds each symbol to `counts`, int64 [tables, most symbols]."""
+    return RansCoder(COUNT, np.zeros(2, np.uint64), _NO_WORDS, _NO_WORDS, counts, cumulative)
+
+
+def payload(coder: RansCoder) -> bytes:
+    """Return the payload of an encoder: its symbols as little-endian words of 4 bytes."""
+    return pack_intervals(coder.intervals[: int(coder.state[_STATE_AT])])
+
+
+def pack_intervals(intervals: np.ndarray) -> bytes:
+    """Return the payload of recorded intervals, uint32 [symbols] (see `RansCoder`)."""
+    return _pack_intervals(intervals).astype("<u4").tobytes()
+
+
+def finished(coder: RansCoder) -> bool:
+    """Return whether a decoder has consumed its payload exactly."""
+    return int(coder.state[0]) == STATE_FLOOR and int(coder.state[1]) == coder.words.size
 
 
 @kernel(forceinline=True)
@@ -53,21 +109,22 @@ def _refilled(x, at, words):
 
 
 @kernel(forceinline=True)
-def code(mode, state, words, intervals, counts, cumulative, table, symbols, symbol):
-    """Code one symbol of `symbols` with row `table` of `cumulative`; return it.
+def code_symbol(coder, table, symbols, symbol):
+    """Code one of `symbols` symbols with row `table` of the cumulative tables; return it.
 
-    `cumulative` uint32 [tables, most symbols + 1] starts at 0 and ends at 65536 in each row;
-    `counts` int64 of shape [tables, most symbols] is touched in COUNT mode only. A read past the
-    end of the payload reads zeros, which the checks of `finished` then notice.
+    `symbol` is ignored by a decoder. A read past the end of the payload yields zeros; `finished`
+    detects it.
     """
-    row = np.uint64(table)  # unsigned indices spare numba's check for ones from the end
-    if mode == ENCODE:
-        at = state[_STATE_AT]
+    row = unsigned(table)
+    cumulative = coder.cumulative
+    if coder.mode == ENCODE:
+        at = coder.state[_STATE_AT]
         start = cumulative[row, np.uint64(symbol)]
-        intervals[at] = (start << 16) | (cumulative[row, np.uint64(symbol + 1)] - start - 1)
-        state[_STATE_AT] = at + np.uint64(1)
-    elif mode == DECODE:
-        x = state[_STATE_X]
+        frequency = cumulative[row, np.uint64(symbol + 1)] - start
+        coder.intervals[at] = (start << 16) | (frequency - 1)
+        coder.state[_STATE_AT] = at + np.uint64(1)
+    elif coder.mode == DECODE:
+        x = coder.state[_STATE_X]
         slot = x & _MASK
         symbol = 0
         start = np.uint64(0)
@@ -77,9 +134,10 @@ def code(mode, state, words, intervals, counts, cumulative, table, symbols, symb
             start = end
             end = np.uint64(cumulative[row, np.uint64(symbol + 1)])
         x = (end - start) * (x >> _BITS) + slot - start
-        state[_STATE_X], state[_STATE_AT] = _refilled(x, state[_STATE_AT], words)
+        x, at = _refilled(x, coder.state[_STATE_AT], coder.words)
+        coder.state[_STATE_X], coder.state[_STATE_AT] = x, at
     else:
-        counts[table, symbol] += 1
+        coder.counts[table, symbol] += 1
     return symbol
 
 
@@ -87,8 +145,9 @@ def code(mode, state, words, intervals, counts, cumulative, table, symbols, symb
 def decode_bit(x, at, words, end, likely):
     """Decode a symbol of two, of which the first has the frequency `end`, uint64.
 
-    Takes and returns the coder as values, for loops that keep it in registers: (symbol, state, next
-    word). `likely` says whether to bet on the first symbol; else nothing branches.
+    Takes the coder's state and next word as values and returns (symbol, state, next word), for
+    loops that keep them in registers. With `likely` the code branches on the first symbol, which
+    pays where it is frequent; without, it is free of branches.
     """
     slot = x & _MASK
     if likely:
@@ -106,18 +165,16 @@ def decode_bit(x, at, words, end, likely):
 
 
 @kernel()
-def plain(mode, state, words, intervals, counts, cumulative, bits, value):
-    """Code `value` in plain bits, highest first; return it."""
+def code_bits(coder, bits, value):
+    """Code `value` as equally likely bits, highest first; return it."""
     result = 0
     for bit in range(bits - 1, -1, -1):
-        result = 2 * result + code(
-            mode, state, words, intervals, counts, cumulative, PLAIN_TABLE, 2, (value >> bit) & 1
-        )
+        result = 2 * result + code_symbol(coder, PLAIN_TABLE, 2, (value >> bit) & 1)
     return result
 
 
 @njit(nogil=True, cache=True)
-def write_intervals(intervals: np.ndarray) -> np.ndarray:
+def _pack_intervals(intervals: np.ndarray) -> np.ndarray:
     """Turn recorded intervals, uint32 [symbols], into the payload, uint32 words."""
     words = np.empty(intervals.size // 2 + 4, np.uint32)
     end = words.size
@@ -134,20 +191,3 @@ def write_intervals(intervals: np.ndarray) -> np.ndarray:
     words[end - 1] = np.uint32(x & _WORD_MASK)
     words[end - 2] = np.uint32(x >> _WORD)
     return words[end - 2 :]
-
-
-def begin_encoding(most_symbols: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return `state`, `words`, `intervals` for encoding at most `most_symbols`."""
-    return np.zeros(2, np.uint64), np.empty(0, np.uint32), np.empty(most_symbols, np.uint32)
-
-
-def begin_decoding(payload: bytes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return `state`, `words`, `intervals` for decoding a payload of at least two words."""
-    words = np.frombuffer(payload, "<u4").astype(np.uint32)
-    high, low = (np.uint64(word) for word in words[:2])
-    return np.array([high << _WORD | low, 2], np.uint64), words, np.empty(0, np.uint32)
-
-
-def finished(state: np.ndarray, words: np.ndarray) -> bool:
-    """Say whether a decoder has used the payload exactly up."""
-    return int(state[0]) == STATE_FLOOR and int(state[1]) == words.size

@@ -1,127 +1,157 @@
-"""Block flags: blocks of coefficients that stay zero in a step cost one symbol, and no time.
+"""Block flags: a block of coefficients that stays zero in a step costs one symbol and no time.
 
-A block is 4 x 4 coefficients of all three orientations of a level and component. Whether any of
-them leaves zero is coded in the context of the blocks around it, above it and in lightness.
+A block is 4 x 4 coefficients of all three orientations of a level and component. The flag that
+says whether any of them leaves zero is coded in the context of the blocks around it, of its parent
+block and of lightness.
 
 Source: zero blocks after Shapiro 1993.
 """
 
 from __future__ import annotations
 
-import numpy as np
-
 from underpaint.codec.entropy.activity import BINS, bin_of_activity
-from underpaint.codec.entropy.rans import DECODE, code
-from underpaint.codec.runtime.jit import kernel, unsigned
-from underpaint.codec.transform.subbands import BANDS, BLOCK_SIDE, COMPONENTS, FLAGGED_LEVELS
+from underpaint.codec.entropy.rans import DECODE, code_symbol
+from underpaint.codec.runtime.jit import kernel
+from underpaint.codec.transform.subbands import (
+    BANDS,
+    BLOCK_SIDE,
+    COARSER_GROUP,
+    COMPONENT,
+    COMPONENTS,
+    FIRST_BAND,
+    FLAGGED_LEVELS,
+    LEVEL,
+    OFFSET,
+    STRIDE,
+    extent,
+)
 from underpaint.codec.transform.wavelet import DYADIC_LEVELS, ORIENTATIONS
 
+(
+    F_WEST, F_NORTH, F_NORTH_DIAGONALS, F_SIDES, F_CORNERS, F_PARENT, F_LIGHTNESS, F_EXPECTED,
+    F_CONSTANT,
+) = range(9)  # fmt: skip
+"""Index of each weight of the activity of a block flag, by what it multiplies: the flags of the
+western, the northern and both northern diagonal blocks, times the width of a cell; a quarter of the
+sums of magnitudes of the four neighbours and of the four diagonal neighbours; flag and sum of the
+parent block; those of the same block in lightness; the mean magnitude that the texture class
+expects; and 1."""
+
 FLAG_FEATURES = 9
+"""Number of weights of the activity of a block flag."""
 
 
 @kernel()
-def find_block_peaks(q, bands, blocks, peaks):
-    """Write the largest |q| of each flagged block, over the three orientations, to `peaks`.
-
-    int32 [block_size], laid out like the flags.
-    """
-    for group in range(len(blocks)):
-        base, across = blocks[group, 0], blocks[group, 3]
-        for way in range(ORIENTATIONS):
-            offset, height, width, stride = bands[blocks[group, 7] + way, :4]
-            for y in range(height):
-                row, line = base + (y >> 2) * across, offset + y * stride
-                for block in range(width >> 2):
-                    at = line + (block << 2)
-                    peak = np.int32(peaks[unsigned(row + block)])
-                    for place in range(at, at + BLOCK_SIDE):
-                        peak = max(peak, np.int32(abs(np.int32(q[unsigned(place)]))))
-                    peaks[unsigned(row + block)] = peak
-                for x in range(width & -BLOCK_SIDE, width):
-                    at = row + (x >> 2)
-                    peaks[at] = max(peaks[at], abs(np.int32(q[line + x])))
-
-
-@kernel()
-def forget(m, cell, flags, sums, bands, blocks):
-    """Clear what walks have written: all bands without flags, and blocks that have left zero."""
-    for band in range(BANDS):
-        offset, height, width, stride, level = bands[band, :5]
-        if level == 0 or level > FLAGGED_LEVELS:
-            for y in range(height):
-                m[offset + y * stride : offset + y * stride + width] = 0
-                cell[offset + y * stride : offset + y * stride + width] = 0
-    for group in range(len(blocks)):
-        base, high, wide, across = blocks[group, :4]
-        for y in range(high):
-            for x in range(wide):
-                if sums[base + y * across + x] != 0:
-                    for way in range(ORIENTATIONS):
-                        _clear_block(m, cell, bands, blocks[group, 7] + way, y, x)
-    flags[:] = 0
-    sums[:] = 0
-
-
-@kernel()
-def _clear_block(m, cell, bands, band, y, x):
-    offset, height, width, stride = bands[band, :4]
-    end = min(BLOCK_SIDE * (x + 1), width)
-    for row in range(BLOCK_SIDE * y, min(BLOCK_SIDE * (y + 1), height)):
-        m[offset + row * stride + BLOCK_SIDE * x : offset + row * stride + end] = 0
-        cell[offset + row * stride + BLOCK_SIDE * x : offset + row * stride + end] = 0
-
-
-@kernel()
-def walk_flags(
-    mode, state, words, intervals, counts, cumulative, block_peaks, flags, sums,
-    classes, class_width, law, bands, blocks, group, flag_weights, bin_of, table, zero, width,
-):  # fmt: skip
-    """Code the flags of the blocks of one level and component; return the number coded."""
-    base, high, wide, stride, level, component, coarser, first = blocks[group]
-    w = flag_weights[group]
-    light = COMPONENTS * (FLAGGED_LEVELS - level)
-    coded = 0
+def code_flags(coder, picture, model, step, group):
+    """Code the block flags of one level and component; return the number of symbols."""
+    blocks, flags, sums = picture.blocks, picture.flags, picture.sums
+    first, height, columns, stride = extent(blocks, group)
+    component, coarser, band = (
+        blocks[group, COMPONENT], blocks[group, COARSER_GROUP], blocks[group, FIRST_BAND],
+    )  # fmt: skip
+    level = blocks[group, LEVEL]
+    lightness = COMPONENTS * (FLAGGED_LEVELS - level)
     shift = DYADIC_LEVELS - level - 2
-    for y in range(high):
-        for x in range(wide):
-            at = base + y * stride + x
+    w, width = model.flag_weights[group], step.width
+    coded = 0
+    for y in range(height):
+        for x in range(columns):
+            at = first + y * stride + x
             if sums[at] > 0:
                 flags[at] = 2
                 continue
             flag = 0
-            if mode != DECODE:
-                flag = 1 if block_peaks[at] > zero else 0
-            above = 0
+            if coder.mode != DECODE:
+                flag = 1 if picture.block_peaks[at] > step.zero else 0
+            of_parent = 0
             if coarser >= 0:
-                up = blocks[coarser, 0] + (y >> 1) * blocks[coarser, 3] + (x >> 1)
-                above = min(flags[up], 1) * width + (sums[up] >> 2)
-            lit = 0
+                parent = blocks[coarser, OFFSET] + (y >> 1) * blocks[coarser, STRIDE] + (x >> 1)
+                of_parent = _flag_and_sum(flags, sums, parent, width)
+            of_lightness = 0
             if component > 0:
-                lit = blocks[light, 0] + y * stride + x
-                lit = min(flags[lit], 1) * width + (sums[lit] >> 2)
-            sides = (sums[at - 1] + sums[at + 1] + sums[at - stride] + sums[at + stride]) >> 2
+                same = blocks[lightness, OFFSET] + y * stride + x
+                of_lightness = _flag_and_sum(flags, sums, same, width)
+            north, south = at - stride, at + stride
+            sides = (sums[at - 1] + sums[at + 1] + sums[north] + sums[south]) >> 2
             corners = (
-                sums[at - stride - 1] + sums[at - stride + 1]
-                + sums[at + stride - 1] + sums[at + stride + 1]
+                sums[north - 1] + sums[north + 1] + sums[south - 1] + sums[south + 1]
             ) >> 2  # fmt: skip
-            place = min(
-                ((y >> shift) if shift >= 0 else (y << -shift)) * class_width
-                + ((x >> shift) if shift >= 0 else min(x << -shift, class_width - 1)),
-                classes.size - 1,
-            )
-            which = classes[place]
-            expected = (law[which, first] + law[which, first + 1] + law[which, first + 2]) // 3
+            expected = _expected_magnitude(picture, model, band, shift, y, x)
             activity = (
-                w[0] * (min(flags[at - 1], 1) * width)
-                + w[1] * (min(flags[at - stride], 1) * width)
-                + w[2] * ((min(flags[at - stride - 1], 1) + min(flags[at - stride + 1], 1)) * width)
-                + w[3] * sides + w[4] * corners + w[5] * above + w[6] * lit
-                + w[7] * expected + w[8]
-            )  # fmt: skip
-            flag = code(
-                mode, state, words, intervals, counts, cumulative,
-                table + group * BINS + bin_of_activity(activity, bin_of), 2, flag,
-            )  # fmt: skip
-            flags[at] = flag
+                w[F_WEST] * (min(flags[at - 1], 1) * width)
+                + w[F_NORTH] * (min(flags[north], 1) * width)
+                + w[F_NORTH_DIAGONALS]
+                * ((min(flags[north - 1], 1) + min(flags[north + 1], 1)) * width)
+                + w[F_SIDES] * sides
+                + w[F_CORNERS] * corners
+                + w[F_PARENT] * of_parent
+                + w[F_LIGHTNESS] * of_lightness
+                + w[F_EXPECTED] * expected
+                + w[F_CONSTANT]
+            )
+            table = step.block_table + group * BINS + bin_of_activity(activity)
+            flags[at] = code_symbol(coder, table, 2, flag)
             coded += 1
     return coded
+
+
+@kernel(forceinline=True)
+def _flag_and_sum(flags, sums, at, width):
+    return min(flags[at], 1) * width + (sums[at] >> 2)
+
+
+@kernel(forceinline=True)
+def _expected_magnitude(picture, model, band, shift, y, x):
+    """Return the mean magnitude, over the three orientations, that a block's class expects.
+
+    A block is `1 << shift` latent positions wide; with a negative shift a position holds several.
+    """
+    columns = picture.class_columns
+    row = (y >> shift) if shift >= 0 else (y << -shift)
+    column = (x >> shift) if shift >= 0 else min(x << -shift, columns - 1)
+    texture_class = picture.classes[min(row * columns + column, picture.classes.size - 1)]
+    expected = model.expected_magnitude[texture_class]
+    return (expected[band] + expected[band + 1] + expected[band + 2]) // 3
+
+
+@kernel(forceinline=True)
+def clear_flags(picture, group):
+    """Mark all blocks of a level and component as zero."""
+    first, height, columns, stride = extent(picture.blocks, group)
+    for y in range(height):
+        picture.flags[first + y * stride : first + y * stride + columns] = 0
+
+
+@kernel()
+def clear_coded(picture):
+    """Reset what steps have written: bands without flags, and blocks that have left zero.
+
+    Far less work than clearing the whole arrays where few blocks have left zero.
+    """
+    for band in range(BANDS):
+        first, height, width, stride = extent(picture.bands, band)
+        level = picture.bands[band, LEVEL]
+        if level == 0 or level > FLAGGED_LEVELS:
+            for y in range(height):
+                picture.magnitude[first + y * stride : first + y * stride + width] = 0
+                picture.cell[first + y * stride : first + y * stride + width] = 0
+    for group in range(len(picture.blocks)):
+        first, height, columns, stride = extent(picture.blocks, group)
+        band = picture.blocks[group, FIRST_BAND]
+        for y in range(height):
+            for x in range(columns):
+                if picture.sums[first + y * stride + x] != 0:
+                    for orientation in range(ORIENTATIONS):
+                        _clear_block(picture, band + orientation, y, x)
+    picture.flags[:] = 0
+    picture.sums[:] = 0
+
+
+@kernel()
+def _clear_block(picture, band, y, x):
+    first, height, width, stride = extent(picture.bands, band)
+    end = min(BLOCK_SIDE * (x + 1), width)
+    for row in range(BLOCK_SIDE * y, min(BLOCK_SIDE * (y + 1), height)):
+        begin_of_row = first + row * stride
+        picture.magnitude[begin_of_row + BLOCK_SIDE * x : begin_of_row + end] = 0
+        picture.cell[begin_of_row + BLOCK_SIDE * x : begin_of_row + end] = 0

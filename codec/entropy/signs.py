@@ -1,11 +1,12 @@
-"""Which sign a coefficient is likely to have: the *lean* of the signs around it.
+"""Sign contexts: the likely sign of a coefficient, from the signs around it.
 
-The sign of a coefficient that leaves the zero cell is coded by a table that its lean chooses: an
-integer weighted sum of the signs, -1, 0 or 1, of coefficients around it that the decoder knows.
-What is coded is whether the sign is the lean's. At the finest level signs alternate along the
-direction in which their band is high and repeat across it; chroma follows lightness.
+The sign of a coefficient that leaves the zero cell is coded with a table that its *sign context*
+selects: an integer weighted sum of the signs, -1, 0 or 1, of coefficients that the decoder knows.
+The sign of the sum is the prediction; the coded symbol says whether it is wrong. At the finest
+level signs alternate along the direction in which their band is high-pass and repeat across it;
+chroma follows lightness.
 
-Source: sign contexts after Taubman 2000 (EBCOT), with weights fitted in place of a fixed table.
+Source: sign contexts after Taubman 2000 (EBCOT), with fitted weights in place of a fixed table.
 """
 
 from __future__ import annotations
@@ -14,52 +15,61 @@ import numpy as np
 
 from underpaint.codec.runtime.jit import kernel, unsigned
 
+(
+    S_WEST, S_EAST, S_NORTH, S_SOUTH, S_WEST_2, S_EAST_2, S_NORTH_2, S_SOUTH_2,
+    S_LIGHTNESS, S_OTHER_CHROMA, S_PARENT,
+) = range(11)  # fmt: skip
+"""Index of each weight of a sign context, by the coefficient whose sign it multiplies: the four
+neighbours, the four at distance two, and the relatives in other bands."""
+
 SIGN_FEATURES = 11
-"""West, east, north, south; two away west, east, north, south; lightness, other chroma, parent."""
+"""Number of weights of a sign context."""
 
 SIGN_UNIT = 32
-"""Lean of one unit of log-odds, of natural logarithm."""
+"""Value of a sign context that stands for log-odds (natural logarithm) of 1."""
 
 SIGN_EDGES = (2, 6, 11, 18, 27, 38, 52)
-"""A bin of leans is the number of edges that the absolute lean reaches."""
+"""The bin of a sign context is the number of edges that its absolute value reaches."""
 
 SIGN_BINS = len(SIGN_EDGES) + 1
-"""Bins of leans; in the first, that of none, both signs are about equally likely."""
+"""Bins of sign contexts. In the first both signs are about equally likely."""
 
-_WIDEST = SIGN_EDGES[-1]
+_LAST_EDGE = SIGN_EDGES[-1]
 
-_BIN_OF = np.searchsorted(SIGN_EDGES, np.arange(_WIDEST + 1), side="right").astype(np.int64)
-
-
-@kernel(forceinline=True)
-def _sign(cell):
-    return np.int32(cell > 0) - np.int32(cell < 0)
+_BIN_OF = np.searchsorted(SIGN_EDGES, np.arange(_LAST_EDGE + 1), side="right").astype(np.int64)
 
 
 @kernel(forceinline=True)
-def lean_of(cell, at, stride, light, other, parent, w):
-    """Return the lean of the coefficient at `at`, still in the zero cell.
+def _sign(cell, at):
+    index = cell[unsigned(at)]
+    return np.int32(index > 0) - np.int32(index < 0)
 
-    `cell` int16, flat; `light`, `other`, `parent` are the places of these relatives, `at` itself
-    where there are none. `w` int16 [SIGN_FEATURES].
+
+@kernel(forceinline=True)
+def sign_context(cell, row, x, weights):
+    """Return the sign context of coefficient `x` of a row, which is still in the zero cell.
+
+    `cell` int16 [size], signed cell indices; `row` a `steps.Row`; `weights` int16 [SIGN_FEATURES].
     """
+    at, stride, w = row.own + x, row.stride, weights
+    parent = row.parent + (x >> 1) if row.parent >= 0 else at
     near = (
-        w[0] * _sign(cell[unsigned(at - 1)]) + w[1] * _sign(cell[unsigned(at + 1)])
-        + w[2] * _sign(cell[unsigned(at - stride)]) + w[3] * _sign(cell[unsigned(at + stride)])
+        w[S_WEST] * _sign(cell, at - 1) + w[S_EAST] * _sign(cell, at + 1)
+        + w[S_NORTH] * _sign(cell, at - stride) + w[S_SOUTH] * _sign(cell, at + stride)
     )  # fmt: skip
-    stride *= 2
     far = (
-        w[4] * _sign(cell[unsigned(at - 2)]) + w[5] * _sign(cell[unsigned(at + 2)])
-        + w[6] * _sign(cell[unsigned(at - stride)]) + w[7] * _sign(cell[unsigned(at + stride)])
+        w[S_WEST_2] * _sign(cell, at - 2) + w[S_EAST_2] * _sign(cell, at + 2)
+        + w[S_NORTH_2] * _sign(cell, at - 2 * stride) + w[S_SOUTH_2] * _sign(cell, at + 2 * stride)
     )  # fmt: skip
     related = (
-        w[8] * _sign(cell[unsigned(light)]) + w[9] * _sign(cell[unsigned(other)])
-        + w[10] * _sign(cell[unsigned(parent)])
-    )  # fmt: skip
+        w[S_LIGHTNESS] * _sign(cell, row.lightness + x)
+        + w[S_OTHER_CHROMA] * _sign(cell, row.other_chroma + x)
+        + w[S_PARENT] * _sign(cell, parent)
+    )
     return near + far + related
 
 
 @kernel(forceinline=True)
-def bin_of_lean(lean):
-    """Return the bin of a lean."""
-    return _BIN_OF[unsigned(min(abs(lean), _WIDEST))]
+def bin_of_sign_context(context):
+    """Return the bin of a sign context."""
+    return _BIN_OF[unsigned(min(abs(context), _LAST_EDGE))]

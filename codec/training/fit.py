@@ -11,9 +11,10 @@ import torch
 
 from underpaint.codec.codec import Codec
 from underpaint.codec.entropy.activity import FEATURES, LARGEST_ACTIVITY, activity_reach
-from underpaint.codec.entropy.coder import EntropyCoder, Symbols
+from underpaint.codec.entropy.coder import EntropyCoder
 from underpaint.codec.entropy.significance import FLAG_FEATURES
 from underpaint.codec.entropy.signs import SIGN_FEATURES
+from underpaint.codec.entropy.state import Symbols
 from underpaint.codec.entropy.tables import frequencies_from_counts
 from underpaint.codec.palette.classes import LAW_UNIT, TextureClasses
 from underpaint.codec.palette.semantic_head import SemanticHead

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from underpaint.codec.entropy.coder import Symbols
+from underpaint.codec.entropy.state import Symbols
 from underpaint.codec.metrics import ms_ssim
 from underpaint.codec.quantize.cells import Cells
 from underpaint.codec.quantize.quantizer import (

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from underpaint.codec.entropy.activity import BIN_EDGES, FEATURES
-from underpaint.codec.entropy.coder import Symbols
 from underpaint.codec.entropy.signs import SIGN_BINS, SIGN_EDGES
+from underpaint.codec.entropy.state import Symbols
 from underpaint.codec.quantize.cells import Cells
 from underpaint.codec.training.fit_contexts import (
     ACTIVITY_UNIT,

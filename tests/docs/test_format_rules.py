@@ -14,7 +14,8 @@ from underpaint.codec import bitstream as stream
 from underpaint.codec.bitstream import PictureHeader, pack_layer, unpack_stream
 from underpaint.codec.entropy import rans
 from underpaint.codec.entropy.activity import BIN_OF, BINS
-from underpaint.codec.entropy.coder import CodedState, EntropyCoder
+from underpaint.codec.entropy.coder import EntropyCoder
+from underpaint.codec.entropy.state import CodedState
 from underpaint.codec.errors import LayerDamaged, WeightsDamaged
 from underpaint.codec.transform.subbands import BANDS, geometry
 from underpaint.codec.weights.loading import SHIPPED, Weights, load_weights, unpack_weights
@@ -39,7 +40,7 @@ def _payload(weights: Weights, symbols: list[tuple[int, int]]) -> bytes:
         ],
         np.uint32,
     )
-    return rans.write_intervals(intervals).astype("<u4").tobytes()
+    return rans.pack_intervals(intervals)
 
 
 def _decode(

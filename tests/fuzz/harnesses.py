@@ -37,7 +37,7 @@ from underpaint.codec.archive import Archive, ArchiveWriter, DeadLetter, Row, pu
 from underpaint.codec.archive.parquet.footer import parse_footer
 from underpaint.codec.archive.parquet.pages import blob_pages, page_values
 from underpaint.codec.archive.records import MANIFEST, encode_json
-from underpaint.codec.entropy.coder import CodedState, Room
+from underpaint.codec.entropy.state import CodedState, Workspace
 from underpaint.codec.entropy.tables import TableLayout
 from underpaint.codec.errors import (
     LayerDamaged,
@@ -148,11 +148,13 @@ class Lenient(Codec):
     Who forges a stream gets these right, but a fuzzer would never come to the second layer.
     """
 
-    def _decoded(self, layers: Sequence[bytes], room: Room | None = None) -> CodedState:
+    def _decoded(self, layers: Sequence[bytes], workspace: Workspace | None = None) -> CodedState:
         opened = stream.unpack_stream(layers)
         header = opened[0].picture
         assert header is not None
-        state = CodedState(geometry(header.height, header.width), room=room or Room())
+        state = CodedState(
+            geometry(header.height, header.width), workspace=workspace or Workspace()
+        )
         for layer in opened[: self.layers]:
             try:
                 self._entropy.decode(layer.payload, layer.symbols, layer.index, state)

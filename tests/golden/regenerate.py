@@ -20,7 +20,8 @@ from skimage import data
 from underpaint import Codec
 from underpaint.codec.archive import ArchiveWriter, DeadLetter, Row, publish
 from underpaint.codec.bitstream import PictureHeader, pack_layer, unpack_stream
-from underpaint.codec.entropy.coder import EntropyCoder, Symbols
+from underpaint.codec.entropy.coder import EntropyCoder
+from underpaint.codec.entropy.state import Symbols
 from underpaint.codec.palette.merging import MOST_ENTRIES, PaletteState
 from underpaint.codec.quantize.cells import FAR_BITS, FAR_GROUPS, NEAR_CELLS
 from underpaint.codec.transform.subbands import BANDS, geometry, view

@@ -20,8 +20,9 @@ from tests.golden.regenerate import (
 from underpaint import Codec
 from underpaint.codec.archive import Archive
 from underpaint.codec.bitstream import unpack_stream
-from underpaint.codec.entropy.coder import CodedState, EntropyCoder, Symbols
+from underpaint.codec.entropy.coder import EntropyCoder
 from underpaint.codec.entropy.palette_map_coder import PALETTE_TABLES
+from underpaint.codec.entropy.state import CodedState, Symbols
 from underpaint.codec.transform.subbands import geometry
 from underpaint.codec.weights.loading import Weights, load_weights
 

@@ -19,7 +19,8 @@ from tqdm import tqdm
 
 from underpaint.codec.bitstream import PictureHeader, pack_layer
 from underpaint.codec.codec import Codec
-from underpaint.codec.entropy.coder import EntropyCoder, Symbols
+from underpaint.codec.entropy.coder import EntropyCoder
+from underpaint.codec.entropy.state import Symbols
 from underpaint.codec.image_io.read import read_picture
 from underpaint.codec.transform.subbands import COMPONENTS, Geometry, band_index, geometry, view
 from underpaint.codec.transform.wavelet import BLOCK, DYADIC_LEVELS, ORIENTATIONS

@@ -10,11 +10,9 @@ from underpaint.codec.entropy.tables import cumulative
 
 
 @njit
-def _run(mode, state, words, intervals, counts, sums, tables, symbols):
+def _run(coder, tables, symbols):
     for i in range(symbols.size):
-        symbols[i] = rans.code(
-            mode, state, words, intervals, counts, sums, tables[i], 5, symbols[i]
-        )
+        symbols[i] = rans.code_symbol(coder, tables[i], 5, symbols[i])
 
 
 def _tables(rng: np.random.Generator) -> np.ndarray:
@@ -24,18 +22,16 @@ def _tables(rng: np.random.Generator) -> np.ndarray:
 
 
 def _encode(tables, sums, symbols):
-    counts = np.zeros((1, 1), np.int64)
-    coder = rans.begin_encoding(symbols.size)
-    _run(rans.ENCODE, *coder, counts, sums, tables, symbols.copy())
-    return rans.write_intervals(coder[2][: symbols.size]).astype("<u4").tobytes()
+    coder = rans.encoder(sums, symbols.size)
+    _run(coder, tables, symbols.copy())
+    return rans.payload(coder)
 
 
 def _decode(payload, tables, sums, count):
-    counts = np.zeros((1, 1), np.int64)
-    coder = rans.begin_decoding(payload)
+    coder = rans.decoder(sums, payload)
     symbols = np.zeros(count, np.int64)
-    _run(rans.DECODE, *coder, counts, sums, tables, symbols)
-    return symbols, rans.finished(coder[0], coder[1])
+    _run(coder, tables, symbols)
+    return symbols, rans.finished(coder)
 
 
 @settings(deadline=None, max_examples=50)

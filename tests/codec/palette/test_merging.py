@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from underpaint.codec.entropy import rans
-from underpaint.codec.entropy.palette_map_coder import PALETTE_TABLES, walk_palette
+from underpaint.codec.entropy.palette_map_coder import PALETTE_TABLES, code_labels
 from underpaint.codec.entropy.tables import cumulative
 from underpaint.codec.palette.classes import TEXTURE_BANDS
 from underpaint.codec.palette.merging import (
@@ -147,27 +147,20 @@ def test_a_wider_budget_keeps_more_entries():
 
 @settings(deadline=None, max_examples=40)
 @given(st.integers(0, 2**31), sides, sides)
-def test_walk_round_trip(seed, height, width):
+def test_labels_round_trip(seed, height, width):
     class_map, distance = _image(seed, height, width)
     coarse, fine = diffuse(class_map, distance, (0.5, 2.5))
     frequencies = np.zeros((1 + PALETTE_TABLES, 5), np.uint16)
     frequencies[:, :2] = 1 << 15
     frequencies[3:, :2] = 20000, (1 << 16) - 20000
-    sums, no_counts = cumulative(frequencies), np.zeros((1, 1), np.int64)
-    coder = rans.begin_encoding(64 * class_map.size)
-    count = walk_palette(
-        rans.ENCODE, *coder, no_counts, sums, 1,
-        coarse.labels.ravel(), fine.starts(), fine.labels.ravel(), width,
-    )  # fmt: skip
-    payload = rans.write_intervals(coder[2][:count]).astype("<u4").tobytes()
-    decoder = rans.begin_decoding(payload)
+    sums = cumulative(frequencies)
+    coder = rans.encoder(sums, 64 * class_map.size)
+    count = code_labels(coder, 1, coarse.labels.ravel(), fine.starts(), fine.labels.ravel(), width)
+    decoder = rans.decoder(sums, rans.payload(coder))
     labels = np.zeros(class_map.size, np.int16)
-    again = walk_palette(
-        rans.DECODE, *decoder, no_counts, sums, 1,
-        coarse.labels.ravel(), fine.starts(), labels, width,
-    )  # fmt: skip
+    again = code_labels(decoder, 1, coarse.labels.ravel(), fine.starts(), labels, width)
     assert again == count
-    assert rans.finished(decoder[0], decoder[1])
+    assert rans.finished(decoder)
     np.testing.assert_array_equal(labels.reshape(class_map.shape), fine.labels)
 
 
