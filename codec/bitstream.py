@@ -1,20 +1,20 @@
-"""The frame of one layer: what stands before its payload, and how damage is noticed.
+"""The frame of one layer: the fields before its payload, and the checks that detect damage.
 
-Byte order is little endian. A layer is
+Byte order is little endian. A layer consists of
 
     magic     1 byte   0xB7
     version   1 byte   4
-    layer     1 byte   its place in the stream, 0 the coarsest
-    check     4 bytes  CRC-32 of the layer without these four bytes, begun with the check of the
-                       layer before it (0 for layer 0), so that a layer fits only its own image
+    layer     1 byte   its index in the stream, 0 the coarsest
+    check     4 bytes  CRC-32 of the layer without these four bytes, continued from the check of
+                       the layer before (0 for layer 0): a layer fits its own picture only
     symbols   1 to 5 bytes  number of entropy-coded symbols, LEB128, the shortest form
     layer 0 only:
       weights   8 bytes  first bytes of the SHA-256 of the weights file
-      height    2 bytes  less 1
-      width     2 bytes  less 1
-    payload   the rest: rANS words of 4 bytes, at least 2 of them
+      height    2 bytes  minus 1
+      width     2 bytes  minus 1
+    payload   the rest: at least 2 rANS words of 4 bytes
 
-`docs/stream.md` is the specification; the tests name its rules.
+`docs/stream.md` is the specification; errors carry the number of the broken rule.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _WORD_BYTES = 4
 
 @dataclass(frozen=True)
 class PictureHeader:
-    """What layer 0 says of the picture: sides in pixels, and the weights that made the stream."""
+    """Fields of layer 0: sides of the picture in pixels, and the id of the weights."""
 
     height: int
     width: int
@@ -48,7 +48,7 @@ class PictureHeader:
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer, checked: its place, the header if it is layer 0, symbols and payload."""
+    """One layer that passed all checks; `picture` is None but for layer 0."""
 
     index: int
     picture: PictureHeader | None
@@ -77,7 +77,10 @@ def _leb128(value: int) -> bytes:
 def pack_layer(
     index: int, symbols: int, payload: bytes, check_before: int, picture: PictureHeader | None
 ) -> tuple[bytes, int]:
-    """Frame one layer; return it and its check, which the next layer's check begins with."""
+    """Return one framed layer and its check, from which the check of the next layer continues.
+
+    `picture` is given for layer 0 only. Raises PictureTooLarge for sides over the limits.
+    """
     body = _leb128(symbols)
     if picture is not None:
         check_sides(picture.height, picture.width)
@@ -90,66 +93,69 @@ def pack_layer(
 
 
 def unpack_layer(blob: bytes, index: int, check_before: int) -> Layer:
-    """Check and open the layer that should stand at `index`.
+    """Check one layer and return its parts; `check_before` is the check of the layer before it.
 
-    Raises UnknownVersion for another version of the format, LayerDamaged for everything else that
-    is wrong: cut, flipped, of another image, out of order, over a limit.
+    Raises UnknownVersion if the version of the format is unknown, and LayerDamaged if the layer is
+    truncated, corrupt, of another picture, out of order or over a limit.
     """
     head = _FRAME.size + _CHECK.size
     if len(blob) < head + 1 + 2 * _WORD_BYTES:
-        raise LayerDamaged(index, f"cut short at {len(blob)} bytes")
+        raise LayerDamaged(index, "S1", f"truncated to {len(blob)} bytes")
     if len(blob) > MAX_LAYER_BYTES:
-        raise LayerDamaged(index, f"{len(blob)} bytes, over the limit of {MAX_LAYER_BYTES}")
-    magic, version, place = _FRAME.unpack_from(blob)
+        raise LayerDamaged(index, "S1", f"{len(blob)} bytes, limit is {MAX_LAYER_BYTES}")
+    magic, version, found = _FRAME.unpack_from(blob)
     if magic != MAGIC:
-        raise LayerDamaged(index, "does not begin like a layer")
+        raise LayerDamaged(index, "S2", "does not begin with the mark of a layer")
     (check,) = _CHECK.unpack_from(blob, _FRAME.size)
     computed = zlib.crc32(blob[head:], zlib.crc32(blob[: _FRAME.size], check_before))
-    if computed != check:
-        if version != VERSION:
-            raise UnknownVersion(f"layer {index}: version {version} of the format, not {VERSION}")
-        raise LayerDamaged(index, "checksum mismatch: damaged, out of order, or of another image")
     if version != VERSION:
-        raise UnknownVersion(f"layer {index}: version {version} of the format, not {VERSION}")
-    if place != index:
-        raise LayerDamaged(index, f"holds layer {place}")
+        raise UnknownVersion(f"layer {index + 1}: format version {version}, expected {VERSION}")
+    if computed != check:
+        raise LayerDamaged(
+            index, "S4", "checksum mismatch: damaged, out of order, or of another picture"
+        )
+    if found != index:
+        raise LayerDamaged(index, "S5", f"contains layer {found + 1}")
     symbols, at = _read_leb128(blob, head, index)
     picture = None
     if index == 0:
         if len(blob) < at + _PICTURE.size:
-            raise LayerDamaged(index, "cut in its header")
+            raise LayerDamaged(index, "S8", "truncated in its header")
         weights, height, width = _PICTURE.unpack_from(blob, at)
         at += _PICTURE.size
         picture = PictureHeader(height + 1, width + 1, weights.hex())
         if picture.height * picture.width > MAX_PIXELS:
             raise LayerDamaged(
-                index, f"{picture.width} x {picture.height} pixels is over the limit"
+                index, "S7", f"{picture.width} x {picture.height} pixels, limit is {MAX_PIXELS}"
             )
     payload = blob[at:]
     if len(payload) < 2 * _WORD_BYTES or len(payload) % _WORD_BYTES:
-        raise LayerDamaged(index, f"payload of {len(payload)} bytes is no whole number of words")
+        raise LayerDamaged(index, "S8", f"payload of {len(payload)} bytes is not whole words")
     return Layer(index, picture, symbols, payload, check)
 
 
 def _read_leb128(blob: bytes, at: int, index: int) -> tuple[int, int]:
     value = 0
-    for place in range(_LEB_BYTES):
-        if at + place >= len(blob):
+    for position in range(_LEB_BYTES):
+        if at + position >= len(blob):
             break
-        byte = blob[at + place]
-        value |= (byte & 0x7F) << (7 * place)
+        byte = blob[at + position]
+        value |= (byte & 0x7F) << (7 * position)
         if byte < 0x80:
-            if place and byte == 0:
-                raise LayerDamaged(index, "symbol count is written longer than it needs")
-            return value, at + place + 1
-    raise LayerDamaged(index, "symbol count does not end")
+            if position and byte == 0:
+                raise LayerDamaged(index, "S6", "symbol count is not in the shortest form")
+            return value, at + position + 1
+    raise LayerDamaged(index, "S6", "symbol count does not end")
 
 
 def unpack_stream(blobs: Iterable[bytes]) -> list[Layer]:
-    """Check and open the layers of one image, coarsest first; raises as `unpack_layer` does."""
+    """Check the layers of one picture, coarsest first, and return their parts.
+
+    Raises as `unpack_layer`.
+    """
     layers: list[Layer] = []
     for index, blob in enumerate(blobs):
         layers.append(unpack_layer(bytes(blob), index, layers[-1].check if layers else 0))
     if not layers:
-        raise LayerDamaged(0, "missing")
+        raise LayerDamaged(0, "S9", "missing")
     return layers

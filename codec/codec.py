@@ -39,7 +39,8 @@ from underpaint.codec.runtime.threads import BATCH_PIXELS, batches, in_threads
 from underpaint.codec.transform.colour_rotation import turned
 from underpaint.codec.transform.subbands import Geometry, geometry
 from underpaint.codec.transform.wavelet import DYADIC_LEVELS, ORIENTATIONS, synthesise
-from underpaint.codec.weights.loading import Weights, load_weights, matching
+from underpaint.codec.weights.loading import load_weights, matching
+from underpaint.codec.weights.model import Weights
 
 WORKSPACE_KEPT = 1 << 25
 """Most coefficients and magnitudes that a thread keeps in a workspace after use (64 MiB)."""
@@ -385,11 +386,11 @@ class Codec:
         layers = unpack_stream(stream)
         header = layers[0].picture
         if header is None:
-            raise LayerDamaged(0, "names no picture")
+            raise LayerDamaged(0, "S9", "names no picture")
         if header.weights_id != self.weights_id:
             raise WeightsMismatch(f"made with weights {header.weights_id}, not {self.weights_id}")
         if len(layers) > self.layers:
-            raise LayerDamaged(self.layers, f"a stream has at most {self.layers} layers")
+            raise LayerDamaged(self.layers, "S11", f"a stream has at most {self.layers} layers")
         state = CodedState(
             geometry(header.height, header.width), workspace=workspace or Workspace()
         )
@@ -448,7 +449,7 @@ class Codec:
             bands = [place * scale for place, scale in zip(places, steps, strict=True)]
         if texture is not None and last_layer + 1 < self.layers:
             add_texture(
-                bands, cells, steps, classes, self._weights.classes.law,
+                bands, cells, steps, classes, self._weights.classes.expected_magnitude,
                 self._weights.config.chain[step], self._weights.config.compander, texture,
             )  # fmt: skip
         turns = [state.turn for state in states]

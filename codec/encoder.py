@@ -26,7 +26,7 @@ from underpaint.codec.quantize.quantizer import (
 from underpaint.codec.quantize.rate_distortion import SMOOTHINGS, spare_dear_ones
 from underpaint.codec.transform.colour_rotation import find_turns, turned
 from underpaint.codec.transform.subbands import geometry
-from underpaint.codec.weights.loading import Weights
+from underpaint.codec.weights.model import Weights
 
 
 class Analysis:

@@ -65,6 +65,15 @@ MAX_PROFILE_BYTES = 1 << 22
 MAX_FETCHED_BYTES = 1 << 30
 """Longest file that is fetched whole by its address: weights (1 GiB)."""
 
+MAX_WIDTH = 250
+"""Widest cells of a chain: the 130 widths that its first state spans stay below 2**15."""
+
+MAX_CLASSES = 1 << 12
+"""Most texture classes of a codebook."""
+
+MAX_EXPECTED_MAGNITUDE = 1 << 24
+"""Expected magnitudes of a class stay below, so that bounds of activities fit 64 bits."""
+
 MAX_NETWORK_WIDTH = 1 << 14
 """Most channels, classes or layers that a network's shape may name."""
 

@@ -72,4 +72,4 @@ def bin_of_activity(activity):
     """Return the bin of an activity."""
     fine = activity >> _ACTIVITY_SHIFT
     fine = max(0, min(fine, FINE - 1))
-    return BIN_OF[unsigned(fine)]
+    return np.int64(BIN_OF[unsigned(fine)])

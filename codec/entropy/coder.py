@@ -21,7 +21,7 @@ from underpaint.codec.palette.merging import MOST_ENTRIES, PaletteState
 from underpaint.codec.quantize.cells import FAR_BITS, FAR_GROUPS
 from underpaint.codec.transform.colour_rotation import ANGLE_BITS, Turn
 from underpaint.codec.transform.subbands import Geometry, view
-from underpaint.codec.weights.loading import Weights
+from underpaint.codec.weights.model import Weights
 
 ENTRY_BITS = (MOST_ENTRIES - 1).bit_length()
 """Plain bits of the number of entries of a palette state, less 1."""
@@ -76,10 +76,10 @@ class EntropyCoder:
         coder = rans.decoder(self._weights.cumulative, payload)
         unknown = Symbols([], state.cell)
         count = self._code_layer(coder, index, state, unknown, NO_PEAKS)
-        if count != symbols:
-            raise LayerDamaged(index, f"decodes to {count} symbols instead of {symbols}")
         if not rans.finished(coder):
-            raise LayerDamaged(index, "payload does not end where its symbols do")
+            raise LayerDamaged(index, "S13", "payload does not end where its symbols do")
+        if count != symbols:
+            raise LayerDamaged(index, "S14", f"decodes to {count} symbols instead of {symbols}")
 
     def _most_palette_symbols(self, layout: Geometry) -> int:
         rows, columns = layout.positions
@@ -99,12 +99,12 @@ class EntropyCoder:
         count = self._code_turn(coder, state, symbols.turn) if index == 0 else 0
         for _ in range(plan.palette_steps):
             count += self._code_palette_step(coder, index, state, symbols.palettes)
+        picture = state.picture(symbols.q, peaks)
         for _ in range(plan.cell_steps):
             step = state.cell_step
-            picture = state.picture(symbols.q, peaks)
             coded = code_step(coder, picture, self._models[step], self._steps[step], state.scratch)
             if coded == rans.IMPOSSIBLE:
-                raise LayerDamaged(index, "a band that has coefficients is declared empty")
+                raise LayerDamaged(index, "S18", "a band that has coefficients is declared empty")
             state.cell_step += 1
             count += coded
         return count
@@ -115,7 +115,7 @@ class EntropyCoder:
         half = 1 << (ANGLE_BITS - 1)
         angles = [int(rans.code_bits(coder, ANGLE_BITS, angle + half)) - half for angle in turn]
         if not any(angles):
-            raise LayerDamaged(0, "the colour rotation has three angles of zero")
+            raise LayerDamaged(0, "S20", "the colour rotation has three angles of zero")
         state.turn = (angles[0], angles[1], angles[2])
         return TURN_BITS
 
@@ -139,15 +139,17 @@ class EntropyCoder:
             classes, parents, labels = finer.classes.copy(), finer.parents.copy(), finer.labels
         count = ENTRY_BITS + code_entries(coder, self._class_bits, parent_count, classes, parents)
         if classes.max() >= self._weights.classes.count:
-            raise LayerDamaged(index, f"a palette names the unknown class {classes.max()}")
+            raise LayerDamaged(index, "S15", f"a palette names the unknown class {classes.max()}")
         if parents[-1] != parent_count - 1:
-            raise LayerDamaged(index, f"{parents[-1] + 1} of {parent_count} palette entries split")
+            raise LayerDamaged(
+                index, "S16", f"{parents[-1] + 1} of {parent_count} palette entries split"
+            )
         starts = np.searchsorted(parents, np.arange(parent_count + 1))
         coded = code_labels(
             coder, self._layout.palette(step), before.ravel(), starts, labels.ravel(), columns
         )
         if coded == rans.IMPOSSIBLE:
-            raise LayerDamaged(index, "a label beyond the last child of its palette entry")
+            raise LayerDamaged(index, "S17", "a label beyond the last child of its palette entry")
         state.palettes.append(PaletteState(classes, labels, parents))
         return int(count + coded)
 
@@ -163,5 +165,5 @@ def _context_model(weights: Weights, step: int) -> ContextModel:
         weights=weights.activity[step],
         flag_weights=weights.flag_activity[step],
         sign_weights=weights.sign_weights[step],
-        expected_magnitude=np.ascontiguousarray(weights.classes.law),
+        expected_magnitude=np.ascontiguousarray(weights.classes.expected_magnitude),
     )

@@ -96,7 +96,7 @@ def _open_band(bands, index, model, step):
     if 0 < level <= FLAGGED_LEVELS:
         group = COMPONENTS * (FLAGGED_LEVELS - level) + bands[index, COMPONENT]
     return Band(
-        index=index,
+        number=index,
         group=group,
         class_shift=(level if level else LEVELS) - DYADIC_LEVELS,
         weights=model.weights[index],
@@ -124,7 +124,7 @@ def _has_left_zero(picture, band):
                 if picture.sums[first + y * stride + x] > 0:
                     return True
         return False
-    for member in range(band.index, band.index + _members(picture.bands, band.index)):
+    for member in range(band.number, band.number + _members(picture.bands, band.number)):
         first, height, width, stride = extent(picture.bands, member)
         for y in range(height):
             for x in range(width):
@@ -136,7 +136,7 @@ def _has_left_zero(picture, band):
 @kernel()
 def _code_band(coder, picture, model, step, band, scratch):
     """Code the cells of one band; return the number of symbols."""
-    _, height, width, _ = extent(picture.bands, band.index)
+    _, height, width, _ = extent(picture.bands, band.number)
     flagged = band.group >= 0
     flags = picture.flags
     terms_of = -1
@@ -168,18 +168,18 @@ def _code_band(coder, picture, model, step, band, scratch):
 def _open_row(picture, band, y):
     bands = picture.bands
     parent, sibling_1, sibling_2 = (
-        bands[band.index, PARENT], bands[band.index, SIBLING_1], bands[band.index, SIBLING_2],
+        bands[band.number, PARENT], bands[band.number, SIBLING_1], bands[band.number, SIBLING_2],
     )  # fmt: skip
-    own = _start_of_row(bands, band.index, y, 0)
+    own = _start_of_row(bands, band.number, y, 0)
     first_sibling = _start_of_row(bands, sibling_1, y, own)
     return Row(
         own=own,
-        stride=bands[band.index, STRIDE],
+        stride=bands[band.number, STRIDE],
         parent=_start_of_row(bands, parent, y >> 1, -1),
         sibling_1=first_sibling,
         sibling_2=_start_of_row(bands, sibling_2, y, first_sibling),
-        lightness=_start_of_row(bands, bands[band.index, LIGHTNESS], y, own),
-        other_chroma=_start_of_row(bands, bands[band.index, OTHER_CHROMA], y, own),
+        lightness=_start_of_row(bands, bands[band.number, LIGHTNESS], y, own),
+        other_chroma=_start_of_row(bands, bands[band.number, OTHER_CHROMA], y, own),
         blocks=_start_of_row(picture.blocks, band.group, y >> 2, 0),
     )
 
@@ -197,7 +197,7 @@ def _set_class_terms(picture, model, band, scratch, class_row):
     first = class_row * picture.class_columns
     for x in range(terms.size):
         texture_class = picture.classes[unsigned(first + x)]
-        expected = model.expected_magnitude[unsigned(texture_class), unsigned(band.index)]
+        expected = model.expected_magnitude[unsigned(texture_class), unsigned(band.number)]
         terms[x] = w[W_EXPECTED] * expected + w[W_CONSTANT]
 
 
@@ -339,21 +339,21 @@ def _decode_halves(coder, picture, step, band, row, activity, begin, end):
             table = band.sign_table + bin_of_sign_context(likely)
             edge = unsigned(cumulative[unsigned(table), first])
             wrong, state, word = decode_bit(state, word, words, edge, False)
-            new = 1 if (likely >= 0) == (wrong == 0) else -1
+            positive = (likely >= 0) == (wrong == 0)
+            index = np.int64(1)
             coded += 1
-            west = zero + width - (width >> 1)
         else:
             size = abs(old)
             table = (band.first_table if size == 1 else band.other_table) + context
             edge = unsigned(cumulative[unsigned(table), first])
             upper, state, word = decode_bit(state, word, words, edge, False)
-            size = 2 * size + np.int64(upper)
-            new = size if old > 0 else -size
-            west = zero + size * width - (width >> 1)
+            index = 2 * size + np.int64(upper)
+            positive = old > 0
+        west = zero + index * width - (width >> 1)
         if band.group >= 0:
             picture.sums[unsigned(row.blocks + (x >> 2))] += west - m[unsigned(at)]
         m[unsigned(at)] = west
-        cell[unsigned(at)] = new
+        cell[unsigned(at)] = index if positive else -index
     coder.state[0], coder.state[1] = state, word
     return coded
 

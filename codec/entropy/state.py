@@ -17,8 +17,6 @@ from underpaint.codec.transform.wavelet import BLOCK
 FEW_STEPS = 2
 """Most steps of the scalar chain after which it is faster to clear what was written than all."""
 
-_NO_CLASSES = np.zeros((1, 1), np.int16)
-
 
 @dataclass
 class Symbols:
@@ -78,7 +76,7 @@ class CodedState:
 
     def picture(self, q: np.ndarray, peaks: Peaks) -> Picture:
         """Return the picture in the form that kernels take; a decoder passes any `q`."""
-        class_map = self.palettes[-1].class_map if self.palettes else _NO_CLASSES
+        class_map = self.palettes[-1].class_map
         return Picture(
             bands=self.layout.bands,
             blocks=self.layout.blocks,

@@ -89,7 +89,7 @@ class Scratch(NamedTuple):
 class Band(NamedTuple):
     """One band in one step.
 
-    index         row in the table of bands
+    number        row in the table of bands
     group         row in the table of block flags, or -1 for a band without flags
     class_shift   binary logarithm of the latent positions per coefficient along a side; negative
                   where there are more coefficients than positions
@@ -98,7 +98,7 @@ class Band(NamedTuple):
                   other cells, and for signs
     """
 
-    index: int
+    number: int
     group: int
     class_shift: int
     weights: np.ndarray

@@ -1,18 +1,18 @@
-"""Where each integer table stands, and how tables are made from counts.
+"""The layout of the integer frequency tables, and their estimation from counts.
 
 0                     the plain bit
 1 ...                 palette steps, `PALETTE_TABLES` each
 then, for each step of the scalar chain:
-  BANDS               does any coefficient of the band group leave zero
-  FLAG_GROUPS x BINS  does any coefficient of the block leave zero
-  BANDS x BINS        splits of the zero cell: stays zero, or how many cells from it
+  BANDS               band flags: whether any coefficient of the group lies outside the zero cell
+  FLAG_GROUPS x BINS  block flags: whether any coefficient of the block leaves zero
+  BANDS x BINS        splits of the zero cell: stays zero, or the number of cells away from it
   BANDS x BINS        splits of the first cell
   BANDS x BINS        splits of the other cells
-  BANDS x SIGN_BINS   is the sign of one that leaves zero another than its lean's
-of which the first step, where the root alone splits, makes this use:
-  BANDS x BINS        zero, the first cell, or one beyond
-  BANDS x BINS        which of the next four that is, or one beyond
-  BANDS x BINS        in which group of cells that is
+  BANDS x SIGN_BINS   whether the sign differs from the prediction of its sign context
+In the first step only the root cell splits; its three tables of splits mean:
+  BANDS x BINS        the zero cell, the first cell, or one beyond
+  BANDS x BINS        the second to the fifth cell, or one beyond
+  BANDS x BINS        the group of the cells beyond
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _STEP_TABLES = BANDS + FLAG_GROUPS * BINS + 3 * _BAND_TABLES + _SIGN_TABLES
 
 @dataclass(frozen=True)
 class TableLayout:
-    """Places of the tables for a number of palette steps and of scalar steps."""
+    """Indices of the tables, for a number of palette steps and of scalar steps."""
 
     palette_steps: int
     cell_steps: int
@@ -63,7 +63,7 @@ class TableLayout:
         return np.concatenate([[first], first + np.cumsum(sizes)]).astype(np.int64)
 
     def symbols(self, states: Sequence[Cells]) -> np.ndarray:
-        """Return how many symbols each table tells apart, int64 [tables]; 0 for tables never used.
+        """Return the number of symbols of each table, int64 [tables]; 0 for unused tables.
 
         `states` are the states of the scalar chain, root first.
         """
@@ -77,7 +77,7 @@ class TableLayout:
 
 
 def split_symbols(step: int, before: Cells, after: Cells) -> tuple[int, int, int]:
-    """Return the symbols of the splits of the zero cell, of the first and of the other cells."""
+    """Return the number of children of the zero cell, of the first and of the other cells."""
     if step == 0:
         return BEYOND + 1, NEAR_CELLS, FAR_GROUPS
     parts = before.width // after.width
@@ -85,7 +85,7 @@ def split_symbols(step: int, before: Cells, after: Cells) -> tuple[int, int, int
 
 
 def cumulative(frequencies: np.ndarray) -> np.ndarray:
-    """Turn frequencies, uint16 [tables, 5], into the coder's form, uint32 [tables, 6]."""
+    """Return cumulative frequencies, uint32 [tables, 6], of frequencies, uint16 [tables, 5]."""
     sums = np.zeros((len(frequencies), MOST_CHILDREN + 1), np.uint32)
     sums[:, 1:] = np.cumsum(frequencies, 1)
     return sums
@@ -102,7 +102,7 @@ def _normalised(counts: np.ndarray) -> np.ndarray:
 
 
 def _pooled(counts: np.ndarray, weight: float) -> np.ndarray:
-    """Add to each band's counts [groups, BINS, symbols] what all bands show for that bin."""
+    """Add the pooled distribution of all bands, with a weight, to counts [bands, BINS, symbols]."""
     flat = np.full(counts.shape[-1], 0.02)
     flat[0] = 1
     pool = counts.sum(0) + flat
@@ -112,10 +112,11 @@ def _pooled(counts: np.ndarray, weight: float) -> np.ndarray:
 def frequencies_from_counts(
     counts: np.ndarray, layout: TableLayout, chain: list[Cells]
 ) -> np.ndarray:
-    """Make all tables by counting, uint16 [tables, 5] with zeros for absent symbols.
+    """Estimate all tables from counts, uint16 [tables, 5] with zeros for absent symbols.
 
-    `counts` int64 [tables, 5] from walks in COUNT mode; `chain` the states, root first. Tables with
-    few counts go by those of the same bin in other bands; signs without a lean are not counted.
+    `counts` int64 [tables, 5] from a coder in COUNT mode; `chain` the states, root first. Tables
+    with few counts follow those of the same bin in other bands. Both signs are equally likely in
+    the first bin of sign contexts, whatever the counts.
     """
     result = np.zeros((layout.count, MOST_CHILDREN), np.int64)
     result[0, :2] = TOTAL // 2

@@ -24,7 +24,7 @@ from underpaint.codec.palette.classes import TEXTURE_BANDS, texture_energies
 from underpaint.codec.palette.semantic_head import low_colours, own_inputs
 from underpaint.codec.quantize.quantizer import bands_and_low
 from underpaint.codec.transform.subbands import COMPONENTS
-from underpaint.codec.weights.loading import Weights
+from underpaint.codec.weights.model import Weights
 
 VERSION = 1
 """Of what is computed from the same weights."""

@@ -1,9 +1,9 @@
-"""Texture classes: a global codebook whose classes are laws of the latent vector.
+"""Texture classes: a global codebook of Laplace distributions of the wavelet coefficients.
 
-A class says, for each band, how large coefficients are expected to be at a position of 16 x 16
-pixels: it is one component of a mixture of Laplace laws, and so the hyperprior of all that
-follows. It also says how coarsely its texture may be quantised (masking), and what it is about: the
-mean of the semantic head's embeddings at its positions, which machines can use.
+A class holds the expected magnitude of the coefficients of each band at a position of 16 x 16
+pixels. It is one component of a mixture of Laplace distributions and serves as the hyperprior of
+the stream. A class also holds the masking factor of its quantisation steps, and the mean of the
+semantic head's embeddings at its positions, which tasks other than viewing can use.
 """
 
 from __future__ import annotations
@@ -17,39 +17,39 @@ from underpaint.codec.transform.subbands import COMPONENTS, band_index
 from underpaint.codec.transform.wavelet import DYADIC_LEVELS, ORIENTATIONS
 
 TEXTURE_BANDS = COMPONENTS * ORIENTATIONS * DYADIC_LEVELS
-"""Bands of the levels that lie within one position: the texture of a class."""
+"""Bands of the levels that lie within one position; they describe its texture."""
 
 EVIDENCE = np.repeat([2 ** (DYADIC_LEVELS - level) for level in range(1, 5)], 9).astype(np.float32)
 """Weight of each texture band in a code length, finest level first, float32 [36].
 
-The square root of its number of coefficients at one position: neighbours in a band tell much of
-the same, and with their full number the finest level would silence all others.
+The square root of the number of its coefficients at one position: neighbours in a band are
+correlated, and with their full number the finest level would outweigh all others.
 """
 
 TEXTURE_INDEX = np.array(
     [
-        band_index(level, component, way)
+        band_index(level, component, orientation)
         for level in range(1, DYADIC_LEVELS + 1)
         for component in range(COMPONENTS)
-        for way in range(ORIENTATIONS)
+        for orientation in range(ORIENTATIONS)
     ]
 )
-"""Place of each texture band in walking order, int64 [36]."""
+"""Row of each texture band in the table of bands, int64 [36]."""
 
-LAW_UNIT = 16
-"""Laws are stored in sixteenths of a finest step, as integers."""
+MAGNITUDE_UNIT = 16
+"""Expected magnitudes are stored as integers in sixteenths of a finest step."""
 
 
 def texture_energies(bands: list[torch.Tensor], steps: np.ndarray) -> torch.Tensor:
     """Return the mean magnitude of each texture band at each position, in finest steps.
 
-    `bands` as `wavelet.analyse` gives them for opponent colours, [N, 3, ...]; `steps` float32
-    [BANDS]. The result is float32 [N, 36, h, w].
+    `bands` from `wavelet.analyse` of opponent colours, [N, 3, ...]; `steps` float32 [BANDS].
+    Returns float32 [N, 36, h, w].
     """
     energies = []
     for level in range(1, DYADIC_LEVELS + 1):
         group = torch.stack(bands[ORIENTATIONS * (level - 1) : ORIENTATIONS * level], 2)
-        index = [[band_index(level, c, way) for way in range(3)] for c in range(3)]
+        index = [[band_index(level, c, o) for o in range(ORIENTATIONS)] for c in range(COMPONENTS)]
         step = torch.as_tensor(steps[index]).to(group)
         magnitude = (group / step[None, :, :, None, None]).abs().flatten(1, 2)
         side = 1 << (DYADIC_LEVELS - level)
@@ -61,38 +61,37 @@ def texture_energies(bands: list[torch.Tensor], steps: np.ndarray) -> torch.Tens
 class TextureClasses:
     """The codebook.
 
-    scale      float32 [K, 36], expected magnitude of each texture band, in finest steps
-    law        int32 [K, BANDS], the same for every band after masking, in sixteenths of a step:
-               the only part that the entropy coder reads
-    mask       float32 [K], factor on the steps of the texture bands
-    embedding  float32 [K, E], mean embedding of the class (`codec.palette.semantic_head`), of
-    length 1
+    scale               float32 [K, 36], expected magnitude of each texture band, in finest steps
+    expected_magnitude  int32 [K, BANDS], the same for every band after masking, in sixteenths of a
+                        step; the only part that the entropy coder reads
+    mask                float32 [K], factor on the steps of the texture bands
+    embedding           float32 [K, E], mean embedding of the class, of length 1
     """
 
     scale: np.ndarray
-    law: np.ndarray
+    expected_magnitude: np.ndarray
     mask: np.ndarray
     embedding: np.ndarray
 
     @property
     def count(self) -> int:
         """Number of classes, K."""
-        return len(self.law)
+        return len(self.expected_magnitude)
 
     def code_lengths(self, energies: np.ndarray) -> np.ndarray:
-        """Return the bits that each class's Laplace law spends on each position.
+        """Return the code length of each position under each class, in bits.
 
-        `energies` float32 [positions, 36]; the result, float32 [positions, K], leaves out what is
-        common to all classes.
+        `energies` float32 [positions, 36]; returns float32 [positions, K], without the terms that
+        are common to all classes.
         """
         per_sample = energies @ (EVIDENCE / self.scale).T
         return (per_sample + np.log(self.scale) @ EVIDENCE) * np.float32(1 / np.log(2.0))
 
     def costs(self, energies: np.ndarray, embedded: np.ndarray, evidence: float) -> np.ndarray:
-        """Return what it costs, in bits, to give each position each class, float32 [positions, K].
+        """Return the cost of each class at each position in bits, float32 [positions, K].
 
-        To the code lengths is added `evidence` times the squared distance between the position's
-        embedding, `embedded` float32 [positions, E] of length 1, and the class's.
+        The cost is the code length plus `evidence` times the squared distance between the
+        embeddings of position and class; `embedded` float32 [positions, E], of length 1.
         """
         lengths = self.code_lengths(energies)
         if evidence:
@@ -100,17 +99,21 @@ class TextureClasses:
         return lengths
 
     def divergence(self) -> np.ndarray:
-        """Return the bits a position loses, float32 [K, K], coded by column instead of its row."""
+        """Return the bits lost per position if the class of the column codes that of the row.
+
+        float32 [K, K].
+        """
         lengths = self.code_lengths(self.scale)
         return lengths - np.diag(lengths)[:, None]
 
 
 def smooth_assignment(lengths: np.ndarray, cost: float, sweeps: int = 4) -> np.ndarray:
-    """Choose a class for each position: few bits for its texture, few changes in the map.
+    """Choose a class for each position, trading code length against changes in the map.
 
-    `lengths` float32 [h, w, K] as `code_lengths` gives them; `cost` is the price, in the same
-    bits, of each of the four neighbours that has another class. Iterated conditional modes (Besag
-    1986) on the two colours of a checkerboard. Returns int64 [h, w].
+    `lengths` float32 [h, w, K], from `TextureClasses.costs`; `cost` is added, in bits, for each of
+    the four neighbours of another class. Returns int64 [h, w].
+
+    Source: iterated conditional modes (Besag 1986), on the two colours of a checkerboard.
     """
     h, w, count = lengths.shape
     labels = lengths.argmin(-1)

@@ -1,14 +1,13 @@
-"""Markov palette diffusion: the palette of one image and its chain of merges.
+"""Markov palette diffusion: the palette of one picture and its chain of merges.
 
-The classes that an image really uses are its palette. The forward process merges two entries a
-step, the pair that costs least; each state depends on the one before it alone, through a
-deterministic transition matrix, so states nest. The backward process splits entries again: for
-each parent its children, and for each position which child.
+The palette of a picture is the set of classes that it uses. The forward process merges the two
+entries with the least cost, step by step. Each state depends only on the one before it, through a
+deterministic transition matrix, so states nest. The backward process splits the entries again: it
+codes the children of each parent, and the child of each position.
 
-What a merge costs is measured on this image: bits lost when one class stands in for another, and
-how far the two entries are apart in texture, in meaning and, if wanted, in colour.
-`docs/experiments.md`
-shows a chain and its transition matrices.
+The cost of a merge is measured on the picture: the bits lost when one class stands in for another,
+and the distance of the two entries in texture, in meaning and, optionally, in colour.
+`docs/experiments.md` shows a chain and its transition matrices.
 
 Source: Guo et al. 2023 (arXiv 2410.06149); the merge cost and the budget are ours.
 """
@@ -28,12 +27,13 @@ MOST_ENTRIES = 256
 
 @dataclass(frozen=True)
 class MergeWeights:
-    """What counts, and how much, when palette entries merge; for encoding alone.
+    """Weights of the terms in the cost of a merge; used by encoders only.
 
-    latent    for each bit that a position loses when coded with the other's class
-    texture   for a squared distance of 1 between mean log energies, turned or flipped alike
-    semantic  for a squared distance of 1 between mean embeddings (4 for opposite ones)
-    colour    for a squared distance of 1, in 64 grey levels, between mean colours
+    latent    weight of each bit lost per position when coded with the other entry's class
+    texture   weight of a squared distance of 1 between mean log energies, invariant to quarter
+              turns and flips
+    semantic  weight of a squared distance of 1 between mean embeddings (4 if they are opposite)
+    colour    weight of a squared distance of 1 between mean colours, in units of 64 grey levels
     """
 
     latent: float
@@ -43,9 +43,10 @@ class MergeWeights:
 
 
 def merge_descriptors(weights: MergeWeights, own: np.ndarray, embedded: np.ndarray) -> np.ndarray:
-    """Place positions in a space where squared distances are merge costs, float32 [h, w, D].
+    """Return vectors whose squared distances are merge costs, float32 [h, w, D].
 
-    `own` as `semantics.own_inputs` gives it, `embedded` the head's unit vectors.
+    `own` float32 [h, w, OWN_INPUTS], from `semantic_head.own_inputs`; `embedded` float32 [h, w, E],
+    the embeddings.
     """
     parts = [
         (weights.texture, texture_descriptors(own[..., :TEXTURE_BANDS])),
@@ -57,10 +58,11 @@ def merge_descriptors(weights: MergeWeights, own: np.ndarray, embedded: np.ndarr
 
 
 def texture_descriptors(logs: np.ndarray) -> np.ndarray:
-    """Describe textures by log band energies, whichever way they are turned by 90 degrees.
+    """Return descriptors of textures that are invariant to quarter turns, float32 [h, w, 36].
 
-    `logs` float32 [h, w, 36]; of the bands high along x and along y the mean and the size of the
-    difference are kept. A squared distance of 1 is a factor e in every band. Float32 [h, w, 36].
+    `logs` float32 [h, w, 36], log energies of the bands. The two bands of a level that are
+    high-pass along one axis are replaced by their mean and their absolute difference. A squared
+    distance of 1 is a factor e in every band.
     """
     bands = logs.reshape(*logs.shape[:-1], -1, ORIENTATIONS)
     across, along, both = bands[..., 0], bands[..., 1], bands[..., 2]
@@ -73,11 +75,11 @@ def texture_descriptors(logs: np.ndarray) -> np.ndarray:
 class PaletteState:
     """One state of the chain.
 
-    classes  int16 [n], the class of the codebook that stands for each entry
-    labels   int16 [h, w], the entry of each position
-    parents  int16 [n], the entry of the next coarser state that each entry merges into: its
-             transition matrix has a one at (entry, parent). All zero in the coarsest state,
-             whose parent is the single root. Entries are sorted by parent.
+    classes  int16 [n], texture class of each entry
+    labels   int16 [h, w], entry of each position
+    parents  int16 [n], entry of the next coarser state that each entry merges into: the transition
+             matrix has a one at (entry, parent). All zero in the coarsest state, whose parent is
+             the single root. Entries are sorted by parent.
     """
 
     classes: np.ndarray
@@ -97,12 +99,12 @@ class PaletteState:
         return matrix
 
     def starts(self) -> np.ndarray:
-        """First child of each parent and an end mark, int64 [parents + 1]."""
+        """Return the first child of each parent, and the number of entries, int64 [parents + 1]."""
         return np.searchsorted(self.parents, np.arange(int(self.parents.max()) + 2))
 
 
 def map_bits(labels: np.ndarray, entries: int) -> float:
-    """Estimate the bits of an index map: a literal where neither west nor north agrees."""
+    """Estimate the bits of an index map; a position costs most if west and north both differ."""
     west = np.zeros(labels.shape, bool)
     north = np.zeros(labels.shape, bool)
     west[:, 1:] = labels[:, 1:] == labels[:, :-1]
@@ -113,7 +115,7 @@ def map_bits(labels: np.ndarray, entries: int) -> float:
 
 
 class _Merging:
-    """Entries that are being merged: their classes, sizes and mean descriptors, and all costs."""
+    """The entries during merging: sizes, mean descriptors and the costs of all merges."""
 
     def __init__(
         self, classes: np.ndarray, labels: np.ndarray, distance: np.ndarray, fields: np.ndarray
@@ -129,7 +131,7 @@ class _Merging:
             self._price(entry)
 
     def _price(self, entry: int) -> None:
-        """Work out anew what merging `entry` into each other, and each other into it, costs."""
+        """Update the costs of merging `entry` into every other one, and every other one into it."""
         apart = np.square(self._means - self._means[entry]).sum(1)
         for cost, counts, distance in (
             (self._cost[entry], self._counts[entry], self._distance[entry]),
@@ -139,7 +141,7 @@ class _Merging:
             cost[entry] = np.inf
 
     def merge(self) -> tuple[int, int]:
-        """Merge the pair that costs least; return (kept, merged)."""
+        """Merge the pair with the least cost; return (kept, merged)."""
         merged, kept = np.unravel_index(int(self._cost.argmin()), self._cost.shape)
         counts = self._counts[[kept, merged]]
         self._means[kept] = counts @ self._means[[kept, merged]] / counts.sum()
@@ -156,14 +158,18 @@ def diffuse(
     budgets: tuple[float, ...],
     descriptors: np.ndarray | None = None,
 ) -> list[PaletteState]:
-    """Run the forward process on one image; return its states at the budgets, coarsest first.
+    """Run the forward process on one picture; return its states, coarsest first.
 
-    `class_map` int [h, w] of codebook classes; `distance` float32 [K, K], what a position
-    loses when class row stands in as class column; `budgets` the most bits a position that each
-    state's map may take, coarsest first. How many entries a state keeps thus follows the image.
-    `descriptors` float32 [h, w, D]: the squared distance between two entries' means is added to
-    the cost. Each merge takes the pair for which the cost, times the positions merged, is least;
-    it depends on the entries as they then are, and on nothing before.
+    class_map    int [h, w], texture classes
+    distance     float32 [K, K], cost per position when the class of the row becomes that of the
+                 column
+    budgets      most bits per position of each state's index map, coarsest first; they decide how
+                 many entries a state keeps
+    descriptors  float32 [h, w, D]; the squared distance between the means of two entries is added
+                 to the cost
+
+    Each merge takes the pair with the least cost times positions merged. It depends on the current
+    entries only.
     """
     classes, labels = np.unique(class_map, return_inverse=True)
     labels = labels.reshape(class_map.shape)
@@ -187,7 +193,7 @@ def diffuse(
 
 
 def _ranks(living: np.ndarray, count: int) -> np.ndarray:
-    """Return the place of each of `count` entries among the living ones; 0 for the others."""
+    """Return the rank of each of `count` entries among the living ones; 0 for the others."""
     ranks = np.zeros(count, np.int64)
     ranks[living] = np.arange(len(living))
     return ranks
@@ -198,8 +204,8 @@ def _sorted_states(
 ) -> list[PaletteState]:
     """Turn the merges, finest first, into states whose entries are sorted by parent.
 
-    The first merge of the list (from all used classes to the finest state kept) is forgotten:
-    what it merged is never stored.
+    The first merge of the list, from all used classes to the finest state, is dropped: the entries
+    that it merged are never stored.
     """
     states = [
         PaletteState(

@@ -1,13 +1,12 @@
-"""The semantic head: what a position of a picture is about, from what the analysis already knows.
+"""The semantic head: embeds each position of a picture, from features of the wavelet analysis.
 
     log energies of 36 texture bands, colour of the low band     own inputs, 39
     their means over the position, 3 x 3 and 9 x 9 positions     117 inputs
     -> linear path + one hidden layer -> unit length             embedding
 
-Positions that look and mean alike lie close. The head is a few matrix products over 1/256 of the
-pixels, so it runs beside the analysis of every picture; how it is taught is in
-`codec.training.fit_head`. Only the encoder uses it: nothing that a stream's symbols depend on is
-computed here.
+Positions of similar look and meaning have similar embeddings. The head is a few matrix products
+over 1/256 of the pixels, so every picture is embedded; `codec.training.fit_head` trains it. Only
+the encoder uses it: decoding never depends on its floating-point arithmetic.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from underpaint.codec.transform.subbands import COMPONENTS
 from underpaint.codec.transform.wavelet import BLOCK
 
 ENERGY_FLOOR = np.float32(0.35)
-"""Energies below this many finest steps count as this: there every coefficient rounds to zero."""
+"""Lower bound of energies, in finest steps: below it every coefficient rounds to zero."""
 
 NEIGHBOURHOODS = (1, 3, 9)
 """Sides, in positions, of the squares over which inputs are averaged."""
@@ -33,12 +32,12 @@ OWN_INPUTS = TEXTURE_BANDS + COMPONENTS
 HEAD_INPUTS = len(NEIGHBOURHOODS) * OWN_INPUTS
 
 _COLOUR_UNIT = 64.0
-"""Opponent colours are given to the head in units of so many grey levels."""
+"""Unit of the opponent colours that the head receives, in grey levels."""
 
 
 @dataclass(frozen=True)
 class SemanticHead:
-    """A small projection: `skip` and `bias` are its linear path, the others its hidden layer.
+    """A small projection: a linear path plus one hidden layer of H units.
 
     widen   float32 [H, HEAD_INPUTS + 1], to the hidden units; the last column is their bias
     narrow  float32 [E, H], from the hidden units
@@ -57,47 +56,47 @@ class SemanticHead:
     def embed(self, own: np.ndarray) -> np.ndarray:
         """Embed each position of one picture: float32 [h, w, OWN_INPUTS] to [h, w, E], unit norm.
 
-        `own` as `own_inputs` gives it.
+        `own` comes from `own_inputs`.
         """
         inputs = head_inputs(own)
         return self.embed_inputs(inputs.reshape(-1, HEAD_INPUTS)).reshape(*own.shape[:2], -1)
 
     @cached_property
     def _first(self) -> tuple[np.ndarray, np.ndarray]:
-        """What inputs are multiplied with for the hidden and the linear path, and their biases."""
+        """The matrices of both paths, side by side and transposed, and their biases."""
         both = np.concatenate([self.widen, self.skip])
         return np.ascontiguousarray(both[:, :-1].T), both[:, -1].copy()
 
     def embed_inputs(self, inputs: np.ndarray) -> np.ndarray:
-        """Embed single positions, float32 [n, HEAD_INPUTS] to [n, E], unit norm."""
+        """Embed single positions: float32 [n, HEAD_INPUTS] to [n, E], unit norm."""
         both, bias = self._first
         total = inputs @ both
-        _add_and_bend(total, bias, len(self.widen))
+        _add_and_rectify(total, bias, len(self.widen))
         embedded = total[:, : len(self.widen)] @ self.narrow.T
         _add_and_normalise(embedded, total, len(self.widen))
         return embedded
 
 
 @njit(nogil=True, cache=True)
-def _add_and_bend(total, bias, hidden):
-    """Add a bias to each row, and cut the first `hidden` columns off below zero."""
+def _add_and_rectify(total, bias, hidden):
+    """Add a bias to each row and rectify its first `hidden` columns."""
     for row in range(len(total)):
-        bent, straight = total[row, :hidden], total[row, hidden:]
-        for i in range(len(bent)):
-            bent[i] = max(bent[i] + bias[i], np.float32(0))
-        bias_of_straight = bias[hidden:]
-        for i in range(len(straight)):
-            straight[i] += bias_of_straight[i]
+        rectified, linear = total[row, :hidden], total[row, hidden:]
+        for i in range(len(rectified)):
+            rectified[i] = max(rectified[i] + bias[i], np.float32(0))
+        bias_of_linear = bias[hidden:]
+        for i in range(len(linear)):
+            linear[i] += bias_of_linear[i]
 
 
 @njit(nogil=True, cache=True)
 def _add_and_normalise(embedded, total, hidden):
-    """Add the columns from `hidden` on to each row, and scale it to length 1."""
+    """Add the linear path, the columns from `hidden` on, to each row and scale it to length 1."""
     for row in range(len(embedded)):
-        vector, straight = embedded[row], total[row, hidden:]
+        vector, linear = embedded[row], total[row, hidden:]
         power = np.float32(0)
         for i in range(len(vector)):
-            vector[i] += straight[i]
+            vector[i] += linear[i]
             power += vector[i] * vector[i]
         scale = np.float32(1) / max(np.sqrt(power), np.float32(1e-12))
         for i in range(len(vector)):
@@ -113,26 +112,26 @@ def unit_length(vectors: np.ndarray) -> np.ndarray:
 def low_colours(low: torch.Tensor) -> torch.Tensor:
     """Return the mean opponent colour around each position, float32 [N, 3, h, w], in grey levels.
 
-    `low` as `latent.bands_and_low` gives it.
+    `low` comes from `quantizer.bands_and_low`.
     """
     return low / BLOCK
 
 
 def own_inputs(energies: np.ndarray, colours: np.ndarray) -> np.ndarray:
-    """Return what the head sees of each position itself, float32 [h, w, OWN_INPUTS].
+    """Return the inputs of the head that describe each position itself, float32 [h, w, OWN_INPUTS].
 
-    `energies` float32 [h, w, 36] in finest steps as `classes.texture_energies` gives them, last
-    axis last; `colours` float32 [h, w, 3] as `low_colours` does.
+    `energies` float32 [h, w, 36] in finest steps, from `classes.texture_energies`; `colours`
+    float32 [h, w, 3], from `low_colours`.
     """
     logs = np.log(np.maximum(energies, ENERGY_FLOOR))
     return np.concatenate([logs, colours / np.float32(_COLOUR_UNIT)], -1)
 
 
 def head_inputs(own: np.ndarray) -> np.ndarray:
-    """Return what the head sees of each position, float32 [h, w, HEAD_INPUTS].
+    """Return all inputs of the head, float32 [h, w, HEAD_INPUTS].
 
-    `own` and its means over squares of `NEIGHBOURHOODS` positions, edges repeated. A square of 9
-    is 3 x 3 squares of 3, three positions apart.
+    They are `own` and its means over squares of `NEIGHBOURHOODS` positions, with edges repeated.
+    The mean over 9 x 9 positions is that over 3 x 3 means, three positions apart.
     """
     inputs = np.empty((*own.shape[:2], HEAD_INPUTS), np.float32)
     inputs[..., :OWN_INPUTS] = own
@@ -145,7 +144,7 @@ def head_inputs(own: np.ndarray) -> np.ndarray:
 
 @njit(nogil=True, cache=True)
 def _average(inputs, source, target, apart):
-    """Write means over 3 x 3 positions, `apart` from each other, of columns from `source` on."""
+    """Write means of columns `source` on, over 3 x 3 positions that are `apart` from each other."""
     height, width, _ = inputs.shape
     third = np.float32(1 / 3)
     down = np.empty((width, OWN_INPUTS), np.float32)

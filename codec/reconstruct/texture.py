@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from underpaint.codec.palette.classes import LAW_UNIT
+from underpaint.codec.palette.classes import MAGNITUDE_UNIT
 from underpaint.codec.quantize.cells import Cells
 from underpaint.codec.quantize.quantizer import Compander, band_group, flat_index
 from underpaint.codec.transform.wavelet import DYADIC_LEVELS
@@ -31,7 +31,7 @@ def add_texture(
     cells: list[torch.Tensor],
     steps: list[torch.Tensor],
     class_maps: np.ndarray,
-    law: np.ndarray,
+    expected_magnitude: np.ndarray,
     state: Cells,
     compander: Compander,
     seed: int,
@@ -39,9 +39,9 @@ def add_texture(
     """Add draws to the lightness of the zero cells of `bands`, in place, in pixel units.
 
     `bands` from level 1 on, float32 [N, 3, ...], as the backward network gives them; `cells` and
-    `steps` as in `expected_places`; `class_maps` int [N, h, w]; `law` int32 [K, BANDS] as in
-    `TextureClasses`. An image's draws follow from `seed` and its sides alone, not from what else
-    is in the batch.
+    `steps` as in `expected_places`; `class_maps` int [N, h, w]; `expected_magnitude` int32
+    [K, BANDS] as in `TextureClasses`. The draws of an image depend on `seed` and its sides only,
+    not on the other images of the batch.
     """
     edge = compander.expand(torch.tensor(state.zero + 0.5)).item()
     for level in range(1, DRAWN_LEVELS + 1):
@@ -49,7 +49,8 @@ def add_texture(
         for place, index in enumerate(flat_index(level), start):
             band = bands[place]
             side = 1 << (DYADIC_LEVELS - level)
-            mean = torch.from_numpy(law[class_maps, index[0]].astype(np.float32) / LAW_UNIT)
+            mean = expected_magnitude[class_maps, index[0]].astype(np.float32) / MAGNITUDE_UNIT
+            mean = torch.from_numpy(mean)
             mean = mean.clamp_(min=1e-3).repeat_interleave(side, -1).repeat_interleave(side, -2)
             mean = mean.to(band.device)
             draws = _draws(band.shape[-2:], (seed, place), len(band)).to(band.device)

@@ -1,7 +1,7 @@
 """How inner loops are compiled: once a machine, without Python's lock, without reference counts.
 
 A kernel takes arrays and allocates none, so there is nothing to count references for; numba would
-do so all the same, atomically, for every array that a kernel hands to another. In the walks of the
+do so all the same, atomically, for every array that a kernel hands to another. In the
 entropy coder that took four fifths of the time.
 """
 

@@ -1,4 +1,4 @@
-"""Fit all that is counted rather than trained: classes, laws, contexts, tables, centroids."""
+"""Fits all parts of the weights but the network: classes, contexts, tables, centroids."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from underpaint.codec.entropy.significance import FLAG_FEATURES
 from underpaint.codec.entropy.signs import SIGN_FEATURES
 from underpaint.codec.entropy.state import Symbols
 from underpaint.codec.entropy.tables import frequencies_from_counts
-from underpaint.codec.palette.classes import LAW_UNIT, TextureClasses
+from underpaint.codec.palette.classes import MAGNITUDE_UNIT, TextureClasses
 from underpaint.codec.palette.semantic_head import SemanticHead
 from underpaint.codec.quantize.cells import MOST_CHILDREN, Cells
 from underpaint.codec.quantize.quantizer import (
@@ -29,7 +29,7 @@ from underpaint.codec.reconstruct.network import BackwardNetwork, NetworkShape
 from underpaint.codec.training.fit_classes import (
     fit_masks,
     fit_scales,
-    notice_of_classes,
+    sensitivity_of_classes,
     unfitted_classes,
 )
 from underpaint.codec.training.fit_contexts import class_of, fit_step
@@ -37,9 +37,11 @@ from underpaint.codec.training.fit_head import fit_head, sample_positions
 from underpaint.codec.training.recipe import codec_config, finest_steps
 from underpaint.codec.training.settings import Recipe
 from underpaint.codec.transform.colour_rotation import turned
-from underpaint.codec.transform.subbands import BANDS, FLAG_GROUPS, geometry, view
+from underpaint.codec.transform.subbands import BANDS, FLAG_GROUPS, LEVEL, geometry, view
 from underpaint.codec.transform.wavelet import LEVELS
-from underpaint.codec.weights.loading import Learned, Weights, content_id, pack_weights
+from underpaint.codec.weights.header import content_id
+from underpaint.codec.weights.loading import pack_weights
+from underpaint.codec.weights.model import Weights
 
 log = logging.getLogger(__name__)
 
@@ -48,12 +50,12 @@ _CENTROID_PHOTOS = 150
 
 
 def fit_weights(
-    photos: Sequence[np.ndarray], recipe: Recipe, kept: Learned | None = None
+    photos: Sequence[np.ndarray], recipe: Recipe, kept: Weights | None = None
 ) -> Weights:
-    """Fit every part of the weights but the network, which stays as it starts: the identity.
+    """Fit every part of the weights but the network, which is left as initialised, the identity.
 
-    `photos` uint8 [H, W, 3] in an order that is random enough for a prefix to be a sample. Where
-    something is `kept`, its classes and head are taken, and only the rest is fitted.
+    `photos` uint8 [H, W, 3] in random order: a prefix serves as a sample. If `kept` is given, its
+    classes and semantic head are reused.
     """
     rng = np.random.default_rng(recipe.seed)
     torch.manual_seed(recipe.seed)
@@ -63,7 +65,7 @@ def fit_weights(
     symbols = [codec.quantised([photo])[0] for photo in photos]
     log.info("quantised %d photos", len(photos))
     shapes = [photo.shape[:2] for photo in photos]
-    weights = replace(weights, classes=_with_laws(weights.classes, shapes, symbols))
+    weights = replace(weights, classes=_with_expected_magnitudes(weights.classes, shapes, symbols))
     weights = _with_contexts(weights, shapes, symbols, recipe, rng)
     weights = _with_tables(weights, shapes, symbols)
     weights = _with_centroids(weights, photos[:_CENTROID_PHOTOS], symbols)
@@ -76,7 +78,7 @@ def _learned(
     steps = finest_steps(recipe)
     chosen = photos[: recipe.class_photos]
     positions = sample_positions(chosen, steps, recipe, _POSITIONS_PER_PHOTO, rng)
-    log.info("looked at %d positions of %d photos", len(positions.photo), len(chosen))
+    log.info("sampled %d positions of %d photos", len(positions.photo), len(chosen))
     head = fit_head(positions, recipe)
     embedded = head.embed_inputs(positions.inputs)
     scale, embedding = fit_scales(
@@ -85,8 +87,8 @@ def _learned(
     classes = unfitted_classes(scale, fit_masks(scale, recipe.masking, None, 0), embedding)
     if recipe.salience and positions.noticed.size:
         labels = classes.costs(positions.energies, embedded, recipe.evidence).argmin(1)
-        notice = notice_of_classes(positions.noticed, labels, len(scale))
-        masks = fit_masks(scale, recipe.masking, notice, recipe.salience)
+        sensitivity = sensitivity_of_classes(positions.noticed, labels, len(scale))
+        masks = fit_masks(scale, recipe.masking, sensitivity, recipe.salience)
         classes = unfitted_classes(scale, masks, embedding)
     log.info("fitted %d texture classes", len(scale))
     return head, classes
@@ -111,10 +113,10 @@ def _uncounted(recipe: Recipe, head: SemanticHead, classes: TextureClasses) -> W
     )
 
 
-def _with_laws(
+def _with_expected_magnitudes(
     classes: TextureClasses, shapes: Sequence[tuple[int, ...]], symbols: Sequence[Symbols]
 ) -> TextureClasses:
-    """Average the magnitudes of every band over the positions of each class."""
+    """Set the expected magnitude of each class and band to the mean over its positions."""
     sums = np.zeros((classes.count, BANDS))
     sizes = np.ones((classes.count, BANDS))
     for shape, image in zip(shapes, symbols, strict=True):
@@ -123,11 +125,11 @@ def _with_laws(
         for band in range(BANDS):
             values = np.abs(view(image.q, layout, band).astype(np.int32))
             y, x = np.mgrid[: values.shape[0], : values.shape[1]]
-            which = labels[class_of(layout, int(layout.bands[band, 4]), y, x)].ravel()
+            which = labels[class_of(layout, int(layout.bands[band, LEVEL]), y, x)].ravel()
             sums[:, band] += np.bincount(which, values.ravel(), classes.count)
             sizes[:, band] += np.bincount(which, minlength=classes.count)
-    law = np.round(LAW_UNIT * sums / sizes).astype(np.int32)
-    return replace(classes, law=law)
+    magnitude = np.round(MAGNITUDE_UNIT * sums / sizes).astype(np.int32)
+    return replace(classes, expected_magnitude=magnitude)
 
 
 def _with_contexts(
@@ -142,11 +144,15 @@ def _with_contexts(
         [np.full(plan.cell_steps, sum(p.palette_steps for p in plans[: i + 1]) - 1)
          for i, plan in enumerate(plans)]
     )  # fmt: skip
-    law = weights.classes.law.astype(np.float32) / LAW_UNIT
+    expected = weights.classes.expected_magnitude.astype(np.float32) / MAGNITUDE_UNIT
     activity, flags, signs = [], [], []
     for step in range(len(weights.config.widths)):
         images = (
-            (geometry(*shape), image.q, law[image.palettes[palette_at[step]].class_map.ravel()])
+            (
+                geometry(*shape),
+                image.q,
+                expected[image.palettes[palette_at[step]].class_map.ravel()],
+            )
             for shape, image in zip(shapes[: recipe.context_photos], symbols, strict=False)
         )
         fitted = fit_step(images, chain[step], chain[step + 1], step == 0, rng)
@@ -155,7 +161,7 @@ def _with_contexts(
         signs.append(fitted[2])
         log.info("fitted the contexts of step %d", step)
     stacked = np.stack(activity)
-    reach = activity_reach(stacked, weights.classes.law, chain[0].zero)
+    reach = activity_reach(stacked, weights.classes.expected_magnitude, chain[0].zero)
     share = np.minimum(1, LARGEST_ACTIVITY / np.maximum(reach, 1))
     stacked = np.fix(stacked * share[..., None]).astype(np.int32)
     return replace(
@@ -179,7 +185,10 @@ def _with_tables(
 def _with_centroids(
     weights: Weights, photos: Sequence[np.ndarray], symbols: Sequence[Symbols]
 ) -> Weights:
-    """Average where in their cells coefficients lie, by step, level, component kind and cell."""
+    """Set the centroids to the mean position of coefficients within their cells.
+
+    By step, level, lightness or chroma, and index of the cell.
+    """
     config = weights.config
     shape = (len(config.widths), LEVELS + 1, 2, CENTROID_KINDS)
     sums, sizes = np.full(shape, 4.0), np.full(shape, 8.0)

@@ -1,10 +1,10 @@
-"""Fit the texture classes: a mixture of Laplace laws, by hard expectation maximisation."""
+"""Fits the texture classes: a mixture of Laplace distributions, by hard EM."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from underpaint.codec.palette.classes import EVIDENCE, TEXTURE_INDEX, TextureClasses
+from underpaint.codec.palette.classes import EVIDENCE, MAGNITUDE_UNIT, TEXTURE_INDEX, TextureClasses
 from underpaint.codec.palette.semantic_head import unit_length
 from underpaint.codec.transform.subbands import BANDS
 
@@ -31,12 +31,14 @@ def fit_scales(
     rounds: int,
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Cluster positions into classes; return their laws and their embeddings.
+    """Cluster positions into classes; return their scales and embeddings.
 
-    `energies` float32 [positions, 36] and `embedded` float32 [positions, E] of length 1 give
-    float32 [count, 36] and [count, E]. K-means under the code length of a Laplace law (an
-    Itakura-Saito divergence, Banerjee et al. 2005) and `evidence` bits for a squared distance
-    of 1 between embeddings; an empty class restarts at a position that its class codes badly.
+    `energies` float32 [positions, 36] and `embedded` float32 [positions, E] of length 1; returns
+    float32 [count, 36] and [count, E]. A squared distance of 1 between embeddings counts
+    `evidence` bits. An empty class restarts at a position with a long code.
+
+    Source: k-means under the code length of a Laplace distribution, an Itakura-Saito divergence
+    (Banerjee et al. 2005).
     """
     energies = np.maximum(energies, SCALE_FLOOR)
     first = rng.choice(len(energies), count, replace=False)
@@ -60,45 +62,48 @@ def fit_scales(
 
 
 def mean_embeddings(embedded: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
-    """Return the mean unit vector of each label, scaled to length 1, float32 [count, E]."""
+    """Return the mean embedding of each label, scaled to length 1, float32 [count, E]."""
     sums = np.zeros((count, embedded.shape[1]))
     np.add.at(sums, labels, embedded)
     return unit_length(sums).astype(np.float32)
 
 
 def fit_masks(
-    scale: np.ndarray, masking: float, notice: np.ndarray | None, salience: float
+    scale: np.ndarray, masking: float, sensitivity: np.ndarray | None, salience: float
 ) -> np.ndarray:
-    """Return each class's factor on its steps, float32 [K], of mean log zero before clipping.
+    """Return the factor of each class on its steps, float32 [K].
 
-    Busy texture hides coarser steps (visual masking): its energy to the power `masking`. What an
-    extractor notices sooner gets finer ones: `notice`, as `notice_of_classes` gives it, to the
-    power of `salience` / -2; with a salience of 1 and no masking, squared errors weighted by
-    what they change in the features are spent evenly.
+    Their geometric mean is 1 before clipping.
+
+    Busy texture hides errors (visual masking): the factor grows with its energy to the power
+    `masking`. Classes to which an extractor is sensitive get finer steps: `sensitivity`, from
+    `sensitivity_of_classes`, to the power `salience` / -2. With a salience of 1 and no masking the
+    squared errors, weighted by their effect on the features, are spread evenly.
     """
     energy = np.log(scale) @ EVIDENCE / EVIDENCE.sum()
     logs = masking * (energy - energy.mean())
-    if notice is not None and salience:
-        logs -= salience / 2 * (np.log(notice) - np.log(notice).mean())
+    if sensitivity is not None and salience:
+        logs -= salience / 2 * (np.log(sensitivity) - np.log(sensitivity).mean())
     return np.clip(np.exp(logs), 0.3, 3.0).astype(np.float32)
 
 
-def notice_of_classes(noticed: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
-    """Return what a squared error changes in an extractor's features, by class, float64 [count].
+def sensitivity_of_classes(changes: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
+    """Return the sensitivity of an extractor's features to squared errors, float64 [count].
 
-    `noticed` float32 [n, 2]: changes of features and of pixels at each position. A few positions
-    of the whole sample are added to each class, so that a rare one is near the mean.
+    `changes` float32 [n, 2]: squared change of the features and of the pixels at each position.
+    Each class is given twenty more positions with the mean of the sample, so that a rare class is
+    close to the mean.
     """
-    prior = 20 * noticed.mean(0)
+    prior = 20 * changes.mean(0)
     features, pixels = (
         np.bincount(labels, column, count) + extra
-        for column, extra in zip(noticed.T, prior, strict=True)
+        for column, extra in zip(changes.T, prior, strict=True)
     )
     return features / pixels
 
 
 def unfitted_classes(scale: np.ndarray, masks: np.ndarray, embedding: np.ndarray) -> TextureClasses:
-    """Make classes whose law is known for texture bands only."""
-    law = np.zeros((len(scale), BANDS), np.int32)
-    law[:, TEXTURE_INDEX] = np.round(16 * scale / masks[:, None])
-    return TextureClasses(scale, law, masks, embedding)
+    """Return classes whose expected magnitudes are known for texture bands only."""
+    magnitude = np.zeros((len(scale), BANDS), np.int32)
+    magnitude[:, TEXTURE_INDEX] = np.round(MAGNITUDE_UNIT * scale / masks[:, None])
+    return TextureClasses(scale, magnitude, masks, embedding)

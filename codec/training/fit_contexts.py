@@ -1,9 +1,10 @@
-"""Fit the integer weights of activities and leans: which neighbours tell size and sign.
+"""Fits the weights of the context model: of activities, block flags and sign contexts.
 
 For each step and band, the expected magnitude is a non-negative combination of the features that
-the walk sees. Its weights maximise the likelihood of a Laplace law whose scale is the combination
-(multiplicative updates of Itakura-Saito NMF, Févotte, Bertin and Durrieu 2009), then are rounded.
-For leans see `codec.training.fit_signs`.
+the coder sees. Its weights maximise the likelihood of Laplace distributions with that scale, and
+are then rounded. `codec.training.fit_signs` fits sign contexts.
+
+Source: multiplicative updates of Itakura-Saito NMF (Févotte, Bertin and Durrieu 2009).
 """
 
 from __future__ import annotations
@@ -12,16 +13,28 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from underpaint.codec.entropy.activity import FEATURES
-from underpaint.codec.entropy.significance import FLAG_FEATURES
-from underpaint.codec.palette.classes import LAW_UNIT
+from underpaint.codec.entropy.activity import FEATURES, W_EXPECTED
+from underpaint.codec.entropy.significance import F_EXPECTED, FLAG_FEATURES
+from underpaint.codec.palette.classes import MAGNITUDE_UNIT
 from underpaint.codec.quantize.cells import Cells
-from underpaint.codec.training.fit_signs import fit_lean, sample_signs
+from underpaint.codec.training.fit_signs import fit_sign_weights, sample_signs
 from underpaint.codec.transform.subbands import (
     BANDS,
     BLOCK_SIDE,
-    COMPONENTS,
+    COARSER_GROUP,
+    COMPONENT,
+    FIRST_BAND,
     FLAG_GROUPS,
+    HEIGHT,
+    LEVEL,
+    LIGHTNESS,
+    OFFSET,
+    OTHER_CHROMA,
+    PARENT,
+    SIBLING_1,
+    SIBLING_2,
+    STRIDE,
+    WIDTH,
     Geometry,
     view,
 )
@@ -36,13 +49,13 @@ _ROUNDS = 60
 
 
 def magnitudes(q: np.ndarray, cells: Cells) -> np.ndarray:
-    """Return what the walk holds as magnitude of each q in a state, int32."""
+    """Return the magnitude of each q in a state, as the coder computes it, int32."""
     index = np.abs(cells.index(q))
     return np.where(index > 0, cells.zero + index * cells.width - (cells.width >> 1), 0)
 
 
 def class_of(layout: Geometry, level: int, y: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """Return the flat position whose class a coefficient of a level has."""
+    """Return the flat latent positions of coefficients (y, x) of a level."""
     rows, columns = layout.positions
     scale = (level or LEVELS) - DYADIC_LEVELS
     y, x = (y << scale, x << scale) if scale >= 0 else (y >> -scale, x >> -scale)
@@ -53,18 +66,19 @@ def sample_features(
     layout: Geometry,
     before: np.ndarray,
     after: np.ndarray,
-    laws: np.ndarray,
+    expected: np.ndarray,
     rng: np.random.Generator,
 ) -> list[tuple[int, np.ndarray, np.ndarray]]:
-    """Draw coefficients of one image; return (band, their flat places, features float32 [n, 13]).
+    """Sample coefficients of a picture; return (band, flat indices, features) of each band.
 
-    `before`, `after` are magnitudes in the two states of a step, flat; `laws` float32
-    [positions, BANDS].
+    `before`, `after` are magnitudes in the two states of a step, flat; `expected` float32
+    [positions, BANDS], expected magnitudes; features float32 [n, FEATURES], in the order of
+    `activity.W_WEST` and so on.
     """
     drawn = []
     for band in range(BANDS):
-        offset, height, width, stride, level = layout.bands[band, :5]
-        parent, sib_1, sib_2, light, other = layout.bands[band, 7:12]
+        row = layout.bands[band]
+        offset, height, width, stride = row[[OFFSET, HEIGHT, WIDTH, STRIDE]]
         if not height * width:
             continue
         count = min(height * width, _SAMPLES_PER_BAND)
@@ -74,10 +88,11 @@ def sample_features(
         def relative(which: int, rows: np.ndarray, columns: np.ndarray, own: np.ndarray):
             if which < 0:
                 return own
-            return after[layout.bands[which, 0] + rows * layout.bands[which, 3] + columns]
+            start = layout.bands[which, OFFSET] + rows * layout.bands[which, STRIDE]
+            return after[start + columns]
 
         own = before[at]
-        aunt = relative(sib_1, y, x, own)
+        sibling = relative(row[SIBLING_1], y, x, own)
         features = np.stack(
             [
                 after[at - 1],
@@ -87,11 +102,11 @@ def sample_features(
                 after[at - stride - 1] + after[at - stride + 1],
                 before[at + stride - 1] + before[at + stride + 1],
                 after[at - 2] + after[at - 2 * stride],
-                relative(parent, y >> 1, x >> 1, own),
-                aunt + relative(sib_2, y, x, aunt),
-                relative(light, y, x, own),
-                relative(other, y, x, own),
-                laws[class_of(layout, level, y, x), band],
+                relative(row[PARENT], y >> 1, x >> 1, own),
+                sibling + relative(row[SIBLING_2], y, x, sibling),
+                relative(row[LIGHTNESS], y, x, own),
+                relative(row[OTHER_CHROMA], y, x, own),
+                expected[class_of(layout, int(row[LEVEL]), y, x), band],
                 np.ones(count),
             ],
             1,
@@ -101,11 +116,11 @@ def sample_features(
 
 
 def _block_sums(values: np.ndarray, layout: Geometry, group: int, reduce) -> np.ndarray:
-    """Reduce the three bands of a flag group over blocks; returns [high + 2, wide + 2]."""
-    high, wide, first = (int(layout.blocks[group, i]) for i in (1, 2, 7))
+    """Reduce the three bands of a flag group over blocks; returns [height + 2, width + 2]."""
+    high, wide, first = layout.blocks[group, [HEIGHT, WIDTH, FIRST_BAND]].tolist()
     blocks = []
-    for way in range(ORIENTATIONS):
-        band = view(values, layout, first + way)
+    for orientation in range(ORIENTATIONS):
+        band = view(values, layout, first + orientation)
         padded = np.zeros((high * BLOCK_SIDE, wide * BLOCK_SIDE), np.int64)
         padded[: band.shape[0], : band.shape[1]] = band
         blocks.append(padded.reshape(high, BLOCK_SIDE, wide, BLOCK_SIDE))
@@ -118,35 +133,41 @@ def flag_features(
     before: np.ndarray,
     after: np.ndarray,
     state: Cells,
-    laws: np.ndarray,
+    expected: np.ndarray,
 ) -> list[tuple[int, np.ndarray, np.ndarray]]:
-    """Return (group, features float32 [n, 9], largest magnitude [n]) of the blocks still zero."""
+    """Return (group, features, peaks) of the blocks that are zero in the coarser state.
+
+    Features float32 [n, FLAG_FEATURES], in the order of `significance.F_WEST` and so on; peaks [n],
+    largest |q| of each block.
+    """
     drawn = []
     old: list[np.ndarray] = []
     new: list[np.ndarray] = []
     left: list[np.ndarray] = []
     for group in range(FLAG_GROUPS):
-        high, wide, _, level, component, coarser, first = layout.blocks[group, 1:8]
+        row = layout.blocks[group]
+        high, wide, level, component = row[[HEIGHT, WIDTH, LEVEL, COMPONENT]]
+        coarser, first = row[[COARSER_GROUP, FIRST_BAND]]
         peak = _block_sums(np.abs(q), layout, group, np.max)
         old.append(_block_sums(before, layout, group, np.sum))
         new.append(_block_sums(after, layout, group, np.sum))
         left.append((peak > state.zero) * np.int64(state.width))
         flags, sums = left[group], old[group]
         y, x = np.mgrid[1 : high + 1, 1 : wide + 1].reshape(2, -1)
-        above, lit = np.zeros((2, y.size), np.int64)
+        of_parent, of_lightness = np.zeros((2, y.size), np.int64)
         if coarser >= 0:
             up = (((y - 1) >> 1) + 1, ((x - 1) >> 1) + 1)
-            above = left[coarser][up] + (new[coarser][up] >> 2)
+            of_parent = left[coarser][up] + (new[coarser][up] >> 2)
         if component:
             light = group - component
-            lit = left[light][y, x] + (new[light][y, x] >> 2)
+            of_lightness = left[light][y, x] + (new[light][y, x] >> 2)
         shift = DYADIC_LEVELS - level - 2
         rows, columns = (y - 1, x - 1)
         rows, columns = (
             (rows >> shift, columns >> shift) if shift >= 0 else (rows << -shift, columns << -shift)
         )
         width = layout.positions[1]
-        place = np.minimum(rows * width + np.minimum(columns, width - 1), len(laws) - 1)
+        place = np.minimum(rows * width + np.minimum(columns, width - 1), len(expected) - 1)
         features = np.stack(
             [
                 flags[y, x - 1],
@@ -155,9 +176,9 @@ def flag_features(
                 (sums[y, x - 1] + sums[y, x + 1] + sums[y - 1, x] + sums[y + 1, x]) >> 2,
                 (sums[y - 1, x - 1] + sums[y - 1, x + 1] + sums[y + 1, x - 1] + sums[y + 1, x + 1])
                 >> 2,
-                above,
-                lit,
-                laws[place, first : first + ORIENTATIONS].mean(1),
+                of_parent,
+                of_lightness,
+                expected[place, first : first + ORIENTATIONS].mean(1),
                 np.ones(y.size),
             ],
             1,
@@ -168,7 +189,10 @@ def flag_features(
 
 
 def fit_scale_model(features: np.ndarray, magnitude: np.ndarray, floor: float) -> np.ndarray:
-    """Return non-negative weights whose combination of features is the scale of a Laplace law."""
+    """Fit non-negative weights: features times weights are scales of Laplace distributions.
+
+    `features` float32 [n, F], `magnitude` [n]; returns float64 [F]. `floor` is added to magnitudes.
+    """
     phi = features.astype(np.float64)
     target = magnitude + floor
     weights = 0.1 * target.mean() / (phi.mean(0) + 1e-6) + 1e-9
@@ -178,10 +202,13 @@ def fit_scale_model(features: np.ndarray, magnitude: np.ndarray, floor: float) -
     return weights
 
 
-def integer_weights(weights: np.ndarray, width: int, law: int) -> np.ndarray:
-    """Round weights to units of 1 / 65536 of a cell width; `law` is the feature in sixteenths."""
+def integer_weights(weights: np.ndarray, width: int, expected_index: int) -> np.ndarray:
+    """Round weights to units of 1 / 65536 of a cell width.
+
+    `expected_index` is the weight of the expected magnitude, which the coder has in sixteenths.
+    """
     scaled = weights * (ACTIVITY_UNIT / width)
-    scaled[..., law] /= LAW_UNIT
+    scaled[..., expected_index] /= MAGNITUDE_UNIT
     return np.round(np.minimum(scaled, _LARGEST_WEIGHT)).astype(np.int32)
 
 
@@ -192,20 +219,20 @@ def fit_step(
     root: bool,
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Fit one step on images (layout, q, laws at positions).
+    """Fit one step on pictures (layout, finest indices, expected magnitudes at the positions).
 
-    Return the weights of activities, int32 [BANDS, FEATURES], of flags, int32 [FLAG_GROUPS,
-    FLAG_FEATURES], and of signs, int16 [BANDS, SIGN_FEATURES].
+    Returns the weights of activities, int32 [BANDS, FEATURES], of block flags, int32 [FLAG_GROUPS,
+    FLAG_FEATURES], and of sign contexts, int16 [BANDS, SIGN_FEATURES].
     """
     bands: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in range(BANDS)]
     groups: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in range(FLAG_GROUPS)]
     leaving: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in range(BANDS)]
-    for layout, q, laws in images:
+    for layout, q, expected in images:
         old = np.zeros(q.shape, np.int32) if root else magnitudes(q, before)
         new = magnitudes(q, after)
-        for band, at, features in sample_features(layout, old, new, laws, rng):
+        for band, at, features in sample_features(layout, old, new, expected, rng):
             bands[band].append((features, np.abs(q[at])))
-        for group, features, peak in flag_features(layout, q, old, new, after, laws):
+        for group, features, peak in flag_features(layout, q, old, new, after, expected):
             keep = rng.permutation(len(peak))[:_SAMPLES_PER_BAND]
             groups[group].append((features[keep], peak[keep]))
         old = np.zeros(q.shape, np.int32) if root else before.index(q)
@@ -219,14 +246,12 @@ def fit_step(
             if len(features):
                 magnitude = np.concatenate([piece[1] for piece in pieces])
                 model[row] = fit_scale_model(features, magnitude, 0.02 * after.width)
-    leans = [
-        fit_lean(*(np.concatenate(parts) for parts in zip(*band, strict=True))) for band in leaving
+    sign_weights = [
+        fit_sign_weights(*(np.concatenate(parts) for parts in zip(*band, strict=True)))
+        for band in leaving
     ]
     return (
-        integer_weights(activity, after.width, FEATURES - 2),
-        integer_weights(flags, after.width, FLAG_FEATURES - 2),
-        np.stack(leans),
+        integer_weights(activity, after.width, W_EXPECTED),
+        integer_weights(flags, after.width, F_EXPECTED),
+        np.stack(sign_weights),
     )
-
-
-assert COMPONENTS == 3

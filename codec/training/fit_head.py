@@ -59,7 +59,7 @@ _HELD_OUT_EVERY = 10
 class Positions:
     """Sampled positions of many photos.
 
-    energies  float32 [n, 36], for the laws of the classes
+    energies  float32 [n, 36], mean magnitudes of the texture bands
     inputs    float32 [n, HEAD_INPUTS], what the head sees
     features  one float32 [n, C] for texture and one for each layer of the extractor
     photo     int64 [n], which photo each is of

@@ -8,7 +8,7 @@ from underpaint.codec.palette.merging import MergeWeights
 from underpaint.codec.quantize.quantizer import Compander
 from underpaint.codec.training.settings import Recipe
 from underpaint.codec.transform.subbands import band_levels
-from underpaint.codec.weights.loading import CodecConfig, LayerPlan
+from underpaint.codec.weights.configuration import CodecConfig, LayerPlan
 
 WIDTHS = (32, 16, 8, 4, 2, 1)
 """Each state has half the cell width of the state before it."""

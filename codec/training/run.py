@@ -29,14 +29,9 @@ from underpaint.codec.training.photos import find_photos, load_photos
 from underpaint.codec.training.semantic_layers import extractor_label
 from underpaint.codec.training.settings import Recipe, TrainingPlan
 from underpaint.codec.training.train_network import CropSource, NetworkTrainer
-from underpaint.codec.weights.loading import (
-    Learned,
-    Weights,
-    content_id,
-    pack_weights,
-    unpack_learned,
-    unpack_weights,
-)
+from underpaint.codec.weights.header import content_id
+from underpaint.codec.weights.loading import pack_weights, unpack_weights
+from underpaint.codec.weights.model import Weights
 
 log = logging.getLogger(__name__)
 
@@ -72,9 +67,10 @@ def train(
     if len(pictures) < 2 or not held_out:
         raise UsageError(f"too few photos to train on: {len(pictures)}")
     log.info("%d photos to train on, %d held out", len(pictures), len(held_out))
-    earlier = unpack_learned(start_from.read_bytes()) if start_from else None
-    learned = earlier if keep_classes else None
-    weights = _fitted(run / "fitted.safetensors", pictures, recipe, learned)
+    earlier = unpack_weights(start_from.read_bytes()) if start_from else None
+    weights = _fitted(
+        run / "fitted.safetensors", pictures, recipe, earlier if keep_classes else None
+    )
     if earlier is not None:
         weights = replace(weights, network=earlier.network)
     codec = Codec(weights)
@@ -126,7 +122,7 @@ def _same_settings(path: Path, recipe: Recipe, plan: TrainingPlan) -> None:
 
 
 def _fitted(
-    path: Path, pictures: Sequence[np.ndarray], recipe: Recipe, kept: Learned | None
+    path: Path, pictures: Sequence[np.ndarray], recipe: Recipe, kept: Weights | None
 ) -> Weights:
     if path.exists():
         log.info("took the fitted parts from %s", path)

@@ -37,7 +37,7 @@ from underpaint.codec.training.perceptual import FeatureDistance
 from underpaint.codec.training.settings import TrainingPlan
 from underpaint.codec.transform.colour_rotation import Turn, turned
 from underpaint.codec.transform.wavelet import BLOCK, DYADIC_LEVELS, synthesise
-from underpaint.codec.weights.loading import Weights
+from underpaint.codec.weights.model import Weights
 
 log = logging.getLogger(__name__)
 

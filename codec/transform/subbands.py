@@ -26,7 +26,7 @@ BANDS = COMPONENTS * (1 + ORIENTATIONS * LEVELS)
 """Bands of a picture: three low bands, then three orientations of three components a level."""
 
 FLAGGED_LEVELS = 4
-"""The finest levels, 1 to 4, are walked by blocks with flags."""
+"""The finest levels, 1 to 4, are coded in blocks with flags."""
 
 FLAG_GROUPS = FLAGGED_LEVELS * COMPONENTS
 BLOCK_SIDE = 4

@@ -1,14 +1,13 @@
-"""What a file of weights says of itself, read without torch: its name and its layers.
+"""The header of a weights file: its id and its layers, read without torch.
 
-A file of weights is a safetensors file: 8 bytes of length (little endian), JSON, tensors. Under
-`__metadata__` the JSON holds the configuration of the codec, as text.
+A weights file is a safetensors file: 8 bytes of length (little endian), JSON, tensors. The entry
+`__metadata__` of the JSON holds the configuration of the codec, as text.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,38 +19,39 @@ PROFILES = {
     profile: Path(__file__).parents[1] / "profiles" / f"{profile}.safetensors"
     for profile in ("perceptual", "fidelity")
 }
-"""The weights in the package by what they are made for, the default first."""
+"""The weights in the package by profile, the default first."""
 
 SHIPPED = next(iter(PROFILES.values()))
-"""The weights that are taken where none are named."""
+"""The default weights."""
 
 WEIGHTS_FORMAT = 3
+"""Version of the format of weights files."""
 
 METADATA = "pentimento"
-"""Key of the configuration among the metadata: the first name of this project. It stays, because
-the id of a weights file is the hash of all its bytes."""
+"""Key of the configuration in the metadata: the former name of this project. It stays, because the
+id of a weights file is the hash of all its bytes."""
 
 
 @dataclass(frozen=True)
 class WeightsHeader:
-    """What an archive records of the weights it is made with."""
+    """The properties of weights that an archive records.
+
+    layer_names  description of each layer, coarsest first
+    """
 
     id: str
     layer_names: tuple[str, ...]
-    """What each layer adds, coarsest first."""
 
 
 def content_id(data: bytes) -> str:
-    """Return the name of a weights file: 16 hex digits of its SHA-256."""
+    """Return the id of a weights file: the first 16 hex digits of its SHA-256."""
     return hashlib.sha256(data).hexdigest()[:16]
 
 
 def fetch_weights(path: str | None) -> bytes:
-    """Return a file of weights: a path or URL (see `codec.storage.download`), or a profile in the
-    package by
-    name. None is the default profile.
+    """Return the bytes of a weights file: a path, URL or name of a profile in the package.
 
-    Raises UsageError where there is none.
+    None is the default profile. Raises UsageError if there is no such file.
     """
     location = str(PROFILES.get(path or "", SHIPPED if path is None else path))
     try:
@@ -60,22 +60,30 @@ def fetch_weights(path: str | None) -> bytes:
         raise UsageError(f"no weights at {location}: {error}") from error
 
 
-def metadata(data: bytes, formats: Container[int] = (WEIGHTS_FORMAT,)) -> dict[str, Any]:
-    """Return the configuration; WeightsDamaged where it is of none of the formats or, for what is
-    no such file, a ValueError, LookupError or TypeError."""
+def metadata(data: bytes) -> dict[str, Any]:
+    """Return the configuration of a weights file.
+
+    Raises WeightsDamaged if it has another format, and ValueError, LookupError or TypeError if the
+    bytes are no weights file.
+    """
     length = int.from_bytes(data[:8], "little")
     header = json.loads(data[8 : 8 + length])
     found = json.loads(header["__metadata__"][METADATA])
-    if found["format"] not in formats:
-        raise WeightsDamaged(f"weights of format {found['format']}, not {WEIGHTS_FORMAT}")
+    if found["format"] != WEIGHTS_FORMAT:
+        raise WeightsDamaged(
+            f"weights of format {found['format']}, not {WEIGHTS_FORMAT}", rule="W2"
+        )
     return dict(found)
 
 
 def read_header(data: bytes) -> WeightsHeader:
-    """Return the header of a file; WeightsDamaged where it has none. Tensors are not looked at."""
+    """Return the header of a weights file, without its tensors.
+
+    Raises WeightsDamaged if it has none.
+    """
     try:
         names = tuple(str(layer["name"]) for layer in metadata(data)["codec"]["layers"])
     except (LookupError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise WeightsDamaged(f"weights cannot be read: {reason}") from error
+        raise WeightsDamaged(f"weights cannot be read: {reason}", rule="W3") from error
     return WeightsHeader(content_id(data), names)

@@ -23,7 +23,7 @@ from underpaint.codec.training.fit_contexts import (
     magnitudes,
     sample_features,
 )
-from underpaint.codec.training.fit_signs import fit_lean, signs_around
+from underpaint.codec.training.fit_signs import fit_sign_weights, signs_around
 from underpaint.codec.transform.subbands import BANDS, Geometry, geometry
 
 BITS_OF_BIN = 10
@@ -127,7 +127,7 @@ def step_bits(
 
 def _sign_bits(drawn: _Sample, seen: _Sample) -> np.ndarray:
     """Return what the signs of those in `seen` that leave zero cost, by tables from `drawn`."""
-    weights = fit_lean(drawn.signs[drawn.leaves], drawn.positive[drawn.leaves])
+    weights = fit_sign_weights(drawn.signs[drawn.leaves], drawn.positive[drawn.leaves])
 
     def coded(sample: _Sample) -> tuple[np.ndarray, np.ndarray]:
         lean = sample.signs[sample.leaves].astype(int) @ weights

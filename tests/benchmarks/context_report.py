@@ -14,7 +14,7 @@ import numpy as np
 from tests.benchmarks.code_length import LEFT_OUT, CodedPhoto, step_bits
 from underpaint.codec.codec import Codec
 from underpaint.codec.errors import UnderpaintError
-from underpaint.codec.palette.classes import LAW_UNIT
+from underpaint.codec.palette.classes import MAGNITUDE_UNIT
 from underpaint.codec.training.photos import find_photos, load_photos
 from underpaint.codec.weights.loading import load_weights
 
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _coded(folders: Sequence[str], weights: str | None, count: int | None) -> list[CodedPhoto]:
     loaded = load_weights(weights)
     codec = Codec(loaded)
-    laws = loaded.classes.law.astype(np.float32) / LAW_UNIT
+    laws = loaded.classes.expected_magnitude.astype(np.float32) / MAGNITUDE_UNIT
     paths = find_photos(folders)
     order = np.random.default_rng(1).permutation(len(paths))[:count]
     return [

@@ -6,7 +6,7 @@ from skimage import data
 
 from tests.benchmarks.code_length import CodedPhoto, _symbols, step_bits
 from underpaint.codec.codec import Codec
-from underpaint.codec.palette.classes import LAW_UNIT
+from underpaint.codec.palette.classes import MAGNITUDE_UNIT
 from underpaint.codec.quantize.cells import Cells
 from underpaint.codec.weights.loading import load_weights
 
@@ -32,7 +32,7 @@ def test_a_cell_follows_from_the_one_before_and_its_symbol(before: Cells | None,
 def test_embedding_adds_up_to_about_what_coding_at_once_takes():
     weights = load_weights(None)
     codec = Codec(weights)
-    laws = weights.classes.law.astype(np.float32) / LAW_UNIT
+    laws = weights.classes.expected_magnitude.astype(np.float32) / MAGNITUDE_UNIT
     pictures = [data.astronaut(), data.chelsea(), data.rocket(), data.coffee()]
     tiles = [p[y : y + 144, x : x + 144] for p in pictures for y in (0, 150) for x in (0, 150, 290)]
     coded = [CodedPhoto.of(codec.quantised([tile])[0], tile.shape, laws) for tile in tiles]

@@ -58,7 +58,9 @@ def test_a_head_without_learning_differs_and_merges_otherwise(photos, tmp_path):
     plain = without_learning(weights, setting)
     assert not plain.head.narrow.any()
     assert plain.classes.embedding.shape == weights.classes.embedding.shape
-    np.testing.assert_array_equal(plain.classes.law, weights.classes.law)
+    np.testing.assert_array_equal(
+        plain.classes.expected_magnitude, weights.classes.expected_magnitude
+    )
     assert plain.id == weights.id
     assert merges(MergeWeights(1, 2, 3, 0))["all"] == MergeWeights(1, 2, 3, 0)
 

@@ -71,9 +71,15 @@ def test_swapped_layers_and_layers_of_another_image_are_noticed():
             unpack_stream(wrong)
 
 
+def _refused(blobs: list[bytes]) -> str:
+    """Return the rule that the layers break."""
+    with pytest.raises(LayerDamaged) as caught:
+        unpack_stream(blobs)
+    return caught.value.rule
+
+
 def test_no_layers_at_all():
-    with pytest.raises(LayerDamaged, match="missing"):
-        unpack_stream([])
+    assert _refused([]) == "S9"
 
 
 def test_an_unknown_version_is_named():
@@ -95,14 +101,10 @@ def _resealed(blob: bytes, **changes: bytes) -> bytes:
 
 def test_rules_hold_behind_a_right_checksum():
     blob = _stream()[0]
-    with pytest.raises(LayerDamaged, match="holds layer 3"):
-        unpack_layer(_resealed(blob, a2=b"\x03"), 0, 0)
+    assert _refused([_resealed(blob, a2=b"\x03")]) == "S5"
     with pytest.raises(UnknownVersion):
         unpack_layer(_resealed(blob, a1=b"\x09"), 0, 0)
-    with pytest.raises(LayerDamaged, match="does not end"):
-        unpack_layer(_resealed(blob, a7=b"\xff" * 5), 0, 0)
-    with pytest.raises(LayerDamaged, match="over the limit"):
-        unpack_layer(_resealed(blob, a17=b"\xff\xff\xff\xff"), 0, 0)
-    with pytest.raises(LayerDamaged, match="whole number of words"):
-        unpack_layer(_resealed(blob + b"x"), 0, 0)
+    assert _refused([_resealed(blob, a7=b"\xff" * 5)]) == "S6"
+    assert _refused([_resealed(blob, a17=b"\xff\xff\xff\xff")]) == "S7"
+    assert _refused([_resealed(blob + b"x")]) == "S8"
     assert unpack_layer(_resealed(blob), 0, 0).picture == HEADER

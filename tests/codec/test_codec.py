@@ -21,7 +21,8 @@ from underpaint.codec.errors import (
 from underpaint.codec.metrics import psnr
 from underpaint.codec.palette.merging import MergeWeights
 from underpaint.codec.transform.wavelet import DYADIC_LEVELS, analyse, to_opponent
-from underpaint.codec.weights.loading import SHIPPED, load_weights, unpack_weights
+from underpaint.codec.weights.header import SHIPPED
+from underpaint.codec.weights.loading import load_weights, unpack_weights
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,7 @@ from tests.helpers.second_reader import (
 from underpaint import Codec
 from underpaint.codec.errors import LayerDamaged, UnknownVersion, WeightsMismatch
 from underpaint.codec.transform.subbands import BANDS, geometry, view
-from underpaint.codec.weights.loading import SHIPPED
+from underpaint.codec.weights.header import SHIPPED
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -102,6 +102,7 @@ def _assert_agreement(codec: Codec, weights: Weights, layers: list[bytes], good:
         with pytest.raises(LayerDamaged) as damaged:
             codec.symbols(layers[: good + 1])
         assert damaged.value.layer == refused.layer == good
+        assert damaged.value.rule == refused.rule
 
 
 def _header(layer: bytes) -> bytes:

@@ -17,7 +17,7 @@ from underpaint.codec.entropy.activity import BIN_EDGES, BIN_OF, FINE
 from underpaint.codec.entropy.signs import SIGN_EDGES
 from underpaint.codec.entropy.tables import TableLayout
 from underpaint.codec.transform.subbands import BANDS, band_index, geometry, view
-from underpaint.codec.weights.loading import SHIPPED
+from underpaint.codec.weights.header import SHIPPED
 
 ROOT = Path(__file__).parents[2]
 STREAM, ARCHIVE = (
@@ -27,7 +27,7 @@ STREAM, ARCHIVE = (
 MODULE_NAMES = (
     "bitstream", "limits", "entropy.activity", "entropy.coder", "entropy.palette_map_coder",
     "entropy.rans", "entropy.significance", "entropy.signs", "palette.merging", "quantize.cells",
-    "transform.colour_rotation", "transform.subbands", "transform.wavelet", "weights.loading",
+    "transform.colour_rotation", "transform.subbands", "transform.wavelet", "weights.header",
 )  # fmt: skip
 MODULES = [importlib.import_module(f"underpaint.codec.{name}") for name in MODULE_NAMES]
 

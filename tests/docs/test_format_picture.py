@@ -12,7 +12,8 @@ from torch.nn.functional import conv2d
 
 from underpaint import Codec
 from underpaint.codec.transform.subbands import BANDS, band_levels, geometry, view
-from underpaint.codec.weights.loading import SHIPPED, unpack_weights
+from underpaint.codec.weights.header import SHIPPED
+from underpaint.codec.weights.loading import unpack_weights
 
 HEIGHT, WIDTH = 75, 101
 SCALE, LIFT = 1.149604398860241, (

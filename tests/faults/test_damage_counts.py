@@ -22,7 +22,7 @@ def test_a_change_that_nothing_notices_would_be_counted(monkeypatch: pytest.Monk
     assert damage.SILENT in layers.outcome(random.Random(0), cut=False)
 
     def late(stream: list[bytes]) -> None:
-        raise damage.LayerDamaged(len(stream) + 1, "late")
+        raise damage.LayerDamaged(len(stream) + 1, "S4", "late")
 
     monkeypatch.setattr(layers.codec, "check", late)
     assert damage.SILENT in layers.outcome(random.Random(0), cut=True)
@@ -32,7 +32,7 @@ def test_a_prefix_that_does_not_decode_would_be_counted(monkeypatch: pytest.Monk
     layers = damage.Layers()
 
     layers.streams = layers.streams[:1]
-    error = damage.LayerDamaged(2, "here")
+    error = damage.LayerDamaged(2, "S4", "here")
     calls = iter([error, StreamError("prefix")])
 
     def check(stream: list[bytes]) -> None:

@@ -2,7 +2,7 @@
 
     stream    bytes -> layers -> symbols, and now and then pictures, with the network, without and
               with texture, and latents; compiled loops check their indices
-    walk      the same through the walks as plain Python, where coverage guides the fuzzer
+    walk      the same through the entropy coder as plain Python, where coverage guides the fuzzer
     weights   bytes -> a weights file -> symbols of a stream read with it
     archive   bytes -> files of an archive -> opened, counted, read, looked up, salvaged, verified
     pages     bytes -> Thrift, page index and pages, as rows by key read them
@@ -49,7 +49,8 @@ from underpaint.codec.errors import (
 from underpaint.codec.image_io import headers as picture_headers
 from underpaint.codec.image_io.read import read_picture
 from underpaint.codec.transform.subbands import geometry
-from underpaint.codec.weights.loading import SHIPPED, unpack_weights
+from underpaint.codec.weights.header import SHIPPED
+from underpaint.codec.weights.loading import unpack_weights
 
 FOLDER = Path(__file__).parent
 GOLDEN = FOLDER.parent / "golden"
@@ -167,7 +168,7 @@ class Lenient(Codec):
 def walked(codec: Codec, layers: Sequence[bytes]) -> CodedState:
     """Decode layers to symbols, which must be within their bounds."""
     state = codec._decoded(layers)
-    classes = len(codec._weights.classes.law)
+    classes = len(codec._weights.classes.expected_magnitude)
     assert all(0 <= p.class_map.min() <= p.class_map.max() < classes for p in state.palettes)
     assert state.magnitude.min() >= 0
     assert state.sums.min() >= 0

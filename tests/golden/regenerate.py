@@ -25,7 +25,8 @@ from underpaint.codec.entropy.state import Symbols
 from underpaint.codec.palette.merging import MOST_ENTRIES, PaletteState
 from underpaint.codec.quantize.cells import FAR_BITS, FAR_GROUPS, NEAR_CELLS
 from underpaint.codec.transform.subbands import BANDS, geometry, view
-from underpaint.codec.weights.loading import Weights, load_weights
+from underpaint.codec.weights.loading import load_weights
+from underpaint.codec.weights.model import Weights
 
 FOLDER = Path(__file__).parent
 ARCHIVE = FOLDER / "archive"

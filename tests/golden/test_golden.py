@@ -24,7 +24,8 @@ from underpaint.codec.entropy.coder import EntropyCoder
 from underpaint.codec.entropy.palette_map_coder import PALETTE_TABLES
 from underpaint.codec.entropy.state import CodedState, Symbols
 from underpaint.codec.transform.subbands import geometry
-from underpaint.codec.weights.loading import Weights, load_weights
+from underpaint.codec.weights.loading import load_weights
+from underpaint.codec.weights.model import Weights
 
 
 @pytest.fixture(scope="module")

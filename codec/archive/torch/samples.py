@@ -238,5 +238,5 @@ class SampleMaker:
 
 def _with_key(error: StreamError, key: str) -> StreamError:
     if isinstance(error, LayerDamaged):
-        return LayerDamaged(error.layer, f"image {key!r}: {error.reason}")
+        return LayerDamaged(error.layer, error.rule, f"image {key!r}: {error.reason}")
     return type(error)(f"image {key!r}: {error}")

@@ -23,7 +23,7 @@ from underpaint.codec.training.fit_classes import mean_embeddings
 from underpaint.codec.training.fit_head import fit_head, sample_positions
 from underpaint.codec.training.photos import find_photos, load_photos
 from underpaint.codec.training.settings import Recipe
-from underpaint.codec.weights.loading import Weights
+from underpaint.codec.weights.model import Weights
 from underpaint.pipelines.evaluation.photos import spread
 from underpaint.pipelines.evaluation.tables import align
 from underpaint.pipelines.evaluation.tasks.kinds import DataSet, Task, find_data_sets

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from underpaint.codec.codec import Codec
 from underpaint.codec.palette.merging import PaletteState, map_bits
 from underpaint.codec.transform.wavelet import BLOCK
-from underpaint.codec.weights.loading import Weights
+from underpaint.codec.weights.model import Weights
 
 BUDGETS = (0.4, 0.8, 1.2, 1.8)
 """Bits a position of the states that are drawn, coarsest first; a stream holds fewer of them."""

@@ -24,7 +24,7 @@ from underpaint.codec.entropy.state import Symbols
 from underpaint.codec.image_io.read import read_picture
 from underpaint.codec.transform.subbands import COMPONENTS, Geometry, band_index, geometry, view
 from underpaint.codec.transform.wavelet import BLOCK, DYADIC_LEVELS, ORIENTATIONS
-from underpaint.codec.weights.loading import Weights
+from underpaint.codec.weights.model import Weights
 from underpaint.pipelines.evaluation.curves import rate_at
 from underpaint.pipelines.evaluation.photos import spread
 from underpaint.pipelines.evaluation.tables import align

@@ -16,7 +16,7 @@ from underpaint.codec.palette.merging import MergeWeights, PaletteState, diffuse
 from underpaint.codec.palette.semantic_head import low_colours, own_inputs
 from underpaint.codec.quantize.quantizer import bands_and_low, pad_to_blocks
 from underpaint.codec.transform.colour_rotation import find_turns, turned
-from underpaint.codec.weights.loading import Weights
+from underpaint.codec.weights.model import Weights
 from underpaint.pipelines.evaluation.photos import Photo
 
 HEAD = "semantic head (inputs, embedding)"

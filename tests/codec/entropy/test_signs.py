@@ -6,7 +6,7 @@ from skimage import data
 
 from underpaint import Codec
 from underpaint.codec.entropy.signs import SIGN_BINS, SIGN_EDGES, SIGN_FEATURES, SIGN_UNIT
-from underpaint.codec.training.fit_signs import fit_lean, signs_around
+from underpaint.codec.training.fit_signs import fit_sign_weights, signs_around
 from underpaint.codec.transform.subbands import BANDS, geometry, view
 from underpaint.codec.weights.loading import load_weights
 
@@ -17,13 +17,13 @@ def test_a_known_law_of_signs_is_found():
     law[[0, 3, 8]] = (1.5, -0.8, 0.4)
     signs = rng.integers(-1, 2, (40_000, SIGN_FEATURES)).astype(np.int8)
     positive = rng.random(len(signs)) < 1 / (1 + np.exp(-signs @ law))
-    found = fit_lean(signs, positive)
+    found = fit_sign_weights(signs, positive)
     assert found.dtype == np.int16
     np.testing.assert_allclose(found, law * SIGN_UNIT, atol=3)
 
 
 def test_without_samples_there_is_no_lean():
-    assert not fit_lean(np.zeros((0, SIGN_FEATURES), np.int8), np.zeros(0, bool)).any()
+    assert not fit_sign_weights(np.zeros((0, SIGN_FEATURES), np.int8), np.zeros(0, bool)).any()
 
 
 def test_signs_around_are_those_of_the_finer_state_behind_and_of_the_coarser_ahead():

@@ -21,7 +21,7 @@ from underpaint.codec.palette.semantic_head import (
     head_inputs,
     unit_length,
 )
-from underpaint.codec.training.fit_classes import fit_masks, notice_of_classes
+from underpaint.codec.training.fit_classes import fit_masks, sensitivity_of_classes
 from underpaint.codec.training.fit_head import (
     Positions,
     contrastive_loss,
@@ -259,7 +259,7 @@ def test_what_is_noticed_sooner_is_quantised_finer():
     labels = rng.integers(0, 3, 5000)
     pixels = rng.gamma(2, 20, 5000)
     features = pixels * np.array([1e-3, 4e-3, 1e-3])[labels] * rng.gamma(5, 0.2, 5000)
-    notice = notice_of_classes(np.stack([features, pixels], 1), labels, 4)
+    notice = sensitivity_of_classes(np.stack([features, pixels], 1), labels, 4)
     assert notice[1] / notice[0] == pytest.approx(4, rel=0.1)
     assert notice[3] == pytest.approx(features.sum() / pixels.sum(), rel=1e-6)  # no position
     scale = np.full((4, 36), 2.0, np.float32)

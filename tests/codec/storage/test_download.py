@@ -15,7 +15,8 @@ import pytest
 from underpaint.codec.errors import ChecksumMismatch, UsageError
 from underpaint.codec.storage import download as fetching
 from underpaint.codec.storage.download import Address, cache_folder, fetch, with_digest
-from underpaint.codec.weights.loading import SHIPPED, load_weights
+from underpaint.codec.weights.header import SHIPPED
+from underpaint.codec.weights.loading import load_weights
 
 CONTENT = bytes(range(256)) * 40
 DIGEST = hashlib.sha256(CONTENT).hexdigest()

@@ -127,7 +127,7 @@ def test_a_layer_that_fails_its_own_check_is_named_or_skipped(
                 layers = (layers[0], rows[6].layers[1], *layers[2:])
             writer.add(Row(row.key, layers, row.width, row.height))
     publish(str(tmp_path))
-    with pytest.raises(LayerDamaged, match="layer 1: image '05'"):
+    with pytest.raises(LayerDamaged, match="layer 2: image '05'"):
         list(LayerDataset(tmp_path, layers=2, output="latent"))
     found: list[Damage] = []
     dataset = LayerDataset(tmp_path, layers=2, output="latent", on_damage=found.append)
@@ -187,7 +187,7 @@ datasets = [
     )
 ]
 before = loaded()
-assert before["underpaint.codec.entropy.coefficient_coder.walk"] == 1
+assert before["underpaint.codec.entropy.coefficient_coder.code_step"] == 1
 for dataset in datasets:
     assert len(list(itertools.islice(dataset, 5))) == 5
     assert loaded() == before, {name for name, count in loaded().items() if count != before[name]}

@@ -1,0 +1,63 @@
+"""The weights of a codec in memory: configuration, integer tables, classes and network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from underpaint.codec.entropy.tables import cumulative
+from underpaint.codec.palette.classes import TextureClasses
+from underpaint.codec.palette.semantic_head import SemanticHead
+from underpaint.codec.reconstruct.network import BackwardNetwork
+from underpaint.codec.weights.configuration import CodecConfig
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Everything that `underpaint train` produces, for S steps of the scalar chain.
+
+    steps         float32 [BANDS], finest quantisation steps, in units of orthonormal coefficients
+    activity      int32 [S, BANDS, FEATURES], weights of activities
+    flag_activity int32 [S, FLAG_GROUPS, FLAG_FEATURES], weights of the activities of block flags
+    sign_weights  int16 [S, BANDS, SIGN_FEATURES], weights of sign contexts
+    frequencies   uint16 [tables, MOST_CHILDREN]: see `entropy.tables`
+    centroids     float32 [S, LEVELS + 1, 2, CENTROID_KINDS]: see `quantize.quantizer`
+    id            16 hex digits of the SHA-256 of the weights file
+    """
+
+    config: CodecConfig
+    steps: np.ndarray
+    classes: TextureClasses
+    head: SemanticHead
+    activity: np.ndarray
+    flag_activity: np.ndarray
+    sign_weights: np.ndarray
+    frequencies: np.ndarray
+    centroids: np.ndarray
+    network: BackwardNetwork
+    id: str = "0" * 16
+
+    @cached_property
+    def cumulative(self) -> np.ndarray:
+        """The tables in the form of the range coder, uint32 [tables, MOST_CHILDREN + 1]."""
+        return cumulative(self.frequencies)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return all arrays but those of the network, by their names in a weights file."""
+        return {
+            "steps": self.steps,
+            "classes.scale": self.classes.scale,
+            "classes.law": self.classes.expected_magnitude,
+            "classes.mask": self.classes.mask,
+            "classes.embedding": self.classes.embedding,
+            "semantics.widen": self.head.widen,
+            "semantics.narrow": self.head.narrow,
+            "semantics.skip": self.head.skip,
+            "activity": self.activity,
+            "flag_activity": self.flag_activity,
+            "sign_weights": self.sign_weights,
+            "frequencies": self.frequencies,
+            "centroids": self.centroids,
+        }
