@@ -1,4 +1,4 @@
-"""What a training run is told: everything that decides the weights besides the photos.
+"""The options of a training run: all that decides the weights, except the photos.
 
 Plain values only, so that the command line can list them without loading torch.
 """
@@ -19,43 +19,52 @@ class Recipe:
     """Choices of one profile: what is fitted by counting."""
 
     profile: str = "fidelity"
-    """What the weights are made for."""
-    finest_step: float = _option(10.0, "step of the finest state, in orthonormal coefficients")
+    """Name of the profile."""
+    finest_step: float = _option(
+        10.0, "quantisation step of the finest state, in orthonormal coefficients"
+    )
     level_steps: tuple[float, ...] = _option(
         (1.0,) * 7, "factors on the step for the low band and levels 1 (finest) to 6"
     )
     chroma_step: float = _option(1.0, "factor on the step of the two chroma components")
-    masking: float = _option(0.0, "power of a class's texture energy in its steps")
+    masking: float = _option(0.0, "exponent of a class's texture energy in its quantisation steps")
     salience: float = _option(
-        0.0, "power of what the extractor notices in a class's steps; needs an extractor"
+        0.0, "exponent of a class's salience for the extractor in its steps; needs --extractor"
     )
     knee: float = _option(8.0, "knee of the compander, in finest steps")
-    power: float = _option(1.0, "power of the compander; 1 quantises uniformly")
+    power: float = _option(1.0, "power of the compander; 1 means uniform quantisation")
     classes: int = _option(64, "size of the codebook of texture classes")
     palette_budgets: tuple[float, ...] = _option(
-        (0.9, 1.6), "most bits a position of the index map in each palette state"
+        (0.9, 1.6), "maximal bits for each position of the class map, one number a palette state"
     )
-    smoothing: float = _option(12.0, "price of a class border in the map, in bits of texture")
+    smoothing: float = _option(
+        12.0, "cost of a border between classes in the map, in bits of texture"
+    )
     evidence: float = _option(
-        20.0, "what meaning counts in the choice of a class, in bits of texture"
+        20.0, "weight of semantics in the choice of a class, in bits of texture"
     )
-    merge_latent: float = _option(1.0, "weight of lost bits when palette entries merge")
-    merge_texture: float = _option(30.0, "weight of their distance in texture")
-    merge_semantic: float = _option(30.0, "weight of their distance in meaning")
-    merge_colour: float = _option(0.0, "weight of their distance in colour")
+    merge_latent: float = _option(
+        1.0, "weight of additional bits in the cost of merging two palette entries"
+    )
+    merge_texture: float = _option(30.0, "weight of their distance in texture in that cost")
+    merge_semantic: float = _option(30.0, "weight of their distance in semantics in that cost")
+    merge_colour: float = _option(0.0, "weight of their distance in colour in that cost")
     extractor: str = _option(
-        "", "ONNX network, path or URL, whose layers tell meaning; without one, texture alone does"
+        "",
+        "path or URL of an ONNX network that teaches semantics; without it, only texture is used",
     )
     extractor_input: str = _option(
-        "imagenet", "what the extractor wants to see: imagenet, caffe or unit"
+        "imagenet", "pixel values that the extractor expects: imagenet, caffe or unit"
     )
-    pseudo_labels: int = _option(128, "pseudo-labels that the semantic head is taught")
+    pseudo_labels: int = _option(
+        128, "number of pseudo-labels that the semantic head is trained on"
+    )
     contrastive_steps: int = _option(1500, "steps of contrastive learning of the semantic head")
-    embedding: int = _option(16, "length of its embeddings")
-    head_width: int = _option(64, "its hidden units")
-    class_photos: int = _option(300, "photos that the classes are fitted on")
+    embedding: int = _option(16, "length of the embeddings of the semantic head")
+    head_width: int = _option(64, "number of hidden units of the semantic head")
+    class_photos: int = _option(300, "number of photos for fitting the classes")
     class_rounds: int = _option(20, "rounds of expectation maximisation of the classes")
-    context_photos: int = _option(150, "photos that the activities are fitted on")
+    context_photos: int = _option(150, "number of photos for fitting the weights of contexts")
     seed: int = 1
 
 
@@ -64,16 +73,18 @@ class TrainingPlan:
     """How the backward network is trained."""
 
     steps: int = _option(10_000, "optimiser steps")
-    batch: int = _option(8, "crops a step")
+    batch: int = _option(8, "crops in each step")
     crop: int = _option(160, "side of a crop in pixels, a multiple of 32")
-    learning_rate: float = _option(1.5e-3, "peak learning rate; a cosine takes it to zero")
+    learning_rate: float = _option(1.5e-3, "peak learning rate; it decays to zero along a cosine")
     warm_up: int = _option(200, "steps of linear warm-up")
     average: float = _option(0.998, "decay of the moving average of the weights")
     ssim_weight: float = _option(0.0, "share of 1 - MS-SSIM in the loss; the rest is squared error")
-    feature_weight: float = _option(0.0, "share of the distance in the extractor's features")
-    feature_layers: int = _option(3, "that share holds for states of up to so many layers")
+    feature_weight: float = _option(
+        0.0, "share of the distance in the extractor's features in the loss"
+    )
+    feature_layers: int = _option(3, "largest number of layers to which --feature-weight applies")
     pattern_weight: float = _option(
-        0.1, "price of a pattern on the grid of positions, of its variance in grey levels"
+        0.1, "weight of the penalty on patterns that repeat on the grid of positions"
     )
     checkpoint_every: int = _option(250, "steps between checkpoints")
     measure_every: int = _option(1000, "steps between measurements on held-out photos")
@@ -101,5 +112,5 @@ PROFILES = {
     ),
     "fidelity": (Recipe(profile="fidelity"), TrainingPlan()),
 }
-"""Recipe and plan of each profile, the default profile first: what looks right (MS-SSIM), and what
-is near in squared error (PSNR)."""
+"""Recipe and plan of each profile, the default first: `perceptual` for visual quality (MS-SSIM),
+`fidelity` for squared error (PSNR)."""

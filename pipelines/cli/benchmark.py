@@ -22,12 +22,33 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.set_defaults(run=run)
     add = parser.add_argument
     add("photos", nargs="+", metavar="PHOTOS", help="folders, globs or files")
-    add("--weights", metavar="FILE", help="weights of the codec (default: the shipped ones)")
-    add("--workers", type=positive, default=os.cpu_count() or 1, metavar="N", help="processes")
+    add(
+        "--weights",
+        metavar="FILE",
+        help="profile name, path or URL of a weights file (default: perceptual)",
+    )
+    add(
+        "--workers",
+        type=positive,
+        default=os.cpu_count() or 1,
+        metavar="N",
+        help="number of processes",
+    )
     add("--limit", type=positive, metavar="N", help="at most N photos, evenly spread")
-    add("--codec-photos", type=count, default=24, metavar="N", help="timed in memory; 0: none")
-    add("--codec-only", action="store_true", help="leave the commands out")
-    add("--folder", type=Path, metavar="FOLDER", help="for the archive, removed afterwards")
+    add(
+        "--codec-photos",
+        type=count,
+        default=24,
+        metavar="N",
+        help="photos for timing the codec alone; 0 for none",
+    )
+    add("--codec-only", action="store_true", help="time only the codec, not encode and decode")
+    add(
+        "--folder",
+        type=Path,
+        metavar="FOLDER",
+        help="folder for the archive, which is removed afterwards",
+    )
     add("--json", type=Path, metavar="FILE", help="also write the figures as JSON")
 
 

@@ -17,7 +17,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "evaluate",
         help="measure rate, distortion and speed against JPEG, WebP, AVIF, …",
-        description="Encode photos with Underpaint and its peers; print and write rate points, "
+        description="Encode photos with Underpaint and other codecs. Print and write rate points, "
         "BD-rates and speeds as tables, CSV, a plot and, with --page, a page with crops.",
     )
     parser.set_defaults(run=run)
@@ -27,41 +27,63 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--tasks",
         type=Path,
         metavar="FOLDER",
-        help="what detectors, segmenters and landmark networks see: photos, truth and networks",
+        help="measure detectors, segmenters and landmark networks: a folder of photos, ground "
+        "truth and networks",
     )
-    add("--output", required=True, metavar="FOLDER", type=Path, help="where results go")
+    add("--output", required=True, metavar="FOLDER", type=Path, help="folder for the results")
     add(
         "--peers",
         default=DEFAULT_PEERS,
-        help="of jpeg, webp, avif, jxl, jp2 (default: %(default)s)",
+        help="other codecs: any of jpeg, webp, avif, jxl, jp2 (default: %(default)s)",
     )
     add(
         "--metrics",
         default=DEFAULT_METRICS,
-        help="of psnr, ms-ssim, ssimulacra2 (default: %(default)s)",
+        help="any of psnr, ms-ssim, ssimulacra2 (default: %(default)s)",
     )
-    add("--weights", metavar="FILE", help="weights of the codec (default: the shipped ones)")
+    add(
+        "--weights",
+        metavar="FILE",
+        help="profile name, path or URL of a weights file (default: perceptual)",
+    )
     add(
         "--effort",
         type=int,
         choices=(1, 2, 3),
         default=1,
-        help="how hard the codec's encoder looks for fewer bytes, where rates are measured "
+        help="effort of the encoder when rates are measured, as in `underpaint encode` "
         "(default: %(default)s)",
     )
     add(
         "--texture",
         type=int,
         metavar="SEED",
-        help="with --tasks: draw the fine texture that a coarse state does not know",
+        help="with --tasks: add random fine texture to coarse states",
     )
-    add("--peers-only", action="store_true", help="leave the codec out")
-    add("--workers", type=positive, default=os.cpu_count() or 1, metavar="N", help="processes")
+    add("--peers-only", action="store_true", help="measure the other codecs only")
+    add(
+        "--workers",
+        type=positive,
+        default=os.cpu_count() or 1,
+        metavar="N",
+        help="number of processes",
+    )
     add("--limit", type=positive, metavar="N", help="at most N photos, evenly spread")
-    add("--cache", type=Path, metavar="FOLDER", help="keep results of peers for later runs")
-    add("--speed-photos", type=count, default=8, metavar="N", help="photos timed; 0: no speeds")
+    add(
+        "--cache",
+        type=Path,
+        metavar="FOLDER",
+        help="keep results of other codecs in this folder, for later runs",
+    )
+    add(
+        "--speed-photos",
+        type=count,
+        default=8,
+        metavar="N",
+        help="number of photos for measuring speed; 0 for none",
+    )
     add("--page", action="store_true", help="also write a page with crops at equal bytes")
-    add("--page-photos", type=positive, default=4, metavar="N", help="photos on the page")
+    add("--page-photos", type=positive, default=4, metavar="N", help="number of photos on the page")
 
 
 def positive(text: str) -> int:

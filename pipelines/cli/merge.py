@@ -12,9 +12,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "merge",
         help="put several archives into one",
-        description="Copy the files of several archives of the same weights, layers and labels "
-        "into one, checked against their checksums. Two images of one key are refused. A run that "
-        "was stopped goes on where it was.",
+        description="Copy the files of several archives into one and verify their checksums. The "
+        "archives must have the same weights, layers and labels, and no key in common. The same "
+        "command resumes a run that was stopped.",
     )
     parser.add_argument("archives", nargs="+", metavar="ARCHIVE", help="local folder or URL")
     options.add_new_archive(parser)

@@ -21,29 +21,36 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "search",
         parents=[options.archive()],
-        help="find pictures like a given one, or near duplicates, by their embeddings",
-        description="Find the pictures most like one of the archive or like a photo, by the cosine "
-        "of their embeddings (`underpaint encode --embedding`). Only keys and embeddings are read.",
+        help="find similar pictures, or near duplicates, by their embeddings",
+        description="Find the pictures most similar to one of the archive or to a file, by the "
+        "cosine of their embeddings (`underpaint encode --embedding`). Only keys and embeddings "
+        "are read.",
     )
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--like", metavar="KEY|PHOTO", help="key of an image, else a photo's path")
+    what.add_argument(
+        "--like", metavar="KEY|PHOTO", help="key of a picture in the archive, or path of a photo"
+    )
     what.add_argument(
         "--duplicates",
         type=parse_share,
         metavar="SIMILARITY",
-        help="all pairs that are at least so similar, as 0.98 or 98%%",
+        help="list all pairs with at least this cosine similarity, such as 0.98 or 98%%",
     )
     parser.add_argument(
-        "--count", type=positive, default=10, metavar="N", help="pictures to list (default 10)"
+        "--count",
+        type=positive,
+        default=10,
+        metavar="N",
+        help="number of pictures to list (default: 10)",
     )
     parser.add_argument(
         "--embedding",
         metavar="NAME",
         help="the archive's extractor, for a photo (default: by the name that the archive records; "
-        "for extractors from a file, say here where it is)",
+        "for extractors in a file, give its address here)",
     )
     options.add_weights(parser, "perceptual")
-    parser.add_argument("--json", action="store_true", help="print one JSON object a line")
+    parser.add_argument("--json", action="store_true", help="print one JSON object on each line")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -14,16 +14,19 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "sweep",
         parents=[options.archive()],
         help="remove files that killed jobs left in an archive",
-        description="Remove files that no commit names: unfinished files, plans of dead jobs.",
+        description="Remove files that are not part of the archive: unfinished files of killed "
+        "writers, and plans of jobs that have ended.",
     )
     parser.add_argument(
         "--older-than",
         type=float,
         default=24.0,
         metavar="HOURS",
-        help="leave younger files; a job that takes longer needs its own (default 24)",
+        help="keep younger files, which a running job may need (default: 24)",
     )
-    parser.add_argument("--dry-run", action="store_true", help="only show what would be removed")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="only list the files that would be removed"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -15,11 +15,12 @@ def add_parser(subparsers: Any) -> None:
     """Register the command; recipe and plan have one option for each of their numbers."""
     parser = subparsers.add_parser(
         "train",
-        help="make weights from photos",
+        help="train new weights on photos",
         description=(
-            "Make weights from photos: fit classes, contexts and integer tables by counting, then "
-            "train the backward network. Everything goes into the run folder as it is made; the "
-            "same command goes on where it stopped. A profile sets all options that are not given."
+            "Train new weights: fit classes, contexts and integer tables on photos, then train the "
+            "reconstruction network. Results and checkpoints are kept in the run folder, and the "
+            "same command resumes a run that was stopped. The profile sets all options that are "
+            "not given."
         ),
     )
     parser.add_argument("photos", nargs="+", help="folders (searched recursively) or files")
@@ -31,8 +32,7 @@ def add_parser(subparsers: Any) -> None:
         "--profile",
         choices=PROFILES,
         default=next(iter(PROFILES)),
-        help="what the weights are made for: what looks right, or what is near in squared error "
-        "(default: %(default)s)",
+        help="perceptual: visual quality; fidelity: small squared error (default: %(default)s)",
     )
     parser.add_argument(
         "--device", default="cpu", help="torch device to train the network on (default: cpu)"
@@ -40,11 +40,13 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--threads", type=int, default=0, help="torch threads (default: torch decides)"
     )
-    parser.add_argument("--start-from", type=Path, help="weights file whose network to go on from")
+    parser.add_argument(
+        "--start-from", type=Path, help="weights file whose network is trained further"
+    )
     parser.add_argument(
         "--keep-classes",
         action="store_true",
-        help="take its classes and semantic head too, and fit only what is counted",
+        help="with --start-from: keep its classes and semantic head, and fit only the tables",
     )
     for title, place in (("recipe", 0), ("training plan", 1)):
         group = parser.add_argument_group(title)
@@ -58,7 +60,7 @@ def add_parser(subparsers: Any) -> None:
                     nargs=len(default) if many else None,
                     help=f"{option.metadata['help']} ({_defaults(option.name, place)})",
                 )
-    parser.add_argument("--seed", type=int, help="seed of everything that is drawn (default: 1)")
+    parser.add_argument("--seed", type=int, help="seed of the random numbers (default: 1)")
 
 
 def _defaults(name: str, place: int) -> str:

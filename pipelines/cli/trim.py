@@ -14,12 +14,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "trim",
         parents=[options.archive()],
         help="copy an archive without its finer layers",
-        description="Write a new archive with the coarsest N layers of another. Nothing is decoded "
-        "or encoded and the finer layers are not even read. A run that was stopped goes on where "
-        "it was.",
+        description="Write a new archive with layers 1 to N of another one. Nothing is decoded "
+        "or encoded, and the other layers are not read. The same command resumes a run that was "
+        "stopped.",
     )
     parser.add_argument(
-        "--layers", type=positive, required=True, metavar="N", help="keep the coarsest N layers"
+        "--layers", type=positive, required=True, metavar="N", help="keep layers 1 to N"
     )
     options.add_new_archive(parser)
 

@@ -12,15 +12,19 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "view",
         parents=[options.archive()],
-        help="show one image at every state: bytes, palette, class map, as a page",
-        description="Print the bytes, bits per pixel and palette size of each state of one image; "
-        "with --html write a page that shows the image, its palette and its class map at every "
-        "state. The page needs no network and runs no script.",
+        help="show one picture at every number of layers, as a table or an HTML page",
+        description="Print bytes, bits per pixel and palette size of one picture for each number "
+        "of layers. With --html, write a page that shows the picture, its palette and its class map "
+        "for each of them. The page loads nothing from the network and contains no script.",
     )
-    parser.add_argument("key", metavar="KEY", nargs="?", help="of the image (default: the first)")
+    parser.add_argument(
+        "key", metavar="KEY", nargs="?", help="key of the picture (default: the first one)"
+    )
     parser.add_argument("--html", metavar="FILE", help="write the page to this file")
     parser.add_argument(
-        "--picture", metavar="FILE", help="write the states as one picture (PNG, JPEG or WebP)"
+        "--picture",
+        metavar="FILE",
+        help="write a contact sheet of all numbers of layers (PNG, JPEG or WebP)",
     )
     options.add_weights(parser)
     options.add_device(parser, "cpu")
