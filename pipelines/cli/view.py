@@ -14,8 +14,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         parents=[options.archive()],
         help="show one picture at every number of layers, as a table or an HTML page",
         description="Print bytes, bits per pixel and palette size of one picture for each number "
-        "of layers. With --html, write a page that shows the picture, its palette and its class map "
-        "for each of them. The page loads nothing from the network and contains no script.",
+        "of layers. With --html, write a page that shows the picture, its palette and its class "
+        "map for each of them. The page loads nothing from the network and contains no script.",
     )
     parser.add_argument(
         "key", metavar="KEY", nargs="?", help="key of the picture (default: the first one)"
