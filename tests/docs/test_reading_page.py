@@ -15,7 +15,6 @@ from underpaint.codec.extractors import open_extractor
 
 GUIDE = Path(__file__).parents[2] / "docs" / "reading.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
-OPTIONAL = ("torchdata", "duckdb", "polars", "datasets")
 
 
 @pytest.fixture(scope="module")
@@ -47,9 +46,6 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("number", range(len(BLOCKS)))
 def test_each_block_of_the_guide_runs(root: Path, number: int) -> None:
     block = BLOCKS[number]
-    for module in OPTIONAL:
-        if re.search(rf"(import|from) {module}\b", block):
-            pytest.importorskip(module)
     picture = np.full((32, 48, 3), 90, np.uint8)
     names: dict[str, object] = {"ARCHIVE": str(root), "KEY": "3.jpg", "PICTURE": picture}
     exec(compile(block, f"{GUIDE.name} block {number}", "exec"), names)

@@ -179,7 +179,8 @@ def test_no_exported_label_stands_for_the_name_of_a_file(tmp_path: Path) -> None
 def test_export_to_webdataset_shards(
     photos: tuple[Path, dict[str, np.ndarray]], tmp_path: Path
 ) -> None:
-    webdataset = pytest.importorskip("webdataset")
+    import webdataset
+
     root, _ = photos
     done = export(root, tmp_path, layers=1, shard_bytes=1)
     assert done.files == 3

@@ -49,7 +49,8 @@ def test_pyarrow_dataset(root: Path) -> None:
 
 
 def test_duckdb(root: Path) -> None:
-    duckdb = pytest.importorskip("duckdb")
+    import duckdb
+
     files = Archive.open(root).paths
     found = duckdb.sql(
         f"SELECT cls, count(*), sum(octet_length(layer_0)) FROM read_parquet({files}) "
@@ -59,7 +60,8 @@ def test_duckdb(root: Path) -> None:
 
 
 def test_polars(root: Path) -> None:
-    polars = pytest.importorskip("polars")
+    import polars
+
     wide = (
         polars.scan_parquet(Archive.open(root).paths)
         .filter(polars.col("width") > 650)
@@ -71,7 +73,8 @@ def test_polars(root: Path) -> None:
 
 
 def test_hugging_face_datasets(root: Path, tmp_path: Path) -> None:
-    datasets = pytest.importorskip("datasets")
+    import datasets
+
     archive = datasets.load_dataset(
         "parquet",
         data_files=Archive.open(root).paths,

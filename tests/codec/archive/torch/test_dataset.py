@@ -178,7 +178,8 @@ def test_breaking_off_and_iterating_again_starts_the_epoch_anew(archive: Archive
 def test_stateful_data_loader_resumes_with_any_number_of_workers(
     archive: Archive, before: int, after: int
 ) -> None:
-    torchdata = pytest.importorskip("torchdata.stateful_dataloader")
+    import torchdata.stateful_dataloader as torchdata
+
     loader = torchdata.StatefulDataLoader(
         reader(archive), batch_size=7, num_workers=before, collate_fn=keep
     )
