@@ -12,7 +12,12 @@ import numpy as np
 
 from underpaint.codec.entropy import rans
 from underpaint.codec.entropy.coefficient_coder import code_step
-from underpaint.codec.entropy.palette_map_coder import bits_for, code_entries, code_labels
+from underpaint.codec.entropy.palette_map_coder import (
+    ENTRY_BITS,
+    bits_for,
+    code_entries,
+    code_labels,
+)
 from underpaint.codec.entropy.peaks import NO_PEAKS, Peaks, find_peaks
 from underpaint.codec.entropy.state import CodedState, Symbols
 from underpaint.codec.entropy.steps import CellStep, ContextModel
@@ -22,9 +27,6 @@ from underpaint.codec.quantize.cells import FAR_BITS, FAR_GROUPS
 from underpaint.codec.transform.colour_rotation import ANGLE_BITS, Turn
 from underpaint.codec.transform.subbands import Geometry, view
 from underpaint.codec.weights.model import Weights
-
-ENTRY_BITS = (MOST_ENTRIES - 1).bit_length()
-"""Plain bits of the number of entries of a palette state, less 1."""
 
 TURN_BITS = 1 + 3 * ANGLE_BITS
 """Most plain bits of a colour rotation."""
@@ -128,23 +130,22 @@ class EntropyCoder:
             before, parent_count = state.palettes[-1].labels, len(state.palettes[-1].classes)
         else:
             before, parent_count = np.zeros((rows, columns), np.int16), 1
-        decoding = coder.mode == rans.DECODE
-        entries = 1 if decoding else len(known[step].classes)
-        entries = 1 + int(rans.code_bits(coder, ENTRY_BITS, entries - 1))
-        if decoding:
-            classes, parents = np.zeros((2, entries), np.int16)
-            labels = np.zeros((rows, columns), np.int16)
-        else:
-            finer = known[step]
-            classes, parents, labels = finer.classes.copy(), finer.parents.copy(), finer.labels
-        count = ENTRY_BITS + code_entries(coder, self._class_bits, parent_count, classes, parents)
-        if classes.max() >= self._weights.classes.count:
-            raise LayerDamaged(index, "S15", f"a palette names the unknown class {classes.max()}")
+        classes, parents = np.zeros((2, MOST_ENTRIES), np.int16)
+        starts = np.empty(MOST_ENTRIES + 1, np.int64)
+        entries, labels = 1, np.zeros((rows, columns), np.int16)
+        if coder.mode != rans.DECODE:
+            entries, labels = len(known[step].classes), known[step].labels
+            classes[:entries], parents[:entries] = known[step].classes, known[step].parents
+        entries, largest, count = code_entries(
+            coder, entries, self._class_bits, parent_count, classes, parents, starts
+        )
+        classes, parents = classes[:entries], parents[:entries]
+        if largest >= self._weights.classes.count:
+            raise LayerDamaged(index, "S15", f"a palette names the unknown class {largest}")
         if parents[-1] != parent_count - 1:
             raise LayerDamaged(
                 index, "S16", f"{parents[-1] + 1} of {parent_count} palette entries split"
             )
-        starts = np.searchsorted(parents, np.arange(parent_count + 1))
         coded = code_labels(
             coder, self._layout.palette(step), before.ravel(), starts, labels.ravel(), columns
         )

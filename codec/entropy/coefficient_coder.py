@@ -67,64 +67,71 @@ def code_step(coder, picture, model, step, scratch):
     bands = picture.bands
     coded = 0
     empty = False
-    for index in range(BANDS):
-        band = _open_band(bands, index, model, step)
-        if bands[index, ORIENTATION] == 0:
+    for band in range(BANDS):
+        group = _group_of(bands, band)
+        if bands[band, ORIENTATION] == 0:
             occupied = 0
             if coder.mode != DECODE:
-                for member in range(index, index + _members(bands, index)):
+                for member in range(band, band + _members(bands, band)):
                     if picture.band_peaks[member] > step.zero:
                         occupied = 1
-            occupied = code_symbol(coder, step.band_table + index, 2, occupied)
+            occupied = code_symbol(coder, step.band_table + band, 2, occupied)
             coded += 1
             empty = occupied == 0
-            if empty and coder.mode == DECODE and _has_left_zero(picture, band):
+            if empty and coder.mode == DECODE and _has_left_zero(picture, band, group):
                 return IMPOSSIBLE
-            if band.group >= 0 and not empty:
-                coded += code_flags(coder, picture, model, step, band.group)
-            elif band.group >= 0:
-                clear_flags(picture, band.group)
+            if group >= 0 and not empty:
+                coded += code_flags(coder, picture, model, step, group)
+            elif group >= 0:
+                clear_flags(picture, group)
         if not empty:
-            coded += _code_band(coder, picture, model, step, band, scratch)
+            opened = _open_band(bands, band, group, model, step)
+            coded += _code_band(coder, picture, model, step, opened, scratch)
     return coded
 
 
 @kernel(forceinline=True)
-def _open_band(bands, index, model, step):
-    level = bands[index, LEVEL]
-    group = -1
+def _group_of(bands, band):
+    """Return the row of a band in the table of block flags, or -1."""
+    level = bands[band, LEVEL]
     if 0 < level <= FLAGGED_LEVELS:
-        group = COMPONENTS * (FLAGGED_LEVELS - level) + bands[index, COMPONENT]
-    return Band(
-        number=index,
-        group=group,
-        class_shift=(level if level else LEVELS) - DYADIC_LEVELS,
-        weights=model.weights[index],
-        sign_weights=model.sign_weights[index],
-        zero_table=step.zero_table + index * BINS,
-        first_table=step.first_table + index * BINS,
-        other_table=step.other_table + index * BINS,
-        sign_table=step.sign_table + index * SIGN_BINS,
-    )
+        return COMPONENTS * (FLAGGED_LEVELS - level) + bands[band, COMPONENT]
+    return -1
 
 
 @kernel(forceinline=True)
-def _members(bands, index):
+def _members(bands, band):
     """Return how many bands share the band flag of the first of them."""
-    return ORIENTATIONS if bands[index, LEVEL] else 1
+    return ORIENTATIONS if bands[band, LEVEL] else 1
+
+
+@kernel(forceinline=True)
+def _open_band(bands, band, group, model, step):
+    level = bands[band, LEVEL]
+    return Band(
+        number=band,
+        group=group,
+        class_shift=(level if level else LEVELS) - DYADIC_LEVELS,
+        weights=model.weights[band],
+        sign_weights=model.sign_weights[band],
+        zero_table=step.zero_table + band * BINS,
+        first_table=step.first_table + band * BINS,
+        other_table=step.other_table + band * BINS,
+        sign_table=step.sign_table + band * SIGN_BINS,
+    )
 
 
 @kernel()
-def _has_left_zero(picture, band):
+def _has_left_zero(picture, band, group):
     """Return whether a coefficient of the group of bands lies outside the zero cell."""
-    if band.group >= 0:
-        first, height, width, stride = extent(picture.blocks, band.group)
+    if group >= 0:
+        first, height, width, stride = extent(picture.blocks, group)
         for y in range(height):
             for x in range(width):
                 if picture.sums[first + y * stride + x] > 0:
                     return True
         return False
-    for member in range(band.number, band.number + _members(picture.bands, band.number)):
+    for member in range(band, band + _members(picture.bands, band)):
         first, height, width, stride = extent(picture.bands, member)
         for y in range(height):
             for x in range(width):

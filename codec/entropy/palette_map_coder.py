@@ -9,6 +9,7 @@ written in plain bits. The first step splits the single root.
 from __future__ import annotations
 
 from underpaint.codec.entropy.rans import DECODE, IMPOSSIBLE, PLAIN_TABLE, code_bits, code_symbol
+from underpaint.codec.palette.merging import MOST_ENTRIES
 from underpaint.codec.runtime.jit import kernel
 
 FIRST_GUESS_TABLES = 12
@@ -16,6 +17,9 @@ FIRST_GUESS_TABLES = 12
 
 SECOND_GUESS_TABLES = 6
 """Contexts of the second guess: agreeing neighbours (1 to 3) times distinct guesses (2 to 3)."""
+
+ENTRY_BITS = (MOST_ENTRIES - 1).bit_length()
+"""Plain bits of the number of entries of a palette state, minus 1."""
 
 PALETTE_TABLES = FIRST_GUESS_TABLES + SECOND_GUESS_TABLES
 """Tables of one palette step."""
@@ -77,7 +81,7 @@ def code_labels(coder, table, parents, starts, labels, columns):
     return coded
 
 
-@kernel()
+@kernel(forceinline=True)
 def _guess(labels, at, columns, first, end):
     """Guess a label from `first` to `end` - 1 from its neighbours.
 
@@ -113,17 +117,24 @@ def _guess(labels, at, columns, first, end):
 
 
 @kernel()
-def code_entries(coder, class_bits, parent_count, classes, parents):
-    """Code the class and the parent of each entry of a state; return the number of symbols.
+def code_entries(coder, entries, class_bits, parent_count, classes, parents, starts):
+    """Code the number of entries of a state, and the class and the parent of each.
 
-    `classes`, `parents` int16 [entries], parents sorted; written when decoding. A parent is one bit
-    an entry: whether the entry is the first child of the next parent. The caller checks what was
-    decoded.
+    Returns the number of entries, the largest class and the number of symbols. The caller checks
+    the classes and parents that were decoded. A parent is one bit an entry: whether the entry is
+    the first child of the next parent.
+
+    classes, parents   int16 [MOST_ENTRIES], parents sorted; written when decoding
+    starts             int64 [MOST_ENTRIES + 1], written: first child of each parent, and the number
+                       of entries after the last one
     """
-    coded = 0
+    entries = 1 + code_bits(coder, ENTRY_BITS, entries - 1)
+    coded = ENTRY_BITS
     parent = -1
-    for entry in range(classes.size):
+    largest = 0
+    for entry in range(entries):
         classes[entry] = code_bits(coder, class_bits, int(classes[entry]))
+        largest = max(largest, int(classes[entry]))
         coded += class_bits
         is_next = 1
         if parent >= 0 and parent_count > 1:
@@ -132,6 +143,9 @@ def code_entries(coder, class_bits, parent_count, classes, parents):
             coded += 1
         elif parent >= 0:
             is_next = 0
-        parent += is_next
+        if is_next:
+            parent += 1
+            starts[parent] = entry
         parents[entry] = parent
-    return coded
+    starts[parent + 1] = entries
+    return entries, largest, coded

@@ -71,8 +71,7 @@ def encoder(cumulative: np.ndarray, most_symbols: int) -> RansCoder:
 def decoder(cumulative: np.ndarray, payload: bytes) -> RansCoder:
     """Return a coder that decodes a payload of at least two words of 4 bytes."""
     words = np.frombuffer(payload, "<u4").astype(np.uint32)
-    high, low = (np.uint64(word) for word in words[:2])
-    state = np.array([high << _WORD | low, 2], np.uint64)
+    state = np.array([int(words[0]) << 32 | int(words[1]), 2], np.uint64)
     return RansCoder(DECODE, state, words, _NO_WORDS, _NO_COUNTS, cumulative)
 
 
