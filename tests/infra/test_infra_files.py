@@ -46,15 +46,24 @@ def build_arguments() -> dict[str, str]:
     return dict(re.findall(r"^ARG (\w+)=(\S+)$", DOCKERFILE.read_text(), re.MULTILINE))
 
 
+def pins_of(path: Path) -> dict[str, str]:
+    """Name and version of each line `name==version`."""
+    lines = path.read_text().splitlines()
+    return dict(line.split("==") for line in lines if "==" in line and line[0] != "#")
+
+
 def test_the_dockerfile_passes_hadolint() -> None:
     done = subprocess.run([tool("hadolint"), str(DOCKERFILE)], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
 
 
 def test_the_image_installs_versions_that_fit_the_package() -> None:
-    files = (ROOT / "constraints.txt", IMAGE_FOLDER / "requirements.txt")
-    lines = [line for path in files for line in path.read_text().splitlines()]
-    pins = dict(line.split("==") for line in lines if "==" in line and line[0] != "#")
+    constraints = pins_of(ROOT / "constraints.txt")
+    requirements = pins_of(IMAGE_FOLDER / "requirements.txt")
+    both = constraints.keys() & requirements.keys()
+    assert {"numpy", "pillow", "pyarrow"} <= both
+    assert {name: constraints[name] for name in both} == {name: requirements[name] for name in both}
+    pins = constraints | requirements
     arguments = build_arguments()
     assert pins["apache-beam"] == arguments["BEAM_VERSION"]
     assert arguments["PYTHON_PATCH"].startswith(arguments["PYTHON_VERSION"] + ".")
