@@ -72,7 +72,7 @@ def test_a_step_along_the_gradient_brings_pictures_closer(tmp_path):
 def test_networks_that_cannot_be_run_get_one_clear_line(tmp_path):
     with pytest.raises(UsageError, match="no extractor at"):
         FeatureDistance(str(tmp_path / "none.onnx"), "unit", CPU)
-    with pytest.raises(UsageError, match="a Mul that is not known here"):
+    with pytest.raises(UsageError, match="an operator Mul that is not supported"):
         FeatureDistance(_with_mul(tmp_path), "unit", CPU)
 
 
