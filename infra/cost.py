@@ -1,22 +1,22 @@
-"""Cost and time of a million images, by machine type, from what you measured and what is asked.
+"""Cost and time of a million images by machine type, from measured rates and current prices.
 
     python infra/cost.py --prices prices.json measured.csv --workers 8
 
-Neither throughput nor prices are in here: both age, and both depend on photos and region.
+The script contains neither rates nor prices: both change, and depend on photos and region.
 
-measured.csv, one line a machine type; the rate is of one worker, from `job.json` of a run on it
-(`counts.images / seconds`, one worker) or from `underpaint benchmark` on such a machine:
+measured.csv has one line for each machine type. The rate is that of one worker, from `job.json`
+of a run (`counts.images / seconds`) or from `underpaint benchmark` on such a machine:
 
     machine,vcpus,memory_gb,disk_gb,gpu,images_per_second
     g2-standard-8,8,32,100,nvidia-l4,…
     n2-highmem-8,8,64,100,,…
 
-prices.json, from the price page of Dataflow for your region, with where and when you read it:
+prices.json holds prices of Dataflow in your region, with the source and the date:
 
     {"read": "https://cloud.google.com/dataflow/pricing, europe-west4, …", "currency": "USD",
      "vcpu_hour": …, "memory_gb_hour": …, "disk_gb_hour": …, "gpu_hour": {"nvidia-l4": …}}
 
-What is left out: storage, operations on objects, and traffic between regions.
+Storage, operations on objects, and traffic between regions are not included.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from typing import Any
 
 
 class Mistake(Exception):
-    """A file does not say what it should."""
+    """A file has a wrong form."""
 
 
 @dataclass(frozen=True)
 class Machine:
-    """One worker as it was measured; `gpu` is "" for none."""
+    """A measured worker; `gpu` is "" for none."""
 
     machine: str
     vcpus: float
@@ -47,7 +47,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class Prices:
-    """What Dataflow asks, for an hour each."""
+    """Prices of Dataflow, each for one hour."""
 
     read: str
     currency: str

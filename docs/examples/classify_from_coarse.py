@@ -1,13 +1,13 @@
-"""A small classifier from coarse layers, beside the same one from AVIF pictures of as many bytes.
+"""Compare a small classifier on coarse layers with the same one on AVIF files of equal size.
 
     python -m docs.examples.classify_from_coarse PHOTOS --work FOLDER [--layers 2]
 
 PHOTOS holds ImageNet photos named by their WordNet ids (n02088364_beagle.jpg), which are grouped
-into a dozen coarse classes. FOLDER gets an archive of their coarsest layers, and tar files of AVIF:
-one of whole photos, of at most as many bytes as the layers or, where even the lowest quality takes
-more, of that; and for each number of layers one of photos shrunken until they fit its bytes. The
-same trunk is trained from scratch on each, by cross-validation; and each is read, decoded and made
-into the trunk's tensors by one core against the clock, in turns.
+into a dozen coarse classes. FOLDER receives an archive of their coarsest layers, and tar files of
+AVIF pictures. One tar file holds whole photos, with at most the bytes of the layers if the
+lowest quality allows it. For each number of layers, another tar file holds photos shrunken until
+they fit in the bytes of these layers. The same trunk is trained from scratch on each by
+cross-validation. Reading, decoding and conversion to tensors are timed on one core, in turns.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""Train a small classifier from the coarse layers of an archive, stop anywhere, go on exactly.
+"""Train a small classifier on the coarse layers of an archive; stop anywhere and resume exactly.
 
-    python pipelines/examples/train_from_latents.py ARCHIVE --label cls --steps 200
-    python pipelines/examples/train_from_latents.py ARCHIVE --label cls --steps 100 --checkpoint run
-    python pipelines/examples/train_from_latents.py ARCHIVE --label cls --steps 200 --checkpoint run
+    python docs/examples/train_from_latents.py ARCHIVE --label cls --steps 200
+    python docs/examples/train_from_latents.py ARCHIVE --label cls --steps 100 --checkpoint run
+    python docs/examples/train_from_latents.py ARCHIVE --label cls --steps 200 --checkpoint run
 
-The last two commands together end in the same weights and the same loss as the first: the
-checkpoint holds what the reader has consumed of its epoch. No picture is ever synthesised; the job
-reads `--layers` columns of the archive and no others.
+The last two commands together give the same weights and the same loss as the first one, because the
+checkpoint records which part of the epoch was consumed. The job reads only the columns of the first
+`--layers` layers and decodes no picture.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from underpaint.codec.archive import Archive, LayerDataset
 
 BATCH = 8
 CHANNELS = 48
-"""Coefficients of each position that the network looks at: the low frequencies come first."""
+"""Number of coefficients of each position that the network uses; low frequencies come first."""
 
 
 def features(sample: dict[str, Any]) -> torch.Tensor:

@@ -1,8 +1,8 @@
-"""Underpaint: image corpora in layers, so that machines read little and people see everything.
+"""Underpaint: lossy image compression for corpora, in layers that jobs read as they need them.
 
     from underpaint import Archive, Codec, LayerDataset, LayerMap
 
-The names are imported at their first use, and torch with those that need it.
+Each name is imported when it is first used, and torch only with the names that need it.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ REMOTE = frozenset(
 EPILOG = f"""\
 examples:
   underpaint encode PHOTOS --output ARCHIVE     photos to layers
-  underpaint inspect ARCHIVE                    what it holds, byte by byte
+  underpaint inspect ARCHIVE                    its content, bytes and bits per pixel
   underpaint decode ARCHIVE --output FOLDER     layers to pictures
 
 PHOTOS are folders, globs, files or shards, ARCHIVE and FOLDER are folders; each may be local or the
@@ -100,7 +100,8 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command line."""
     parser = argparse.ArgumentParser(
         prog="underpaint",
-        description="Store image corpora in layers: machines read little, people see everything.",
+        description="Lossy image compression for corpora: pictures are stored in layers, and a job "
+        "reads only the layers that it needs.",
         epilog=EPILOG,
         formatter_class=Paragraphs,
         allow_abbrev=False,
