@@ -30,8 +30,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "photos",
         nargs="+",
         metavar="PHOTOS",
-        help="folders (recursive), globs, files, .tar and .tfrecord shards, .parquet files with "
-        "pictures, .csv or .jsonl lists of addresses; local or fsspec URLs",
+        help="folders (recursive), globs, files, .tar, .zip and .tfrecord shards, .parquet files "
+        "with pictures, .csv, .tsv or .jsonl tables of addresses; local or fsspec URLs",
     )
     parser.add_argument(
         "--output", required=True, metavar="ARCHIVE", help="folder of the archive, local or URL"
@@ -41,15 +41,37 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--source",
         default="auto",
         metavar="KIND",
-        help="auto, files, tar, tfrecord, parquet, manifest, or module:Class of a source of your "
-        "own (default: by file name)",
+        help="auto, files, tar, zip, tfrecord, parquet, manifest, or module:Class of a source of "
+        "your own (default: by file name)",
     )
     what.add_argument(
-        "--picture-column", metavar="NAME", help="Parquet column or TFRecord feature of pictures"
+        "--picture-column",
+        metavar="NAME",
+        help="Parquet column or TFRecord feature of pictures; suffix of those in a tar or zip",
     )
     what.add_argument("--url-column", metavar="NAME", help="column of addresses in a manifest")
     what.add_argument(
         "--key-column", metavar="NAME", help="column or feature that names records (default: path)"
+    )
+    what.add_argument(
+        "--label",
+        action="append",
+        default=[],
+        metavar="NAME:TYPE",
+        help="type of a label, such as cls:int64 (default: text in CSV, in other tables and shards "
+        "what they state); repeat for more",
+    )
+    what.add_argument(
+        "--label-from-folder",
+        action="store_true",
+        help="store the name of the folder that holds a photo as its label `label`",
+    )
+    what.add_argument(
+        "--tar-key",
+        choices=("first-dot", "last-dot"),
+        default="first-dot",
+        help="which dot of a member's name ends the name of its sample (default first-dot, as in "
+        "WebDataset)",
     )
     what.add_argument(
         "--deduplicate", action="store_true", help="store pictures of the same bytes once"
@@ -155,6 +177,7 @@ def run(arguments: argparse.Namespace) -> int:
     from underpaint.pipelines.jobs.encode import EncodeOptions, encode
     from underpaint.pipelines.runners.dataflow import Submission
     from underpaint.transforms.sources import Choice
+    from underpaint.transforms.sources.choice import parse_label
 
     result = encode(
         EncodeOptions(
@@ -165,6 +188,9 @@ def run(arguments: argparse.Namespace) -> int:
                 picture=arguments.picture_column,
                 url=arguments.url_column,
                 key=arguments.key_column,
+                labels=tuple(map(parse_label, arguments.label)),
+                label_from_folder=arguments.label_from_folder,
+                tar_key=arguments.tar_key,
             ),
             max_layers=arguments.max_layers,
             effort=arguments.effort,

@@ -12,7 +12,8 @@ from underpaint.codec.errors import UsageError
 from underpaint.codec.image_io.read import read_picture
 from underpaint.pipelines.evaluation.scores import SMALLEST_SIDE
 from underpaint.transforms.sources.base import read_bytes
-from underpaint.transforms.sources.files import find, is_picture
+from underpaint.transforms.sources.files import find
+from underpaint.transforms.sources.kinds import has_picture_suffix
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def find_photos(inputs: Sequence[str], limit: int | None = None) -> list[Photo]:
     photos = [
         Photo(found.key, found.uri)
         for found in find(inputs)
-        if found.named or is_picture(found.uri)
+        if found.named or has_picture_suffix(found.uri)
     ]
     if not photos:
         raise UsageError(f"no pictures in {', '.join(inputs)}")

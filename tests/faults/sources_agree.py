@@ -26,7 +26,7 @@ from underpaint.codec.archive import Archive
 from underpaint.pipelines.jobs.encode import EncodeOptions, encode
 from underpaint.transforms.records import Span
 from underpaint.transforms.sources import Choice, open_sources
-from underpaint.transforms.sources.tfrecord import mask
+from underpaint.transforms.sources.example import mask
 
 
 def main() -> int:

@@ -1,120 +1,88 @@
-"""Where pictures come from: folders and globs, tar, TFRecord and Parquet shards, lists of URLs."""
+"""Where pictures come from: folders and globs, tar, zip, TFRecord and Parquet shards, tables of
+addresses.
+
+    inputs --find--> files --kind--> sources --listing--> Item, Shard, Part, Skipped
+
+Inputs are listed once. Every file becomes an item, a shard, or is counted as skipped.
+"""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 import pyarrow as pa
 
 from underpaint.codec.errors import UsageError
-from underpaint.transforms.records import Item, Part, Record, Shard, Skipped, Span
-from underpaint.transforms.sources.base import (
-    SHARD_SUFFIX_MANIFEST,
-    SHARD_SUFFIX_PARQUET,
-    SHARD_SUFFIX_TAR,
-    SHARD_SUFFIX_TFRECORD,
-    Source,
+from underpaint.transforms.records import Item, Part, Shard, Skipped
+from underpaint.transforms.sources.addresses import archive_chain
+from underpaint.transforms.sources.base import Source
+from underpaint.transforms.sources.choice import Choice
+from underpaint.transforms.sources.files import FileSource, Found, find, loose
+from underpaint.transforms.sources.kinds import (
+    SHARD_SUFFIXES,
+    shard_kind,
+    skip_reason,
+    without_shard_suffix,
 )
-from underpaint.transforms.sources.files import Found, as_item, find, is_picture
+from underpaint.transforms.sources.labels import merged
 from underpaint.transforms.sources.manifest import ManifestSource
 from underpaint.transforms.sources.parquet import ParquetSource
+from underpaint.transforms.sources.samples import SampleRules
 from underpaint.transforms.sources.tar import TarSource
 from underpaint.transforms.sources.tfrecord import TFRecordSource
+from underpaint.transforms.sources.zip import ZipSource
 
-KINDS = ("auto", "files", "tar", "tfrecord", "parquet", "manifest")
-"""What `--source` takes, besides the dotted name `module:Class` of a Source."""
+__all__ = ["Choice", "Source", "all_labels", "counted", "listed", "open_sources"]
 
-_SUFFIXES = {
-    "tar": SHARD_SUFFIX_TAR,
-    "tfrecord": SHARD_SUFFIX_TFRECORD,
-    "parquet": SHARD_SUFFIX_PARQUET,
-    "manifest": (*SHARD_SUFFIX_MANIFEST, ".csv.gz", ".jsonl.gz"),
-}
-
-
-@dataclass(frozen=True)
-class Choice:
-    """How inputs are to be read."""
-
-    kind: str = "auto"
-    picture: str | None = None
-    """Column or feature with the bytes of the picture."""
-    url: str | None = None
-    """Column of a manifest with the address of the picture."""
-    key: str | None = None
-    """Column or feature that names the record."""
-    labels: tuple[tuple[str, str], ...] = ()
-    """Name and Arrow type (as `int64`) of each label whose type is stated."""
-    label_from_folder: bool = False
-    """Store the name of the folder that holds a picture as its label `label`."""
-    tar_key: str = "first-dot"
-    """Which dot of a member's base name ends the name of its sample: first-dot or last-dot."""
-
-
-@dataclass(frozen=True)
-class FileSource(Source):
-    """Pictures in files of their own, below folders, behind globs or named one by one."""
-
-    inputs: tuple[str, ...]
-    everything: bool = False
-    """Take named files whatever their suffix is; else those of shards are left to other sources."""
-
-    def listing(self) -> Iterator[Item | Shard]:
-        """One item a picture; a file that the user named is tried whatever its suffix is."""
-        for found in find(self.inputs):
-            kind = kind_of(found)
-            if kind == "files" or (self.everything and found.named):
-                yield as_item(found, 0)
-
-    def read(self, shard: Shard, span: Span) -> Iterator[Record]:
-        """Nothing: there are no shards."""
-        yield from ()
-
-
-def kind_of(found: Found) -> str:
-    """Which kind of source a found file is for; "" for none.
-
-    In a folder pictures, tar and TFRecord files are taken: a table there may be about anything.
-    """
-    name = found.uri.lower()
-    for kind, suffixes in _SUFFIXES.items():
-        if name.endswith(suffixes):
-            return kind if found.named or kind in ("tar", "tfrecord") else ""
-    if ".tfrecord-" in name or ".tfrecords-" in name:
-        return "tfrecord"
-    return "files" if found.named or is_picture(name) else ""
+TAKEN_IN_FOLDERS = ("tar", "zip", "tfrecord")
+"""Kinds of shards that are taken where they lie in a folder: a table there may be about anything,
+and is taken where it is named, or its kind is."""
 
 
 def open_sources(inputs: Sequence[str], choice: Choice) -> tuple[Source, ...]:
     """The sources that read the inputs; UsageError where one is missing or nothing is found."""
+    choice.check()
     if ":" in choice.kind:
         return (_named_source(choice.kind, inputs),)
-    if choice.kind not in KINDS:
-        raise UsageError(f"no source {choice.kind!r}: choose from {', '.join(KINDS)}")
-    if choice.kind == "files":
-        return (FileSource(tuple(inputs), everything=True),)
+    files = FileSource(label_from_folder=choice.label_from_folder)
     shards: dict[str, list[Shard]] = {}
+    items = 0
+    reasons: Counter[str] = Counter()
     for found in find(inputs):
-        kind = kind_of(found)
-        if choice.kind != "auto":
-            fits = found.named or found.uri.lower().endswith(_SUFFIXES[choice.kind])
-            kind = choice.kind if fits or kind == choice.kind else ""
-        if kind:
-            shard = Shard(found.uri, _without_suffix(found.key), found.size)
+        kind = kind_of(found, choice.kind)
+        if kind in SHARD_SUFFIXES:
+            shard = Shard(found.uri, without_shard_suffix(found.key), found.size)
             shards.setdefault(kind, []).append(shard)
-            if kind == "files":
-                shards["files"] = shards["files"][:1]
-    if not shards:
+            continue
+        each = _loose(found, kind)
+        items += isinstance(each, Item)
+        if isinstance(each, Skipped):
+            reasons[each.reason] += 1
+        files.add(each)
+    if not items and not shards:
         wanted = "pictures or shards" if choice.kind == "auto" else f"{choice.kind} files"
         hint = "; tables need --source parquet or manifest" if choice.kind == "auto" else ""
-        raise UsageError(f"no {wanted} in {', '.join(inputs)}{hint}")
-    sources: list[Source] = []
-    if shards.pop("files", None):
-        sources.append(FileSource(tuple(inputs)))
+        said = f" ({counted(reasons)})" if reasons else ""
+        raise UsageError(f"no {wanted} in {', '.join(inputs)}{said}{hint}")
+    sources: list[Source] = [files] if items or reasons else []
     sources += [_shard_source(kind, tuple(found), choice) for kind, found in shards.items()]
     return tuple(sources)
+
+
+def kind_of(found: Found, wanted: str) -> str:
+    """Which kind of source a found file is for, of the kind that is wanted; "" for none."""
+    if found.skipped:
+        return ""
+    chain = archive_chain(found.uri)
+    kind = chain[0] if chain else shard_kind(found.uri)
+    if wanted == "auto":
+        return kind if kind and (found.named or kind in TAKEN_IN_FOLDERS) else "files"
+    if wanted == "files":
+        return "files" if found.named or not kind else ""
+    return wanted if found.named or kind == wanted else ""
 
 
 def listed(sources: Sequence[Source]) -> Iterator[Item | Shard | Part | Skipped]:
@@ -129,22 +97,36 @@ def listed(sources: Sequence[Source]) -> Iterator[Item | Shard | Part | Skipped]
                 yield replace(each, source=number)
 
 
-def all_labels(sources: Sequence[Source]) -> pa.Schema:
+def all_labels(sources: Iterable[Source]) -> pa.Schema:
     """Label columns of all sources together; UsageError where two disagree on a type."""
-    try:
-        return pa.unify_schemas([source.labels() for source in sources])
-    except pa.ArrowException as error:
-        raise UsageError(f"labels of the inputs do not fit together: {error}") from None
+    return merged(source.labels() for source in sources)
+
+
+def counted(reasons: Counter[str]) -> str:
+    """How many files were skipped, and why: `skipped 12: .txt 9, .mov 3`."""
+    causes = ", ".join(f"{reason} {count:,}" for reason, count in reasons.most_common())
+    return f"skipped {reasons.total():,}: {causes}"
+
+
+def _loose(found: Found, kind: str) -> Item | Skipped:
+    if kind != "files":
+        return Skipped(found.uri, found.skipped or skip_reason(found.uri))
+    return loose(found)
 
 
 def _shard_source(kind: str, shards: tuple[Shard, ...], choice: Choice) -> Source:
-    if kind == "tar":
-        return TarSource.of(shards)
+    if kind in ("tar", "zip"):
+        rules = SampleRules(
+            picture=choice.picture,
+            last_dot=choice.tar_key == "last-dot",
+            label_from_folder=choice.label_from_folder,
+        )
+        return (TarSource if kind == "tar" else ZipSource).of(shards, rules, choice.labels)
     if kind == "tfrecord":
-        return TFRecordSource.of(shards, choice.picture, choice.key)
+        return TFRecordSource.of(shards, choice.picture, choice.key, choice.labels)
     if kind == "parquet":
-        return ParquetSource.of(shards, choice.picture, choice.key)
-    return ManifestSource.of(shards, choice.url, choice.key)
+        return ParquetSource.of(shards, choice.picture, choice.key, choice.labels)
+    return ManifestSource.of(shards, choice.url, choice.key, choice.labels)
 
 
 def _named_source(name: str, inputs: Sequence[str]) -> Source:
@@ -156,11 +138,3 @@ def _named_source(name: str, inputs: Sequence[str]) -> Source:
     if not isinstance(source, Source):
         raise UsageError(f"--source {name}: not a transforms.sources.base.Source")
     return source
-
-
-def _without_suffix(key: str) -> str:
-    lower = key.lower()
-    for suffix in sorted((s for group in _SUFFIXES.values() for s in group), key=len, reverse=True):
-        if lower.endswith(suffix):
-            return key[: -len(suffix)]
-    return key

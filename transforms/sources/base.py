@@ -1,7 +1,7 @@
-"""The protocol of sources, and what all of them share: files by path or URL.
+"""The protocol of sources, and what all of them share: bytes of files, names of keys.
 
-A source lists what there is (`Item`s and `Shard`s), cuts a shard into spans, and reads a span as
-records. One of your own takes two methods; hand its dotted name to `--source`:
+A source lists what there is (`Item`s, `Shard`s and what is skipped), cuts a shard into spans, and
+reads a span as records. One of your own takes two methods; hand its dotted name to `--source`:
 
     @dataclass(frozen=True)
     class Album(Source):
@@ -23,26 +23,25 @@ import stat
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import IO, Any
 
-import fsspec
 import pyarrow as pa
-from fsspec.implementations.local import LocalFileSystem
 
 from underpaint.codec import limits
-from underpaint.codec.archive.schema import is_reserved
 from underpaint.codec.errors import PictureTooLarge
 from underpaint.codec.storage.extras import file_system
 from underpaint.codec.storage.files import with_retries
 from underpaint.transforms.records import Item, Part, Record, Shard, Skipped, Span
+from underpaint.transforms.sources.addresses import is_local
+from underpaint.transforms.sources.recognition import HEAD_BYTES
 
 SPAN_RECORDS = 1024
 """Most records in one unit of work."""
 
-SHARD_SUFFIX_TAR = (".tar", ".tar.gz", ".tgz")
-SHARD_SUFFIX_TFRECORD = (".tfrecord", ".tfrecords", ".tfrecord.gz", ".tfrecords.gz")
-SHARD_SUFFIX_PARQUET = (".parquet",)
-SHARD_SUFFIX_MANIFEST = (".csv", ".jsonl", ".ndjson")
+STREAM_BYTES = 32 << 20
+"""Bytes of records after which a span of a stream is closed: they are held in memory."""
+
+FOLDER_LABEL = pa.field("label", pa.string())
+"""The label that names the folder of a picture."""
 
 
 class Source(ABC):
@@ -86,39 +85,60 @@ class Source(ABC):
         return ""
 
 
-def is_local(fs: fsspec.AbstractFileSystem) -> bool:
-    """Whether files of this file system are files of this machine."""
-    return isinstance(fs, LocalFileSystem)
+def whole(shard: Shard) -> Span:
+    """The open-ended span of a shard that is read from start to end."""
+    return Span(0, 0, 0, 0, max(shard.size, 0), open_ended=True)
 
 
-def is_web(fs: fsspec.AbstractFileSystem) -> bool:
-    """Whether files are web addresses: no folders, no listing."""
-    return "http" in fs.protocol or "https" in fs.protocol
+def closed_spans(
+    records: Iterator[Record | Skipped],
+    place: Callable[[], int],
+    span_bytes: int,
+    first: int = 0,
+) -> Iterator[tuple[Span, list[Record | Skipped]]]:
+    """Cut the records of a stream into closed spans, the last of them a broken one on an error.
 
-
-def to_uri(fs: fsspec.AbstractFileSystem, path: str) -> str:
-    """The address under which anyone can open the file again."""
-    return path if is_local(fs) else str(fs.unstrip_protocol(path))
-
-
-def open_file(uri: str) -> IO[bytes]:
-    """A seekable binary file; `.gz` and the like are decompressed on the way."""
-    fs, path = file_system(uri)
-    compression = "gzip" if uri.endswith((".gz", ".tgz")) else None
-    return with_retries(lambda: fs.open(path, "rb", compression=compression))
+    Args:
+        place: bytes of the shard that have been read so far, for the sizes of spans.
+        first: ordinal of the first record.
+    """
+    held: list[Record | Skipped] = []
+    count = size = 0
+    start = place()
+    broken = ""
+    most = min(span_bytes, STREAM_BYTES)
+    while True:
+        record = None
+        try:
+            record = next(records, None)
+        except Exception as error:  # a shard format raises what it likes; its rest is one failure
+            broken = f"{type(error).__name__}: {error}"
+        if record is None or (held and (size >= most or count >= SPAN_RECORDS)):
+            if held:
+                stop = place()
+                yield Span(start, stop, first, count, stop - start), held
+                first, start = first + count, stop
+                held, count, size = [], 0, 0
+            if record is None:
+                break
+        held.append(record)
+        if isinstance(record, Record):
+            count += 1
+            size += max(record.size, 0)
+    if broken:
+        yield Span(start, start, first, 1, 0, broken=broken), []
 
 
 def read_bytes(uri: str) -> bytes:
     """All bytes of a source picture.
 
-    Raises PictureTooLarge where it has more than the limit, and OSError for pipes and devices: they
-    may have no end, or wait for someone.
+    Raises PictureTooLarge where it has more than the limit, and OSError for folders, pipes and
+    devices: they may have no end, or wait for someone.
     """
     fs, path = file_system(uri)
     limit = limits.MAX_SOURCE_BYTES
     if is_local(fs):
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise OSError(f"{path}: not a file of bytes")
+        _check_regular(path)
         with open(path, "rb") as file:
             if os.fstat(file.fileno()).st_size > limit:
                 raise PictureTooLarge(f"source of more than {limit} bytes")
@@ -127,6 +147,22 @@ def read_bytes(uri: str) -> bytes:
     if len(data) > limit:
         raise PictureTooLarge(f"source of more than {limit} bytes")
     return data
+
+
+def read_head(uri: str) -> bytes:
+    """The first bytes of a file, by which it is recognised."""
+    fs, path = file_system(uri)
+    if is_local(fs):
+        _check_regular(path)
+        with open(path, "rb", buffering=0) as file:
+            return file.read(HEAD_BYTES)
+    return with_retries(lambda: fs.cat_file(path, start=0, end=HEAD_BYTES))  # type: ignore[no-any-return]
+
+
+def folder_label(key: str) -> dict[str, str]:
+    """The label that a picture has from the folder it lies in, by its key."""
+    parts = key.split("/")
+    return {FOLDER_LABEL.name: parts[-2]} if len(parts) > 1 else {}
 
 
 def roots_to_prefixes(roots: Iterable[str]) -> dict[str, str]:
@@ -147,11 +183,6 @@ def roots_to_prefixes(roots: Iterable[str]) -> dict[str, str]:
     return {root: f"{index}/" for index, root in enumerate(distinct)}
 
 
-def label_name(name: str) -> str:
-    """The name of a label column: `label_…` where the archive has a column of that name itself."""
-    return f"label_{name}" if is_reserved(name) else name
-
-
 def failing(error: Exception) -> Callable[[], bytes]:
     """The `fetch` of a record that could not be read."""
 
@@ -161,9 +192,9 @@ def failing(error: Exception) -> Callable[[], bytes]:
     return fetch
 
 
-def conform(value: Any, kind: pa.DataType) -> Any:
-    """The value as the Arrow type takes it; ValueError where it does not fit."""
-    try:
-        return pa.scalar(value, type=kind).as_py()
-    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
-        raise ValueError(f"{value!r} is no {kind}") from error
+def _check_regular(path: str) -> None:
+    mode = os.stat(path).st_mode
+    if stat.S_ISDIR(mode):
+        os.listdir(path)  # raises PermissionError where that is why it was not walked
+    if not stat.S_ISREG(mode):
+        raise OSError(f"{path}: not a file of bytes")

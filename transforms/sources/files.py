@@ -1,26 +1,51 @@
-"""Folders, globs and single files: which pictures and shards they hold, and under what keys."""
+"""Pictures in files of their own: below folders, behind globs, or named one by one."""
 
 from __future__ import annotations
 
-import os
 import posixpath
-import stat
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
 
 import fsspec
+import pyarrow as pa
 
 from underpaint.codec.errors import UsageError
-from underpaint.codec.image_io.read import PICTURE_SUFFIXES
-from underpaint.transforms.records import UNKNOWN, Item, clean_key
-from underpaint.transforms.sources.base import (
-    file_system,
+from underpaint.codec.storage.extras import file_system
+from underpaint.transforms.records import (
+    UNKNOWN,
+    Item,
+    NotAPicture,
+    Record,
+    Shard,
+    Skipped,
+    Span,
+    clean_key,
+)
+from underpaint.transforms.sources.addresses import (
+    address_key,
+    archive_chain,
     is_local,
     is_web,
-    roots_to_prefixes,
     to_uri,
 )
+from underpaint.transforms.sources.base import (
+    FOLDER_LABEL,
+    Source,
+    folder_label,
+    read_bytes,
+    read_head,
+    roots_to_prefixes,
+)
+from underpaint.transforms.sources.kinds import (
+    OTHER_FILES,
+    has_picture_suffix,
+    reserved_name,
+    skip_reason,
+    suffix_of,
+)
+from underpaint.transforms.sources.recognition import is_picture
+from underpaint.transforms.sources.spool import Spool
+from underpaint.transforms.sources.walk import Entry, walk
 
 
 @dataclass(frozen=True)
@@ -32,100 +57,155 @@ class Found:
     uri: str
     size: int
     named: bool
-    """Whether the user named the file itself: then it is tried whatever its suffix is."""
+    """Whether the user named the file itself: then it is tried whatever its name is."""
+    skipped: str = ""
+    """Why it is left out, whatever it holds."""
+    remote: bool = False
+    """Whether opening it takes a request to another machine."""
 
 
 @dataclass(frozen=True)
 class _Input:
+    text: str
     fs: fsspec.AbstractFileSystem
     root: str
     kind: str
     path: str
+    chain: str = ""
+    """What stands before the address of a shard in a chain that asks for some of its members."""
+
+
+@dataclass(frozen=True)
+class FileSource(Source):
+    """Loose pictures, and the files that are left out, as `open_sources` has found them."""
+
+    found: Spool = field(default_factory=Spool, compare=False, repr=False)
+    label_from_folder: bool = False
+
+    def listing(self) -> Iterator[Item | Skipped]:
+        """One item a picture."""
+        for values in self.found:
+            yield Skipped(**values) if "reason" in values else Item(**values)
+
+    def add(self, each: Item | Skipped) -> None:
+        """Take up what was found."""
+        self.found.append(asdict(each))
+
+    def read(self, shard: Shard, span: Span) -> Iterator[Record]:
+        """Nothing: there are no shards."""
+        yield from ()
+
+    def record(self, item: Item) -> Record:
+        """The picture; a file whose name says nothing is looked into when it is fetched."""
+        labels = folder_label(item.key) if self.label_from_folder else {}
+        return Record(item.key, item.uri, lambda: fetched(item.uri), item.size, labels)
+
+    def labels(self) -> pa.Schema:
+        """The name of the folder, where it is wanted."""
+        return pa.schema([FOLDER_LABEL] if self.label_from_folder else [])
+
+
+def fetched(uri: str) -> bytes:
+    """The bytes of a picture; NotAPicture where neither name nor content are those of one."""
+    if not has_picture_suffix(uri) and not is_picture(read_head(uri)):
+        raise NotAPicture(skip_reason(uri))
+    return read_bytes(uri)
 
 
 def find(inputs: Iterable[str]) -> Iterator[Found]:
-    """Every file of the inputs in order; folders are walked in order of names, dot files left out.
+    """Every file of the inputs in order, those that are left out too.
 
     UsageError where an input does not exist.
     """
     resolved = [_resolve(text) for text in inputs]
-    prefixes = roots_to_prefixes(to_uri(each.fs, each.root) for each in resolved)
+    prefixes = roots_to_prefixes(to_uri(each.fs, each.root) for each in resolved if each.root)
     for each in resolved:
-        prefix = prefixes[to_uri(each.fs, each.root).rstrip("/")]
-        for path, size in _files(each):
-            below = posixpath.relpath(path, each.root) if each.root else path
-            yield Found(clean_key(prefix + below), to_uri(each.fs, path), size, each.kind == "file")
+        prefix = prefixes[to_uri(each.fs, each.root).rstrip("/")] if each.root else ""
+        named = each.kind in ("file", "web") or bool(each.chain)
+        for entry in _entries(each):
+            below = posixpath.relpath(entry.path, each.root) if each.root else entry.path
+            if each.kind == "web":
+                below = address_key(entry.path)
+            uri = each.chain + to_uri(each.fs, entry.path, each.text)
+            remote = not is_local(each.fs)
+            yield Found(clean_key(prefix + below), uri, entry.size, named, entry.skipped, remote)
 
 
-def is_picture(name: str) -> bool:
-    """Whether a file's suffix is one of a picture."""
-    return posixpath.splitext(name.lower())[1] in PICTURE_SUFFIXES
+def loose(found: Found) -> Item | Skipped:
+    """A found file that is not a shard: a picture of its own, or a file that is left out.
 
-
-def as_item(found: Found, source: int) -> Item:
-    """The found file as a picture of its own."""
-    return Item(key=found.key, uri=found.uri, size=found.size, source=source)
+    A file of this machine is looked into where its name is not that of a picture. On a remote store
+    a name of `OTHER_FILES` is trusted, and one that says nothing is looked into when it is read.
+    """
+    if found.skipped:
+        return Skipped(found.uri, found.skipped)
+    item = Item(key=found.key, uri=found.uri, size=found.size)
+    if found.named or has_picture_suffix(found.uri):
+        return item
+    if found.remote:
+        plain = suffix_of(found.uri) in OTHER_FILES
+        return Skipped(found.uri, skip_reason(found.uri)) if plain else item
+    try:
+        head = read_head(found.uri)
+    except OSError:
+        return item  # reading it says why
+    return item if is_picture(head) else Skipped(found.uri, skip_reason(found.uri))
 
 
 def _resolve(text: str) -> _Input:
+    chain = archive_chain(text)
+    if chain:
+        below = _resolve(chain[2])
+        return replace(below, chain=text[: len(text) - len(chain[2])] + below.chain)
     fs, path = file_system(text)
     if is_web(fs):
-        return _Input(fs, path.rsplit("/", 1)[0], "file", path)
+        return _Input(text, fs, "", "web", text if "::" not in text else path)
     if fs.isdir(path):
-        return _Input(fs, path, "folder", path)
+        return _Input(text, fs, path.rstrip("/") or "/", "folder", path)
     if fs.exists(path):
-        return _Input(fs, posixpath.dirname(path), "file", path)
+        return _Input(text, fs, posixpath.dirname(path), "file", path)
     if any(letter in path for letter in "*?["):
         fixed = path[: min(path.find(letter) for letter in "*?[" if letter in path)]
         root = posixpath.dirname(fixed)
         if root and not fs.isdir(root):
-            raise UsageError(f"no such folder: {to_uri(fs, root)}")
-        return _Input(fs, root, "glob", path)
+            raise UsageError(f"no such folder: {to_uri(fs, root, text)}")
+        return _Input(text, fs, root, "glob", path)
     raise UsageError(f"no such file or folder: {text}")
 
 
-def _files(each: _Input) -> Iterator[tuple[str, int]]:
-    if each.kind == "file":
-        size = None if is_web(each.fs) else each.fs.info(each.path).get("size")
-        yield each.path, UNKNOWN if size is None else int(size)
-    elif each.kind == "glob":
-        found = each.fs.glob(each.path, detail=True)
-        for path in sorted(found):
-            if found[path]["type"] == "file":
-                yield path, int(found[path]["size"] or 0)
+def _entries(each: _Input) -> Iterator[Entry]:
+    if each.kind == "web":
+        yield Entry(each.path)
+    elif each.kind == "file":
+        size = each.fs.info(each.path).get("size")
+        yield Entry(each.path, UNKNOWN if size is None else int(size))
+    elif each.kind == "folder":
+        yield from walk(each.fs, each.path)
     else:
-        yield from _walk(each.fs, each.path)
+        yield from _globbed(each)
 
 
-def _walk(fs: fsspec.AbstractFileSystem, folder: str) -> Iterator[tuple[str, int]]:
-    """Files below a folder, a folder at a time, so that memory does not grow with their number."""
-    if is_local(fs):
-        yield from _walk_local(folder.rstrip("/") or "/")
-        return
-    entries = sorted(fs.ls(folder, detail=True), key=lambda entry: entry["name"])
-    for entry in entries:
-        path = entry["name"].rstrip("/")
-        if posixpath.basename(path).startswith(".") or path == folder.rstrip("/"):
+def _globbed(each: _Input) -> Iterator[Entry]:
+    """What a pattern matches; a folder among it is walked."""
+    found = each.fs.glob(each.path, detail=True)
+    walked: set[str] = set()
+    for path in sorted(found):
+        if any(parent in walked for parent in _parents(path)):
             continue
-        if entry.get("islink"):  # links to files count, links to folders might lead in circles
-            if fs.isfile(path):
-                yield path, int(fs.size(path) or 0)
-        elif entry["type"] == "directory":
-            yield from _walk(fs, path)
-        elif entry["type"] == "file":
-            yield path, int(entry["size"] or 0)
+        info = found[path]
+        kind = info["type"]
+        if kind not in ("file", "directory"):  # a link or the like
+            kind = "directory" if each.fs.isdir(path) else "file"
+        if kind == "directory":
+            walked.add(path)
+            yield from walk(each.fs, path)
+            continue
+        size = info.get("size")
+        reason = reserved_name(posixpath.basename(path))
+        yield Entry(path, UNKNOWN if size is None else int(size), reason)
 
 
-def _walk_local(folder: str) -> Iterator[tuple[str, int]]:
-    """The same on a disk; of a folder of millions, all that is held are their names."""
-    for name in sorted(os.listdir(folder)):
-        path = posixpath.join(folder, name)
-        if name.startswith("."):
-            continue
-        if os.path.isdir(path) and not os.path.islink(path):
-            yield from _walk_local(path)
-            continue
-        with suppress(OSError):  # a link to nothing, or a file that has just gone
-            state = os.stat(path)
-            if stat.S_ISREG(state.st_mode):
-                yield path, state.st_size
+def _parents(path: str) -> Iterator[str]:
+    while "/" in path.strip("/"):
+        path = posixpath.dirname(path)
+        yield path

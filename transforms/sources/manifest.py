@@ -1,37 +1,35 @@
 """A table of addresses: CSV, JSON lines or Parquet, one picture a row, other columns as labels.
 
-Paths in it are relative to the folder of the table; anything fsspec opens may stand there. Spans of
-CSV and JSON lines are byte ranges of whole records, spans of Parquet are row ranges.
+Paths in it are relative to the folder of the table; anything fsspec opens may stand there. A table
+is read once: its spans carry their rows along.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import json
+import base64
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import islice
-from typing import IO, Any
+from functools import partial
+from typing import Any
 
 import pyarrow as pa
-import pyarrow.csv as pa_csv
 
-from underpaint.codec import limits
-from underpaint.codec.archive.parquet.footer import first_line
-from underpaint.codec.errors import PictureDamaged, RowInvalid, UsageError
-from underpaint.transforms.records import Item, Record, Shard, Span, clean_key
-from underpaint.transforms.sources.base import (
-    Source,
-    conform,
-    failing,
+from underpaint.codec.errors import PictureDamaged, UsageError
+from underpaint.transforms.records import Part, Record, Shard, Span, clean_key, short_hash
+from underpaint.transforms.sources.addresses import address_key, folder_of, resolved
+from underpaint.transforms.sources.base import Source, failing, read_bytes
+from underpaint.transforms.sources.labels import (
+    Declared,
+    Labels,
+    inferred,
     label_name,
-    open_file,
-    read_bytes,
+    look_at,
+    python_values,
+    union,
 )
-from underpaint.transforms.sources.columns import check_labels, look_at, merged
-from underpaint.transforms.sources.parquet import label_columns, read_footer, read_rows, read_schema
+from underpaint.transforms.sources.parquet import label_columns, read_schema
+from underpaint.transforms.sources.spool import Spool
+from underpaint.transforms.sources.tables import Table, TableRow
 
 URL_COLUMNS = ("url", "uri", "image_url", "path", "file_name", "filename", "file", "image")
 """Names under which the column of addresses is looked for, in this order."""
@@ -40,11 +38,17 @@ ROWS_PER_SPAN = 256
 """Most rows in one unit of work: what a picture behind an address weighs is not known …"""
 
 LEAST_ROWS_PER_SPAN = 16
-SPANS_WANTED = 64
-"""… and rows in one where the table is short, so that there is work for several workers."""
+"""… and rows in one at the start of a table, so that a short one is work for several workers."""
 
-PEEKED_ROWS = 256
-"""Rows at the start of a table that decide the types of its label columns."""
+INFERRED_ROWS = 1024
+"""Rows whose values are looked at together for the type of a column."""
+
+_BROKEN = -1
+"""Number of the last row of a spool whose table breaks off."""
+
+_URI, _KEY, _TROUBLE, _NOTES = "uri", "key", "trouble", "notes"
+_ROW = [(_URI, pa.string()), (_KEY, pa.string()), (_TROUBLE, pa.string())]
+_ROW += [(_NOTES, pa.list_(pa.string()))]
 
 
 @dataclass(frozen=True)
@@ -56,206 +60,226 @@ class ManifestSource(Source):
     """Column with the address."""
     key: str | None = None
     """Column that names the record; else the address does."""
-    columns: pa.Schema = field(default_factory=lambda: pa.schema([]))
+    columns: Labels = field(default_factory=Labels)
+    spools: tuple[Spool | None, ...] = field(default=(), compare=False, repr=False)
+    """Rows of the tables of JSON lines: what types they have, only reading all of them tells."""
 
     @staticmethod
     def of(
-        shards: tuple[Shard, ...], url: str | None = None, key: str | None = None
+        shards: tuple[Shard, ...],
+        url: str | None = None,
+        key: str | None = None,
+        declared: Declared = (),
     ) -> ManifestSource:
         """The source of these tables; columns besides address and key become labels."""
-        schema = _schema(shards[0].uri)
-        url = url or next((name for name in URL_COLUMNS if name in schema.names), None)
-        if url is None or url not in schema.names or (key and key not in schema.names):
-            have = ", ".join(schema.names)
+        tables = look_at(shards, lambda shard: Table.at(shard.uri))
+        spools: list[Spool | None] = []
+        names, types = dict.fromkeys(tables[0].names), []
+        for shard in shards:
+            spool = Spool() if _is_json(shard) else None
+            spools.append(spool)
+            if spool is not None:
+                kinds = _spooled_types(shard, spool)
+                names |= dict.fromkeys(kinds)
+                types.append(kinds)
+        url = url or next((name for name in URL_COLUMNS if name in names), None)
+        if url is None or url not in names or (key and key not in names):
+            have = ", ".join(names)
             raise UsageError(
                 f"{shards[0].uri}: say with --url-column and --key-column which to use: {have}"
             )
-        labels = [
-            label_columns(schema, url, key)
-            for schema in look_at(shards, lambda shard: _schema(shard.uri))
-        ]
-        return ManifestSource(shards, url, key, merged(labels))
+        schemas = [_stated_labels(table, url, key) for table in tables]
+        schemas.append(_inferred_labels(types, url, key))
+        return ManifestSource(shards, url, key, Labels.of(schemas, declared), tuple(spools))
 
-    def listing(self) -> Iterator[Item | Shard]:
-        """The tables."""
-        yield from self.shards
+    def listing(self) -> Iterator[Shard | Part]:
+        """The tables; those of JSON lines, which are read by now, in spans."""
+        for shard, spool in zip(self.shards, self.spools, strict=True):
+            if spool is None:
+                yield shard
+            else:
+                yield from (Part(shard, span) for span in self._spans(shard, _spooled_rows(spool)))
 
     def labels(self) -> pa.Schema:
-        """The other columns, with the types that their first rows show."""
-        return self.columns
+        """The other columns: text in CSV, the types of its schema in Parquet."""
+        return self.columns.schema
 
     def settings(self) -> str:
         """The columns that make address and key."""
         return f"{self.url} {self.key}"
 
     def split(self, shard: Shard, span_bytes: int) -> Iterator[Span]:
-        """Runs of rows, as many in one as the length of the table suggests."""
-        if shard.uri.endswith(".parquet"):
-            rows = sum(group.rows for group in read_footer(shard.uri).groups)
-            size, step = max(shard.size, 0), _rows_per_span(rows)
-            for start in range(0, rows, step):
-                stop = min(start + step, rows)
-                yield Span(start, stop, start, stop - start, size * (stop - start) // rows)
-            return
-        rows = 0
-        with suppress(PictureDamaged):
-            for _ in self._ends(shard):
-                rows += 1
-        step = _rows_per_span(rows)
-        start = first = count = position = 0
-        broken = ""
+        """Runs of rows, longer ones later in the table; each carries its rows."""
         try:
-            for begin, position in self._ends(shard):
-                if not count:
-                    start = begin
-                count += 1
-                if count == step:
-                    yield Span(start, position, first, count, position - start)
-                    first, count = first + count, 0
-        except PictureDamaged as error:
-            broken = f"{type(error).__name__}: {error}"
-        if count:
-            yield Span(start, position, first, count, position - start)
-        if broken:
-            yield Span(position, position, first + count, 1, 0, broken=broken)
-
-    def _ends(self, shard: Shard) -> Iterator[tuple[int, int]]:
-        """Where each row of a CSV or JSON lines file begins and ends; empty lines are none.
-
-        PictureDamaged where a row is over the limit.
-        """
-        with open_file(shard.uri) as file:
-            position = len(_csv_record(file)) if _is_csv(shard.uri) else 0
-            while record := (_csv_record(file) if _is_csv(shard.uri) else _line(file)):
-                begin, position = position, position + len(record)
-                if record.strip():
-                    yield begin, position
+            rows = Table.at(shard.uri).rows()
+        except UsageError as error:
+            yield Span(0, 0, 0, 1, max(shard.size, 0), broken=f"PictureDamaged: {error}")
+            return
+        yield from self._spans(shard, rows)
 
     def read(self, shard: Shard, span: Span) -> Iterator[Record]:
         """One record a row."""
-        for row, values in self._rows(shard, span):
-            yield self._record(shard, row, values)
+        for uri, key, trouble, notes, labels in _unpacked(span.rows):
+            if trouble:
+                yield Record(key, uri, failing(PictureDamaged(trouble)))
+            else:
+                yield Record(key, uri, partial(read_bytes, uri), labels=labels, notes=notes)
 
-    def _rows(self, shard: Shard, span: Span) -> Iterator[tuple[int, dict[str, Any]]]:
-        if shard.uri.endswith(".parquet"):
-            yield from read_rows(shard.uri, span.start, span.stop)
-            return
-        with open_file(shard.uri) as file:
-            header = _csv_record(file) if _is_csv(shard.uri) else b""
-            file.seek(span.start)
-            text = (header + file.read(span.stop - span.start)).decode("utf-8-sig", "replace")
-        if _is_csv(shard.uri):
-            yield from enumerate(csv.DictReader(io.StringIO(text, newline="")), span.first)
-        else:
-            lines = (line for line in text.split("\n") if line.strip())
-            for row, line in enumerate(lines, span.first):
-                try:
-                    values = json.loads(line)
-                except ValueError:
-                    values = None
-                yield row, values if isinstance(values, dict) else {}
+    def _spans(self, shard: Shard, rows: Iterator[TableRow]) -> Iterator[Span]:
+        schema = pa.schema([*_ROW, *((f"label {item.name}", item.type) for item in self.labels())])
+        names = _Names()
+        held: list[dict[str, Any]] = []
+        first = start = place = 0
+        broken = ""
+        while True:
+            try:
+                row = next(rows, None)
+            except (PictureDamaged, OSError, EOFError, pa.ArrowException) as error:
+                row, broken = None, f"{type(error).__name__}: {error}"
+            if row is not None:
+                held.append(self._row(shard, row, names))
+                place = row.place
+            if held and (row is None or len(held) >= _rows_per_span(first)):
+                size = max(0, place - start)
+                packed = _packed(held, schema)
+                yield Span(start, place, first, len(held), size, rows=packed)
+                first, start, held = first + len(held), place, []
+            if row is None:
+                break
+        if broken:
+            yield Span(place, place, first, 1, 0, broken=broken)
 
-    def _record(self, shard: Shard, row: int, values: dict[str, Any]) -> Record:
+    def _row(self, shard: Shard, row: TableRow, names: _Names) -> dict[str, Any]:
+        """What a span carries of a row."""
+        values = dict(row.values)
         url = values.pop(self.url, None)
-        if not isinstance(url, str) or not url:
-            key = clean_key(f"{shard.prefix}/{row:08d}")
-            error = PictureDamaged(f"no address in column {self.url!r} of row {row}")
-            return Record(key, f"{shard.uri}#{row}", failing(error))
+        if not isinstance(url, str) or not url.strip():
+            return {
+                _URI: f"{shard.uri}#{row.number}",
+                _KEY: clean_key(f"{shard.prefix}/{row.number:08d}"),
+                _TROUBLE: f"no address in column {self.url!r} of row {row.number}",
+            }
+        folder = folder_of(shard.uri)
+        uri = resolved(url.strip(), folder)
         named = values.pop(self.key, None) if self.key else None
-        key = clean_key(str(named) if named is not None else _path_of(url))
-        uri = url if "://" in url or url.startswith("/") else f"{_folder(shard.uri)}{url}"
-        try:
-            labels = self._labels(values)
-        except ValueError as error:
-            return Record(key, uri, failing(PictureDamaged(f"label: {error}")))
-        except RowInvalid as error:
-            return Record(key, uri, failing(error))
-        return Record(key, uri, lambda: read_bytes(uri), labels=labels)
-
-    def _labels(self, values: dict[str, Any]) -> dict[str, Any]:
-        named = {
-            label_name(name) if isinstance(name, str) else "beyond the header": value
-            for name, value in values.items()
+        if named is not None:
+            key = str(named)
+        else:
+            key = address_key(uri[len(folder) :] if uri.startswith(folder) else uri)
+        labels, notes = self.columns.fit(values)
+        return {
+            _URI: uri,
+            _KEY: names.distinct(clean_key(key), uri),
+            _NOTES: [*row.notes, *notes],
+            **{f"label {name}": value for name, value in labels.items()},
         }
-        check_labels((name for name, v in named.items() if v not in (None, "")), self.columns)
-        labels = {}
-        for name in named.keys() & set(self.columns.names):
-            value, kind = named[name], self.columns.field(name).type
-            labels[name] = _parsed(value, kind) if isinstance(value, str) else conform(value, kind)
-        return labels
 
 
-def _rows_per_span(rows: int) -> int:
-    return min(ROWS_PER_SPAN, max(LEAST_ROWS_PER_SPAN, rows // SPANS_WANTED))
+class _Names:
+    """Tells rows of one picture apart: the second gets `#2` behind its key, as captions have it."""
+
+    def __init__(self) -> None:
+        self._seen: set[int] = set()
+        self._again: dict[int, int] = {}
+
+    def distinct(self, key: str, uri: str) -> str:
+        identity = int(short_hash(f"{key}\n{uri}", 16), 16)
+        if identity not in self._seen:
+            self._seen.add(identity)
+            return key
+        count = self._again[identity] = self._again.get(identity, 1) + 1
+        return clean_key(f"{key}#{count}")
 
 
-def _schema(uri: str) -> pa.Schema:
-    if uri.endswith(".parquet"):
-        return read_schema(uri)
+def _rows_per_span(first: int) -> int:
+    return min(ROWS_PER_SPAN, max(LEAST_ROWS_PER_SPAN, first // 32))
+
+
+def _is_json(shard: Shard) -> bool:
     try:
-        with open_file(uri) as file:
-            if _is_csv(uri):
-                head = b"".join(islice(iter(lambda: _csv_record(file), b""), PEEKED_ROWS + 1))
-                return pa_csv.read_csv(io.BytesIO(head), parse_options=_CSV).schema
-            peeked = islice(iter(lambda: _line(file), b""), PEEKED_ROWS)
-            lines = [json.loads(line) for line in peeked if line.strip()]
-            return pa.Table.from_pylist(lines).schema
-    except FileNotFoundError:
-        raise UsageError(f"no such file: {uri}") from None
-    except (OSError, ValueError, pa.ArrowException, AttributeError, PictureDamaged) as error:
-        raise UsageError(f"{uri}: not a table ({first_line(error)})") from None
+        return Table.at(shard.uri).format == "jsonl"
+    except UsageError:
+        return False  # splitting it reports why
 
 
-_CSV = pa_csv.ParseOptions(newlines_in_values=True)
+def _spooled_types(shard: Shard, spool: Spool) -> dict[str, pa.DataType]:
+    """Read a table of JSON lines into a spool; the type of each column over all of its rows."""
+    kinds: dict[str, pa.DataType] = {}
+    block: list[dict[str, Any]] = []
 
+    def look() -> None:
+        for name in dict.fromkeys(name for values in block for name in values):
+            values = [each[name] for each in block if each.get(name) is not None]
+            if values or name not in kinds:
+                kind = inferred(values) if values else pa.null()
+                kinds[name] = union([kinds[name], kind]) if name in kinds else kind
+        block.clear()
 
-def _is_csv(uri: str) -> bool:
-    return uri.endswith((".csv", ".csv.gz"))
-
-
-def _csv_record(file: IO[bytes]) -> bytes:
-    """The next record with its line end: a newline between quotes does not end it (RFC 4180)."""
-    lines = [_line(file)]
-    length, quotes = len(lines[0]), lines[0].count(b'"')
-    while lines[-1] and quotes % 2:
-        lines.append(_line(file))
-        length += len(lines[-1])
-        quotes += lines[-1].count(b'"')
-        if length > limits.MAX_TABLE_ROW_BYTES:
-            raise PictureDamaged(f"{_TOO_LONG}, or a quote that nothing closes")
-    return b"".join(lines)
-
-
-def _line(file: IO[bytes]) -> bytes:
-    """The next line with its end, b"" after the last."""
-    line = file.readline(limits.MAX_TABLE_ROW_BYTES + 1)
-    if len(line) > limits.MAX_TABLE_ROW_BYTES:
-        raise PictureDamaged(_TOO_LONG)
-    return line
-
-
-_TOO_LONG = f"a row of more than {limits.MAX_TABLE_ROW_BYTES} bytes"
-
-
-def _parsed(text: str, kind: pa.DataType) -> Any:
-    """A CSV field as its column's type; an empty one is null where the column is not text."""
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        return text
-    if not text:
-        return None
     try:
-        return pa.scalar(text).cast(kind).as_py()
-    except pa.ArrowException as error:
-        raise ValueError(f"{text!r} is no {kind}") from error
+        for row in Table.at(shard.uri).rows():
+            spool.append([row.number, row.values, row.place])
+            block.append(row.values)
+            if len(block) == INFERRED_ROWS:
+                look()
+    except (PictureDamaged, OSError, EOFError) as error:
+        spool.append([_BROKEN, {}, str(error)])
+    look()
+    return {name: pa.string() if pa.types.is_null(kind) else kind for name, kind in kinds.items()}
 
 
-def _path_of(url: str) -> str:
-    """What names a picture by its address: the path, without scheme, host and query."""
-    path = url.split("://", 1)[-1].split("?", 1)[0].split("#", 1)[0]
-    if "://" in url and "/" in path:
-        path = path.split("/", 1)[1]
-    return "/".join(part for part in path.split("/") if part not in ("", ".", "..")) or path
+def _spooled_rows(spool: Spool) -> Iterator[TableRow]:
+    for number, values, place in spool:
+        if number == _BROKEN:
+            raise PictureDamaged(place)
+        yield TableRow(number, values, place)
 
 
-def _folder(uri: str) -> str:
-    return uri[: uri.rfind("/") + 1]
+def _stated_labels(table: Table, *others: str | None) -> pa.Schema:
+    if table.format == "parquet":
+        return label_columns(read_schema(table.uri), *others)
+    return pa.schema(
+        [(label_name(name), pa.string()) for name in table.names if name not in others]
+    )
+
+
+def _inferred_labels(found: list[dict[str, pa.DataType]], *others: str | None) -> pa.Schema:
+    names = dict.fromkeys(name for kinds in found for name in kinds if name not in others)
+    return pa.schema(
+        [
+            (label_name(name), union(kinds[name] for kinds in found if name in kinds))
+            for name in names
+        ]
+    )
+
+
+def _packed(rows: list[dict[str, Any]], schema: pa.Schema) -> str:
+    """Rows as text that travels with a span: an Arrow stream, compressed, in base64."""
+    table = pa.Table.from_pylist(rows, schema)
+    sink = pa.BufferOutputStream()
+    options = pa.ipc.IpcWriteOptions(compression="zstd")
+    with pa.ipc.new_stream(sink, schema, options=options) as writer:
+        writer.write_table(table)
+    return base64.b64encode(sink.getvalue()).decode()
+
+
+def _unpacked(
+    text: str,
+) -> Iterator[tuple[str, str, str, tuple[str, ...], dict[str, Any]]]:
+    """Address, key, trouble, notes and labels of each row that a span carries."""
+    table = pa.ipc.open_stream(base64.b64decode(text)).read_all().combine_chunks()
+    columns = {
+        name: python_values(table.column(name).combine_chunks()) for name in table.column_names
+    }
+    labels = [name for name in table.column_names if name.startswith("label ")]
+    for index in range(table.num_rows):
+        yield (
+            columns[_URI][index],
+            columns[_KEY][index],
+            columns[_TROUBLE][index] or "",
+            tuple(columns[_NOTES][index] or ()),
+            {
+                name.removeprefix("label "): columns[name][index]
+                for name in labels
+                if columns[name][index] is not None
+            },
+        )

@@ -1,11 +1,15 @@
-"""Parquet files with a column of picture bytes (binary, or a struct with a field `bytes`)."""
+"""Parquet files with a column of picture bytes (binary, or a struct with a field `bytes`).
+
+A span is a run of whole row groups, because a row group can only be unpacked as one. A row group
+that is larger than a span is read from start to end by one worker.
+"""
 
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import IO, Any
 
 import pyarrow as pa
@@ -19,10 +23,18 @@ from underpaint.codec.archive.parquet.footer import (
     first_line,
     parse_footer,
 )
-from underpaint.codec.errors import ArchiveDamaged, PictureDamaged, RowInvalid, UsageError
-from underpaint.transforms.records import Item, Record, Shard, Span, clean_key
-from underpaint.transforms.sources.base import SPAN_RECORDS, Source, failing, label_name, open_file
-from underpaint.transforms.sources.columns import check_labels, look_at, merged
+from underpaint.codec.errors import ArchiveDamaged, PictureDamaged, UsageError
+from underpaint.transforms.records import Record, Shard, Span, clean_key
+from underpaint.transforms.sources.base import SPAN_RECORDS, Source, closed_spans, failing
+from underpaint.transforms.sources.labels import (
+    Declared,
+    Labels,
+    label_name,
+    look_at,
+    python_values,
+    stored_type,
+)
+from underpaint.transforms.sources.streams import kept, raw_file
 
 PICTURE_COLUMNS = ("image", "image_bytes", "picture", "bytes", "jpg", "jpeg", "png", "content")
 """Names under which the picture column is looked for, in this order."""
@@ -30,21 +42,27 @@ PICTURE_COLUMNS = ("image", "image_bytes", "picture", "bytes", "jpg", "jpeg", "p
 ROWS_AT_ONCE = 64
 """Rows that are held in memory while a span is read."""
 
+READ_BYTES = 1 << 20
+"""Bytes that are read of a column at once."""
+
 
 @dataclass(frozen=True)
 class ParquetSource(Source):
-    """Parquet shards; spans count rows, and a row group is read once a span."""
+    """Parquet shards; spans count rows."""
 
     shards: tuple[Shard, ...]
     picture: str
     """Column with the bytes of the picture."""
     key: str | None = None
     """Column that names the record; else its row number in the shard does."""
-    columns: pa.Schema = field(default_factory=lambda: pa.schema([]))
+    columns: Labels = field(default_factory=Labels)
 
     @staticmethod
     def of(
-        shards: tuple[Shard, ...], picture: str | None = None, key: str | None = None
+        shards: tuple[Shard, ...],
+        picture: str | None = None,
+        key: str | None = None,
+        declared: Declared = (),
     ) -> ParquetSource:
         """The source of these shards; columns besides picture and key become labels."""
         schema = read_schema(shards[0].uri)
@@ -57,41 +75,62 @@ class ParquetSource(Source):
             label_columns(schema, picture, key)
             for schema in look_at(shards, lambda shard: read_schema(shard.uri))
         ]
-        return ParquetSource(shards, picture, key, merged(labels))
+        return ParquetSource(shards, picture, key, Labels.of(labels, declared))
 
-    def listing(self) -> Iterator[Item | Shard]:
+    def listing(self) -> Iterator[Shard]:
         """The shards."""
         yield from self.shards
 
     def labels(self) -> pa.Schema:
         """The other columns, with their types."""
-        return self.columns
+        return self.columns.schema
 
     def settings(self) -> str:
         """The columns that make picture and key."""
         return f"{self.picture} {self.key}"
 
     def split(self, shard: Shard, span_bytes: int) -> Iterator[Span]:
-        """Row ranges by the mean size of a row in each row group, which they do not cross."""
+        """Runs of row groups; a large one is an open-ended span of its own."""
         try:
             groups = read_footer(shard.uri).groups
         except (OSError, PictureDamaged) as error:
             yield Span(0, 0, 0, 1, max(shard.size, 0), broken=f"{type(error).__name__}: {error}")
             return
-        first = 0
+        start = stop = size = 0
         for group in groups:
-            size = sum(stop - start for start, stop in group.chunks.values())
-            per_row = max(1, size // max(1, group.rows))
-            step = min(SPAN_RECORDS, max(1, span_bytes // per_row))
-            for start in range(first, first + group.rows, step):
-                stop = min(start + step, first + group.rows)
-                yield Span(start, stop, start, stop - start, per_row * (stop - start))
-            first += group.rows
+            own = _group_bytes(group)
+            large = own > span_bytes or group.rows > SPAN_RECORDS
+            full = size + own > span_bytes or stop + group.rows - start > SPAN_RECORDS
+            if stop > start and (large or full):
+                yield Span(start, stop, start, stop - start, size)
+                start, size = stop, 0
+            stop, size = stop + group.rows, size + own
+            if large and group.rows > 1:
+                yield Span(start, stop, start, stop - start, size, open_ended=True)
+                start, size = stop, 0
+        if stop > start:
+            yield Span(start, stop, start, stop - start, size)
 
     def read(self, shard: Shard, span: Span) -> Iterator[Record]:
         """One record a row."""
+        names = class_names(kept(shard.uri, _schema))
         for row, values in read_rows(shard.uri, span.start, span.stop):
-            yield self._record(shard, row, values)
+            yield self._record(shard, row, values | _class_labels(values, names))
+
+    def stream(self, shard: Shard, span: Span, span_bytes: int) -> Iterator[tuple[Span, list[Any]]]:
+        """The rows of one row group, unpacked once."""
+        progress = 0
+
+        def records() -> Iterator[Record]:
+            nonlocal progress
+            for record in self.read(shard, span):
+                progress += 1
+                yield record
+
+        def place() -> int:
+            return span.size * progress // span.records
+
+        yield from closed_spans(records(), place, span_bytes, span.start)
 
     def _record(self, shard: Shard, row: int, values: dict[str, Any]) -> Record:
         uri = f"{shard.uri}#{row}"
@@ -106,28 +145,53 @@ class ParquetSource(Source):
         elif path:
             key = f"{key}-{path.rsplit('/', 1)[-1]}"
         key = clean_key(key)
-        labels = {label_name(name): v for name, v in values.items() if v is not None}
-        try:
-            check_labels(labels, self.columns)
-            if not isinstance(data, bytes):
-                raise PictureDamaged(f"no bytes in column {self.picture!r}")
-        except (PictureDamaged, RowInvalid) as error:
+        if not isinstance(data, bytes):
+            error = PictureDamaged(f"no bytes in column {self.picture!r}")
             return Record(key, uri, failing(error))
-        return Record(key, uri, lambda: data, len(data), labels)
+        labels, notes = self.columns.fit(values)
+        return Record(key, uri, lambda: data, len(data), labels, notes)
 
 
 def label_columns(schema: pa.Schema, *others: str | None) -> pa.Schema:
-    """The label columns of a table that has these other ones."""
-    return pa.schema(
-        [(label_name(column.name), column.type) for column in schema if column.name not in others]
-    )
+    """The label columns of a table that has these other ones.
+
+    A column of Hugging Face class labels gets one more with the names of the classes.
+    """
+    fields = [
+        (label_name(column.name), stored_type(column.type))
+        for column in schema
+        if column.name not in others
+    ]
+    fields += [
+        (label_name(f"{name}_name"), pa.string())
+        for name in class_names(schema)
+        if name not in others
+    ]
+    return pa.schema(fields)
+
+
+def class_names(schema: pa.Schema) -> dict[str, list[str]]:
+    """Names of the classes of each column of class labels, as Hugging Face datasets states them."""
+    try:
+        stated = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+        features = stated["info"]["features"]
+        return {
+            str(column): [str(name) for name in feature["names"]]
+            for column, feature in features.items()
+            if isinstance(feature, dict)
+            and feature.get("_type") == "ClassLabel"
+            and isinstance(feature.get("names"), list)
+            and column in schema.names
+            and f"{column}_name" not in schema.names
+        }
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return {}
 
 
 def read_schema(uri: str) -> pa.Schema:
     """Arrow schema of a Parquet file; UsageError where it is none."""
     try:
-        with open_file(uri) as file:
-            return pq.ParquetFile(file, metadata=_footer(file).metadata).schema_arrow
+        return kept(uri, _schema)
     except FileNotFoundError:
         raise UsageError(f"no such file: {uri}") from None
     except (*ARROW_ERRORS, PictureDamaged) as error:
@@ -136,31 +200,66 @@ def read_schema(uri: str) -> pa.Schema:
 
 def read_footer(uri: str) -> Footer:
     """The footer of a Parquet file; PictureDamaged where it is none, or lies."""
-    with open_file(uri) as file:
-        return _footer(file)
+    return kept(uri, _footer)
 
 
 def read_rows(uri: str, start: int, stop: int) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Rows [start, stop) of a Parquet file with their numbers; page checksums are verified."""
-    with open_file(uri) as file:
-        footer = _footer(file)
+    """Rows [start, stop) of a Parquet file with their numbers; page checksums are verified.
+
+    Every row group that has some of the rows is unpacked once.
+    """
+    footer = read_footer(uri)
+    with raw_file(uri, buffered=False) as file:
         parquet = pq.ParquetFile(
-            file, metadata=footer.metadata, page_checksum_verification=True, pre_buffer=False
+            file,
+            metadata=footer.metadata,
+            page_checksum_verification=True,
+            pre_buffer=False,
+            buffer_size=READ_BYTES,
         )
         first = 0
         for index, group in enumerate(footer.groups):
             if first < stop and first + group.rows > start:
                 row = first
                 for batch in parquet.iter_batches(ROWS_AT_ONCE, row_groups=[index]):
-                    if row < stop and row + len(batch) > start:
-                        for number, values in enumerate(batch.to_pylist(), row):
-                            if start <= number < stop:
-                                yield number, values
+                    for number, values in enumerate(_python_rows(batch), row):
+                        if start <= number < stop:
+                            yield number, values
                     row += len(batch)
             first += group.rows
 
 
-def _footer(file: IO[bytes]) -> Footer:
+def _python_rows(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
+    names = batch.schema.names
+    for values in zip(*(python_values(column) for column in batch.columns), strict=True):
+        yield dict(zip(names, values, strict=True))
+
+
+def _class_labels(values: dict[str, Any], names: dict[str, list[str]]) -> dict[str, str]:
+    """The name of the class of each class label that has one."""
+    found = {}
+    for column, classes in names.items():
+        value = values.get(column)
+        if isinstance(value, int) and 0 <= value < len(classes):
+            found[f"{column}_name"] = classes[value]
+    return found
+
+
+def _group_bytes(group: Any) -> int:
+    return sum(stop - start for start, stop in group.chunks.values())
+
+
+def _schema(uri: str) -> pa.Schema:
+    with raw_file(uri, buffered=False) as file:
+        return pq.ParquetFile(file, metadata=read_footer(uri).metadata).schema_arrow
+
+
+def _footer(uri: str) -> Footer:
+    with raw_file(uri, buffered=False) as file:
+        return _read_footer(file)
+
+
+def _read_footer(file: IO[bytes]) -> Footer:
     """The footer, its row groups read without pyarrow, whose accessors may end the process."""
     size = file.seek(0, io.SEEK_END)
     file.seek(max(0, size - CLOSING_BYTES))
@@ -172,13 +271,9 @@ def _footer(file: IO[bytes]) -> Footer:
         raise PictureDamaged(f"a footer of more than {limits.MAX_SOURCE_FOOTER_BYTES} bytes")
     file.seek(size - CLOSING_BYTES - length)
     try:
-        return _parsed(file.read(length + CLOSING_BYTES))
+        return parse_footer(file.read(length + CLOSING_BYTES))
     except ArchiveDamaged as error:
         raise PictureDamaged(f"Parquet {error}") from None
-
-
-_parsed = lru_cache(maxsize=4)(parse_footer)
-"""Kept from one span of a shard to the next: footers of many row groups take a second or so."""
 
 
 def _picture_column(schema: pa.Schema, uri: str) -> str:

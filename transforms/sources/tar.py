@@ -1,188 +1,219 @@
-"""WebDataset: tar files in which members of one stem are one sample.
+"""Tar files of pictures, WebDataset shards among them; see `samples` for what becomes of a member.
 
-    000123.jpg  000123.cls  000123.json     ->  picture, label `cls`, label `json`
-
-The stem of a member is its path up to the first dot of its base name, and samples are runs of equal
-stems, as in the webdataset library. `cls` is a 64-bit integer where it always is one; `txt`, `json`
-and their like are text; everything else is bytes. A tar of plain pictures is such a file too: each
-picture is a sample without labels.
+A plain tar of this machine is cut into spans by its headers alone, and each is read by itself.
+One that is compressed or on a remote store is read from start to end by one worker.
 """
 
 from __future__ import annotations
 
+import re
 import tarfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from itertools import groupby, islice
-from typing import IO, Any
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import lru_cache, partial
+from itertools import islice
+from typing import IO
 
 import pyarrow as pa
+from fsspec.utils import glob_translate
 
 from underpaint.codec import limits
-from underpaint.codec.errors import PictureTooLarge, RowInvalid, UnsupportedFormat, UsageError
-from underpaint.codec.image_io.read import PICTURE_SUFFIXES
-from underpaint.transforms.records import Item, Record, Shard, Span, clean_key
-from underpaint.transforms.sources.base import (
-    SPAN_RECORDS,
-    Source,
-    conform,
-    failing,
-    label_name,
-    open_file,
+from underpaint.codec.errors import PictureTooLarge, UsageError
+from underpaint.transforms.records import Record, Shard, Skipped, Span
+from underpaint.transforms.sources.addresses import archive_chain
+from underpaint.transforms.sources.base import SPAN_RECORDS, Source, closed_spans, whole
+from underpaint.transforms.sources.labels import Declared, look_at, peek_budget, until_damage
+from underpaint.transforms.sources.recognition import HEAD_BYTES
+from underpaint.transforms.sources.samples import (
+    LINK,
+    Member,
+    SampleRules,
+    label_columns,
+    label_types,
+    member_name,
+    read_ahead,
+    records_of_sample,
+    samples,
+    sorted_out,
+    within_budget,
 )
-from underpaint.transforms.sources.columns import check_labels, look_at
+from underpaint.transforms.sources.streams import Forward, is_random_access, opened, raw_file
 
-TEXT = frozenset({"txt", "text", "json", "caption", "transcript", "url", "html", "csv", "xml"})
-"""Extensions of text labels."""
+HOP_BYTES = 2 * tarfile.BLOCKSIZE
+"""Going from one header to the next reads about this much."""
 
-INTEGER = frozenset({"cls", "cls2", "index", "id"})
-"""Extensions of labels that are integers where all that were looked at are."""
+LEAST_MEMBER_BYTES = 6 << 10
+"""Going through headers alone pays for members of this size on average, and larger ones."""
 
-PEEKED_SAMPLES = 64
-"""Samples at the start of a shard that are looked at for labels."""
+_TAR_ERRORS = (tarfile.TarError, OSError, EOFError, ValueError)
 
 
 @dataclass(frozen=True)
 class TarSource(Source):
-    """WebDataset shards."""
+    """Tar shards."""
 
     shards: tuple[Shard, ...]
-    columns: pa.Schema = field(default_factory=lambda: pa.schema([]))
+    rules: SampleRules = field(default_factory=SampleRules)
 
     @staticmethod
-    def of(shards: tuple[Shard, ...]) -> TarSource:
-        """The source of these shards; see `columns` for which labels they have."""
-        return TarSource(shards, _columns(look_at(shards, _peek)))
+    def of(
+        shards: tuple[Shard, ...], rules: SampleRules | None = None, declared: Declared = ()
+    ) -> TarSource:
+        """The source of these shards; see `labels` for which labels they have."""
+        rules = rules or SampleRules()
+        types = look_at(shards, lambda shard: _peek(shard, rules))
+        return TarSource(shards, replace(rules, labels=label_columns(types, declared, rules)))
 
-    def listing(self) -> Iterator[Item | Shard]:
+    def listing(self) -> Iterator[Shard]:
         """The shards."""
         yield from self.shards
 
     def labels(self) -> pa.Schema:
         """One column an extension."""
-        return self.columns
+        return self.rules.labels.schema
+
+    def settings(self) -> str:
+        """How members become records."""
+        return f"{self.rules.picture} {self.rules.last_dot}"
 
     def split(self, shard: Shard, span_bytes: int) -> Iterator[Span]:
-        """Runs of whole samples, found by going through the headers only."""
-        start = stop = first = count = ordinal = 0
+        """Runs of whole samples, found by going through the headers only, where that is cheap."""
+        target = target_of(shard)
+        if shard.size <= span_bytes or not is_random_access(target):
+            yield whole(shard)
+            return
+        with raw_file(target, buffered=False) as file, _open(file) as tar:
+            sizes = [member.size for member in islice(_members(tar, quiet=True), 64)]
+        if sum(sizes) < len(sizes) * LEAST_MEMBER_BYTES:
+            yield whole(shard)
+            return
+        start = stop = first = ordinal = 0
         broken = ""
         try:
-            with open_file(shard.uri) as file, _open_tar(file) as tar:
-                for _, members in groupby(_members(tar), key=_stem_of):
-                    begin, *_rest = [member.offset for member in members]
+            with raw_file(target, buffered=False) as file, _open(file) as tar:
+                for sample in samples(_chosen(_members(tar), shard), self.rules):
+                    begin, count = sample[0].place, ordinal - first
                     if count and (begin - start >= span_bytes or count >= SPAN_RECORDS):
                         yield Span(start, begin, first, count, begin - start)
-                        start, first, count = begin, ordinal, 0
-                    ordinal += 1
-                    count += 1
-                    stop = tar.offset
-        except (tarfile.TarError, OSError, EOFError) as error:
+                        start, first = begin, ordinal
+                    ordinal += len(sorted_out(sample, self.rules)[0])
+                    stop = tar.offset  # type: ignore[attr-defined]
+        except _TAR_ERRORS as error:
             broken = f"{type(error).__name__}: {error}"
-        if count:
-            yield Span(start, stop, first, count, stop - start)
+        if stop > start:
+            yield Span(start, stop, first, ordinal - first, stop - start)
         if broken:
             yield Span(stop, stop, ordinal, 1, 0, broken=broken)
 
-    def read(self, shard: Shard, span: Span) -> Iterator[Record]:
-        """One record a sample."""
-        with open_file(shard.uri) as file:
+    def read(self, shard: Shard, span: Span) -> Iterator[Record | Skipped]:
+        """The records of a part of a plain tar of this machine."""
+        with raw_file(target_of(shard)) as file:
             file.seek(span.start)
-            with _open_tar(file) as tar:
-                samples = groupby(_members(tar, quiet=True), key=_stem_of)
-                for stem, members in islice(samples, span.records):
-                    yield self._record(shard, tar, stem, list(members))
+            with _open(file) as tar:
+                members = _members(tar, quiet=True, stop=span.stop)
+                yield from self._records(shard, read_ahead(_chosen(members, shard)))
 
-    def _record(
-        self, shard: Shard, tar: tarfile.TarFile, stem: str, members: list[tarfile.TarInfo]
-    ) -> Record:
-        files = {_extension(member.name): member for member in members if member.isfile()}
-        picture = next((name for name in files if f".{name.lower()}" in PICTURE_SUFFIXES), None)
-        uri = f"{shard.uri}#{members[0].name}"
-        if picture is None:
-            error = UnsupportedFormat(f"no picture among the members of sample {stem!r}")
-            return Record(clean_key(f"{shard.prefix}/{stem}"), uri, failing(error))
-        member = files.pop(picture)
-        key = clean_key(f"{shard.prefix}/{member.name.removeprefix('./')}")
-        uri = f"{shard.uri}#{member.name}"
-        try:
-            data = _content(tar, member)
-            named = {label_name(extension): sibling for extension, sibling in files.items()}
-            check_labels(named, self.columns)
-            labels = {
-                name: _value(_content(tar, sibling), self.columns.field(name).type)
-                for name, sibling in named.items()
-            }
-        except (ValueError, RowInvalid, PictureTooLarge, OSError, tarfile.TarError) as error:
-            return Record(key, uri, failing(error))
-        return Record(key, uri, lambda: data, len(data), labels)
+    def stream(
+        self, shard: Shard, span: Span, span_bytes: int
+    ) -> Iterator[tuple[Span, list[Record | Skipped]]]:
+        """The records of a whole tar, read from start to end."""
+        with opened(target_of(shard)) as shard_file, _open(shard_file.file) as tar:
+            records = self._records(shard, read_ahead(_chosen(_members(tar), shard)))
+            yield from closed_spans(records, shard_file.place, span_bytes)
+
+    def _records(self, shard: Shard, members: Iterator[Member]) -> Iterator[Record | Skipped]:
+        uri = member_uri(shard)
+        for sample in samples(members, self.rules):
+            yield from records_of_sample(sample, shard.prefix, uri, self.rules)
 
 
-def _peek(shard: Shard) -> dict[str, bool]:
-    """Extensions of labels at the start of a shard, and whether their values are integers."""
-    found: dict[str, bool] = {}
+def member_uri(shard: Shard) -> Callable[[str], str]:
+    """The address of a member of a shard, by its name."""
+    chain = archive_chain(shard.uri)
+    if chain is None:
+        return lambda name: f"{shard.uri}#{name}"
+    scheme, _, target = chain
+    return lambda name: f"{scheme}://{name}::{target}"
+
+
+def is_chosen(name: str, shard: Shard) -> bool:
+    """Whether a member is one that the shard's address asks for."""
+    chain = archive_chain(shard.uri)
+    if chain is None or not chain[1]:
+        return True
+    pattern = chain[1]
+    if not any(letter in pattern for letter in "*?["):
+        return name == pattern or name.startswith(pattern + "/")
+    parts = name.split("/")
+    above = ("/".join(parts[:depth]) for depth in range(1, len(parts) + 1))
+    return any(_glob(pattern).match(path) for path in above)
+
+
+def target_of(shard: Shard) -> str:
+    """The address of the file that holds the members."""
+    chain = archive_chain(shard.uri)
+    return chain[2] if chain else shard.uri
+
+
+@lru_cache(maxsize=64)
+def _glob(pattern: str) -> re.Pattern[str]:
+    return re.compile(glob_translate(pattern))
+
+
+def _peek(shard: Shard, rules: SampleRules) -> dict[str, pa.DataType]:
+    """Types of the labels at the start of a shard: of all of it where its headers suffice."""
+    budget = peek_budget(shard.size)
+    target = target_of(shard)
     try:
-        with open_file(shard.uri) as file, _open_tar(file) as tar:
-            samples = groupby(_members(tar), key=_stem_of)
-            for _, members in islice(samples, PEEKED_SAMPLES):
-                files = {_extension(member.name): member for member in members if member.isfile()}
-                picture = next((n for n in files if f".{n.lower()}" in PICTURE_SUFFIXES), None)
-                for name, member in files.items():
-                    if picture and name != picture:
-                        whole = name in INTEGER and _is_integer(_content(tar, member))
-                        found[name] = whole and found.get(name, True)
+        if is_random_access(target):
+            with raw_file(target, buffered=False) as file, _open(file) as tar:
+                chosen = until_damage(_chosen(_members(tar), shard))
+                return label_types(samples(islice(chosen, budget // HOP_BYTES), rules), rules)
+        with opened(target) as shard_file, _open(shard_file.file) as tar:
+            members = until_damage(read_ahead(_chosen(_members(tar), shard)))
+            first = within_budget(members, rules, shard_file.place, budget)
+            return label_types(samples(first, rules), rules)
     except FileNotFoundError:
-        raise UsageError(f"no such file: {shard.uri}") from None
-    except (tarfile.TarError, OSError, EOFError, PictureTooLarge):
-        pass  # a damaged shard is a dead letter of its own when it is split
-    return found
+        raise UsageError(f"no such file: {target}") from None
+    except _TAR_ERRORS:
+        return {}  # a damaged shard is a dead letter of its own when it is read
 
 
-def _columns(peeks: Sequence[dict[str, bool]]) -> pa.Schema:
-    whole: dict[str, bool] = {}
-    for peek in peeks:
-        for name, integers in peek.items():
-            whole[name] = integers and whole.get(name, True)
-    return pa.schema([(label_name(name), _kind(name, whole[name])) for name in sorted(whole)])
+def _open(file: IO[bytes] | Forward) -> tarfile.TarFile:
+    return tarfile.open(fileobj=file, mode="r:")  # type: ignore[arg-type]
 
 
-def _kind(extension: str, integers: bool) -> pa.DataType:
-    if integers:
-        return pa.int64()
-    return pa.string() if extension in TEXT | INTEGER else pa.large_binary()
+def _chosen(members: Iterator[Member], shard: Shard) -> Iterator[Member]:
+    return (member for member in members if is_chosen(member.name, shard))
 
 
-def _is_integer(value: bytes) -> bool:
-    try:
-        return abs(int(value)) < 1 << 63
-    except ValueError:
-        return False
-
-
-def _value(data: bytes, kind: pa.DataType) -> Any:
-    if pa.types.is_integer(kind):
-        return conform(int(data), kind)
-    return data.decode() if pa.types.is_string(kind) else data
-
-
-def _open_tar(file: IO[bytes]) -> tarfile.TarFile:
-    return tarfile.open(fileobj=file, mode="r:")
-
-
-def _members(tar: tarfile.TarFile, *, quiet: bool = False) -> Iterator[tarfile.TarInfo]:
+def _members(
+    tar: tarfile.TarFile, *, quiet: bool = False, stop: int | None = None
+) -> Iterator[Member]:
     """Members in order, forgotten at once; `quiet`: a broken rest counts as the end."""
     while True:
         try:
-            member = tar.next()
-        except (tarfile.TarError, OSError, EOFError):
+            info = tar.next()
+        except _TAR_ERRORS:
             if quiet:
                 return
             raise
-        if member is None:
+        if info is None:
             if not quiet:
                 _check_end(tar)
             return
         tar.members = []  # type: ignore[attr-defined]
-        yield member
+        if stop is not None and info.offset >= stop:
+            return
+        if not info.isdir():
+            yield Member(
+                member_name(info.name),
+                info.size,
+                info.offset,
+                partial(_content, tar, info),
+                partial(_content, tar, info, HEAD_BYTES),
+                "" if info.isfile() else LINK,
+            )
 
 
 def _check_end(tar: tarfile.TarFile) -> None:
@@ -194,25 +225,13 @@ def _check_end(tar: tarfile.TarFile) -> None:
         raise tarfile.ReadError(f"cut or damaged at byte {place}: no end mark")
 
 
-def _stem_of(member: tarfile.TarInfo) -> str:
-    return _stem(member.name)
-
-
-def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    if member.size > limits.MAX_SOURCE_BYTES:
-        raise PictureTooLarge(f"{member.name}: more than {limits.MAX_SOURCE_BYTES} bytes")
-    reader = tar.extractfile(member)
-    data = reader.read() if reader else b""
-    if len(data) != member.size:
-        raise tarfile.ReadError(f"{member.name}: the shard ends in the middle of it")
+def _content(tar: tarfile.TarFile, info: tarfile.TarInfo, most: int | None = None) -> bytes:
+    """The content of a member, or its first `most` bytes."""
+    if most is None and info.size > limits.MAX_SOURCE_BYTES:
+        raise PictureTooLarge(f"{info.name}: more than {limits.MAX_SOURCE_BYTES} bytes")
+    reader = tar.extractfile(info)
+    wanted = info.size if most is None else min(most, info.size)
+    data = reader.read(wanted) if reader else b""
+    if len(data) != wanted:
+        raise tarfile.ReadError(f"{info.name}: the shard ends in the middle of it")
     return data
-
-
-def _stem(name: str) -> str:
-    folder, _, base = name.removeprefix("./").rpartition("/")
-    stem = base.split(".", 1)[0] or base
-    return f"{folder}/{stem}" if folder else stem
-
-
-def _extension(name: str) -> str:
-    return name.rpartition("/")[2].partition(".")[2]

@@ -1,0 +1,118 @@
+"""Paths and URLs: how a file is addressed again, and what a picture is called by its address.
+
+    /data/a.jpg     gs://bucket/a.jpg     https://host/a.jpg?id=7     zip://a.jpg::gs://bucket/b.zip
+
+The last form is a chain, as fsspec writes it: a file system inside a file of another one.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from urllib.parse import unquote, urlsplit
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+WEB = ("http://", "https://")
+
+ARCHIVE_SCHEMES = ("zip", "tar")
+"""Schemes of chains whose first link is a shard that is read here, in one pass."""
+
+_SIGNATURE = re.compile(
+    r"(?i)x-amz-\w[\w-]*|x-goog-\w[\w-]*|.*(?:signature|credential|token|secret|passw|api_?key"
+    r"|access_?key|accesskeyid|auth|policy)[\w.-]*|sig|key-pair-id|googleaccessid|expires|key|pwd"
+    r"|s[vertpk]|sk[eotsv]id?|spr|sip"
+)
+"""Parameters of signed URLs (Amazon, Google, Azure): they say who may read, and until when."""
+
+
+def is_local(fs: fsspec.AbstractFileSystem) -> bool:
+    """Whether files of this file system are files of this machine."""
+    return isinstance(fs, LocalFileSystem)
+
+
+def is_web(fs: fsspec.AbstractFileSystem) -> bool:
+    """Whether files are web addresses: no folders, no listing."""
+    return "http" in fs.protocol or "https" in fs.protocol
+
+
+def to_uri(fs: fsspec.AbstractFileSystem, path: str, of: str = "") -> str:
+    """The address under which anyone can open the file again.
+
+    Args:
+        of: the address that the file was found below; where that is a chain, so is the result.
+    """
+    if is_local(fs) and "::" not in of:
+        return path
+    head, chained, rest = of.partition("::")
+    if not chained:
+        return str(fs.unstrip_protocol(path))
+    if "://" in head:
+        return f"{head.partition('://')[0]}://{path.lstrip('/')}::{rest}"
+    inner = getattr(fs, "fs", fs)
+    return f"{head}::{to_uri(inner, path)}"
+
+
+def archive_chain(text: str) -> tuple[str, str, str] | None:
+    """Scheme, pattern of members and shard of `zip://PATTERN::SHARD`; None for other addresses."""
+    head, chained, shard = text.partition("::")
+    scheme, mark, pattern = head.partition("://")
+    if not chained or scheme not in ARCHIVE_SCHEMES or (mark and not shard):
+        return None
+    return scheme, pattern.strip("/"), shard
+
+
+def path_of(uri: str) -> str:
+    """The address without the query and fragment that a web address may have."""
+    last = uri.partition("::")[0]
+    return last.split("?", 1)[0].split("#", 1)[0] if last.startswith(WEB) else last
+
+
+def address_key(uri: str) -> str:
+    """What names a picture by its address: host, path and query.
+
+    Parameters of a signature are left out: they are secret, and others each time.
+    """
+    head = uri.partition("::")[0] or uri
+    scheme, mark, _ = head.partition("://")
+    if not mark:
+        return _inside(head)
+    if scheme == "file":
+        return _inside(head.partition("://")[2])
+    if scheme not in ("http", "https"):
+        return _inside(head.partition("://")[2])
+    try:
+        parts = urlsplit(head)
+    except ValueError:
+        return _inside(head.partition("://")[2])
+    host = parts.netloc.rpartition("@")[2].lower()
+    kept = [p for p in parts.query.split("&") if p and not _SIGNATURE.fullmatch(p.split("=")[0])]
+    key = f"{host}/{_inside(parts.path)}".rstrip("/")
+    return f"{key}?{'&'.join(kept)}" if kept else key
+
+
+def resolved(path: str, folder: str) -> str:
+    """An address that may be relative to a folder, as one that stands alone."""
+    if "://" in path or "::" in path or path.startswith("/"):
+        return path
+    if folder.startswith(WEB):
+        return folder + path
+    scheme, mark, rest = folder.rpartition("://")
+    return scheme + mark + posixpath.normpath(posixpath.join(rest, path))
+
+
+def folder_of(uri: str) -> str:
+    """The address of the folder that a file is in, with its last slash."""
+    path = path_of(uri)
+    return path[: path.rfind("/") + 1]
+
+
+def name_of(uri: str) -> str:
+    """The last part of an address, percent signs resolved."""
+    return unquote(posixpath.basename(path_of(uri)))
+
+
+def _inside(path: str) -> str:
+    """The path without what would lead out of a folder."""
+    return "/".join(part for part in path.split("/") if part not in ("", ".", "..")) or path

@@ -1,0 +1,51 @@
+"""What a user chooses of how inputs are read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from underpaint.codec.errors import UsageError
+from underpaint.transforms.sources.kinds import SHARD_SUFFIXES
+from underpaint.transforms.sources.labels import Declared, parse_type
+
+KINDS = ("auto", "files", *SHARD_SUFFIXES)
+"""What `--source` takes, besides the dotted name `module:Class` of a Source."""
+
+TAR_KEYS = ("first-dot", "last-dot")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How inputs are to be read."""
+
+    kind: str = "auto"
+    picture: str | None = None
+    """Column or feature with the bytes of the picture; of a tar or zip, the suffix of pictures."""
+    url: str | None = None
+    """Column of a manifest with the address of the picture."""
+    key: str | None = None
+    """Column or feature that names the record."""
+    labels: Declared = ()
+    """Name and Arrow type (as `int64`) of each label whose type is stated."""
+    label_from_folder: bool = False
+    """Store the name of the folder that holds a picture as its label `label`."""
+    tar_key: str = "first-dot"
+    """Which dot of a member's base name ends the name of its sample: first-dot or last-dot."""
+
+    def check(self) -> None:
+        """UsageError for a value that cannot be chosen."""
+        if ":" not in self.kind and self.kind not in KINDS:
+            raise UsageError(f"no source {self.kind!r}: choose from {', '.join(KINDS)}")
+        if self.tar_key not in TAR_KEYS:
+            raise UsageError(f"--tar-key {self.tar_key}: choose from {', '.join(TAR_KEYS)}")
+        for _, kind in self.labels:
+            parse_type(kind)
+
+
+def parse_label(text: str) -> tuple[str, str]:
+    """Name and type of a label that is written NAME:TYPE; UsageError for anything else."""
+    name, mark, kind = text.rpartition(":")
+    if not mark or not name:
+        raise UsageError(f"--label {text}: write NAME:TYPE, as in --label cls:int64")
+    parse_type(kind)
+    return name, kind

@@ -1,0 +1,265 @@
+"""Label columns: which there are, their types, and values made to fit them.
+
+All rows of an archive have the same columns, and they must be known before the first shard is read
+through. A type is stated: by `--label NAME:TYPE`, by the schema of a Parquet file, or by the rules
+of a format. Where JSON lines and TFRecord files state none, it is the union of what their records
+hold. A value that does not fit is stored as null, with a note; the picture is never lost for it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import numpy as np
+import pyarrow as pa
+
+from underpaint.codec.archive.schema import is_reserved
+from underpaint.codec.errors import UsageError
+from underpaint.transforms.records import Shard
+
+PEEKED_SHARDS = 16
+"""Most shards, besides the first, whose labels are looked at."""
+
+PEEKED_SHARE = 16
+PEEKED_BYTES = 64 << 10
+"""Looking for labels reads at most a 16th of a shard, or this much of a small one."""
+
+Declared = tuple[tuple[str, str], ...]
+"""Name and Arrow type of labels whose types are stated."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The label columns of a source, and how values are made to fit them."""
+
+    schema: pa.Schema = field(default_factory=lambda: pa.schema([]))
+
+    @staticmethod
+    def of(schemas: Iterable[pa.Schema], declared: Declared = ()) -> Labels:
+        """All columns of all schemas, a wider number type for two; declared types go first.
+
+        UsageError where two schemas clash in a type that is not declared.
+        """
+        types = {label_name(name): parse_type(kind) for name, kind in declared}
+        found = [[item for item in schema if item.name not in types] for schema in schemas]
+        return Labels(merged([*map(pa.schema, found), pa.schema(list(types.items()))]))
+
+    def fit(self, values: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+        """The values as their columns take them, and a note for each that is not stored."""
+        fitted: dict[str, Any] = {}
+        notes: list[str] = []
+        for original, value in values.items():
+            name = label_name(original)
+            if value is None:
+                continue
+            index = self.schema.get_field_index(name)
+            if index < 0:
+                notes.append(f"label {name!r} not stored: there is no such column")
+                continue
+            kind = self.schema.field(index).type
+            try:
+                fitted[name] = fit(value, kind)
+            except (pa.ArrowException, TypeError, ValueError, OverflowError):
+                notes.append(f"label {name!r} not stored: the value is no {kind}")
+        return fitted, tuple(notes)
+
+
+def fit(value: Any, kind: pa.DataType) -> Any:
+    """A value as an Arrow type takes it; ValueError, TypeError or ArrowException where it does not.
+
+    Text is parsed where the type is not text, and text of UTF-8 is decoded. A list of one value is
+    that value where the type is no list.
+    """
+    if isinstance(value, NoValue):
+        raise ValueError("no value")
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        if not isinstance(value, list | tuple | np.ndarray):
+            value = [value]
+        return [None if each is None else fit(each, kind.value_type) for each in value]
+    if isinstance(value, list) and not pa.types.is_nested(kind) and not _is_text(kind):
+        if len(value) > 1:
+            raise ValueError(f"{len(value)} values for one {kind}")
+        value = value[0] if value else None
+    if value is None:
+        return None
+    if _is_text(kind):
+        return _as_text(value)
+    if isinstance(value, bytes) and not _is_bytes(kind):
+        value = value.decode()
+    if isinstance(value, str) and _is_bytes(kind):
+        return value.encode()
+    if isinstance(value, str):
+        text = value.strip()
+        return plain(pa.scalar(text).cast(kind)) if text else None
+    if isinstance(value, bool) and not pa.types.is_boolean(kind):
+        value = int(value)
+    return plain(pa.scalar(value, type=kind))
+
+
+def plain(scalar: pa.Scalar) -> Any:
+    """The Python value of a scalar; nanoseconds, which datetime cannot hold, as numpy has them."""
+    kind = scalar.type
+    if (pa.types.is_timestamp(kind) or pa.types.is_duration(kind)) and kind.unit == "ns":
+        return (
+            pa.array([scalar], kind).to_numpy(zero_copy_only=False)[0] if scalar.is_valid else None
+        )
+    return scalar.as_py()
+
+
+class NoValue:
+    """Stands for a value of a column that Python has none for, such as a date in the year 12000."""
+
+
+def python_values(column: pa.Array) -> list[Any]:
+    """The Python values of an array; nanoseconds come as numpy has them."""
+    kind = column.type
+    if (pa.types.is_timestamp(kind) or pa.types.is_duration(kind)) and kind.unit == "ns":
+        values = column.to_numpy(zero_copy_only=False)
+        return [None if np.isnat(value) else value for value in values]
+    try:
+        return column.to_pylist()
+    except (pa.ArrowException, ValueError, OverflowError, UnicodeDecodeError):
+        return [_python_value(scalar) for scalar in column]
+
+
+def look_at(shards: Sequence[Shard], look: Callable[[Shard], T]) -> list[T]:
+    """What `look` finds at shards spread evenly over all, the first one first.
+
+    The first shard's errors are passed on; of others a UsageError is left to their reading.
+    """
+    first, *others = _spread(shards)
+
+    def try_to_look(shard: Shard) -> list[T]:
+        try:
+            return [look(shard)]
+        except UsageError:
+            return []
+
+    found = [look(first)]
+    with ThreadPoolExecutor(8) as pool:
+        for each in pool.map(try_to_look, others):
+            found += each
+    return found
+
+
+def merged(schemas: Iterable[pa.Schema]) -> pa.Schema:
+    """All columns of all schemas, a wider number type for two; UsageError where types clash."""
+    try:
+        return pa.unify_schemas(list(schemas), promote_options="permissive")
+    except pa.ArrowException as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(
+            f"labels of the inputs do not fit together: {reason}; state the type with "
+            "--label NAME:TYPE"
+        ) from None
+
+
+def union(kinds: Iterable[pa.DataType]) -> pa.DataType:
+    """One type for all of these: the wider number, else text, which holds them as JSON."""
+    schemas = [pa.schema([("", kind)]) for kind in kinds]
+    try:
+        return pa.unify_schemas(schemas, promote_options="permissive").field(0).type
+    except pa.ArrowException:
+        return pa.string()
+
+
+def inferred(values: Iterable[Any]) -> pa.DataType:
+    """The type of values that were read from JSON."""
+    present = [value for value in values if value is not None]
+    kinds = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string()}
+    types = {type(value) for value in present}
+    if types <= {int, float} and types:
+        whole = types == {int} and all(-(1 << 63) <= value < 1 << 63 for value in present)
+        return pa.int64() if whole else pa.float64()
+    if len(types) == 1 and (single := types.pop()) in kinds:
+        return kinds[single]
+    try:
+        return pa.array(present).type
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        return pa.string()
+
+
+def parse_type(text: str) -> pa.DataType:
+    """The Arrow type of this name, such as `int64`, `string` or `list<float>`; UsageError else."""
+    text = text.strip()
+    if text.startswith("list<") and text.endswith(">"):
+        return pa.list_(parse_type(text[5:-1]))
+    try:
+        return pa.type_for_alias(text)
+    except ValueError:
+        raise UsageError(
+            f"{text!r} is no type of a label: name int64, float64, bool, string, binary, date32, "
+            "timestamp[us], list<int64> or another type of Arrow"
+        ) from None
+
+
+def stored_type(kind: pa.DataType) -> pa.DataType:
+    """The type under which a column of this type is stored: plain values, not how they are held."""
+    if pa.types.is_dictionary(kind):
+        return stored_type(kind.value_type)
+    if isinstance(kind, pa.BaseExtensionType):
+        return stored_type(kind.storage_type)
+    if pa.types.is_string_view(kind):
+        return pa.string()
+    if pa.types.is_binary_view(kind):
+        return pa.large_binary()
+    if pa.types.is_float16(kind):
+        return pa.float32()
+    return kind
+
+
+def label_name(name: str) -> str:
+    """The name of a label column: `label_…` where the archive has a column of that name itself."""
+    return f"label_{name}" if is_reserved(name) else name
+
+
+def until_damage(values: Iterable[T]) -> Iterator[T]:
+    """The values up to the first that cannot be read: for looking around only."""
+    with suppress(Exception):  # a shard format raises what it likes; reading it reports the damage
+        yield from values
+
+
+def peek_budget(size: int) -> int:
+    """Bytes of a shard that looking for its labels may read."""
+    return max(PEEKED_BYTES, size // PEEKED_SHARE)
+
+
+def _python_value(scalar: pa.Scalar) -> Any:
+    try:
+        return scalar.as_py()
+    except (pa.ArrowException, ValueError, OverflowError, UnicodeDecodeError):
+        return NoValue()
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, str):
+        value.encode()  # UnicodeEncodeError for lone surrogates, which no archive can hold
+        return value
+    if isinstance(value, bytes):
+        return value.decode()
+    return json.dumps(value, ensure_ascii=False, default=_text_of)
+
+
+def _text_of(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _spread(shards: Sequence[Shard]) -> list[Shard]:
+    last = len(shards) - 1
+    steps = min(PEEKED_SHARDS, last)
+    return [shards[step * last // max(1, steps)] for step in range(steps + 1)]

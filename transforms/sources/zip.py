@@ -1,0 +1,140 @@
+"""Zip files of pictures; see `samples` for what becomes of a member.
+
+The directory at the end of a zip tells where each member lies, so spans are cut without reading any
+of them, on a remote store too.
+"""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+import pyarrow as pa
+
+from underpaint.codec import limits
+from underpaint.codec.errors import PictureDamaged, PictureTooLarge, UsageError
+from underpaint.transforms.records import Record, Shard, Skipped, Span
+from underpaint.transforms.sources.base import SPAN_RECORDS, Source
+from underpaint.transforms.sources.labels import Declared, look_at, until_damage
+from underpaint.transforms.sources.recognition import HEAD_BYTES
+from underpaint.transforms.sources.samples import (
+    Member,
+    SampleRules,
+    label_columns,
+    label_types,
+    member_name,
+    records_of_sample,
+    samples,
+    sorted_out,
+)
+from underpaint.transforms.sources.streams import kept, raw_file
+from underpaint.transforms.sources.tar import is_chosen, member_uri, target_of
+
+_ZIP_ERRORS = (zipfile.BadZipFile, OSError, EOFError, ValueError, NotImplementedError)
+
+
+@dataclass(frozen=True)
+class ZipSource(Source):
+    """Zip shards; spans count members in the order in which they lie in the file."""
+
+    shards: tuple[Shard, ...]
+    rules: SampleRules = field(default_factory=SampleRules)
+
+    @staticmethod
+    def of(
+        shards: tuple[Shard, ...], rules: SampleRules | None = None, declared: Declared = ()
+    ) -> ZipSource:
+        """The source of these shards; see `labels` for which labels they have."""
+        rules = rules or SampleRules()
+        types = look_at(shards, lambda shard: _peek(shard, rules))
+        return ZipSource(shards, replace(rules, labels=label_columns(types, declared, rules)))
+
+    def listing(self) -> Iterator[Shard]:
+        """The shards."""
+        yield from self.shards
+
+    def labels(self) -> pa.Schema:
+        """One column an extension."""
+        return self.rules.labels.schema
+
+    def settings(self) -> str:
+        """How members become records."""
+        return f"{self.rules.picture} {self.rules.last_dot}"
+
+    def split(self, shard: Shard, span_bytes: int) -> Iterator[Span]:
+        """Runs of whole samples, by the directory of the zip."""
+        start = stop = first = ordinal = size = 0
+        try:
+            archive = _directory(shard)
+        except _ZIP_ERRORS as error:
+            yield Span(0, 0, 0, 1, max(shard.size, 0), broken=f"{type(error).__name__}: {error}")
+            return
+        for sample in samples(_members(archive, shard), self.rules):
+            count = ordinal - first
+            if count and (size >= span_bytes or count >= SPAN_RECORDS):
+                yield Span(start, stop, first, count, size)
+                start, first, size = stop, ordinal, 0
+            stop = sample[-1].place + 1
+            size += sum(each.size for each in sample)
+            ordinal += len(sorted_out(sample, self.rules)[0])
+        if stop > start:
+            yield Span(start, stop, first, ordinal - first, size)
+
+    def read(self, shard: Shard, span: Span) -> Iterator[Record | Skipped]:
+        """The records of a run of members."""
+        uri = member_uri(shard)
+        members = _members(_directory(shard), shard, span.start, span.stop)
+        for sample in samples(members, self.rules):
+            yield from records_of_sample(sample, shard.prefix, uri, self.rules)
+
+
+def _peek(shard: Shard, rules: SampleRules) -> dict[str, pa.DataType]:
+    """Types of the labels of a zip."""
+    try:
+        members = until_damage(_members(_directory(shard), shard))
+        return label_types(samples(members, rules), rules)
+    except FileNotFoundError:
+        raise UsageError(f"no such file: {target_of(shard)}") from None
+    except _ZIP_ERRORS:
+        return {}  # a damaged shard is a dead letter of its own when it is read
+
+
+def _directory(shard: Shard) -> zipfile.ZipFile:
+    """The zip, opened once in a process: the directory of a large one takes a while to read."""
+    return kept(target_of(shard), _opened)
+
+
+def _opened(uri: str) -> zipfile.ZipFile:
+    return zipfile.ZipFile(raw_file(uri, buffered=False))
+
+
+def _members(
+    archive: zipfile.ZipFile, shard: Shard, start: int = 0, stop: int | None = None
+) -> Iterator[Member]:
+    infos = sorted(archive.infolist(), key=lambda info: info.header_offset)
+    for place, info in enumerate(infos[start:stop], start):
+        name = member_name(info.filename)
+        if not info.is_dir() and is_chosen(name, shard):
+            yield Member(
+                name,
+                info.file_size,
+                place,
+                partial(_content, archive, info),
+                partial(_content, archive, info, HEAD_BYTES),
+            )
+
+
+def _content(archive: zipfile.ZipFile, info: zipfile.ZipInfo, most: int | None = None) -> bytes:
+    """The content of a member, its checksum verified, or its first `most` bytes."""
+    limit = limits.MAX_SOURCE_BYTES
+    try:
+        with archive.open(info) as file:
+            data = file.read(limit + 1 if most is None else most)
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+        raise PictureDamaged(f"{info.filename}: {error}") from None
+    if len(data) > limit:
+        raise PictureTooLarge(f"{info.filename}: more than {limit} bytes")
+    return data
