@@ -35,8 +35,8 @@ MAX_TABLE_ROW_BYTES = 1 << 22
 and labels, and a file without line breaks must not be read whole."""
 
 MAX_PICTURE_PARTS = 1 << 18
-"""Most chunks, segments, strips or tiles of a source picture: each costs time even if it is empty. A
-TIFF of 65,535 rows and four planes, in strips of one row, has as many."""
+"""Most chunks, segments, strips or tiles of a source picture: each costs time even if it is empty.
+A TIFF of 65,535 rows and four planes, in strips of one row, has as many."""
 
 MAX_JPEG_SCANS = 100
 """Most scans of a progressive JPEG: each costs a pass over all pixels, even if it has few bytes."""

@@ -96,8 +96,10 @@ def shown(text: object) -> str:
     return _STEERING.sub(lambda found: ascii(found[0])[1:-1], str(text))
 
 
-def table(rows: Sequence[Sequence[str]], *, header: bool = True, width: int | None = None) -> str:
-    """Return rows as aligned columns: the first to the left, all others to the right.
+def table(
+    rows: Sequence[Sequence[str]], *, left: int = 1, header: bool = True, width: int | None = None
+) -> str:
+    """Return rows as aligned columns: the first `left` to the left, all others to the right.
 
     `width` wraps the last column so that no line is longer than so many characters. Cells are
     escaped as by `shown`.
@@ -113,7 +115,7 @@ def table(rows: Sequence[Sequence[str]], *, header: bool = True, width: int | No
         cells,
         headers="firstrow" if header else (),
         tablefmt="simple" if header else "plain",
-        colalign=("left", *["right"] * (len(widest) - 1)),
+        colalign=[*["left"] * left, *["right"] * (len(widest) - left)],
         disable_numparse=True,
         maxcolwidths=room,
     )

@@ -1,4 +1,4 @@
-"""From measures photo by photo to the curves of a corpus and what separates them."""
+"""Curves of a corpus from the measures of its photos, and the differences between curves."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from underpaint.pipelines.evaluation.curves import bd_rate, rate_at
 from underpaint.pipelines.evaluation.measurement import CODEC, Measure, PhotoMeasures
 from underpaint.pipelines.evaluation.scores import Score
 
-FIRST_STATE = 1
-"""First state of the codec that its curve counts, as an index: the one with layers 0 and 1.
+FIRST_LAYERS = 2
+"""Least number of layers of the states that BD-rates cover.
 
-State 0 alone is meant for machines; its point is printed and drawn, but carries no BD-rate.
+The first layer alone is meant for machines: its point is printed and drawn, but BD-rates leave it
+out.
 """
 
 
@@ -25,7 +26,7 @@ class CorpusCurve:
     name: str
     label: str
     settings: tuple[str, ...]
-    """Quality of a peer, state of the codec."""
+    """Quality of a peer; number and name of the last layer for the codec."""
     bpp: tuple[float, ...]
     """Mean over photos of bits per pixel."""
     scores: dict[str, tuple[float, ...]]
@@ -34,7 +35,7 @@ class CorpusCurve:
 
 @dataclass(frozen=True)
 class Difference:
-    """BD-rates of the codec against one peer in one score, percent, negative where it wins."""
+    """BD-rates of the codec against one peer in one score, in percent; negative: fewer bits."""
 
     peer: str
     score: str
@@ -43,7 +44,7 @@ class Difference:
     mean_of_photos: float
     """Mean over the photos whose curves overlap of the BD-rate of each."""
     photos: int
-    """How many photos these are."""
+    """Number of these photos."""
 
 
 def corpus_curve(
@@ -53,7 +54,10 @@ def corpus_curve(
     settings: Sequence[str],
     scores: Sequence[Score],
 ) -> CorpusCurve:
-    """Mean curve of one codec. Raises UsageError where photos differ in their number of points."""
+    """Return the mean curve of one codec.
+
+    Raises UsageError if a photo has another number of points than there are settings.
+    """
     for photo in photos:
         if len(photo.ladders[name]) != len(settings):
             raise UsageError(
@@ -75,11 +79,11 @@ def corpus_curve(
 def difference(
     photos: Sequence[PhotoMeasures], ours: CorpusCurve, peer: CorpusCurve, score: Score
 ) -> Difference:
-    """What the codec takes more than the peer, from state `FIRST_STATE` on."""
+    """Return the BD-rates of the codec against a peer, over states of at least `FIRST_LAYERS`."""
     of_each = [
         bd_rate(
             *_curve(photo.ladders[peer.name], score),
-            *_curve(photo.ladders[CODEC][FIRST_STATE:], score),
+            *_curve(photo.ladders[CODEC][FIRST_LAYERS - 1 :], score),
         )
         for photo in photos
     ]
@@ -90,8 +94,8 @@ def difference(
         of_means=bd_rate(
             peer.bpp,
             [score.for_curves(v) for v in peer.scores[score.name]],
-            ours.bpp[FIRST_STATE:],
-            [score.for_curves(v) for v in ours.scores[score.name][FIRST_STATE:]],
+            ours.bpp[FIRST_LAYERS - 1 :],
+            [score.for_curves(v) for v in ours.scores[score.name][FIRST_LAYERS - 1 :]],
         ),
         mean_of_photos=_mean(known) if known else math.nan,
         photos=len(known),
@@ -99,9 +103,9 @@ def difference(
 
 
 def excess_at(ours: CorpusCurve, peer: CorpusCurve, score: Score, state: int) -> float:
-    """What a state of the codec takes more than the peer at the state's own score, percent.
+    """Return the excess rate of a state, by index, over the peer at the same score, in percent.
 
-    `nan` where the peer's ladder does not reach that score.
+    nan if the peer does not reach that score.
     """
     needed = rate_at(
         peer.bpp,

@@ -1,4 +1,4 @@
-"""The same crop of a photo from each codec at about the same bytes."""
+"""Crops of a photo as decoded by each codec at about the same number of bytes."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ BISECTIONS = 9
 
 @dataclass(frozen=True)
 class Crop:
-    """One picture of a row of the page."""
+    """One picture of a row of the page; `ours` marks the codec's own."""
 
     caption: str
     png: bytes
+    ours: bool = False
 
 
 @dataclass(frozen=True)
 class CropRow:
-    """Original, one state of the codec, and each peer at the bytes nearest to that state's."""
+    """The original, one state of the codec, and each peer at the closest number of bytes."""
 
     title: str
     crops: tuple[Crop, ...]
@@ -38,32 +39,32 @@ class CropRow:
 def crop_rows(
     pixels: np.ndarray, peers: Sequence[Peer], weights: str | None, states: Sequence[int]
 ) -> list[CropRow]:
-    """A row for each state (0-based) that the codec has."""
+    """Return a row for each number of layers in `states` that the codec has."""
     codec = load_codec(weights)
     (layers,) = codec.encode([pixels])
     window = busiest_window(pixels)
     area = pixels.shape[0] * pixels.shape[1]
     rows = []
     for state in states:
-        if state >= len(layers):
+        if state > len(layers):
             continue
-        size = sum(map(len, layers[: state + 1]))
-        (decoded,) = codec.decode([layers[: state + 1]])
+        size = sum(map(len, layers[:state]))
+        (decoded,) = codec.decode([layers[:state]])
         crops = [
             Crop("original", _png(pixels[window])),
-            Crop(_caption("Underpaint", size, area), _png(decoded[window])),
+            Crop(_caption("Underpaint", size, area), _png(decoded[window]), ours=True),
         ]
         for peer in peers:
             data = nearest_file(peer, pixels, size)
             caption = _caption(peer.label.split(" (")[0], len(data), area)
             caption += f" · {len(data) / size:.2f}x"
             crops.append(Crop(caption, _png(peer.decode(data)[window])))
-        rows.append(CropRow(f"layers 0 to {state}" if state else "layer 0", tuple(crops)))
+        rows.append(CropRow(f"layers 1 to {state}" if state > 1 else "layer 1", tuple(crops)))
     return rows
 
 
 def nearest_file(peer: Peer, pixels: np.ndarray, size: int) -> bytes:
-    """The peer's file of bytes nearest to `size` (by ratio), found by halving its quality range."""
+    """Return the peer's file whose size is closest to `size`, by ratio; bisects the quality."""
     coarse, fine = peer.qualities[0], peer.qualities[-1]
     tried = [peer.encode(pixels, coarse), peer.encode(pixels, fine)]
     if len(tried[0]) < size < len(tried[1]):
@@ -78,7 +79,7 @@ def nearest_file(peer: Peer, pixels: np.ndarray, size: int) -> bytes:
 
 
 def busiest_window(pixels: np.ndarray) -> tuple[slice, slice]:
-    """The window of `CROP` pixels a side with most gradient: where codecs differ most."""
+    """Return the window of `CROP` x `CROP` pixels with the largest sum of gradients."""
     luma = pixels.astype(np.float32).mean(2)
     energy = np.zeros_like(luma)
     energy[:-1] += np.abs(np.diff(luma, axis=0))

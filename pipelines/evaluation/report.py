@@ -1,4 +1,4 @@
-"""One evaluation from photos to files: measure, compare, print, write."""
+"""Runs an evaluation: measures photos, compares codecs, prints tables and writes files."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from tqdm import tqdm
 from underpaint.codec.errors import UsageError
 from underpaint.pipelines.evaluation import tables
 from underpaint.pipelines.evaluation.corpus import (
-    FIRST_STATE,
+    FIRST_LAYERS,
     CorpusCurve,
     Difference,
     corpus_curve,
     difference,
 )
-from underpaint.pipelines.evaluation.crops import CropRow, crop_rows
+from underpaint.pipelines.evaluation.crops import crop_rows
 from underpaint.pipelines.evaluation.measurement import (
     CODEC,
     PhotoMeasures,
     load_codec,
     measure_photos,
 )
-from underpaint.pipelines.evaluation.page import Section, evaluation_page
+from underpaint.pipelines.evaluation.page import PhotoCrops, Plot, Section, evaluation_page
 from underpaint.pipelines.evaluation.peers import Peer, peers_named
 from underpaint.pipelines.evaluation.photos import Photo, find_photos, spread
 from underpaint.pipelines.evaluation.plot import rate_distortion_png
@@ -33,7 +33,7 @@ from underpaint.pipelines.evaluation.scores import Score, scores_named
 from underpaint.pipelines.evaluation.speed import Speed, speeds
 
 SPEED_BPP = 0.5
-"""Every codec is timed at the point nearest to this rate: a fair picture, not a fine one."""
+"""Every codec is timed at its point closest to this rate, in bits per pixel: fair quality."""
 
 PAGE_STATES = 4
 """Most states shown for each photo on the page."""
@@ -41,10 +41,10 @@ PAGE_STATES = 4
 
 @dataclass(frozen=True)
 class Settings:
-    """What is to be evaluated, and where results go."""
+    """Inputs, options and outputs of an evaluation."""
 
     inputs: tuple[str, ...]
-    """Photos to measure; empty: none."""
+    """Photos to measure; may be empty."""
     tasks: Path | None
     """Folder of tasks to run."""
     output: Path
@@ -52,22 +52,23 @@ class Settings:
     metrics: tuple[str, ...]
     weights: str | None
     effort: int
-    """Of the encoder, where rates are measured; speeds are those of effort 1."""
+    """Effort of the encoder when rates are measured; speeds are measured at effort 1."""
     texture: int | None
-    """Seed of the texture that tasks are shown in coarse states; None: none."""
+    """Seed of the texture that is added to coarse states for tasks; None: no texture."""
     with_codec: bool
     workers: int
     limit: int | None
     cache: Path | None
     speed_photos: int
     page_photos: int
-    """0: no page."""
+    """Number of photos on the page; 0: no page."""
 
 
 def evaluate(settings: Settings) -> None:
-    """Measure and write; prints tables to standard output, progress to standard error.
+    """Measure, print tables to standard output and write all files.
 
-    Raises UsageError for a mistake in the settings, PictureError for a photo that cannot be read.
+    Progress goes to standard error. Raises UsageError for wrong settings and PictureError for a
+    photo that cannot be read.
     """
     scores = scores_named(settings.metrics)
     peers = peers_named(settings.peers)
@@ -76,7 +77,7 @@ def evaluate(settings: Settings) -> None:
     found = find_photos(settings.inputs, settings.limit) if settings.inputs else []
     make_folder(settings.output)
     sections: list[Section] = []
-    plots: list[tuple[str, bytes]] = []
+    plots: list[Plot] = []
     if found:
         new_sections, plot = _rate_and_distortion(found, settings, peers, scores)
         sections += new_sections
@@ -87,8 +88,8 @@ def evaluate(settings: Settings) -> None:
         plots.append(plot)
     if settings.page_photos:
         page = evaluation_page(
-            "Underpaint beside its peers",
-            "Every byte of the layers is counted, headers and checksums included.",
+            "Underpaint and other codecs",
+            "Rates count every byte of the layers, headers and checksums included.",
             sections,
             plots,
             _crops(found, settings, peers),
@@ -102,8 +103,8 @@ def _rate_and_distortion(
     settings: Settings,
     peers: Sequence[Peer],
     scores: Sequence[Score],
-) -> tuple[list[Section], tuple[str, bytes]]:
-    """Measure photos, print and write; sections and plot for the page."""
+) -> tuple[list[Section], Plot]:
+    """Measure photos, print and write; return sections and plot for the page."""
     measured = list(
         tqdm(
             measure_photos(
@@ -138,11 +139,11 @@ def _rate_and_distortion(
     title = f"Rate and distortion over {len(measured)} photos, {megapixels:.1f} megapixels"
     plot = rate_distortion_png(curves, scores, title)
     (settings.output / "rate_distortion.png").write_bytes(plot)
-    return sections, (title, plot)
+    return sections, Plot(title, plot)
 
 
-def _tasks(folder: Path, settings: Settings) -> tuple[list[Section], tuple[str, bytes]]:
-    """Run the tasks of a folder, print and write; sections and plot for the page."""
+def _tasks(folder: Path, settings: Settings) -> tuple[list[Section], Plot]:
+    """Run the tasks of a folder, print and write; return sections and plot for the page."""
     try:
         from underpaint.pipelines.evaluation.tasks import report as task_report
         from underpaint.pipelines.evaluation.tasks.run import run_tasks
@@ -163,7 +164,7 @@ def _tasks(folder: Path, settings: Settings) -> tuple[list[Section], tuple[str, 
     task_report.write_task_csvs(settings.output, reports)
     plot = task_report.tasks_png(reports)
     (settings.output / "tasks.png").write_bytes(plot)
-    return sections, ("What machines still see", plot)
+    return sections, Plot("Tasks on decoded pictures", plot)
 
 
 def _print(sections: Sequence[Section]) -> None:
@@ -172,7 +173,7 @@ def _print(sections: Sequence[Section]) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Create an output folder. Raises UsageError where that cannot be."""
+    """Create an output folder; raises UsageError if that fails."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -183,7 +184,7 @@ def _our_curve(
     measured: Sequence[PhotoMeasures], settings: Settings, scores: Sequence[Score]
 ) -> CorpusCurve:
     codec = load_codec(settings.weights)
-    names = [f"{at} {name}" for at, name in enumerate(codec.layer_names)]
+    names = [f"{number} {name}" for number, name in enumerate(codec.layer_names, 1)]
     effort = f", effort {settings.effort}" if settings.effort > 1 else ""
     label = f"Underpaint ({codec.weights_id}{effort})"
     return corpus_curve(measured, CODEC, label, names, scores)
@@ -196,7 +197,7 @@ def _speeds(
     ours: CorpusCurve | None,
     curves: Sequence[CorpusCurve],
 ) -> list[Speed]:
-    """Speeds on a spread of the photos: the codec's full state, it and its peers near one rate."""
+    """Measure the codec with all layers, and the codec and its peers close to one rate."""
     if not settings.speed_photos:
         return []
     print("timing …", file=sys.stderr)
@@ -214,7 +215,7 @@ def _speeds(
 
 
 def _nearest(curve: CorpusCurve) -> int:
-    """The point of a curve nearest to `SPEED_BPP`."""
+    """Return the index of the point closest to `SPEED_BPP`."""
     return min(range(len(curve.bpp)), key=lambda i: abs(curve.bpp[i] - SPEED_BPP))
 
 
@@ -230,7 +231,8 @@ def _sections(
     sections = [
         Section(
             "Rate points",
-            f"Means over {len(measured)} photos of each photo's bits per pixel and scores.",
+            f"Means over {len(measured)} photos of bits per pixel and scores. A setting of "
+            "Underpaint is the last layer that is read.",
             tables.curves_table(curves, scores),
         )
     ]
@@ -238,43 +240,42 @@ def _sections(
         sections.append(
             Section(
                 "Speed",
-                "One process a core, each in one thread, all on the same cores in the same run; "
-                f"each at its point nearest to {SPEED_BPP:g} bpp.",
+                "One process for each core, one thread for each process, all codecs on the same "
+                f"cores in the same run; each at its point closest to {SPEED_BPP:g} bpp.",
                 tables.speeds_table(timed),
             )
         )
     if ours and theirs:
         sections.append(
             Section(
-                "Bytes at equal score, state by state",
-                "What each state takes more (+) or less (-) than a peer at the state's own score; "
-                "a dash where the peer's ladder does not reach it.",
+                "Bytes at equal score, by number of layers",
+                "Difference in bytes of the first layers to each codec at the same score; "
+                "a dash where that codec does not reach the score.",
                 tables.states_table(ours, theirs, scores),
             )
         )
         sections.append(
             Section(
                 "BD-rate",
-                f"Rate against each peer at equal score, states from layer {FIRST_STATE} on, "
-                "negative is fewer bits: piecewise cubic in log-rate over the range both cover, "
-                "between mean curves; in brackets the mean over photos of each photo's own.",
+                f"Difference in rate to each codec at equal score, for {FIRST_LAYERS} layers or "
+                "more; negative: fewer bits. Piecewise cubic in the logarithm of the rate, over the "
+                "range that both mean curves cover; in brackets the mean of the BD-rates of "
+                "single photos.",
                 tables.differences_table(differences, scores),
             )
         )
     return sections
 
 
-def _crops(
-    found: Sequence[Photo], settings: Settings, peers: Sequence[Peer]
-) -> list[tuple[str, list[CropRow]]]:
-    """Rows of crops for a spread of the photos; none where the codec is left out."""
+def _crops(found: Sequence[Photo], settings: Settings, peers: Sequence[Peer]) -> list[PhotoCrops]:
+    """Return rows of crops for some of the photos; none if the codec is not measured."""
     if not (found and settings.with_codec):
         return []
     layers = load_codec(settings.weights).layers
-    states = sorted({round(i * (layers - 2) / (PAGE_STATES - 1)) for i in range(PAGE_STATES)})
+    states = sorted({1 + round(i * (layers - 2) / (PAGE_STATES - 1)) for i in range(PAGE_STATES)})
     photos = spread(found, settings.page_photos)
     return [
-        (photo.name, crop_rows(photo.read(), peers, settings.weights, states))
+        PhotoCrops(photo.name, crop_rows(photo.read(), peers, settings.weights, states))
         for photo in tqdm(photos, unit="page photo", file=sys.stderr)
     ]
 

@@ -1,4 +1,4 @@
-"""What an evaluation prints and writes as CSV."""
+"""Tables and CSV files of an evaluation."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from underpaint.pipelines.cli.console import table
 from underpaint.pipelines.evaluation.corpus import (
-    FIRST_STATE,
+    FIRST_LAYERS,
     CorpusCurve,
     Difference,
     excess_at,
@@ -31,11 +32,11 @@ def curves_table(curves: Sequence[CorpusCurve], scores: Sequence[Score]) -> str:
         for curve in curves
         for i in range(len(curve.bpp))
     ]
-    return align(heading, rows, left=2)
+    return table([heading, *rows], left=2)
 
 
 def differences_table(differences: Sequence[Difference], scores: Sequence[Score]) -> str:
-    """BD-rates against each peer (rows) in each score (columns); in brackets the mean of photos."""
+    """BD-rates against each peer (rows) in each score (columns); in brackets the mean over photos."""
     by = {(each.peer, each.score): each for each in differences}
     peers = list(dict.fromkeys(each.peer for each in differences))
     rows = []
@@ -45,11 +46,11 @@ def differences_table(differences: Sequence[Difference], scores: Sequence[Score]
             each = by[peer, score.name]
             cells.append(f"{percent(each.of_means)} ({percent(each.mean_of_photos)})")
         rows.append([peer, *cells])
-    return align(["against", *(score.name for score in scores)], rows)
+    return table([["against", *(score.name for score in scores)], *rows])
 
 
 def states_table(ours: CorpusCurve, peers: Sequence[CorpusCurve], scores: Sequence[Score]) -> str:
-    """For each state, its bytes against each peer's at the state's own score."""
+    """Bytes of each state of the codec against the bytes of each peer at the same score."""
     blocks = []
     for score in scores:
         rows = [
@@ -61,15 +62,15 @@ def states_table(ours: CorpusCurve, peers: Sequence[CorpusCurve], scores: Sequen
             ]
             for state in range(len(ours.bpp))
         ]
-        heading = ["state", "bpp", score.name, *(peer.name for peer in peers)]
-        blocks.append(align(heading, rows))
+        heading = ["layers", "bpp", score.name, *(peer.name for peer in peers)]
+        blocks.append(table([heading, *rows]))
     return "\n\n".join(blocks)
 
 
 def speeds_table(speeds: Sequence[Speed]) -> str:
-    """Megapixels a second of each codec."""
+    """Megapixels per second of each codec."""
     rows = [[s.label, f"{s.bpp:.2f}", f"{s.encode:.2f}", f"{s.decode:.2f}"] for s in speeds]
-    return align(["codec", "bpp", "encode Mpx/s", "decode Mpx/s"], rows)
+    return table([["codec", "bpp", "encode Mpx/s", "decode Mpx/s"], *rows])
 
 
 def write_csvs(
@@ -80,7 +81,7 @@ def write_csvs(
     speeds: Sequence[Speed],
     scores: Sequence[Score],
 ) -> None:
-    """photos.csv (every measure), curves.csv (means), bd_rates.csv and speeds.csv."""
+    """Write photos.csv (every measure), curves.csv (means), bd_rates.csv and speeds.csv."""
     names = [score.name for score in scores]
     settings = {curve.name: curve.settings for curve in curves}
     write_csv(
@@ -105,9 +106,17 @@ def write_csvs(
     if differences:
         write_csv(
             folder / "bd_rates.csv",
-            ["codec", "from_state", "against", "metric", "percent", "percent_mean_of_photos", "of"],
+            [
+                "codec",
+                "from_layers",
+                "against",
+                "metric",
+                "percent",
+                "percent_mean_of_photos",
+                "of",
+            ],
             (
-                [CODEC, FIRST_STATE, d.peer, d.score, d.of_means, d.mean_of_photos, d.photos]
+                [CODEC, FIRST_LAYERS, d.peer, d.score, d.of_means, d.mean_of_photos, d.photos]
                 for d in differences
             ),
         )
@@ -120,7 +129,7 @@ def write_csvs(
 
 
 def write_csv(path: Path, heading: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """One CSV file; floats to six significant digits."""
+    """Write one CSV file, floats with six significant digits."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(heading)
@@ -129,19 +138,5 @@ def write_csv(path: Path, heading: Sequence[str], rows: Iterable[Sequence[object
 
 
 def percent(value: float) -> str:
-    """A difference in percent, or a dash where there is none."""
+    """Return a difference in percent, or a dash for nan."""
     return "-" if math.isnan(value) else f"{value:+.1f} %"
-
-
-def align(heading: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
-    """Columns under their headings; the first `left` flush left, the others flush right."""
-    table = [list(heading), *map(list, rows)]
-    widths = [max(len(row[i]) for row in table) for i in range(len(heading))]
-    lines = [
-        "  ".join(
-            cell.ljust(width) if i < left else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in table
-    ]
-    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])

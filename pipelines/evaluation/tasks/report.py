@@ -1,4 +1,4 @@
-"""Tables, CSV and plot of what machines still see."""
+"""Tables, CSV files and plot of the tasks."""
 
 from __future__ import annotations
 
@@ -9,22 +9,25 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from underpaint.pipelines.cli.console import table
 from underpaint.pipelines.evaluation.measurement import CODEC
 from underpaint.pipelines.evaluation.page import Section
 from underpaint.pipelines.evaluation.plot import draw_curves
-from underpaint.pipelines.evaluation.tables import align, write_csv
+from underpaint.pipelines.evaluation.tables import write_csv
 from underpaint.pipelines.evaluation.tasks.run import KEPT, TaskReport
 
-POINTS_NOTE = "Mean bits per pixel and bytes of a photo, score, and share of the originals' score."
+POINTS_NOTE = (
+    "Mean bits per pixel and bytes of a photo, the score, and its share of the score on originals."
+)
 KEPT_NOTE = (
-    "Mean bits per pixel at which a share of the originals' score is kept (an error kept at 95 % "
-    'is at most 1/0.95 of the originals\'); in brackets what Underpaint takes of that. With "<", '
-    "the coarsest point already keeps more; a dash where no point keeps it."
+    "Mean bits per pixel at which a share of the score on originals is reached; for errors, 95 % "
+    "means at most 1/0.95 of the error on originals. In brackets the rate of Underpaint over that "
+    'of the codec. "<": the coarsest point already reaches it. A dash: no point reaches it.'
 )
 
 
 def task_sections(reports: Sequence[TaskReport]) -> list[Section]:
-    """For each task its points, then the rates at which shares of the score are kept."""
+    """Return the rate points of each task, then the rates at which shares of the score are kept."""
     sections = []
     for report in reports:
         rows = [["originals", "", "", "", f"{report.of_originals:.4f}", "100.0 %"]]
@@ -42,13 +45,13 @@ def task_sections(reports: Sequence[TaskReport]) -> list[Section]:
         ]
         heading = ["codec", "setting", "bpp", "bytes", report.task.label, "kept"]
         title = f"{report.task.name}: {report.task.label}, {report.photos} photos"
-        sections.append(Section(title, POINTS_NOTE, align(heading, rows, left=2)))
+        sections.append(Section(title, POINTS_NOTE, table([heading, *rows], left=2)))
     sections.append(Section("Rate at which a task is kept", KEPT_NOTE, _kept_table(reports)))
     return sections
 
 
 def write_task_csvs(folder: Path, reports: Sequence[TaskReport]) -> None:
-    """tasks.csv (every point) and tasks_kept.csv (rates at shares of the score)."""
+    """Write tasks.csv (every point) and tasks_kept.csv (rates at shares of the score)."""
     write_csv(
         folder / "tasks.csv",
         ["task", "codec", "setting", "bpp", "bytes", "score", "kept"],
@@ -72,9 +75,9 @@ def write_task_csvs(folder: Path, reports: Sequence[TaskReport]) -> None:
 
 
 def tasks_png(reports: Sequence[TaskReport]) -> bytes:
-    """One panel a task: share of the originals' score over bits per pixel."""
+    """Plot the share of the score on originals over bits per pixel as PNG, one panel a task."""
     figure = Figure(figsize=(6.4 * len(reports), 5.6), dpi=110, layout="constrained")
-    figure.suptitle("What machines still see", fontsize=12, x=0.01, ha="left")
+    figure.suptitle("Tasks on decoded pictures", fontsize=12, x=0.01, ha="left")
     panels = figure.subplots(1, len(reports), squeeze=False)[0]
     for panel, report in zip(panels, reports, strict=True):
         for share in KEPT:
@@ -82,7 +85,7 @@ def tasks_png(reports: Sequence[TaskReport]) -> bytes:
         draw_curves(
             panel,
             [(c.codec, c.label, c.bpp, [100 * kept for kept in c.kept]) for c in report.curves],
-            f"{report.task.name}: % of the originals' score",
+            f"{report.task.name}: % of the score on originals",
         )
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
@@ -104,4 +107,5 @@ def _kept_table(reports: Sequence[TaskReport]) -> str:
                     cell += " (-)" if math.isnan(ratio) else f" ({ratio:.2f}x)"
                 cells.append(cell)
             rows.append([report.task.name if i == 0 else "", curve.label, *cells])
-    return align(["task", "codec", *(f"{100 * share:.0f} %" for share in KEPT)], rows, left=2)
+    heading = ["task", "codec", *(f"{100 * share:.0f} %" for share in KEPT)]
+    return table([heading, *rows], left=2)

@@ -1,4 +1,4 @@
-"""Every task on originals, on the codec's states and on peers: bytes against what machines see."""
+"""Runs every task on originals, on the states of the codec and on peers."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from underpaint.pipelines.evaluation.tasks.kinds import DataSet, Task, find_data
 ORIGINAL = "original"
 
 RUNGS = 9
-"""How many rungs of a peer's ladder are looked at, from the coarsest: up to about 1 bpp."""
+"""Number of a peer's settings that are tried, from the coarsest: up to about 1 bpp."""
 
 KEPT = (0.95, 0.9, 0.8)
-"""Shares of the originals' score at which bytes are compared."""
+"""Shares of the score on originals at which bytes are compared."""
 
 
 @dataclass(frozen=True)
 class Look:
-    """One photo at one setting of one codec: its bytes, and what each task's networks saw."""
+    """One photo at one setting of one codec: its bytes, and the output of each task."""
 
     size: int
     seen: dict[str, Any]
@@ -50,7 +50,7 @@ class PhotoLooks:
 
 @dataclass(frozen=True)
 class TaskCurve:
-    """One task's score along the settings of one codec, coarse to fine."""
+    """The score of one task at each setting of one codec, coarse to fine."""
 
     codec: str
     label: str
@@ -61,15 +61,18 @@ class TaskCurve:
     """Mean bytes of a photo."""
     score: tuple[float, ...]
     kept: tuple[float, ...]
-    """Share of the originals' score."""
+    """Share of the score on originals."""
 
     def bpp_at(self, share: float) -> float:
-        """Bits per pixel at which a share of the score is kept, read off the rising part of the
-        curve; where the coarsest point keeps more, that point's; `nan` where none keeps it."""
+        """Return the bits per pixel at which a share of the score is kept.
+
+        Interpolated on the rising part of the curve; that of the coarsest point if it keeps more,
+        nan if no point keeps it.
+        """
         return self.bpp[0] if self.is_bound(share) else rate_at(self.bpp, self.kept, share)
 
     def is_bound(self, share: float) -> bool:
-        """Whether the coarsest point keeps more, so that fewer bits might do."""
+        """Return whether the coarsest point keeps more, so that `bpp_at` is an upper bound."""
         return self.kept[0] > share
 
 
@@ -96,7 +99,7 @@ def run_tasks(
 ) -> list[TaskReport]:
     """Run every task of a folder. Raises UsageError or PictureError.
 
-    `texture` is the seed of what is drawn in coarse states, see `Codec.decode`.
+    `texture` is the seed of the texture that is added to coarse states: see `Codec.decode`.
     """
     reports = []
     for data in find_data_sets(folder):
@@ -172,7 +175,8 @@ def _report(
             continue
         if name == CODEC:
             label = "Underpaint"
-            settings = [f"{i} {layer}" for i, layer in enumerate(load_codec(weights).layer_names)]
+            names = load_codec(weights).layer_names
+            settings = [f"{number} {name}" for number, name in enumerate(names, 1)]
         else:
             label = peer_named(name).label
             settings = [f"{q:g}" for q in peer_named(name).qualities[:RUNGS]]

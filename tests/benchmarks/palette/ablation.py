@@ -24,8 +24,8 @@ from underpaint.codec.training.fit_head import fit_head, sample_positions
 from underpaint.codec.training.photos import find_photos, load_photos
 from underpaint.codec.training.settings import Recipe
 from underpaint.codec.weights.model import Weights
+from underpaint.pipelines.cli.console import table
 from underpaint.pipelines.evaluation.photos import spread
-from underpaint.pipelines.evaluation.tables import align
 from underpaint.pipelines.evaluation.tasks.kinds import DataSet, Task, find_data_sets
 
 POSITIONS_PER_PHOTO = 200
@@ -117,7 +117,7 @@ def run_ablation(weights: Weights, setting: Setting, output: Path) -> None:
             rows += _measured(variant, reader, data, setting, originals[data.name])
     with output.open("w", newline="") as file:
         csv.writer(file).writerows([FIELDS, *rows])
-    print(align(list(FIELDS), rows, left=4))
+    print(table([list(FIELDS), *rows], left=4))
 
 
 def _photos(data: DataSet, setting: Setting) -> list[Path]:

@@ -25,9 +25,9 @@ from underpaint.codec.image_io.read import read_picture
 from underpaint.codec.transform.subbands import COMPONENTS, Geometry, band_index, geometry, view
 from underpaint.codec.transform.wavelet import BLOCK, DYADIC_LEVELS, ORIENTATIONS
 from underpaint.codec.weights.model import Weights
+from underpaint.pipelines.cli.console import table
 from underpaint.pipelines.evaluation.curves import rate_at
 from underpaint.pipelines.evaluation.photos import spread
-from underpaint.pipelines.evaluation.tables import align
 from underpaint.pipelines.evaluation.tasks import detection, landmarks
 from underpaint.pipelines.evaluation.tasks.kinds import DataSet, Task, find_data_sets
 
@@ -113,9 +113,10 @@ def run_left_out(
                 rates.append([choice.name, task.name, *(f"{rate:.4f}" for rate in at)])
     with output.open("w", newline="") as file:
         csv.writer(file).writerows([FIELDS, *rows])
-    print(align(list(FIELDS), rows, left=2))
+    print(table([list(FIELDS), *rows], left=2))
     print()
-    print(align(["left out", "task", *(f"bpp, {share:.0%}" for share in KEPT)], rates, left=2))
+    heading = ["left out", "task", *(f"bpp, {share:.0%}" for share in KEPT)]
+    print(table([heading, *rates], left=2))
 
 
 @dataclass(frozen=True)
