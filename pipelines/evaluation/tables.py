@@ -36,7 +36,7 @@ def curves_table(curves: Sequence[CorpusCurve], scores: Sequence[Score]) -> str:
 
 
 def differences_table(differences: Sequence[Difference], scores: Sequence[Score]) -> str:
-    """BD-rates against each peer (rows) in each score (columns); in brackets the mean over photos."""
+    """BD-rates against each peer (row) in each score (column); in brackets the mean over photos."""
     by = {(each.peer, each.score): each for each in differences}
     peers = list(dict.fromkeys(each.peer for each in differences))
     rows = []
