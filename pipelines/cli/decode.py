@@ -13,12 +13,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "decode",
         parents=[options.archive()],
-        help="bring an archive back as pictures or latents, from all layers or the coarser ones",
-        description="Write one picture for each image of an archive, under the path of its key. "
-        "Of two keys with one stem the second keeps its own extension in the name. With --format "
-        "latents write tensors at 1/16 of its sides instead, without synthesis: NumPy files (.npz) "
-        "with class_map [h, w], embedding [E, h, w] and coefficients [C, h, w].",
-        epilog="An image with a damaged layer is decoded from the layers before it, with a warning "
+        help="write the pictures or latents of an archive, from all layers or the first ones",
+        description="Write one file for each picture of an archive, at the path of its key. If two "
+        "keys differ only in their extension, the second file keeps the extension in its name. With "
+        "--format latents, write NumPy files (.npz) with tensors at 1/16 of the picture's sides: "
+        "class_map [h, w], embedding [E, h, w] and coefficients [C, h, w].",
+        epilog="A picture with a damaged layer is decoded from the layers before it, with a warning "
         "and exit status 1.",
     )
     parser.add_argument("--output", required=True, metavar="FOLDER", help="local folder or URL")
@@ -29,19 +29,19 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         type=int,
         choices=range(5),
         default=2,
-        help="wavelet levels in latents: C is 3, 12, 48, 192 or 768 (default 2: 48)",
+        help="wavelet levels in latents: C is 3, 12, 48, 192 or 768 (default: 2, C is 48)",
     )
     parser.add_argument(
         "--texture",
         type=int,
         metavar="SEED",
-        help="draw the fine texture that a coarse state does not know, for looks (a seed, say 1)",
+        help="add random fine texture to coarse states, which look more natural with it",
     )
     parser.add_argument(
         "--no-refine",
         dest="refine",
         action="store_false",
-        help="leave the backward network out: about 0.2 dB less, several times as fast",
+        help="skip the network that refines pictures: several times as fast, about 0.2 dB less",
     )
     options.add_workers(parser)
     options.add_weights(parser)

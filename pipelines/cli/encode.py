@@ -9,10 +9,13 @@ from underpaint.pipelines.cli.console import parse_share, parse_size, positive, 
 from underpaint.pipelines.runners.worker import use_one_thread
 
 EPILOG = """\
-A second run of the same command does what is missing, and with --retry-failed what has failed.
-Options of Beam pass through, written --name=value: with --runner PortableRunner for example
---job_endpoint=localhost:8099 --environment_type=EXTERNAL --environment_config=localhost:50000,
-with --runner DataflowRunner --project=P --region=R --sdk_container_image=IMAGE (infra/README.md).
+To resume a job, give the same command again: it encodes what is missing.
+
+Options of Beam are written as --name=value and passed on. Examples:
+  --runner PortableRunner --job_endpoint=localhost:8099 --environment_type=EXTERNAL
+      --environment_config=localhost:50000
+  --runner DataflowRunner --project=P --region=R --sdk_container_image=IMAGE
+      (see infra/README.md)
 """
 
 
@@ -21,7 +24,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "encode",
         help="compress photos into a layered archive",
-        description="Compress photos into a layered archive: one row an image, one column a layer.",
+        description="Compress photos into an archive with one row for each picture and one column "
+        "for each layer.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -36,35 +40,38 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--output", required=True, metavar="ARCHIVE", help="folder of the archive, local or URL"
     )
-    what = parser.add_argument_group("what is read")
+    what = parser.add_argument_group("input")
     what.add_argument(
         "--source",
         default="auto",
         metavar="KIND",
-        help="auto, files, tar, zip, tfrecord, parquet, manifest, or module:Class of a source of "
-        "your own (default: by file name)",
+        help="kind of all inputs: auto, files, tar, zip, tfrecord, parquet, manifest, or "
+        "module:Class of your own source (default: auto, by the suffix of each input)",
     )
     what.add_argument(
         "--picture-column",
         metavar="NAME",
-        help="Parquet column or TFRecord feature of pictures; suffix of those in a tar or zip",
+        help="Parquet column or TFRecord feature that holds the pictures; in a tar or zip, the "
+        "suffix of the members that are pictures",
     )
-    what.add_argument("--url-column", metavar="NAME", help="column of addresses in a manifest")
+    what.add_argument("--url-column", metavar="NAME", help="column of a table that holds addresses")
     what.add_argument(
-        "--key-column", metavar="NAME", help="column or feature that names records (default: path)"
+        "--key-column",
+        metavar="NAME",
+        help="column or feature that holds the keys (default: the path)",
     )
     what.add_argument(
         "--label",
         action="append",
         default=[],
         metavar="NAME:TYPE",
-        help="type of a label, such as cls:int64 (default: text in CSV, in other tables and shards "
-        "what they state); repeat for more",
+        help="type of a label, such as cls:int64; may be repeated (default: text in CSV, otherwise "
+        "the type that the table or shard states)",
     )
     what.add_argument(
         "--label-from-folder",
         action="store_true",
-        help="store the name of the folder that holds a photo as its label `label`",
+        help="store the name of the folder that holds a photo in the label `label`",
     )
     what.add_argument(
         "--tar-key",
@@ -74,19 +81,17 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "WebDataset)",
     )
     what.add_argument(
-        "--deduplicate", action="store_true", help="store pictures of the same bytes once"
+        "--deduplicate", action="store_true", help="store files of equal content once"
     )
-    stored = parser.add_argument_group("what is stored")
-    stored.add_argument(
-        "--max-layers", type=positive, metavar="N", help="store only the coarser N layers"
-    )
+    stored = parser.add_argument_group("stored data")
+    stored.add_argument("--max-layers", type=positive, metavar="N", help="store layers 1 to N only")
     stored.add_argument(
         "--effort",
         type=int,
         choices=(1, 2, 3),
         default=1,
-        help="how long to look for fewer bytes: from 2 on 5 %% fewer in the full state, for 0.4 dB "
-        "of it; 1.2 and 3 times the time (default: 1)",
+        help="rate-distortion optimisation: 2 and 3 need about 5 %% fewer bytes with all layers, "
+        "at a loss of 0.4 dB and 1.2 and 3 times the time (default: 1, none)",
     )
     stored.add_argument(
         "--keep-source", action="store_true", help="store the original bytes as well"
@@ -94,48 +99,54 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     stored.add_argument(
         "--embedding",
         metavar="NAME",
-        help="store a vector of features of each photo: underpaint, torchvision:NETWORK, "
+        help="store a feature vector of each photo, computed by underpaint, torchvision:NETWORK, "
         "timm:NETWORK, onnx:FILE#sha256=DIGEST (path or URL), or module:Class of your own",
     )
     stored.add_argument(
         "--weights",
         metavar="FILE",
-        help="weights: a profile in the package, path or URL (default: the first profile)",
+        help="profile name (perceptual or fidelity), path or URL of a weights file (default: "
+        "perceptual)",
     )
     stored.add_argument(
         "--weights-sha256",
         metavar="DIGEST",
-        help="what the SHA-256 of the weights must be; with a URL they are kept in a cache on each "
-        "machine (the same as --weights URL#sha256=DIGEST)",
+        help="required SHA-256 of the weights file; each machine then downloads it once (the same "
+        "as --weights URL#sha256=DIGEST)",
     )
-    faults = parser.add_argument_group("faults")
+    faults = parser.add_argument_group("failures")
     faults.add_argument(
         "--max-failed",
         type=parse_share,
         default=0.0,
         metavar="SHARE",
-        help="share of failed photos up to which the exit status is 0, as 0.01 or 1%% (default 0)",
+        help="largest share of failed photos with exit status 0, such as 0.01 or 1%% (default: 0)",
     )
     faults.add_argument(
-        "--retry-failed", action="store_true", help="try the archive's failed photos again"
+        "--retry-failed",
+        action="store_true",
+        help="also try again the photos that failed in earlier runs",
     )
     faults.add_argument(
         "--picture-timeout",
         type=seconds,
         default=60.0,
         metavar="SECONDS",
-        help="time to decode one photo (default 60)",
+        help="time limit for decoding one photo (default: 60)",
     )
     machine = parser.add_argument_group("machine")
     machine.add_argument(
-        "--workers", type=positive, metavar="N", help="local processes (default: one a core)"
+        "--workers",
+        type=positive,
+        metavar="N",
+        help="number of local processes (default: one for each core)",
     )
     machine.add_argument(
         "--memory",
         type=parse_size,
         metavar="SIZE",
-        help="most that photos on their way may take, over all local workers (default: half of "
-        "the machine's); a photo that does not fit is a failure",
+        help="memory for photos that are being processed, in all local workers together (default: "
+        "half of the machine's memory); a photo that does not fit is a failure",
     )
     machine.add_argument(
         "--device", default="auto", help="torch device: auto, cpu, cuda (default auto)"
@@ -144,27 +155,27 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--unit-size",
         type=parse_size,
         metavar="SIZE",
-        help="input bytes of one unit of work (default: by the size of the inputs)",
+        help="input bytes of one work unit (default: derived from the size of the inputs)",
     )
     machine.add_argument(
         "--runner",
         default="FnApiRunner",
         metavar="NAME",
-        help="Beam runner (default FnApiRunner: local)",
+        help="Beam runner (default: FnApiRunner, local processes)",
     )
     machine.add_argument(
         "--gpu",
         default="nvidia-l4",
         metavar="TYPE",
-        help="on DataflowRunner: GPU of a worker, as TYPE or TYPE:MACHINE, or none "
-        "(default nvidia-l4)",
+        help="on DataflowRunner: GPU of each worker, as TYPE or TYPE:MACHINE, or none "
+        "(default: nvidia-l4)",
     )
     machine.add_argument(
         "--dry-run",
         action="store_true",
-        help="print the job as JSON, run nothing, write nothing",
+        help="print the job as JSON; run nothing and write nothing",
     )
-    machine.add_argument("--verbose", action="store_true", help="show what Beam logs")
+    machine.add_argument("--verbose", action="store_true", help="show the log of Beam")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -15,7 +15,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "export",
         parents=[options.archive()],
         help="write WebDataset tar shards or a folder of pictures with their labels",
-        description="Write every image, decoded from all layers or the coarser ones, with its key "
+        description="Write every picture, decoded from all layers or the first ones, with its key "
         "and labels: as WebDataset shards (NAME.png, NAME.json) or as a folder with "
         "metadata.jsonl, which Hugging Face datasets reads as an imagefolder. A name is the key "
         "with every character but letters, digits, _, - and / percent-encoded.",
@@ -32,7 +32,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     options.add_layers(parser)
     parser.add_argument(
-        "--shard-size", type=parse_size, default="256M", metavar="SIZE", help="of a tar (256M)"
+        "--shard-size",
+        type=parse_size,
+        default="256M",
+        metavar="SIZE",
+        help="size of each tar (default: 256M)",
     )
     options.add_weights(parser)
     options.add_device(parser, "cpu")

@@ -16,18 +16,22 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="check all checksums of an archive and decode every layer",
         description="Check the manifest, all page checksums and the checks of all layers, decode "
         "every layer to its symbols, and print what is damaged.",
-        epilog="With --repair the archive is not changed: all that can be proved sound is written "
-        "to a new one (--output), which is then verified; lost images become dead letters of it "
-        "where their keys can be read. "
+        epilog="--repair does not change the archive. It copies everything that passes its checks "
+        "to a new archive (--output) and verifies that one. Lost pictures become dead letters in it "
+        "if their keys can be read. "
         "Exit status: 0 nothing is damaged, 1 something is, 2 no archive.",
     )
     options.add_workers(parser)
     options.add_weights(parser)
     options.add_device(parser)
     parser.add_argument(
-        "--repair", action="store_true", help="write what is sound to a new archive"
+        "--repair",
+        action="store_true",
+        help="copy everything that passes its checks to a new archive",
     )
-    parser.add_argument("--output", metavar="ARCHIVE", help="the new archive, of --repair")
+    parser.add_argument(
+        "--output", metavar="ARCHIVE", help="with --repair: folder of the new archive"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
