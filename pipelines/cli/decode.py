@@ -14,12 +14,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "decode",
         parents=[options.archive()],
         help="write the pictures or latents of an archive, from all layers or the first ones",
-        description="Write one file for each picture of an archive, at the path of its key. If two "
-        "keys differ only in their extension, the second file keeps the extension in its name. With "
-        "--format latents, write NumPy files (.npz) with tensors at 1/16 of the picture's sides: "
-        "class_map [h, w], embedding [E, h, w] and coefficients [C, h, w].",
-        epilog="A picture with a damaged layer is decoded from the layers before it, with a warning "
-        "and exit status 1.",
+        description="Write one file for each picture of an archive, at the path of its key. If "
+        "two keys differ only in their extension, the second file keeps the extension in its "
+        "name. With --format latents, write NumPy files (.npz) with tensors at 1/16 of the "
+        "picture's sides: class_map [h, w], embedding [E, h, w] and coefficients [C, h, w].",
+        epilog="A picture with a damaged layer is decoded from the layers before it, with a "
+        "warning and exit status 1.",
     )
     parser.add_argument("--output", required=True, metavar="FOLDER", help="local folder or URL")
     options.add_layers(parser)

@@ -15,9 +15,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "inspect",
         parents=[options.archive()],
         help="show what an archive holds: images, bytes and bits per pixel of each layer",
-        description="Show the number of images and pixels, source bytes, bytes and bits per pixel of "
-        "each layer, and dead letters by cause. Bytes include headers and checksums of layers; bpp = "
-        "bytes x 8 / pixels.",
+        description="Show the number of images and pixels, source bytes, bytes and bits per pixel "
+        "of each layer, and dead letters by cause. Bytes include headers and checksums of layers; "
+        "bpp = bytes x 8 / pixels.",
     )
     parser.add_argument("--json", action="store_true", help="print a JSON object")
     parser.add_argument(

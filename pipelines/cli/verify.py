@@ -17,9 +17,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         description="Check the manifest, all page checksums and the checks of all layers, decode "
         "every layer to its symbols, and print what is damaged.",
         epilog="--repair does not change the archive. It copies everything that passes its checks "
-        "to a new archive (--output) and verifies that one. Lost pictures become dead letters in it "
-        "if their keys can be read. "
-        "Exit status: 0 nothing is damaged, 1 something is, 2 no archive.",
+        "to a new archive (--output) and verifies that one. Lost pictures become dead letters in "
+        "it if their keys can be read. Exit status: 0 nothing is damaged, 1 something is, 2 no "
+        "archive.",
     )
     options.add_workers(parser)
     options.add_weights(parser)
