@@ -44,10 +44,12 @@ def to_command(parameters: Sequence[str]) -> list[str]:
     for parameter in parameters:
         name, has_value, value = parameter.removeprefix("--").partition("=")
         if name == INPUT:
-            inputs += _inputs(value)
+            inputs += _listed(name, value)
         elif name in options and has_value:
             flag = options[name].option_strings[0]
-            if options[name].nargs != 0:
+            if isinstance(options[name].default, list):  # an option that may be repeated
+                command += [f"{flag}={each}" for each in _listed(name, value)]
+            elif options[name].nargs != 0:
                 command.append(f"{flag}={value}")
             elif _truth(name, value):
                 command.append(flag)
@@ -67,16 +69,17 @@ def offered() -> dict[str, argparse.Action]:
     return {a.dest: a for a in actions if a.option_strings and a.dest not in NOT_OFFERED}
 
 
-def _inputs(value: str) -> list[str]:
+def _listed(name: str, value: str) -> list[str]:
+    """Return the texts of a JSON list, or the value itself where it is not a list."""
     if not value.startswith("["):
         return [value]
     try:
-        inputs = json.loads(value)
+        texts = json.loads(value)
     except ValueError as error:
-        raise UsageError(f"{INPUT}: {error}") from None
-    if not all(isinstance(each, str) for each in inputs):
-        raise UsageError(f"{INPUT}: a list of addresses, not {value}")
-    return list(inputs)
+        raise UsageError(f"{name}: {error}") from None
+    if not all(isinstance(each, str) for each in texts):
+        raise UsageError(f"{name}: expected a list of texts, got {value}")
+    return list(texts)
 
 
 def _truth(name: str, value: str) -> bool:

@@ -102,7 +102,8 @@ def test_parameters_become_the_command_line() -> None:
     command = flex_template.to_command(
         [
             '--input=["gs://a/photos", "gs://b/more photos"]', "--output=gs://a/archive",
-            "--deduplicate=true", "--retry_failed=false", "--max_layers=3", "--gpu=nvidia-tesla-t4",
+            "--deduplicate=true", "--retry_failed=false", "--max_layers=3",
+            '--label=["cls:int64", "name:string"]', "--tar_key=last-dot", "--gpu=nvidia-tesla-t4",
             "--weights=https://a/b", f"--weights_sha256={'0' * 64}", "--memory=20G",
             f"--embedding=onnx:gs://a/net.onnx#sha256={'1' * 64}&output=pool&std=1,1,1",
             "--runner=DataflowRunner", "--project=museum", "--region=europe-west4",
@@ -114,6 +115,7 @@ def test_parameters_become_the_command_line() -> None:
     assert parsed.photos == ["gs://a/photos", "gs://b/more photos"]
     assert (parsed.output, parsed.max_layers) == ("gs://a/archive", 3)
     assert (parsed.deduplicate, parsed.retry_failed) == (True, False)
+    assert (parsed.label, parsed.tar_key) == (["cls:int64", "name:string"], "last-dot")
     assert (parsed.gpu, parsed.memory) == ("nvidia-tesla-t4", 20 * 10**9)
     assert parsed.embedding == f"onnx:gs://a/net.onnx#sha256={'1' * 64}&output=pool&std=1,1,1"
     assert (parsed.runner, parsed.weights_sha256) == ("DataflowRunner", "0" * 64)
