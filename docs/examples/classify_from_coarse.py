@@ -1,6 +1,6 @@
 """Compare a small classifier on coarse layers with the same one on AVIF files of equal size.
 
-    python -m docs.examples.classify_from_coarse PHOTOS --work FOLDER [--layers 2]
+    python docs/examples/classify_from_coarse.py PHOTOS --work FOLDER [--layers 2]
 
 PHOTOS holds ImageNet photos named by their WordNet ids (n02088364_beagle.jpg), which are grouped
 into a dozen coarse classes. FOLDER receives an archive of their coarsest layers, and tar files of
@@ -57,17 +57,17 @@ GROUPS: dict[str, tuple[tuple[int, int], ...]] = {
 """Coarse classes, as ranges of WordNet 3.0 noun ids: neighbours in the taxonomy have near ids."""
 
 MOST_THINGS = 120
-"""Photos of one class at most: half of ImageNet's classes are things."""
+"""Most photos of one class: half of ImageNet's classes are things."""
 
 GRID = 26
-"""Rows and columns of what the trunk sees: positions of a photo of up to 416 pixels a side."""
+"""Rows and columns of the trunk's input: the positions of a photo of up to 416 pixels a side."""
 
 STEM_STEPS = 2
-"""Halvings of a picture before the trunk."""
+"""Number of strided convolutions that halve a picture before the trunk."""
 
 PICTURE_SIDE = GRID << STEM_STEPS
-"""Pictures are scaled to fit a square of this side: it has as many values as the coefficients that
-latents hold, two levels below a position."""
+"""Pictures are scaled to fit a square of this side, which has as many values as the latents have
+coefficients (two levels below a position)."""
 
 GREY = 128
 
@@ -76,11 +76,11 @@ EPOCHS = 20
 BATCH = 32
 AVIF_QUALITIES = (0, 6, 12, 20, 28, 36, 44, 52, 60)
 PASSES = 5
-"""Times that each kind is read against the clock, of which the fastest counts."""
+"""Number of timed passes over each kind; the fastest counts."""
 
 
 def group_of(name: str) -> int | None:
-    """The coarse class of a file named by its WordNet id; None where it has none."""
+    """Return the coarse class of a file named by its WordNet id, or None."""
     found = re.match(r"n(\d{8})", name)
     if not found:
         return None
@@ -92,7 +92,7 @@ def group_of(name: str) -> int | None:
 
 
 def labelled_photos(folder: Path) -> list[tuple[Path, int]]:
-    """Photos with their classes, in random order, at most `MOST_THINGS` of a class."""
+    """Return photos with their classes, in random order, at most `MOST_THINGS` of a class."""
     paths = sorted(path for path in folder.rglob("n*") if path.is_file())
     if not paths:
         raise UsageError(f"no photos named by WordNet ids in {folder}")
@@ -133,7 +133,7 @@ def write_all(photos: Sequence[tuple[Path, int]], work: Path, layers: int) -> No
 
 
 def best_avif(picture: Image.Image, most_bytes: int) -> bytes:
-    """The AVIF file of the highest quality that keeps to so many bytes, or of the lowest."""
+    """Return the AVIF file of the highest quality within `most_bytes`, or of the lowest quality."""
     best = b""
     for quality in AVIF_QUALITIES:
         out = io.BytesIO()
@@ -145,9 +145,9 @@ def best_avif(picture: Image.Image, most_bytes: int) -> bytes:
 
 
 def shrunken_avif(pixels: np.ndarray, most_bytes: int) -> bytes:
-    """The best AVIF file of the largest picture that keeps to so many bytes: whole, 3/4, 9/16, …
+    """Return the best AVIF file within `most_bytes`, of the picture scaled by 1, 3/4, 9/16, …
 
-    Pictures of 16 pixels are not shrunken further, though their file be larger.
+    Pictures are not scaled below 16 pixels a side, even if the file is larger.
     """
     picture, scale = Image.fromarray(pixels), 0.75
     file = best_avif(picture, most_bytes)
@@ -159,10 +159,10 @@ def shrunken_avif(pixels: np.ndarray, most_bytes: int) -> bytes:
 
 
 class Kept(Protocol):
-    """Photos kept in one way: iterated, they are read and decoded, with their labels."""
+    """One way of storing photos. Iterating reads and decodes them, with their labels."""
 
     stem: int
-    """Halvings that take its tensors to the trunk's grid."""
+    """Number of strided convolutions between its tensors and the trunk."""
 
     def __iter__(self) -> Iterator[tuple[Any, int]]: ...
 
@@ -170,10 +170,10 @@ class Kept(Protocol):
         """Bytes of each photo."""
 
     def tensor(self, decoded: Any) -> torch.Tensor:
-        """What the network is given of what iterating yields."""
+        """Return the input of the network for a decoded photo."""
 
     def mirrored(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Such tensors of mirrored photos, [N, C, S, S]."""
+        """Return the inputs of the mirrored photos, [N, C, S, S]."""
 
 
 class CoarseLayers:
@@ -186,21 +186,21 @@ class CoarseLayers:
         self._samples = LayerDataset(self._archive, layers=layers, output="latent", seed=None)
 
     def __iter__(self) -> Iterator[tuple[dict[str, Any], int]]:
-        """Samples as `LayerDataset` yields them, and their labels."""
+        """Yield samples of `LayerDataset`, and their labels."""
         for sample in self._samples:
             yield sample, sample["labels"]["class"]
 
     def sizes(self) -> list[int]:
-        """Bytes of these layers of each photo."""
+        """Return the bytes of these layers, for each photo."""
         return [sum(map(len, row.layers)) for row in self._archive.rows(layers=self._layers)]
 
     def tensor(self, decoded: dict[str, Any]) -> torch.Tensor:
-        """Coefficients and class embeddings in the middle of the grid, float32 [C, GRID, GRID]."""
+        """Return coefficients and embeddings, centred in the grid, float32 [C, GRID, GRID]."""
         return centred([decoded["coefficients"], decoded["embedding"]])
 
     @staticmethod
     def mirrored(inputs: torch.Tensor) -> torch.Tensor:
-        """Latents of the mirrored photo, but for a shift of half a coefficient."""
+        """Return the latents of the mirrored photo, up to a shift of half a coefficient."""
         flipped = inputs.flip(-1).clone()
         folded = flipped[:, 12:48]  # level 3: the two columns of each position change places
         flipped[:, 12:48] = folded.unflatten(1, (-1, 2)).flip(2).flatten(1, 2)
@@ -223,18 +223,18 @@ class AvifFiles:
                     yield file.read(), int(entry.name.split(".")[1])
 
     def __iter__(self) -> Iterator[tuple[Image.Image, int]]:
-        """Decoded pictures and their labels."""
+        """Yield decoded pictures and their labels."""
         for file, label in self._files():
             picture = Image.open(io.BytesIO(file))
             picture.load()
             yield picture, label
 
     def sizes(self) -> list[int]:
-        """Bytes of each file."""
+        """Return the bytes of each file."""
         return [len(file) for file, _ in self._files()]
 
     def tensor(self, decoded: Image.Image) -> torch.Tensor:
-        """The picture, scaled to fit, in the middle of grey, uint8 [3, S, S]."""
+        """Return the picture, scaled to fit and centred on grey, uint8 [3, S, S]."""
         scale = PICTURE_SIDE / max(decoded.size)
         size = (max(1, round(decoded.width * scale)), max(1, round(decoded.height * scale)))
         fitted = decoded.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
@@ -244,12 +244,12 @@ class AvifFiles:
 
     @staticmethod
     def mirrored(inputs: torch.Tensor) -> torch.Tensor:
-        """Mirrored pictures."""
+        """Return the mirrored pictures."""
         return inputs.flip(-1)
 
 
 def centred(parts: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Stack maps float32 [C, h, w] in the middle of the grid; what lies beyond it is cut off."""
+    """Stack maps float32 [C, h, w], centred in the grid; they are cropped to it."""
     height, width = parts[0].shape[1:]
     above, left = max(0, (height - GRID) // 2), max(0, (width - GRID) // 2)
     rows, columns = min(height, GRID), min(width, GRID)
@@ -259,10 +259,10 @@ def centred(parts: Sequence[torch.Tensor]) -> torch.Tensor:
 
 
 class Squeeze(nn.Module):
-    """Bring what is read into the range of a network's inputs."""
+    """Scales inputs to the range that networks expect."""
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Pictures to -1..1; latents so that edges do not drown the rest."""
+        """Scale pictures to -1..1; compress latents, so that edges do not dominate."""
         if inputs.dtype == torch.uint8:
             return inputs / GREY - 1
         colour, texture = inputs[:, :3], inputs[:, 3:]
@@ -270,7 +270,7 @@ class Squeeze(nn.Module):
 
 
 def network(channels: int, stem: int) -> nn.Module:
-    """The trunk on the grid; pictures get a stem that takes them there."""
+    """Return the trunk, behind a stem of strided convolutions for pictures."""
     steps: list[nn.Module] = [Squeeze()]
     for stride in (*[2] * stem, 1, 2, 2):
         steps += [nn.Conv2d(channels, WIDTH, 3, stride, 1), nn.BatchNorm2d(WIDTH), nn.ReLU()]
@@ -280,13 +280,13 @@ def network(channels: int, stem: int) -> nn.Module:
 
 
 def computing() -> torch.autocast:
-    """Let layers compute in what is fast here: bfloat16 where the CPU has it."""
+    """Compute in bfloat16 if the CPU supports it."""
     dtype = fast_dtype(torch.device("cpu"))
     return torch.autocast("cpu", dtype, enabled=dtype == torch.bfloat16)
 
 
 def train(inputs: torch.Tensor, labels: torch.Tensor, kept: Kept, seed: int) -> nn.Module:
-    """Train from scratch; half of what is shown is mirrored."""
+    """Train from scratch; half of the inputs are mirrored."""
     torch.manual_seed(seed)
     net = network(inputs.shape[1], kept.stem).train()
     optimizer = torch.optim.AdamW(net.parameters(), lr=3e-3, weight_decay=0.05)
@@ -308,13 +308,13 @@ def train(inputs: torch.Tensor, labels: torch.Tensor, kept: Kept, seed: int) -> 
 
 @torch.inference_mode()
 def right(net: nn.Module, inputs: torch.Tensor, labels: torch.Tensor) -> int:
-    """How many are told right."""
+    """Return the number of correct answers."""
     with computing():
         return int((net(inputs).argmax(1) == labels).sum())
 
 
 def cross_validated(kept: Kept, folds: int, seeds: int) -> list[float]:
-    """Accuracy of classifiers on photos that they never saw, by seed."""
+    """Return the accuracy on held-out photos, for each seed."""
     samples = [(kept.tensor(decoded), label) for decoded, label in kept]
     inputs = torch.stack([tensor for tensor, _ in samples]).contiguous(
         memory_format=torch.channels_last
@@ -333,7 +333,7 @@ def cross_validated(kept: Kept, folds: int, seeds: int) -> list[float]:
 
 
 def seconds_an_image(kinds: Iterable[Kept], tensors: bool) -> list[float]:
-    """CPU seconds that reading and decoding an image takes, and making its tensor if asked."""
+    """Return CPU seconds per image for reading and decoding, and making the tensor if asked."""
     best: dict[int, float] = {}
     for _ in range(1 + PASSES):  # the first compiles
         for place, kept in enumerate(kinds):
@@ -348,7 +348,7 @@ def seconds_an_image(kinds: Iterable[Kept], tensors: bool) -> list[float]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run and print a table."""
+    """Run the comparison and print a table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -356,7 +356,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--work", type=Path, required=True, help="folder for archive and tar files")
     parser.add_argument("--layers", type=int, default=2)
     parser.add_argument("--folds", type=int, default=4)
-    parser.add_argument("--seeds", type=int, default=2, help="0: measure speed alone")
+    parser.add_argument(
+        "--seeds", type=int, default=2, help="number of seeds; 0: measure speed only"
+    )
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(1)
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1
@@ -370,8 +372,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for count in range(1, chosen.layers + 1):
         kinds[f"latents, layers: {count}"] = CoarseLayers(chosen.work / "layers", count)
         kinds[f"AVIF, bytes of {count}"] = AvifFiles(chosen.work / f"shrunken-{count}.tar")
-    print("images a second of CPU time, read and decoded, and with the tensor made;")
-    print("accuracy on photos never seen, by seed")
+    print("images per second of CPU time: read and decoded, and with the tensor made;")
+    print("accuracy on held-out photos, by seed")
     print(f"{'':24}{'bytes':>8}{'decoded':>10}{'tensor':>10}  accuracy")
     decoding, making = (seconds_an_image(kinds.values(), made) for made in (False, True))
     for (name, kept), decoded, made in zip(kinds.items(), decoding, making, strict=True):

@@ -30,13 +30,13 @@ CHANNELS = 48
 
 
 def features(sample: dict[str, Any]) -> torch.Tensor:
-    """Means and deviations of a latent's channels over its positions, float32 [4 x channels]."""
+    """Return mean, deviation, maximum and minimum of each channel, float32 [4 x channels]."""
     maps = torch.cat([sample["coefficients"][:CHANNELS] / 64, sample["embedding"]]).flatten(1)
     return torch.cat([maps.mean(1), maps.std(1, correction=0), maps.amax(1), maps.amin(1)])
 
 
 def batches(dataset: LayerDataset, label: str) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Features and labels, epoch after epoch."""
+    """Yield batches of features and labels, epoch after epoch."""
 
     def collate(samples: list[dict[str, Any]]) -> tuple[torch.Tensor, torch.Tensor]:
         labels = torch.tensor([sample["labels"][label] for sample in samples])
@@ -49,7 +49,10 @@ def batches(dataset: LayerDataset, label: str) -> Iterator[tuple[torch.Tensor, t
 def train(
     archive: str, *, label: str, layers: int, steps: int, checkpoint: Path | None = None
 ) -> tuple[float, nn.Module]:
-    """Train up to `steps` steps in all, from the checkpoint if there is one; last loss, network."""
+    """Train to a total of `steps` steps, from the checkpoint if it exists.
+
+    Returns the last loss and the network.
+    """
     torch.manual_seed(0)
     opened = Archive.open(archive)
     dataset = LayerDataset(opened, layers=layers, output="latent", labels=[label], seed=0)
@@ -88,11 +91,11 @@ def train(
 def main() -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description="Train a small classifier from coarse layers.")
-    parser.add_argument("archive")
+    parser.add_argument("archive", help="path or URL of the archive")
     parser.add_argument("--label", required=True, help="label column of class numbers")
-    parser.add_argument("--layers", type=int, default=2)
-    parser.add_argument("--steps", type=int, default=200)
-    parser.add_argument("--checkpoint", type=Path)
+    parser.add_argument("--layers", type=int, default=2, help="number of layers to read")
+    parser.add_argument("--steps", type=int, default=200, help="total number of steps")
+    parser.add_argument("--checkpoint", type=Path, help="folder to resume from and save to")
     chosen = parser.parse_args()
     loss, _ = train(
         chosen.archive,

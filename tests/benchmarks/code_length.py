@@ -1,8 +1,8 @@
-"""What coding a state costs: embedded or at once, and with less to look at.
+"""Estimates the code length of a state: embedded or coded directly, and with fewer features.
 
-An estimate that treats every way of coding alike: coefficients are drawn from photos, activities
-and tables are fitted on some photos as the recipe fits them, and the code length of the others is
-their cross-entropy under those tables. Zero blocks are left out, in all of them.
+All variants are estimated alike: coefficients are sampled from photos, activities and tables are
+fitted on some of the photos as in training, and the code length of the other photos is their
+cross-entropy under these tables. Blocks that are all zero are left out.
 """
 
 from __future__ import annotations
@@ -12,9 +12,26 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from underpaint.codec.entropy.activity import BIN_EDGES, FEATURES
+from underpaint.codec.entropy.activity import (
+    BIN_EDGES,
+    FEATURES,
+    W_CONSTANT,
+    W_EAST,
+    W_EXPECTED,
+    W_LIGHTNESS,
+    W_NORTH,
+    W_NORTH_DIAGONALS,
+    W_OTHER_CHROMA,
+    W_PARENT,
+    W_SIBLINGS,
+    W_SOUTH,
+    W_SOUTH_DIAGONALS,
+    W_TWO_AWAY,
+    W_WEST,
+)
 from underpaint.codec.entropy.signs import SIGN_BINS, SIGN_EDGES
 from underpaint.codec.entropy.state import Symbols
+from underpaint.codec.palette.classes import MAGNITUDE_UNIT
 from underpaint.codec.quantize.cells import Cells
 from underpaint.codec.training.fit_contexts import (
     ACTIVITY_UNIT,
@@ -24,56 +41,64 @@ from underpaint.codec.training.fit_contexts import (
     sample_features,
 )
 from underpaint.codec.training.fit_signs import fit_sign_weights, signs_around
-from underpaint.codec.transform.subbands import BANDS, Geometry, geometry
+from underpaint.codec.transform.subbands import (
+    BANDS,
+    HEIGHT,
+    OFFSET,
+    STRIDE,
+    WIDTH,
+    Geometry,
+    geometry,
+)
 
 BITS_OF_BIN = 10
 """An activity is binned in units of 1 / 64 of a cell width."""
 
 PLAIN_FROM = 15
-"""Child cells from this one on share a symbol, and are told apart by an Elias gamma code."""
+"""Child cells from this one on share a symbol, followed by an Elias gamma code."""
 
 SIGNS = FEATURES
-"""What stands, among places of features, for all signs around."""
+"""Index that stands for all surrounding signs among the indices of features."""
 
-ONE = FEATURES - 1
-"""The feature that is always there."""
+ONE = W_CONSTANT
+"""Index of the constant feature."""
 
 LEFT_OUT = {
-    "class law": (11,),
-    "neighbours already in the finer state": (0, 2, 4, 6),
-    "neighbours still in the coarser state": (1, 3, 5),
-    "parent": (7,),
-    "other orientations": (8,),
-    "lightness and the other chroma": (9, 10),
+    "expected magnitude of the class": (W_EXPECTED,),
+    "neighbours in the finer state": (W_WEST, W_NORTH, W_NORTH_DIAGONALS, W_TWO_AWAY),
+    "neighbours in the coarser state": (W_EAST, W_SOUTH, W_SOUTH_DIAGONALS),
+    "parent": (W_PARENT,),
+    "other orientations": (W_SIBLINGS,),
+    "lightness and the other chroma": (W_LIGHTNESS, W_OTHER_CHROMA),
     "signs": (SIGNS,),
-    "all but the class law": (*range(11), SIGNS),
+    "all but the expected magnitude": (*range(W_EXPECTED), SIGNS),
 }
-"""Parts of the context by name, as the places of their features."""
+"""Parts of the context by name, as indices of features."""
 
 
 @dataclass(frozen=True)
 class CodedPhoto:
-    """What is known of a photo: its layout, finest indices and the laws of its positions."""
+    """A photo: its layout, finest indices and the expected magnitudes of its positions."""
 
     layout: Geometry
     q: np.ndarray
-    laws: np.ndarray
+    expected: np.ndarray
 
     @staticmethod
-    def of(symbols: Symbols, shape: tuple[int, ...], laws: np.ndarray) -> CodedPhoto:
-        """Take what `Codec.quantised` returns; `laws` float32 [classes, BANDS]."""
+    def of(symbols: Symbols, shape: tuple[int, ...], expected: np.ndarray) -> CodedPhoto:
+        """Take the symbols of a photo; `expected` float32 [classes, BANDS]."""
         class_map = symbols.palettes[-1].class_map.ravel()
-        return CodedPhoto(geometry(*shape[:2]), symbols.q, laws[class_map])
+        return CodedPhoto(geometry(*shape[:2]), symbols.q, expected[class_map])
 
     @property
     def pixels(self) -> int:
-        """Pixels of the photo."""
+        """Number of pixels of the photo."""
         return self.layout.height * self.layout.width
 
 
 @dataclass(frozen=True)
 class _Sample:
-    """Drawn coefficients of one band: features [n, 13], |q|, symbols and kinds of their cells.
+    """Sampled coefficients of one band: features [n, FEATURES], |q|, symbols and kinds of cells.
 
     `leaves` bool [n] marks those that leave zero; `signs` int8 [n, SIGN_FEATURES].
     """
@@ -96,13 +121,13 @@ def step_bits(
     left_out: Sequence[int] = (),
     seed: int = 1,
 ) -> float:
-    """Return the bits a pixel of `tested` that one step costs; `before` None: nothing is known.
+    """Return the bits per pixel of one step on `tested`; with `before` None it starts at the root.
 
-    `left_out` are places of features that contexts go without.
+    `left_out` are indices of features that are not used.
     """
     learn = _samples(fitted, before, after, seed)
     look = _samples(tested, before, after, seed)
-    sizes = sum(np.prod(photo.layout.bands[:, 1:3], 1) for photo in tested)
+    sizes = sum(np.prod(photo.layout.bands[:, [HEIGHT, WIDTH]], 1) for photo in tested)
     kept = [place for place in range(FEATURES) if place not in left_out]
     total = 0.0
     for band in range(BANDS):
@@ -111,7 +136,7 @@ def step_bits(
         weights[kept] = fit_scale_model(
             drawn.features[:, kept], drawn.magnitude, 0.02 * after.width
         )
-        activity = integer_weights(weights, after.width, FEATURES - 2)
+        activity = integer_weights(weights, after.width, W_EXPECTED)
         counts = np.full((3, len(BIN_EDGES) + 1, PLAIN_FROM + 1), 0.02)
         np.add.at(counts, (drawn.kind, _bins(drawn.features, activity), drawn.symbol), 1)
         pooled = counts.sum(1, keepdims=True)
@@ -126,13 +151,13 @@ def step_bits(
 
 
 def _sign_bits(drawn: _Sample, seen: _Sample) -> np.ndarray:
-    """Return what the signs of those in `seen` that leave zero cost, by tables from `drawn`."""
+    """Return the bits of the signs in `seen` of those that leave zero, by tables from `drawn`."""
     weights = fit_sign_weights(drawn.signs[drawn.leaves], drawn.positive[drawn.leaves])
 
     def coded(sample: _Sample) -> tuple[np.ndarray, np.ndarray]:
-        lean = sample.signs[sample.leaves].astype(int) @ weights
-        place = np.searchsorted(SIGN_EDGES, np.abs(lean), side="right")
-        return place, ((lean >= 0) != sample.positive[sample.leaves]).astype(int)
+        context = sample.signs[sample.leaves].astype(int) @ weights
+        place = np.searchsorted(SIGN_EDGES, np.abs(context), side="right")
+        return place, ((context >= 0) != sample.positive[sample.leaves]).astype(int)
 
     counts = np.full((SIGN_BINS, 2), 10.0)
     np.add.at(counts, coded(drawn), 1)
@@ -142,7 +167,7 @@ def _sign_bits(drawn: _Sample, seen: _Sample) -> np.ndarray:
 
 def _bins(features: np.ndarray, activity: np.ndarray) -> np.ndarray:
     exact = features.copy()
-    exact[:, FEATURES - 2] *= 16  # the coder reads laws in sixteenths
+    exact[:, W_EXPECTED] *= MAGNITUDE_UNIT
     value = (exact.astype(np.float64) @ activity) / (ACTIVITY_UNIT >> 6)
     return np.searchsorted(BIN_EDGES, value, side="right")
 
@@ -157,8 +182,8 @@ def _samples(
         new = magnitudes(photo.q, after)
         coarse = np.zeros_like(old) if before is None else before.index(photo.q)
         fine = after.index(photo.q)
-        for band, at, features in sample_features(photo.layout, old, new, photo.laws, rng):
-            offset, _, _, stride = photo.layout.bands[band, :4]
+        for band, at, features in sample_features(photo.layout, old, new, photo.expected, rng):
+            offset, stride = photo.layout.bands[band, [OFFSET, STRIDE]]
             y, x = np.divmod(at - offset, stride)
             signs = signs_around(photo.layout, coarse, fine, band, y, x)
             drawn[band].append((features, photo.q[at], signs))
@@ -174,8 +199,8 @@ def _samples(
 def _symbols(
     q: np.ndarray, before: Cells | None, after: Cells
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return which child of its cell each q is in, the kind of that cell, plain bits, and whether
-    it leaves zero: it then has a sign to tell."""
+    """Return the child of its cell that each q is in, the kind of that cell, the plain bits, and
+    whether q leaves zero, so that its sign is coded."""
     new = np.abs(after.index(q))
     old = np.zeros_like(new) if before is None else np.abs(before.index(q))
     kind = np.minimum(old, 2)

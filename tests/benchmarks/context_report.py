@@ -1,4 +1,4 @@
-"""What the embedded stream costs against coding each rate at once, and what contexts are worth.
+"""Estimates the cost of embedding against coding one rate only, and the gain of each context.
 
 python -m tests.benchmarks.context_report PHOTOS... --fit PHOTOS...
 """
@@ -17,15 +17,20 @@ from underpaint.codec.errors import UnderpaintError
 from underpaint.codec.palette.classes import MAGNITUDE_UNIT
 from underpaint.codec.training.photos import find_photos, load_photos
 from underpaint.codec.weights.loading import load_weights
+from underpaint.pipelines.cli.console import table
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the report; 0, or 2 after a mistake."""
-    parser = argparse.ArgumentParser(prog="context_report", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.benchmarks.context_report", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("photos", nargs="+", help="photos whose code lengths are estimated")
     parser.add_argument("--fit", nargs="+", required=True, help="other photos, to fit tables on")
-    parser.add_argument("--fit-photos", type=int, default=150)
-    parser.add_argument("--weights", help="a profile, path or URL (default: the first profile)")
+    parser.add_argument("--fit-photos", type=int, default=150, help="number of photos to fit on")
+    parser.add_argument(
+        "--weights", help="profile name, path or URL of a weights file (default: perceptual)"
+    )
     chosen = parser.parse_args(arguments)
     try:
         fitted = _coded(chosen.fit, chosen.weights, chosen.fit_photos)
@@ -40,11 +45,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _coded(folders: Sequence[str], weights: str | None, count: int | None) -> list[CodedPhoto]:
     loaded = load_weights(weights)
     codec = Codec(loaded)
-    laws = loaded.classes.expected_magnitude.astype(np.float32) / MAGNITUDE_UNIT
+    expected = loaded.classes.expected_magnitude.astype(np.float32) / MAGNITUDE_UNIT
     paths = find_photos(folders)
     order = np.random.default_rng(1).permutation(len(paths))[:count]
     return [
-        CodedPhoto.of(codec.quantised([photo])[0], photo.shape, laws)
+        CodedPhoto.of(codec.quantised([photo])[0], photo.shape, expected)
         for photo in load_photos([paths[i] for i in order])
     ]
 
@@ -55,23 +60,24 @@ def _report(
     config = load_weights(weights).config
     states = config.chain[1:]
     befores = [None, *states[:-1]]
-    print(f"fitted on {len(fitted)} photos, bits a pixel over {len(tested)} others\n")
-    print("state  embedded  at once  embedding costs")
+    print(f"fitted on {len(fitted)} photos; bits per pixel over {len(tested)} other photos\n")
+    rows = [["width", "embedded", "direct", "cost of embedding"]]
     embedded = 0.0
     for before, after in zip(befores, states, strict=True):
         embedded += step_bits(fitted, tested, before, after)
         direct = step_bits(fitted, tested, None, after)
         cost = 100 * (embedded / direct - 1)
-        print(f"{after.width:5}  {embedded:8.4f}  {direct:7.4f}  {cost:+14.1f} %", flush=True)
-    print("\ncontexts without ...                     more bits, by state " + "".join(
-        f"{state.width:>8}" for state in states))  # fmt: skip
+        rows.append([str(after.width), f"{embedded:.4f}", f"{direct:.4f}", f"{cost:+.1f} %"])
+    print(table(rows), end="\n\n", flush=True)
+    rows = [["features left out: more bits", *(f"width {state.width}" for state in states)]]
     whole = [step_bits(fitted, tested, b, a) for b, a in zip(befores, states, strict=True)]
     for name, features in LEFT_OUT.items():
         less = [
             step_bits(fitted, tested, b, a, features) for b, a in zip(befores, states, strict=True)
         ]
         shares = np.cumsum(less) / np.cumsum(whole) - 1
-        print(f"{name:60} " + "".join(f"{100 * share:+7.1f}%" for share in shares), flush=True)
+        rows.append([name, *(f"{100 * share:+.1f} %" for share in shares)])
+    print(table(rows))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the palette chain looks like, what it costs, and what each part of its merge cost is worth.
+"""Reports on the palette chain: a picture of it, its cost in time, the value of its merge costs.
 
 python -m tests.benchmarks.palette_report picture PHOTO --output FILE
 python -m tests.benchmarks.palette_report time PHOTOS... [--limit N]
@@ -15,12 +15,13 @@ from pathlib import Path
 
 from underpaint.codec.errors import UnderpaintError, UsageError
 from underpaint.codec.weights.loading import load_weights
+from underpaint.pipelines.cli.console import table
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a report; 0, or 2 after a mistake."""
     parser = argparse.ArgumentParser(
-        prog="palette_report",
+        prog="python -m tests.benchmarks.palette_report",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -29,29 +30,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
     picture.add_argument("photo", type=Path)
     picture.add_argument("--output", type=Path, required=True)
     picture.set_defaults(run=_picture)
-    time = commands.add_parser("time", help="share of the encoder's time that each step takes")
+    time = commands.add_parser("time", help="measure the share of each step in the encoder's time")
     time.add_argument("photos", nargs="+")
     time.add_argument("--limit", type=int, default=8)
-    time.add_argument("--repeat", type=int, default=7, help="runs, of which the fastest counts")
+    time.add_argument("--repeat", type=int, default=7, help="number of runs; the fastest counts")
     time.set_defaults(run=_time)
-    ablation = commands.add_parser("ablation", help="merge by colour, by texture, by all")
-    ablation.add_argument("tasks", type=Path, help="folder as `underpaint evaluate --tasks` takes")
+    ablation = commands.add_parser(
+        "ablation", help="compare merge costs by colour, by texture and by all"
+    )
+    ablation.add_argument(
+        "tasks", type=Path, help="folder of tasks, as for `underpaint evaluate --tasks`"
+    )
     ablation.add_argument("--photos", nargs="+", required=True, help="training photos")
     ablation.add_argument("--output", type=Path, required=True, help="CSV to write")
-    ablation.add_argument("--layers", type=int, default=3, help="coarsest states to look at")
-    ablation.add_argument("--limit", type=int, help="at most so many photos of each data set")
+    ablation.add_argument("--layers", type=int, default=3, help="most layers to measure")
+    ablation.add_argument("--limit", type=int, help="most photos of each data set")
     ablation.add_argument("--fit-photos", type=int, default=300)
-    ablation.add_argument("--extractor", default="", help="as `underpaint train` takes it")
+    ablation.add_argument("--extractor", default="", help="ONNX network, as for `underpaint train`")
     ablation.add_argument("--extractor-input", default="imagenet")
     ablation.set_defaults(run=_ablation)
-    left_out = commands.add_parser("left-out", help="what machines could do without: a bound")
-    left_out.add_argument("tasks", type=Path, help="folder as `underpaint evaluate --tasks` takes")
+    left_out = commands.add_parser(
+        "left-out", help="bound what an encoder could leave out for machines"
+    )
+    left_out.add_argument(
+        "tasks", type=Path, help="folder of tasks, as for `underpaint evaluate --tasks`"
+    )
     left_out.add_argument("--output", type=Path, required=True, help="CSV to write")
-    left_out.add_argument("--layers", type=int, default=4, help="states to look at, from the 2nd")
-    left_out.add_argument("--limit", type=int, help="at most so many photos of each data set")
+    left_out.add_argument("--layers", type=int, default=4, help="most layers to measure, from 2")
+    left_out.add_argument("--limit", type=int, help="most photos of each data set")
     left_out.set_defaults(run=_left_out)
     for command in (picture, time, ablation, left_out):
-        command.add_argument("--weights", help="weights, path or URL (default: the shipped ones)")
+        command.add_argument(
+            "--weights", help="profile name, path or URL of a weights file (default: perceptual)"
+        )
     chosen = parser.parse_args(arguments)
     try:
         chosen.run(chosen)
@@ -79,8 +90,11 @@ def _time(arguments: argparse.Namespace) -> None:
     photos = spread(find_photos(arguments.photos), arguments.limit)
     times = step_times(load_weights(arguments.weights), photos, arguments.repeat)
     analysis = times["analysis"]
-    for name, seconds in times.items():
-        print(f"{name:<42} {1000 * seconds:9.3f} ms/Mpx  {seconds / analysis:6.3f} of analysis")
+    rows = [
+        [name, f"{1000 * seconds:.3f}", f"{seconds / analysis:.3f}"]
+        for name, seconds in times.items()
+    ]
+    print(table([["step", "ms per megapixel", "relative to analysis"], *rows]))
 
 
 def _ablation(arguments: argparse.Namespace) -> None:

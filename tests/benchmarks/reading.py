@@ -1,10 +1,11 @@
-"""How fast, how exactly and in how much memory archives are read in training.
+"""Measures how archives are read in training: rate, bytes fetched and memory.
 
 python -m tests.benchmarks.reading rate PHOTOS... [--limit N] [--workers N]
-    (JPEGs, bytes and refined pictures by N workers of a DataLoader; latents and plain pictures,
-    compiled code alone, by N threads of one process)
 python -m tests.benchmarks.reading exact [--rows N] [--url gs://…]
 python -m tests.benchmarks.reading memory [--rows N]
+
+`rate` reads JPEGs, bytes and refined pictures with N workers of a DataLoader; latents and plain
+pictures, which need compiled code only, with N threads of one process.
 """
 
 from __future__ import annotations
@@ -42,7 +43,11 @@ JUDGED = 24
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print; 0, or 2 after a mistake."""
-    parser = argparse.ArgumentParser(prog="reading_benchmark", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.benchmarks.reading",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     commands = parser.add_subparsers(required=True)
     rate = commands.add_parser("rate", help="images a second beside a WebDataset of JPEGs")
     rate.add_argument("photos", nargs="+")
@@ -63,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name, value, unit in chosen.run(chosen):
             print(f"{name:<52} {value:>12,.3f} {unit}".rstrip(), flush=True)
     except UnderpaintError as error:
-        print(f"reading_benchmark: {error}", file=sys.stderr)
+        print(f"reading: {error}", file=sys.stderr)
         return 2
     return 0
 

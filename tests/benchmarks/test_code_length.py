@@ -1,4 +1,4 @@
-"""Code lengths of the ablation: symbols that tell cells apart, bits that a known law predicts."""
+"""The ablation's code lengths: symbols identify cells, and a known distribution has its entropy."""
 
 import numpy as np
 import pytest
@@ -32,10 +32,10 @@ def test_a_cell_follows_from_the_one_before_and_its_symbol(before: Cells | None,
 def test_embedding_adds_up_to_about_what_coding_at_once_takes():
     weights = load_weights(None)
     codec = Codec(weights)
-    laws = weights.classes.expected_magnitude.astype(np.float32) / MAGNITUDE_UNIT
+    expected = weights.classes.expected_magnitude.astype(np.float32) / MAGNITUDE_UNIT
     pictures = [data.astronaut(), data.chelsea(), data.rocket(), data.coffee()]
     tiles = [p[y : y + 144, x : x + 144] for p in pictures for y in (0, 150) for x in (0, 150, 290)]
-    coded = [CodedPhoto.of(codec.quantised([tile])[0], tile.shape, laws) for tile in tiles]
+    coded = [CodedPhoto.of(codec.quantised([tile])[0], tile.shape, expected) for tile in tiles]
     fitted, tested = coded[::2], coded[1::2]
     states = weights.config.chain[1:4]
     steps = zip([None, *states], states, strict=False)

@@ -105,6 +105,10 @@ def test_the_wheel_holds_the_packages_and_nothing_else(built: tuple[Path, Path])
     profiles = (ROOT / "codec" / "profiles").glob("*.safetensors")
     expected |= {f"underpaint/{path.relative_to(ROOT)}" for path in profiles}
     expected |= {"underpaint/py.typed", "underpaint/codec/profiles/README.md"}
+    expected |= {
+        "underpaint/codec/archive/tools/templates/view.html",
+        "underpaint/pipelines/evaluation/templates/evaluation.html",
+    }
     assert names == expected
 
 

@@ -1,1 +1,1 @@
-"""Reports on the palette chain: its picture, its cost in time, what its merge cost is worth."""
+"""Reports on the palette chain: its picture, its cost in time, the value of its merge costs."""

@@ -1,7 +1,7 @@
-"""What each affinity in the merge cost is worth, and contrastive learning: score and bits.
+"""Measures the value of each term of the merge cost, and of contrastive learning.
 
-Merging is the encoder's choice, so every variant writes streams for the same weights: tables,
-laws and backward network stay, and only what the encoder weighs changes.
+Merging is a choice of the encoder, so all variants write streams for the same weights: tables,
+expected magnitudes and network stay, and only the merge weights of the encoder change.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from underpaint.pipelines.evaluation.photos import spread
 from underpaint.pipelines.evaluation.tasks.kinds import DataSet, Task, find_data_sets
 
 POSITIONS_PER_PHOTO = 200
-FIELDS = ("merged by", "head", "task", "state", "entries", "bpp", "bytes", "score", "kept")
+FIELDS = ("merged by", "head", "task", "layers", "entries", "bpp", "bytes", "score", "kept")
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What is measured, and on what the head without contrastive learning is fitted."""
+    """Options of the ablation; `photos` are for fitting the head without contrastive learning."""
 
     tasks: Path
     photos: tuple[str, ...]
@@ -56,7 +56,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class _Look:
-    """One photo at one state: bytes, pixels, palette entries and what each task's network saw."""
+    """One photo at one state: bytes, pixels, palette entries and the output of each task."""
 
     size: int
     pixels: int
@@ -65,7 +65,7 @@ class _Look:
 
 
 def merges(own: MergeWeights) -> dict[str, MergeWeights]:
-    """The merge costs that are compared, by name; `own` are the weights' own."""
+    """Return the merge costs to compare, by name; `own` is that of the weights."""
     return {
         "colour": MergeWeights(latent=0, texture=0, semantic=0, colour=1),
         "texture": MergeWeights(latent=0, texture=1, semantic=0, colour=0),
@@ -76,7 +76,7 @@ def merges(own: MergeWeights) -> dict[str, MergeWeights]:
 
 
 def variants(weights: Weights, setting: Setting) -> Iterator[Variant]:
-    """Every merge cost with the weights' own head; those that use meaning without learning, too."""
+    """Yield each merge cost with the trained head; those with meaning also with a plain one."""
     plain = without_learning(weights, setting)
     for name, merge in merges(weights.config.merge).items():
         for head, base in (("learned", weights), ("principal axes", plain)):
@@ -86,7 +86,7 @@ def variants(weights: Weights, setting: Setting) -> Iterator[Variant]:
 
 
 def without_learning(weights: Weights, setting: Setting) -> Weights:
-    """Return weights with a head of the same size that has seen no label: principal axes."""
+    """Return weights with a head of the same size, made of principal axes without any labels."""
     rng = np.random.default_rng(1)
     paths = find_photos(setting.photos)
     chosen = spread([paths[i] for i in rng.permutation(len(paths))], setting.fit_photos)
@@ -125,7 +125,7 @@ def _photos(data: DataSet, setting: Setting) -> list[Path]:
 
 
 def _originals(data: DataSet, setting: Setting) -> dict[str, float]:
-    """Score of each task on the originals."""
+    """Return the score of each task on the originals."""
     seen: dict[str, dict[str, Any]] = {task.name: {} for task in data.tasks}
     for path in _photos(data, setting):
         pixels = read_picture(path.read_bytes()).pixels
@@ -177,7 +177,7 @@ def _row(
         "bytes": np.mean([look.size for look in marked.values()]),
     }
     return [
-        variant.merge, variant.head, task.name, str(state), f"{mean['entries']:.1f}",
+        variant.merge, variant.head, task.name, str(state + 1), f"{mean['entries']:.1f}",
         f"{mean['bpp']:.4f}", f"{mean['bytes']:.0f}", f"{score:.4f}",
         f"{100 * task.kept(score, of_originals):.1f} %",
     ]  # fmt: skip

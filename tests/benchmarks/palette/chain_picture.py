@@ -1,4 +1,4 @@
-"""One photo's palette chain as a picture: its states above, the matrices between them below."""
+"""Draws the palette chain of one photo: its states above, their transition matrices below."""
 
 from __future__ import annotations
 
@@ -14,15 +14,14 @@ from underpaint.codec.transform.wavelet import BLOCK
 from underpaint.codec.weights.model import Weights
 
 BUDGETS = (0.4, 0.8, 1.2, 1.8)
-"""Bits a position of the states that are drawn, coarsest first; a stream holds fewer of them."""
+"""Budgets of the drawn states in bits per position, coarsest first; a stream holds fewer states."""
 
 
 def draw_chain(weights: Weights, pixels: np.ndarray, budgets: Sequence[float] = BUDGETS) -> Figure:
-    """Draw the chain of a uint8 [H, W, 3] photo from the finest state on the left to the coarsest.
+    """Draw the chain of a uint8 [H, W, 3] photo, from the finest state on the left to the coarsest.
 
-    Each entry is painted in its mean colour. Below each state stands the transition matrix of the
-    step from it to the next: one row an entry, one column an entry of the next state, black where
-    the row's entry goes.
+    Each entry is painted in its mean colour. Below each state is the transition matrix to the
+    next: a row for each entry, a column for each entry of the next state.
     """
     config = replace(weights.config, palette_budgets=tuple(budgets))
     states = Codec(replace(weights, config=config)).quantised([pixels])[0].palettes[::-1]

@@ -1,8 +1,8 @@
-"""What an encoder could leave out of a picture, and machines still see what they saw.
+"""Bounds the bytes that an encoder could save by leaving out details that networks do not need.
 
-An upper bound: the encoder is told where the objects are (boxes that people drew, or the points
-of a face), and in the streams that it writes coefficients elsewhere, or of some levels, are zero.
-An encoder of one's own would have to guess where to look. Streams stay readable by all.
+An upper bound: the encoder is given the ground truth (boxes of objects, or the points of a face)
+and sets coefficients elsewhere, or of some levels, to zero. A real encoder would have to predict
+where objects are. The streams follow the format.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ KEPT = (0.95, 0.9, 0.85, 0.8)
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Coefficients that become zero: of whole levels, of levels outside of objects, of chroma."""
+    """Coefficients that are set to zero: of whole levels, outside of objects, or of chroma."""
 
     name: str
     levels: tuple[int, ...] = ()
@@ -55,13 +55,13 @@ CHOICES = (
 
 
 def leave_out(q: np.ndarray, layout: Geometry, what: LeftOut, objects: np.ndarray) -> None:
-    """Turn finest indices q, int16 [size], to zero in place; `objects` bool [h, w], positions."""
+    """Set finest indices q, int16 [size], to zero in place; `objects` bool [h, w], positions."""
     for level in range(1, DYADIC_LEVELS + 1):
         side = 1 << (DYADIC_LEVELS - level)
         inside = objects.repeat(side, 0).repeat(side, 1)
         for component in range(COMPONENTS):
-            for way in range(ORIENTATIONS):
-                band = view(q, layout, band_index(level, component, way))
+            for orientation in range(ORIENTATIONS):
+                band = view(q, layout, band_index(level, component, orientation))
                 if level in what.levels or (component and level in what.chroma):
                     band[:] = 0
                 elif level in what.outside:
@@ -69,7 +69,7 @@ def leave_out(q: np.ndarray, layout: Geometry, what: LeftOut, objects: np.ndarra
 
 
 def positions_of_objects(data: DataSet, photo: str, layout: Geometry) -> np.ndarray:
-    """Positions within a position of an object, bool [h, w], from a data set's truth."""
+    """Return the positions within one position of an object, bool [h, w], from the ground truth."""
     rows, columns = layout.positions
     folder, stem = data.photos[0].parents[1], Path(photo).stem
     unit = np.array([layout.width, layout.height]) / BLOCK
@@ -88,7 +88,7 @@ def positions_of_objects(data: DataSet, photo: str, layout: Geometry) -> np.ndar
 def run_left_out(
     weights: Weights, tasks: Path, output: Path, *, layers: int, limit: int | None
 ) -> None:
-    """Measure each choice from the second layer on; print tables and write the first as CSV."""
+    """Measure each choice for 2 to `layers` layers; print tables and write the first as CSV."""
     codec, rows, rates = Codec(weights), [], []
     for data in find_data_sets(tasks):
         photos = list(data.photos) if limit is None else spread(data.photos, limit)
@@ -121,7 +121,7 @@ def run_left_out(
 
 @dataclass(frozen=True)
 class _Looks:
-    """One photo: bits per pixel and what each task's network saw, by choice and layers read."""
+    """One photo: bits per pixel and the output of each task, by choice and number of layers."""
 
     photo: str
     bpp: dict[tuple[str, int], float]

@@ -1,4 +1,4 @@
-"""How long each step of the encoder takes until the palette chain stands, in CPU time."""
+"""Measures the CPU time of each step of the encoder up to the palette chain."""
 
 from __future__ import annotations
 
