@@ -31,6 +31,17 @@ def one_import_name() -> Iterator[None]:
     assert not bare, f"import these from `underpaint`: {bare}"
 
 
+@pytest.fixture(autouse=True)
+def path_of_child_processes() -> Iterator[None]:
+    """Undoes what `main()` sets for its child processes: later tests start modules of `tests`."""
+    before = os.environ.get("PYTHONSAFEPATH")
+    yield
+    if before is None:
+        os.environ.pop("PYTHONSAFEPATH", None)
+    else:
+        os.environ["PYTHONSAFEPATH"] = before
+
+
 @pytest.fixture(scope="session")
 def storage_emulator() -> Iterator[str]:
     """URL of a running `gcp-storage-emulator`; gcsfs and Beam in this process use it."""
