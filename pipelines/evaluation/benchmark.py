@@ -1,4 +1,4 @@
-"""Figures of the product on one machine: from files to archive and back, and of the codec alone."""
+"""Measures this machine: from files to an archive and back, and the codec alone."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from underpaint.pipelines.evaluation.speed import Setting, throughputs
 from underpaint.pipelines.evaluation.usage import measured_run
 
 AVIF_QUALITY = 44
-"""About 0.5 bpp on photos: a lighter task for AVIF than the codec's full state, so the ratios
-lean towards AVIF."""
+"""About 0.5 bits per pixel on photos. This is less work for AVIF than all layers are for the codec,
+so that the ratios favour AVIF."""
 
 COARSE_LAYERS = 2
-"""What a training job reads."""
+"""Number of layers that a typical training job reads."""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One number of a benchmark."""
+    """One result of a benchmark."""
 
     name: str
     value: float
@@ -35,22 +35,22 @@ class Figure:
 
 @dataclass(frozen=True)
 class Settings:
-    """What to measure."""
+    """Options of a benchmark."""
 
     inputs: tuple[str, ...]
     weights: str | None
     workers: int
     limit: int | None
     codec_photos: int
-    """Photos in memory for the codec-level figures; 0: none of these."""
+    """Number of photos for measuring the codec alone; 0: it is not measured."""
     commands: bool
-    """Whether to run the commands."""
+    """Whether to measure the commands."""
     folder: Path | None
-    """Where the archive and the decoded pictures are written; None: the system's temporary one."""
+    """Folder for the archive and decoded pictures; None: the temporary folder of the system."""
 
 
 def benchmark(settings: Settings) -> Iterator[Figure]:
-    """Yield each figure as soon as it is known.
+    """Yield each figure as soon as it is measured.
 
     Raises UsageError, PictureError, MeasurementFailed.
     """
@@ -62,7 +62,7 @@ def benchmark(settings: Settings) -> Iterator[Figure]:
 
 
 def command_figures(photos: list[Photo], settings: Settings) -> Iterator[Figure]:
-    """`encode` and `decode` as a person runs them: throughput from files to files, peak memory."""
+    """Measure throughput and peak memory of the commands `encode` and `decode`."""
     with tempfile.TemporaryDirectory(dir=settings.folder, prefix="underpaint-") as folder:
         archive, pictures = Path(folder, "archive"), Path(folder, "pictures")
         inputs = settings.inputs if settings.limit is None else [photo.uri for photo in photos]
@@ -85,7 +85,7 @@ def command_figures(photos: list[Photo], settings: Settings) -> Iterator[Figure]
 
 
 def codec_figures(photos: list[Photo], settings: Settings) -> Iterator[Figure]:
-    """The codec in memory, one process a core, beside AVIF on the same cores in the same run."""
+    """Measure the codec in memory, one process for each core, beside AVIF in the same run."""
     pixels = [photo.read() for photo in photos]
     layers = load_codec(settings.weights).layers
     avif = ("avif", AVIF_QUALITY)
@@ -122,7 +122,7 @@ def codec_figures(photos: list[Photo], settings: Settings) -> Iterator[Figure]:
 
 
 def _inspect(archive: Path) -> dict[str, float]:
-    """What `underpaint inspect --json` says of an archive."""
+    """Return the output of `underpaint inspect --json`."""
     command = python_command("underpaint", "inspect", str(archive), "--json")
     done = subprocess.run(command, stdout=subprocess.PIPE, check=False)
     if done.returncode:

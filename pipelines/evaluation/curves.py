@@ -1,15 +1,17 @@
 """Rate-distortion curves and the Bjøntegaard difference between two of them.
 
-Variant: the logarithm of the rate as a piecewise cubic function of the metric (PCHIP: monotone,
-no overshoot), integrated over the range of the metric that both curves cover, as JCT-VC has done
-since 2013 in place of the one cubic of G. Bjøntegaard, "Calculation of average PSNR differences
-between RD-curves", ITU-T VCEG-M33, 2001.
+The logarithm of the rate is a piecewise cubic function of the metric (PCHIP: monotone, without
+overshoot), integrated over the range of the metric that both curves cover. JCT-VC has used this
+variant since 2013.
 
-The headline figure compares the curves of the corpus: at each setting the mean over pictures of
-bits per pixel against the mean over pictures of the metric. That is what papers on learned codecs
-print and what anybody can compute again from a table; every picture weighs the same whatever its
-size. The mean of one figure for each picture stands beside it: it shows where a gain rests on few
-pictures, but it leaves out pictures whose curves do not overlap, so it is not the headline.
+The main figure compares the mean curves of a corpus: at each setting the mean over pictures of bits
+per pixel and of the metric. Papers on learned codecs report it, and it can be recomputed from a
+table; every picture has the same weight, whatever its size. The mean of the differences of single
+pictures is reported beside it. It shows whether few pictures cause a gain, but it leaves out
+pictures whose curves do not overlap.
+
+Source: G. Bjøntegaard, "Calculation of average PSNR differences between RD-curves", ITU-T VCEG-M33,
+2001, which uses a single cubic.
 """
 
 from __future__ import annotations
@@ -27,11 +29,12 @@ def bd_rate(
     rate_b: Sequence[float],
     metric_b: Sequence[float],
 ) -> float:
-    """How much more rate curve b takes than curve a at equal metric, in percent; below 0, b wins.
+    """Return the excess rate of curve b over curve a at equal metric, in percent.
 
-    Rates are positive, in any one unit; metrics are higher for better, MS-SSIM best in dB. Points
-    come in any order. Points that cost more than another and show no more are left out, as are
-    points that are not finite. `nan` where the curves share no range of the metric.
+    Negative if b needs less. Rates are positive, in the same unit; higher metrics are better, and
+    MS-SSIM is best given in dB. Points may come in any order. Points that need more rate than
+    another without a better metric are left out, as are points that are not finite. nan if the
+    curves share no range of the metric. Raises ValueError for rates that are not positive.
     """
     a, b = _front(rate_a, metric_a), _front(rate_b, metric_b)
     if len(a) < 2 or len(b) < 2:
@@ -47,7 +50,7 @@ def bd_rate(
 
 
 def rate_at(rate: Sequence[float], metric: Sequence[float], wanted: float) -> float:
-    """Rate at which a curve reaches a value of the metric; `nan` outside the curve's range."""
+    """Return the rate at which a curve reaches a value of the metric; nan outside its range."""
     curve = _front(rate, metric)
     if len(curve) < 2 or not curve[0, 1] <= wanted <= curve[-1, 1]:
         return math.nan
@@ -55,7 +58,7 @@ def rate_at(rate: Sequence[float], metric: Sequence[float], wanted: float) -> fl
 
 
 def _front(rate: Sequence[float], metric: Sequence[float]) -> np.ndarray:
-    """Points (rate, metric) by rising rate, each better than all cheaper ones; float64 [K, 2]."""
+    """Return points (rate, metric) by rate, each better than all cheaper ones, float64 [K, 2]."""
     if len(rate) != len(metric):
         raise ValueError(f"{len(rate)} rates for {len(metric)} values of the metric")
     points = np.stack([np.asarray(rate, np.float64), np.asarray(metric, np.float64)], 1)

@@ -1,8 +1,9 @@
-"""Bytes and scores of peers and of the codec, photo by photo, with what is known already kept.
+"""Bytes and scores of peers and of the codec, photo by photo.
 
-Results of peers are cached in a folder, one JSON file for each photo, named by a hash of its
-pixels; in it, results stand under the peer's settings and version, then under its quality. A new
-Pillow or a changed setting therefore measures again, new weights of the codec do not.
+Results of peers are cached in a folder, in one JSON file for each photo, named by a hash of its
+pixels. Within it they are keyed by the peer's settings and version, then by quality. A new version
+of Pillow or a changed setting is therefore measured again, and new weights of the codec do not
+affect the cache.
 """
 
 from __future__ import annotations
@@ -30,10 +31,10 @@ from underpaint.pipelines.runners.worker import use_one_thread
 
 @dataclass(frozen=True)
 class Measure:
-    """What one picture cost and scored at one setting."""
+    """Bytes and scores of one picture at one setting."""
 
     size: int
-    """Bytes of the whole file, or of all layers that were read."""
+    """Bytes of the file, or of all layers that are read."""
     pixels: int
     scores: dict[str, float]
     """By the score's name, on its own scale (MS-SSIM 0..1)."""
@@ -46,11 +47,11 @@ class Measure:
 
 @dataclass(frozen=True)
 class PhotoMeasures:
-    """Everything measured on one photo: a list along the ladder for each codec."""
+    """All measures of one photo: for each codec a list over its settings."""
 
     name: str
     ladders: dict[str, list[Measure]]
-    """By the peer's name, or `CODEC` for the states of the codec, coarse to fine."""
+    """By name of the peer, or `CODEC` for the states of the codec, coarse to fine."""
 
 
 CODEC = "underpaint"
@@ -70,7 +71,7 @@ def measure_photos(
     """Measure each photo with every peer and the codec; yields in the order of `photos`.
 
     `workers` processes share the photos; each runs in one thread, so scores are the same whatever
-    their number. Errors of `codec.errors` pass through.
+    their number. Raises the errors of `codec.errors`.
     """
     jobs = [
         (photo, tuple(peers), tuple(scores), weights, effort, with_codec, cache) for photo in photos
@@ -84,7 +85,7 @@ def measure_photos(
 
 
 def single_thread() -> None:
-    """Make this process use one core, as its peers do."""
+    """Limit this process to one thread, as the peers are."""
     torch.set_num_threads(1)
 
 
@@ -109,7 +110,10 @@ def _measure_photo(job: Job) -> PhotoMeasures:
 def measure_peer(
     peer: Peer, quality: float, pixels: np.ndarray, scores: Sequence[Score], store: PeerCache
 ) -> Measure:
-    """One rung of a peer's ladder on one photo, from the store where it holds every score."""
+    """Measure one quality of a peer on one photo, or take it from the store.
+
+    Raises UsageError if the peer fails on the photo.
+    """
     size, known = store.get(peer.key, quality)
     missing = [score for score in scores if score.name not in known]
     if missing:
@@ -129,7 +133,7 @@ def measure_peer(
 def measure_states(
     pixels: np.ndarray, scores: Sequence[Score], weights: str | None, effort: int
 ) -> list[Measure]:
-    """Every prefix of the codec's layers on one photo, coarse to fine."""
+    """Measure every prefix of the layers of one photo, coarse to fine."""
     codec = load_codec(weights)
     (layers,) = codec.encode([pixels], effort=effort)
     height, width = pixels.shape[:2]
@@ -146,14 +150,14 @@ _codecs: dict[str | None, Codec] = {}
 
 
 def load_codec(weights: str | None) -> Codec:
-    """The codec of these weights, loaded once a process."""
+    """Return the codec of these weights, loaded once in each process."""
     if weights not in _codecs:
         _codecs[weights] = Codec.load(weights)
     return _codecs[weights]
 
 
 class PeerCache:
-    """Results of peers on one photo, kept in one JSON file; without a folder, kept nowhere."""
+    """Results of peers on one photo, cached in one JSON file, or not at all without a folder."""
 
     def __init__(self, folder: Path | None, pixels: np.ndarray) -> None:
         digest = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
@@ -167,17 +171,17 @@ class PeerCache:
                 raise UsageError(f"{self._path} is not a cache of results: {error}") from error
 
     def get(self, key: str, quality: float) -> tuple[int, dict[str, Any]]:
-        """Bytes and known results by name; none where nothing is known."""
+        """Return the bytes and the known results by name; (0, {}) if there are none."""
         known = dict(self._results.get(key, {}).get(repr(quality), {}))
         return int(known.pop("bytes", 0)), known
 
     def put(self, key: str, quality: float, size: int, results: dict[str, Any]) -> None:
-        """Remember bytes and results of one quality."""
+        """Store the bytes and the results of one quality."""
         self._results.setdefault(key, {})[repr(quality)] = {"bytes": size, **results}
         self._changed = True
 
     def save(self) -> None:
-        """Write what is new; another process never sees half a file."""
+        """Write new results; the file is replaced atomically."""
         if self._path is None or not self._changed:
             return
         self._path.parent.mkdir(parents=True, exist_ok=True)

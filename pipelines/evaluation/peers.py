@@ -1,8 +1,8 @@
-"""The picture codecs that people would pick instead, each with the ladder it is measured on.
+"""Other picture codecs, called peers, and the qualities at which they are measured.
 
-A ladder runs from coarse to fine and covers about 0.03 to 3 bits per pixel of a photo, or as much
-of that as the codec can reach: all but JPEG 2000 stop near 0.1, JPEG with hardly a picture left.
-Each peer runs in one thread, so that a process is a core for all of them.
+The qualities of a peer run from coarse to fine and cover about 0.03 to 3 bits per pixel of a photo,
+or as much of this range as the codec reaches: all but JPEG 2000 end near 0.1 bits per pixel, where
+little is left of a JPEG. Each peer runs in one thread, so that all codecs use one core per process.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ JPEG_XL_EFFORT = 7
 
 @dataclass(frozen=True)
 class Peer:
-    """A picture codec at fixed settings, with quality as its one free number."""
+    """A picture codec at fixed settings, but for its quality."""
 
     name: str
-    """As on the command line."""
+    """Name on the command line."""
     label: str
-    """For people: codec and settings."""
+    """Codec and settings, for tables and plots."""
     version: str
-    """Library and version; part of the key under which results are cached."""
+    """Library and version; part of the cache key."""
     qualities: tuple[float, ...]
-    """The ladder, coarse to fine, in the unit of the codec's own quality option."""
+    """Qualities to measure, coarse to fine, in the unit of the codec's own option."""
     encode: Callable[[np.ndarray, float], bytes]
-    """uint8 [H, W, 3] sRGB and a quality, to a whole file."""
+    """Maps uint8 [H, W, 3] sRGB and a quality to a file."""
     decode: Callable[[bytes], np.ndarray]
-    """A whole file to uint8 [H, W, 3]."""
+    """Maps a file to uint8 [H, W, 3]."""
 
     @property
     def key(self) -> str:
-        """What a cached result of this peer depends on, beside photo and quality."""
+        """Cache key of this peer's results, besides photo and quality."""
         return f"{self.label}, {self.version}"
 
 
@@ -172,7 +172,7 @@ PEER_NAMES = tuple(_MAKERS)
 
 
 def peer_named(name: str) -> Peer:
-    """The peer of that name. Raises UsageError where it is unknown or this machine lacks it."""
+    """Return the peer of that name; raises UsageError if it is unknown or not installed."""
     if name not in _MAKERS:
         raise UsageError(f"no peer {name!r}; there are {', '.join(PEER_NAMES)}")
     make, feature = _MAKERS[name]
@@ -185,5 +185,5 @@ def peer_named(name: str) -> Peer:
 
 
 def peers_named(names: Sequence[str]) -> list[Peer]:
-    """Each peer once, in the order asked for."""
+    """Return each peer once, in the given order."""
     return [peer_named(name) for name in dict.fromkeys(names)]

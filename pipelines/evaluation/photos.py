@@ -1,4 +1,4 @@
-"""The photos of an evaluation: found as `underpaint encode` finds them, and read the same way."""
+"""The photos of an evaluation, found and read as `underpaint encode` does."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from underpaint.transforms.sources.kinds import has_picture_suffix
 
 @dataclass(frozen=True)
 class Photo:
-    """One source photo, not read yet."""
+    """A source photo that is read on demand."""
 
     name: str
-    """Its path below the folder it was found in."""
+    """Path below the input folder."""
     uri: str
 
     def read(self) -> np.ndarray:
-        """Pixels as every codec gets them: uint8 [H, W, 3] sRGB, upright, opaque.
+        """Return the input of every codec: uint8 [H, W, 3] sRGB, upright, opaque.
 
         Raises PictureError, or UsageError for a photo too small for the metrics.
         """
@@ -57,7 +57,7 @@ Kind = TypeVar("Kind")
 
 
 def spread(photos: Sequence[Kind], count: int) -> list[Kind]:
-    """At most `count` photos, evenly spread, in order."""
+    """Return at most `count` photos, evenly spread, in order."""
     if len(photos) <= count:
         return list(photos)
     return [photos[(2 * i + 1) * len(photos) // (2 * count)] for i in range(count)]

@@ -1,4 +1,4 @@
-"""Rate-distortion plot: one panel a metric, each curve named at its end."""
+"""Rate-distortion plots: one panel for each metric, with a label at the end of each curve."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from underpaint.pipelines.evaluation.scores import Score
 
 CODEC_COLOUR = "#b3261e"
 PEER_COLOURS = ("#1f5fa8", "#2e7d4f", "#8a5a00", "#6a4c93", "#4d4d4d")
-"""Dark enough to read as text; told apart by name too, as each curve carries its own."""
+"""Dark enough to be legible as text; curves are also labelled."""
 
 TICKS = (0.03, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 3)
 
@@ -28,7 +28,7 @@ TICKS = (0.03, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 3)
 def rate_distortion_png(
     curves: Sequence[CorpusCurve], scores: Sequence[Score], title: str
 ) -> bytes:
-    """The plot as a PNG file. Bits per pixel are on a logarithmic axis."""
+    """Return the plot as a PNG file. The axis of bits per pixel is logarithmic."""
     figure = Figure(figsize=(6.4 * len(scores), 5.6), dpi=110, layout="constrained")
     figure.suptitle(title, fontsize=12, x=0.01, ha="left")
     panels = figure.subplots(1, len(scores), squeeze=False)[0]
@@ -48,7 +48,7 @@ def draw_curves(
     curves: Sequence[tuple[str, str, Sequence[float], Sequence[float]]],
     title: str,
 ) -> None:
-    """Draw (codec, label, bits per pixel, values) on one panel; values not finite are left out."""
+    """Draw curves (codec, label, bits per pixel, values) on one panel, without infinite values."""
     ends = []
     peers = 0
     for codec, label, bpp, values in curves:
@@ -78,7 +78,7 @@ def draw_curves(
 
 
 def _name_ends(panel: Axes, ends: list[tuple[str, str, float, float, bool]]) -> None:
-    """Each curve's name in the right margin, level with its end, moved apart where they touch."""
+    """Label each curve in the right margin at the height of its end, without overlaps."""
     low, high = panel.get_ylim()
     gap = (high - low) * 0.045
     right = panel.get_xlim()[1]

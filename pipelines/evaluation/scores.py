@@ -1,7 +1,7 @@
-"""The scores a decoded picture gets against its original, by the names of the command line.
+"""Scores of a decoded picture against its original, by their names on the command line.
 
-Each is higher for better. A corpus figure is the mean of the per-image figures, which is what the
-literature on learned codecs plots; MS-SSIM is averaged as it is and only then put in decibels.
+Higher is better for each. The score of a corpus is the mean over pictures, as is usual in the
+literature on learned codecs; MS-SSIM is averaged first and then converted to decibels.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from underpaint.codec.errors import UsageError
 from underpaint.codec.metrics import ms_ssim_decibels, ms_ssim_of_pictures, psnr
 
 PSNR_OF_EQUAL_PICTURES = 100.0
-"""Stands in for infinity, in dB, so that a mean over pictures exists."""
+"""PSNR of equal pictures in dB, in place of infinity, so that means are finite."""
 
 SMALLEST_SIDE = 8
-"""Below this many pixels a side SSIMULACRA2 has no scale to look at."""
+"""Least side in pixels: SSIMULACRA2 needs at least one scale."""
 
 
 @dataclass(frozen=True)
 class Score:
-    """One way to compare a decoded picture with its original."""
+    """A measure of a decoded picture against its original."""
 
     name: str
     label: str
     """Axis label with its unit."""
     digits: int
-    """Digits after the point that are worth printing."""
+    """Digits after the decimal point in tables."""
     of_pictures: Callable[[np.ndarray, np.ndarray], float]
-    """Original and decoded, uint8 [H, W, 3] each, to a figure that is higher for better."""
+    """Maps original and decoded picture, uint8 [H, W, 3], to the score."""
     for_curves: Callable[[float], float]
-    """The figure on the scale on which curves are drawn and integrated."""
+    """Maps the score to the scale on which curves are drawn and integrated."""
 
 
 def _same(value: float) -> float:
@@ -54,11 +54,11 @@ def _as_file(pixels: np.ndarray) -> io.BytesIO:
 
 
 def _ssimulacra2(original: np.ndarray, decoded: np.ndarray) -> float:
-    """SSIMULACRA2 (Cloudinary, 2022), about 90 for no visible loss, 30 for low quality.
+    """Return SSIMULACRA2 (Cloudinary, 2022): about 90 for no visible loss, 30 for low quality.
 
-    Its weights are meant for six scales; a photo whose smaller side is under 256 px has fewer, and
-    the weights then fall on other terms (as in the original), so its figure stands only beside
-    others of the same photo. The package reads files; a PPM in memory is one without loss.
+    Its weights are made for six scales. A photo with a side below 256 pixels has fewer, so that its
+    score compares only with scores of the same photo, as in the original implementation. The
+    package reads files; a PPM in memory is lossless.
     """
     import ssimulacra2
 
@@ -76,7 +76,7 @@ SCORES = {
 
 
 def scores_named(names: Sequence[str]) -> list[Score]:
-    """Each score once, in the order asked for. Raises UsageError where one is unknown or absent."""
+    """Return each score once, in the given order; raises UsageError for an unknown one."""
     for name in names:
         if name not in SCORES:
             raise UsageError(f"no metric {name!r}; there are {', '.join(SCORES)}")

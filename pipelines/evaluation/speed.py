@@ -1,9 +1,9 @@
-"""Speed of each codec on the same cores, in the same run, in megapixels a second.
+"""Speed of each codec on the same cores in the same run, in megapixels per second.
 
-Every codec is run the way a corpus is converted: one process a core, each in one thread, each with
-its share of the photos in memory. Throughput is all pixels over the time of the slowest process.
-The codecs take turns for several rounds and the median round counts, so that a slow minute of the
-machine falls on all of them.
+Every codec runs as in the conversion of a corpus: one process for each core, each with one thread
+and its share of the photos in memory. Throughput is the number of all pixels over the time of the
+slowest process. The codecs take turns for several rounds, of which the median counts, so that a
+temporary slowdown of the machine affects all of them alike.
 """
 
 from __future__ import annotations
@@ -26,33 +26,31 @@ from underpaint.pipelines.runners.worker import use_one_thread
 
 ROUNDS = 3
 BATCH = 8
-"""Photos that the codec gets in one call."""
+"""Number of photos in one call of the codec."""
 
 REPLY_SECONDS = 900
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Throughput of one codec at one setting over all processes."""
+    """Throughput of one codec at one setting over all processes, in megapixels per second."""
 
     name: str
     label: str
     bpp: float
-    """Total bits over total pixels of what was encoded."""
+    """Total bits over total pixels of the encoded photos."""
     encode: float
-    """Mpx/s."""
     decode: float
-    """Mpx/s."""
 
 
 Setting = tuple[str, float]
 """A codec's name, and its quality or number of layers."""
 
 Timed = tuple[str, float, str]
-"""A setting, and what was timed at it."""
+"""A setting and the name of an operation."""
 
 Operation = Callable[[], int]
-"""Does its work on one process's share and returns bytes that came out, or 0."""
+"""Processes the share of one process; returns the number of bytes written, or 0."""
 
 
 def throughputs(
@@ -63,7 +61,7 @@ def throughputs(
     workers: int,
     rounds: int = ROUNDS,
 ) -> dict[Timed, tuple[float, float]]:
-    """Mpx/s and total bits per pixel of each operation at each setting.
+    """Measure megapixels per second and total bits per pixel of each operation at each setting.
 
     A setting is a codec and its quality: ("avif", 44), or for `CODEC` a number of layers. The
     operations of a peer are "encode" and "decode"; the codec has also "check" (parsing and entropy
@@ -91,7 +89,7 @@ def throughputs(
                 reply = results.get(timeout=1)
             except Empty:
                 if any(process.exitcode not in (None, 0) for process in processes):
-                    raise MeasurementFailed("a process of the speed measurement was lost") from None
+                    raise MeasurementFailed("a process of the speed measurement died") from None
                 continue
             if isinstance(reply, str):
                 raise MeasurementFailed(f"speed measurement: {reply}")
@@ -122,7 +120,7 @@ def speeds(
     weights: str | None,
     workers: int,
 ) -> list[Speed]:
-    """Encoding and decoding speed of (name, quality, label) triples, in the given order."""
+    """Measure encoding and decoding speed of (name, quality, label) triples, in the given order."""
     found = throughputs(
         photos, [(name, q) for name, q, _ in settings], weights=weights, workers=workers
     )
@@ -139,7 +137,7 @@ def speeds(
 
 
 def _shares(photos: Sequence[np.ndarray], workers: int) -> list[list[np.ndarray]]:
-    """Photos dealt out so that shares are about equal in pixels: the largest first."""
+    """Distribute photos so that shares have about equal numbers of pixels: the largest first."""
     shares: list[list[np.ndarray]] = [[] for _ in range(workers)]
     sizes = [0] * workers
     for photo in sorted(photos, key=lambda p: p.size, reverse=True):
@@ -157,7 +155,7 @@ def _work(
     barrier: Barrier,
     results: Any,
 ) -> None:
-    """One process: every operation on its share, in step with the others at the start of each."""
+    """Run every operation on the share of one process, started together with the others."""
     single_thread()
     try:
         prepared = {
@@ -182,7 +180,7 @@ def _work(
 def _operations(
     name: str, quality: float, share: list[np.ndarray], weights: str | None
 ) -> dict[str, Operation]:
-    """What one codec is timed at; everything is run once here, so nothing is compiled later."""
+    """Return the operations of a codec to time; each is run once, so that it is compiled."""
     if name == CODEC:
         return _codec_operations(share, int(quality), weights)
     peer = peer_named(name)

@@ -1,4 +1,4 @@
-"""Wall time and peak memory of a command with all its child processes."""
+"""Wall time and peak memory of a command, including all its child processes."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ SAMPLE_SECONDS = 0.1
 
 @dataclass(frozen=True)
 class Usage:
-    """What one run of a command took."""
+    """Time and memory of one run of a command."""
 
     seconds: float
-    """Wall time from start to end, start of the interpreter included."""
+    """Wall time, including the start of the interpreter."""
     peak_bytes: int
-    """Largest sum of resident memory over the command and its children, sampled ten times a
-    second. Pages that processes share count once for each, so it is an upper bound."""
+    """Largest sum of resident memory of the command and its children, sampled ten times per
+    second. Shared pages count once for each process, so it is an upper bound."""
 
 
 def measured_run(arguments: Sequence[str]) -> Usage:
     """Run `underpaint` with these arguments; its output goes to standard error.
 
-    Raises MeasurementFailed where its exit status is not 0.
+    Raises MeasurementFailed if the exit status is not 0.
     """
     command = python_command("underpaint", *arguments)
     start = time.perf_counter()
@@ -52,7 +52,7 @@ def measured_run(arguments: Sequence[str]) -> Usage:
 
 
 def _resident(root: psutil.Process) -> int:
-    """Bytes resident in a process and everything below it, as far as they still run."""
+    """Return the resident bytes of a process and its descendants that are still running."""
     total = 0
     try:
         family = [root, *root.children(recursive=True)]

@@ -1,4 +1,4 @@
-"""Detection: boxes found by a YOLOX network against boxes drawn by people, as mAP at IoU 0.5."""
+"""Detection: mAP at IoU 0.5 of the boxes of a YOLOX network against annotated boxes."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ PADDING = 114
 
 @dataclass(frozen=True)
 class Boxes:
-    """Boxes of one photo in units of its sides.
+    """Boxes of one photo, relative to its sides.
 
     corners  float64 [K, 4]: left, top, right, bottom, 0..1
     classes  int64 [K]
-    scores   float64 [K], falling; ones for boxes drawn by people
+    scores   float64 [K], descending; 1 for annotated boxes
     """
 
     corners: np.ndarray
@@ -33,19 +33,19 @@ class Boxes:
     scores: np.ndarray
 
     def to_lists(self) -> list[list[float]]:
-        """Rows (left, top, right, bottom, class, score) for JSON."""
+        """Return rows (left, top, right, bottom, class, score) for JSON."""
         rows = np.column_stack([self.corners, self.classes, self.scores])
         return [[round(float(v), 5) for v in row] for row in rows]
 
     @classmethod
     def from_lists(cls, rows: Sequence[Sequence[float]]) -> Boxes:
-        """The boxes that `to_lists` wrote."""
+        """Return the boxes of rows from `to_lists`."""
         table = np.asarray(rows, np.float64).reshape(-1, 6)
         return cls(table[:, :4], table[:, 4].astype(np.int64), table[:, 5])
 
 
 def read_truth(path: Path) -> Boxes:
-    """Boxes of a text file with one `class centre_x centre_y width height` a line; none: empty."""
+    """Read a text file with one `class centre_x centre_y width height` per line; may be missing."""
     lines = path.read_text().split("\n") if path.exists() else []
     rows = np.array([line.split() for line in lines if line.strip()], np.float64).reshape(-1, 5)
     centre, size = rows[:, 1:3], rows[:, 3:5]
@@ -54,10 +54,11 @@ def read_truth(path: Path) -> Boxes:
 
 
 def detect(network: Network, pixels: np.ndarray) -> Boxes:
-    """Boxes that a YOLOX network finds in uint8 [H, W, 3] RGB.
+    """Return the boxes that a YOLOX network finds in uint8 [H, W, 3] RGB.
 
-    The photo is scaled to fit the network's square, put in its top left corner on grey, and given
-    as BGR 0..255, as in YOLOX's own demonstration (Ge et al. 2021).
+    The photo is scaled to fit the square input, in its top left corner on grey, as BGR 0..255.
+
+    Source: the demonstration of YOLOX (Ge et al. 2021).
     """
     side = int(network.input_shape[-1])
     height, width = pixels.shape[:2]
@@ -81,9 +82,9 @@ def detect(network: Network, pixels: np.ndarray) -> Boxes:
 
 
 def mean_average_precision(found: Sequence[Boxes], truth: Sequence[Boxes]) -> float:
-    """mAP at IoU 0.5 over all photos, 0..1: mean over the classes that occur in the truth.
+    """Return the mAP at IoU 0.5 over all photos, 0..1: the mean over the annotated classes.
 
-    Average precision as COCO takes it: precision, made monotone, at 101 recalls (Lin et al. 2014).
+    Source: average precision of COCO, monotone precision at 101 recalls (Lin et al. 2014).
     """
     classes = np.unique(np.concatenate([boxes.classes for boxes in truth]))
     return float(np.mean([_average_precision(found, truth, int(c)) for c in classes]))
@@ -117,7 +118,7 @@ def _average_precision(found: Sequence[Boxes], truth: Sequence[Boxes], wanted: i
 
 
 def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Intersection over union of corners [K, 4] and [L, 4], float64 [K, L]."""
+    """Return the intersection over union of corners [K, 4] and [L, 4], float64 [K, L]."""
     low = np.maximum(a[:, None, :2], b[None, :, :2])
     high = np.minimum(a[:, None, 2:], b[None, :, 2:])
     shared = np.prod(np.clip(high - low, 0, None), axis=2)
@@ -127,7 +128,7 @@ def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def suppress(corners: np.ndarray, classes: np.ndarray, scores: np.ndarray) -> Boxes:
-    """Best boxes first, without those of the same class that overlap a better one."""
+    """Return boxes by score, without those that overlap a better one of the same class."""
     order = np.argsort(-scores, kind="stable")
     kept: list[int] = []
     for at in order:
@@ -141,7 +142,7 @@ def suppress(corners: np.ndarray, classes: np.ndarray, scores: np.ndarray) -> Bo
 
 
 def _grid(side: int) -> tuple[np.ndarray, np.ndarray]:
-    """Cell [K, 2] (x, y) and stride [K, 1] of each of YOLOX's predictions."""
+    """Return cell [K, 2] (x, y) and stride [K, 1] of each prediction of YOLOX."""
     cells, strides = [], []
     for stride in STRIDES:
         count = side // stride

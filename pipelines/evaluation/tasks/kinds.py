@@ -1,4 +1,4 @@
-"""The kinds of tasks behind one face, and which of them a folder holds."""
+"""The kinds of tasks, with one interface, and the search for tasks in a folder."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from underpaint.pipelines.evaluation.tasks import detection, landmarks, nanodet,
 from underpaint.pipelines.evaluation.tasks.network import Network
 
 YOLOX, NANODET, DEEPLAB, SELFIE = "yolox", "nanodet", "deeplab", "selfie"
-"""How the names of networks begin, which say what their interfaces are."""
+"""Prefixes of the file names of networks, which identify their interfaces."""
 
 LOOK_VERSION = 1
-"""Raised where a change below changes what is seen; part of the key of cached results."""
+"""Version of the outputs of tasks; part of the cache key."""
 
 
 class Task(ABC):
-    """One question put to networks about each photo of a data set, and how answers are graded."""
+    """A task of networks on each photo of a data set, and its score."""
 
     name: str
     label: str
@@ -33,22 +33,22 @@ class Task(ABC):
     @property
     @abstractmethod
     def key(self) -> str:
-        """What a cached answer depends on beside the pixels."""
+        """Cache key of outputs, besides the pixels."""
 
     @abstractmethod
     def has_truth(self, photo: str) -> bool:
-        """Whether people have marked this photo."""
+        """Return whether this photo has a ground truth."""
 
     @abstractmethod
     def look(self, photo: str, pixels: np.ndarray) -> Any:
-        """What the networks see in uint8 [H, W, 3] pixels of a photo; plain lists and numbers."""
+        """Return the output for uint8 [H, W, 3] pixels of a photo, as lists and numbers."""
 
     @abstractmethod
     def grade(self, seen: Mapping[str, Any]) -> float:
-        """The score of the answers by photo, over all of them."""
+        """Return the score of the outputs of all photos, by photo."""
 
     def kept(self, score: float, of_originals: float) -> float:
-        """Share of the originals' score that is kept, 1 for all."""
+        """Return the share of the score on originals that is kept, 1 for all."""
         if self.lower_is_better:
             return of_originals / score
         return score / of_originals if of_originals else 0.0
@@ -77,16 +77,16 @@ class Detection(Task):
         return self.folder / "boxes" / f"{Path(photo).stem}.txt"
 
     def has_truth(self, photo: str) -> bool:
-        """All photos: one without a file has no objects."""
+        """Return True: a photo without a file has no objects."""
         return True
 
     def look(self, photo: str, pixels: np.ndarray) -> Any:
-        """Boxes."""
+        """Return boxes."""
         detect = nanodet.detect if self.network.name.startswith(NANODET) else detection.detect
         return detect(_network(self.network), pixels).to_lists()
 
     def grade(self, seen: Mapping[str, Any]) -> float:
-        """mAP, 0..1."""
+        """Return the mAP, 0..1."""
         found = [detection.Boxes.from_lists(rows) for rows in seen.values()]
         truth = [detection.read_truth(self._truth(photo)) for photo in seen]
         return detection.mean_average_precision(found, truth)
@@ -94,7 +94,7 @@ class Detection(Task):
 
 @dataclass(frozen=True)
 class Segmentation(Task):
-    """mIoU of one network over the classes of PASCAL VOC, or over people and all else."""
+    """mIoU of one network over the classes of PASCAL VOC, or over people and background."""
 
     folder: Path
     network: Path
@@ -115,11 +115,11 @@ class Segmentation(Task):
         return self.folder / "masks" / f"{Path(photo).stem}.png"
 
     def has_truth(self, photo: str) -> bool:
-        """Whether there is a mask."""
+        """Return whether there is a mask."""
         return self._truth(photo).exists()
 
     def look(self, photo: str, pixels: np.ndarray) -> Any:
-        """Confusion counts."""
+        """Return confusion counts."""
         classes = _mask_classes(self.folder / "classes-masks.yaml")
         truth = segmentation.read_truth(self._truth(photo), classes)
         of_people = self.network.name.startswith(SELFIE)
@@ -127,13 +127,13 @@ class Segmentation(Task):
         return look(_network(self.network), pixels, truth).tolist()
 
     def grade(self, seen: Mapping[str, Any]) -> float:
-        """mIoU, 0..1."""
+        """Return the mIoU, 0..1."""
         return segmentation.mean_iou([np.array(rows) for rows in seen.values()])
 
 
 @dataclass(frozen=True)
 class Landmarks(Task):
-    """Error of points on faces; a face that is lost counts as one distance between the eyes."""
+    """Error of points on faces; a face that is not found counts as one distance of the eyes."""
 
     folder: Path
     detector: Path
@@ -156,17 +156,17 @@ class Landmarks(Task):
         return _landmarks(self.folder / "landmarks.csv")
 
     def has_truth(self, photo: str) -> bool:
-        """Whether the table has a row of the photo's name."""
+        """Return whether the table has a row for the photo."""
         return Path(photo).stem in self._truth()
 
     def look(self, photo: str, pixels: np.ndarray) -> Any:
-        """Error on this face."""
+        """Return the error on this face."""
         truth = self._truth()[Path(photo).stem]
         detector, network = _network(self.detector), _network(self.network)
         return landmarks.landmark_error(detector, network, pixels, truth)
 
     def grade(self, seen: Mapping[str, Any]) -> float:
-        """Mean error."""
+        """Return the mean error."""
         return landmarks.mean_error(list(seen.values()))
 
 
@@ -180,9 +180,9 @@ class DataSet:
 
 
 def find_data_sets(folder: Path) -> list[DataSet]:
-    """Every data set of a folder of tasks, with every task that can be run.
+    """Return the data sets of a folder of tasks, each with the tasks that can run.
 
-    Raises UsageError where the folder is missing or holds no task.
+    Raises UsageError if the folder is missing or has no task.
     """
     if not folder.is_dir():
         raise UsageError(f"no such folder: {folder}")

@@ -1,4 +1,4 @@
-"""Facial landmarks: points a network puts on the face it finds, against points set by people."""
+"""Facial landmarks: distance of the points that a network finds from annotated points."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from underpaint.pipelines.evaluation.tasks.network import Network
 
 LEAST_CONFIDENCE = 0.6
 LEAST_OVERLAP = 0.3
-"""IoU of a found face with the box around the true points below which it is not that face."""
+"""Least IoU of a found face with the box around the annotated points."""
 
 ERROR_OF_LOST_FACE = 1.0
-"""Counts for a face that is not found, and is the most that one face counts."""
+"""Error of a face that is not found, and the largest error of a face."""
 
 POINTS = (*range(48), 49, 50, 51, 52, 53, 55, 56, 57, 58, 59, 48, 61, 62, 63, 54, 65, 66, 67)
-"""For each of OpenSeeFace's 66 points, which of the truth's 68 (iBUG 300-W) it is: all but the
-inner corners of the mouth, the outer ones moved back. Found by assignment on undamaged photos."""
+"""For each of the 66 points of OpenSeeFace its index among the 68 annotated points (iBUG 300-W):
+all but the inner corners of the mouth, with the outer corners last. Found by matching points on
+originals."""
 
 EYES = (36, 45)
 """Outer corners of the eyes; their distance is the unit of the error, as in 300-W."""
@@ -33,9 +34,9 @@ OFFSET_FACTOR = 16.0
 
 
 def read_truth(path: Path) -> dict[str, np.ndarray]:
-    """Points of each image by its name, float64 [68, 2] in pixels (x, y).
+    """Read the points of each image by its name, float64 [68, 2] in pixels (x, y).
 
-    From a CSV with a column `image` and columns x0, y0 ... x67, y67.
+    From a CSV file with columns `image`, x0, y0 ... x67, y67. Raises UsageError for other files.
     """
     truth = {}
     with path.open(newline="", encoding="utf-8") as file:
@@ -51,10 +52,10 @@ def read_truth(path: Path) -> dict[str, np.ndarray]:
 def landmark_error(
     detector: Network, landmarker: Network, pixels: np.ndarray, truth: np.ndarray
 ) -> float:
-    """Mean distance of the points found from the true ones, in distances between the eyes.
+    """Return the mean distance of found from annotated points, in distances between the eyes.
 
-    At most `ERROR_OF_LOST_FACE`, which also stands for a face that is not found. `pixels` uint8
-    [H, W, 3] RGB, `truth` float64 [68, 2].
+    At most `ERROR_OF_LOST_FACE`, also if no face is found. `pixels` uint8 [H, W, 3] RGB, `truth`
+    float64 [68, 2].
     """
     face = find_face(detector, pixels, truth)
     if face is None:
@@ -66,17 +67,17 @@ def landmark_error(
 
 
 def mean_error(errors: Sequence[float]) -> float:
-    """Mean over faces."""
+    """Return the mean over faces."""
     return float(np.mean(errors))
 
 
 def share_found(errors: Sequence[float]) -> float:
-    """Share of the faces that were found, 0..1."""
+    """Return the share of faces that were found, 0..1."""
     return float(np.mean([error < ERROR_OF_LOST_FACE for error in errors]))
 
 
 def find_face(detector: Network, pixels: np.ndarray, truth: np.ndarray) -> np.ndarray | None:
-    """Corners [4] in pixels of the found face that overlaps the true points most; or None."""
+    """Return the corners [4] of the best face that overlaps the annotated points, or None."""
     _, _, rows, columns = detector.input_shape
     height, width = pixels.shape[:2]
     resized = Image.fromarray(pixels).resize((columns, rows), Image.Resampling.BILINEAR)
@@ -96,10 +97,10 @@ def find_face(detector: Network, pixels: np.ndarray, truth: np.ndarray) -> np.nd
 
 
 def place_points(landmarker: Network, pixels: np.ndarray, face: np.ndarray) -> np.ndarray:
-    """The 66 points of OpenSeeFace on a face, float64 [66, 2] in pixels (x, y).
+    """Return the 66 points of OpenSeeFace on a face, float64 [66, 2] in pixels (x, y).
 
-    The network sees the box, a tenth wider on each side, as 224x224 RGB; for each point it gives a
-    28x28 map of where it is and two maps of logistic offsets from there.
+    The input is the box, a tenth wider on each side, as 224 x 224 RGB. For each point the network
+    returns a 28 x 28 map of its position and two maps of logistic offsets from there.
     """
     width, height = face[2] - face[0], face[3] - face[1]
     margin = np.array([0.1 * width, 0.125 * height])
@@ -125,6 +126,6 @@ def place_points(landmarker: Network, pixels: np.ndarray, face: np.ndarray) -> n
 
 
 def _offset(logistic: np.ndarray) -> np.ndarray:
-    """Offset in units of the crop from the network's logistic output."""
+    """Return the offset, in units of the crop, of a logistic output."""
     p = np.clip(logistic, 1e-7, 1 - 1e-7)
     return np.asarray(np.log(p / (1 - p)) / OFFSET_FACTOR)

@@ -1,7 +1,7 @@
-"""A second detector's interface: NanoDet, whose sides of a box are laws over distances.
+"""Detection with NanoDet, which predicts distributions of the distances to the sides of a box.
 
 Source: RangiLyu, NanoDet (2020), with the distribution focal loss of Li et al. 2020 (arXiv
-2006.04388): the distance to each side is the mean of a law over 0, 1, … strides.
+2006.04388): the distance to a side is the mean of a distribution over 0, 1, … strides.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from underpaint.pipelines.evaluation.tasks.network import Network
 SIDES = 4
 MEAN = np.array([103.53, 116.28, 123.675], np.float32)
 DEVIATION = np.array([57.375, 57.12, 58.395], np.float32)
-"""Of blue, green and red in 0..255."""
+"""Means and deviations of blue, green and red in 0..255."""
 
 
 def detect(network: Network, pixels: np.ndarray) -> Boxes:
-    """Boxes that a NanoDet network finds in uint8 [H, W, 3] RGB.
+    """Return the boxes that a NanoDet network finds in uint8 [H, W, 3] RGB.
 
-    The photo is stretched to the network's square. For each grid of cells the network gives class
-    scores [1, cells, 80], 0..1, and logits of distances [1, cells, 4 x steps], which are fewer;
-    the grid is told by the number of cells. Raises UsageError for other outputs.
+    The photo is resized to the square input. For each grid of cells the network returns class
+    scores [1, cells, 80], 0..1, and logits of distances [1, cells, 4 x steps], which have fewer
+    columns. Raises UsageError for other outputs.
     """
     side = int(network.input_shape[-1])
     stretched = Image.fromarray(pixels).resize((side, side), Image.Resampling.BILINEAR)
@@ -37,7 +37,7 @@ def detect(network: Network, pixels: np.ndarray) -> Boxes:
     for cells, pair in pairs.items():
         grid = round(cells**0.5)
         if len(pair) != 2 or grid * grid != cells:
-            raise UsageError("a network of another interface than NanoDet's")
+            raise UsageError("the outputs of the network are not those of NanoDet")
         distances, classes = sorted(pair, key=lambda part: part.shape[1])
         corners.append(_corners(distances, grid))
         scores.append(classes)
@@ -48,9 +48,9 @@ def detect(network: Network, pixels: np.ndarray) -> Boxes:
     return suppress(found[kept], every.argmax(1)[kept], best[kept])
 
 
-def _corners(laws: np.ndarray, grid: int) -> np.ndarray:
-    """Corners [cells, 4] in units of the square, from logits of distances [cells, 4 x steps]."""
-    logits = laws.reshape(len(laws), SIDES, -1)
+def _corners(logits: np.ndarray, grid: int) -> np.ndarray:
+    """Return corners [cells, 4], relative to the square, of logits [cells, 4 x steps]."""
+    logits = logits.reshape(len(logits), SIDES, -1)
     chances = np.exp(logits - logits.max(-1, keepdims=True))
     chances /= chances.sum(-1, keepdims=True)
     distance = chances @ np.arange(chances.shape[-1])

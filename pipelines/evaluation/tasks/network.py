@@ -12,10 +12,10 @@ from underpaint.codec.extractors.onnx_network import open_session
 
 
 class Network:
-    """One network on the CPU, in one thread."""
+    """An ONNX network on the CPU, in one thread."""
 
     def __init__(self, path: Path) -> None:
-        """Raises UsageError where the file is no network that onnxruntime can run."""
+        """Load a network; raises UsageError if onnxruntime cannot run the file."""
         try:
             data = path.read_bytes()
             self._session = open_session(data)
@@ -26,9 +26,9 @@ class Network:
 
     @property
     def input_shape(self) -> list[int]:
-        """Shape of the input; free dimensions are names."""
+        """Shape of the input; variable dimensions are names."""
         return list(self._input.shape)
 
     def __call__(self, array: np.ndarray) -> list[np.ndarray]:
-        """Outputs for one input of the network's own shape and dtype."""
+        """Return the outputs for one input of the shape and dtype of the network."""
         return list(self._session.run(None, {self._input.name: array}))

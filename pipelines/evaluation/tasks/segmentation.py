@@ -1,4 +1,4 @@
-"""Segmentation: classes a DeepLab network sees at each pixel against painted masks, as mIoU."""
+"""Segmentation: mIoU of the pixel classes of a DeepLab network against annotated masks."""
 
 from __future__ import annotations
 
@@ -36,18 +36,19 @@ VOC_CLASSES = (
     ("train",),
     ("tv", "tvmonitor"),
 )
-"""The network's classes, by the names that lists of classes use for them."""
+"""Classes of the network, each with the names that lists of classes use for it."""
 
 PERSON = next(index for index, names in enumerate(VOC_CLASSES) if "person" in names)
 
 UNKNOWN = 255
-"""Pixels of a mask that count neither way."""
+"""Value of pixels of a mask that are not evaluated."""
 
 
 def read_mask_classes(path: Path) -> np.ndarray:
-    """Table from a mask's values to VOC classes, uint8 [256], from lines `  number: name`.
+    """Read the map from mask values to VOC classes, uint8 [256], from lines `  number: name`.
 
-    Value 0 ("unlabeled") becomes `UNKNOWN`; what VOC does not name is background.
+    Value 0 ("unlabeled") becomes `UNKNOWN`; classes that VOC does not have become background.
+    Raises UsageError if no class is known.
     """
     voc = {name: index for index, names in enumerate(VOC_CLASSES) for name in names}
     table = np.zeros(256, np.uint8)
@@ -62,17 +63,16 @@ def read_mask_classes(path: Path) -> np.ndarray:
 
 
 def read_truth(path: Path, classes: np.ndarray) -> np.ndarray:
-    """A mask as VOC classes, uint8 [H, W]; `classes` as `read_mask_classes` made it."""
+    """Read a mask as VOC classes, uint8 [H, W]; `classes` from `read_mask_classes`."""
     with Image.open(path) as mask:
         return np.asarray(classes[np.asarray(mask.convert("L"))])
 
 
 def confusion(network: Network, pixels: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Pixels of each true class (row) by the class seen (column), int64 [21, 21].
+    """Return pixel counts by true class (row) and predicted class (column), int64 [21, 21].
 
-    The photo, uint8 [H, W, 3] RGB, is scaled to fit the network's square, put in its top left
-    corner on grey and given in -1..1; the class scores of its part are stretched back to the
-    mask's size before the best is taken.
+    The photo, uint8 [H, W, 3] RGB, is scaled to fit the square input, in its top left corner on
+    grey, in -1..1. Its class scores are resized to the mask before the best class is taken.
     """
     side = int(network.input_shape[1])
     height, width = pixels.shape[:2]
@@ -92,10 +92,10 @@ def confusion(network: Network, pixels: np.ndarray, truth: np.ndarray) -> np.nda
 
 
 def person_confusion(network: Network, pixels: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """As `confusion`, for a network that knows people only: all else in the truth is background.
+    """Return as `confusion` for a network of people only: all other classes are background.
 
-    The photo is stretched to the network's square and given in 0..1; what it says of each pixel
-    is the chance of a person.
+    The photo is resized to the square input, in 0..1. The network returns the probability of a
+    person for each pixel.
     """
     side = int(network.input_shape[1])
     stretched = Image.fromarray(pixels).resize((side, side), Image.Resampling.BILINEAR)
@@ -109,7 +109,7 @@ def person_confusion(network: Network, pixels: np.ndarray, truth: np.ndarray) ->
 
 
 def mean_iou(confusions: Sequence[np.ndarray]) -> float:
-    """Mean intersection over union, 0..1, over the classes that occur in the truth of any photo."""
+    """Return the mean intersection over union, 0..1, over the classes in the ground truth."""
     total = np.sum(confusions, axis=0).astype(np.float64)
     shared = np.diag(total)
     union = total.sum(0) + total.sum(1) - shared
