@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import bz2
 import csv
+import gzip
 import io
 import json
+import lzma
 import struct
 import tarfile
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +26,14 @@ from underpaint.transforms.records import Item, Record, Shard, Span
 from underpaint.transforms.sources import Source
 
 
+def jpeg(number: int, height: int = 32, width: int = 40) -> bytes:
+    """A small JPEG, another one for each number."""
+    noise = np.random.default_rng(number).integers(0, 255, (height, width, 3), np.uint8)
+    out = io.BytesIO()
+    Image.fromarray(noise).save(out, "JPEG")
+    return out.getvalue()
+
+
 def photos(folder: Path, count: int = 6) -> list[Path]:
     """Crops of photos as JPEG files of unlike sizes in two folders."""
     sources = [data.astronaut(), data.chelsea(), data.coffee()]
@@ -33,6 +45,39 @@ def photos(folder: Path, count: int = 6) -> list[Path]:
         Image.fromarray(np.ascontiguousarray(pixels)).save(path, quality=92)
         made.append(path)
     return sorted(made)
+
+
+def tar_of(files: Mapping[str, bytes]) -> bytes:
+    """A tar with these members."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return out.getvalue()
+
+
+def zip_of(files: Mapping[str, bytes]) -> bytes:
+    """A zip with these members."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return out.getvalue()
+
+
+def packed(content: bytes, suffix: str) -> bytes:
+    """The content as a file with such a suffix would hold it."""
+    if suffix.endswith(("gz", "tgz")):
+        return gzip.compress(content)
+    if suffix.endswith("bz2"):
+        return bz2.compress(content)
+    if suffix.endswith("xz"):
+        return lzma.compress(content)
+    if suffix.endswith("zst"):
+        return pa.compress(content, "zstd", asbytes=True)
+    return content
 
 
 def write_tar(path: Path, pictures: list[Path]) -> None:

@@ -106,29 +106,45 @@ def member_name(name: str) -> str:
 
 
 def samples(members: Iterable[Member], rules: SampleRules) -> Iterator[list[Member]]:
-    """Runs of members of one sample; a member that is left out is a run of its own."""
+    """Runs of members of one sample.
+
+    A member that is left out comes alone, behind the sample that it lies in or follows. Where the
+    shard breaks off, the members up to there come before the error.
+    """
     run: list[Member] = []
+    left_out: list[Member] = []
     size = 0
-    for member in members:
-        if member.skipped or reserved_name(member.name):
-            yield [member]
-            continue
-        if run and (
-            rules.stem(member.name) != rules.stem(run[0].name)
-            or _is_too_long(len(run), size, member, run[-1])
-        ):
-            yield run
-            run, size = [], 0
-        run.append(member)
-        size += member.size
-    if run:
-        yield run
+    try:
+        for member in members:
+            if is_left_out(member):
+                left_out.append(member)
+                continue
+            if run and (
+                rules.stem(member.name) != rules.stem(run[0].name)
+                or _is_too_long(len(run), size, member, run[-1])
+            ):
+                yield run
+                run, size = [], 0
+            if not run:
+                yield from ([each] for each in left_out)
+                left_out = []
+            run.append(member)
+            size += member.size
+    except Exception:  # a shard format raises what it likes
+        yield from _rest(run, left_out)
+        raise
+    yield from _rest(run, left_out)
+
+
+def is_left_out(member: Member) -> bool:
+    """Whether a member is skipped whatever it holds."""
+    return bool(member.skipped or reserved_name(member.name))
 
 
 def read_ahead(members: Iterable[Member]) -> Iterator[Member]:
     """Members of a shard that is read from start to end, their content taken as it goes by."""
     for member in members:
-        if member.skipped or reserved_name(member.name):
+        if is_left_out(member):
             yield member
             continue
         try:
@@ -157,15 +173,14 @@ def records_of_sample(
 ) -> Iterator[Record | Skipped]:
     """A record for each picture of a sample, or one `Skipped` for each member without a picture."""
     first = sample[0]
-    reason = first.skipped or reserved_name(first.name)
-    if reason:
-        yield Skipped(uri(first.name), reason)
+    if is_left_out(first):
+        yield Skipped(uri(first.name), first.skipped or reserved_name(first.name))
         return
     pictures, others = sorted_out(sample, rules)
     for member in sample:
         if any(member is picture for picture in pictures):
             yield _record(member, pictures, others, prefix, uri(member.name), rules)
-        elif not pictures or suffix_of(member.name) in VIDEO_SUFFIXES:
+        elif not pictures or not any(member is label for label in others):
             yield Skipped(uri(member.name), skip_reason(member.name))
 
 
@@ -201,17 +216,18 @@ def label_columns(
 
 def sorted_out(sample: list[Member], rules: SampleRules) -> tuple[list[Member], list[Member]]:
     """The pictures of a sample, and its labels. Content is looked into where no name tells."""
-    if sample[0].skipped or reserved_name(sample[0].name):
+    if is_left_out(sample[0]):
         return [], []
-    pictures = [member for member in sample if rules.names_picture(member.name)]
-    if not pictures and rules.picture is None:
-        pictures = [member for member in sample if _holds_picture(member)]
-    others = [
-        member
-        for member in sample
-        if not any(member is each for each in pictures)
-        and suffix_of(member.name) not in VIDEO_SUFFIXES
-    ]
+    named = [member for member in sample if rules.names_picture(member.name)]
+    pictures, others = [], []
+    for member in sample:
+        unsaid = not named or not rules.extension(member.name)
+        if any(member is each for each in named) or (
+            unsaid and rules.picture is None and _holds_picture(member)
+        ):
+            pictures.append(member)
+        elif rules.extension(member.name) and suffix_of(member.name) not in VIDEO_SUFFIXES:
+            others.append(member)
     return pictures, others
 
 
@@ -236,6 +252,8 @@ def _record(
     values: dict[str, object] = {}
     notes: list[str] = []
     for name, member in _labels_of(picture, pictures, others, rules):
+        if name in values:
+            notes.append(f"label {name!r} is there twice, and the last one was stored")
         try:
             values[name] = _text_or_bytes(member.read(), name, notes)
         except PictureError as error:
@@ -249,20 +267,16 @@ def _record(
 def _labels_of(
     picture: Member, pictures: list[Member], others: list[Member], rules: SampleRules
 ) -> Iterator[tuple[str, Member]]:
-    """Name and member of each label of a picture, the last one where two have a name."""
-    found: dict[str, Member] = {}
+    """Name and member of each label of a picture."""
     stems = {posixpath.splitext(each.name)[0] for each in pictures}
     own = posixpath.splitext(picture.name)[0]
     for member in others:
         stem, suffix = posixpath.splitext(member.name)
         if len(pictures) > 1 and stem in stems:
             if stem == own:
-                found[suffix.lower().lstrip(".")] = member
+                yield suffix.lower().lstrip("."), member
         else:
-            found[rules.extension(member.name)] = member
-    for name, member in found.items():
-        if name:
-            yield name, member
+            yield rules.extension(member.name), member
 
 
 def _text_or_bytes(data: bytes, name: str, notes: list[str]) -> bytes | str:
@@ -273,6 +287,12 @@ def _text_or_bytes(data: bytes, name: str, notes: list[str]) -> bytes | str:
     except UnicodeDecodeError:
         notes.append(f"label {name!r} is not UTF-8 and was read as Latin-1")
         return data.decode("latin-1")
+
+
+def _rest(run: list[Member], left_out: list[Member]) -> Iterator[list[Member]]:
+    if run:
+        yield run
+    yield from ([each] for each in left_out)
 
 
 def _is_too_long(count: int, size: int, member: Member, before: Member) -> bool:

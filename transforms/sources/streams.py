@@ -12,7 +12,7 @@ import io
 import lzma
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import lru_cache
 from typing import IO, Any, TypeVar
 
@@ -58,7 +58,7 @@ def raw_file(uri: str, *, buffered: bool = True) -> IO[bytes]:
         buffered: whether more may be read than is asked for; False reads single headers of a local
             file for their own price.
     """
-    fs, path = file_system(uri)
+    fs, path = _chained(uri, os.getpid()) if "::" in uri else file_system(uri)
     if is_local(fs):
         return open(path, "rb", buffering=-1 if buffered else 0)
     return with_retries(lambda: _remote_file(fs, path))
@@ -159,30 +159,53 @@ class Forward(io.RawIOBase):
 class Opened:
     """A shard that is being read from start to end."""
 
-    def __init__(self, raw: IO[bytes], file: Forward, compression: str) -> None:
-        self._raw, self.file, self.compression = raw, file, compression
+    def __init__(self, raw: IO[bytes], file: Forward) -> None:
+        self._raw, self.file = raw, file
 
     def place(self) -> int:
         """How many bytes of the shard, as it is stored, have been read."""
         try:
             return self._raw.tell()
-        except (OSError, ValueError, AttributeError):
+        except (OSError, ValueError, AttributeError):  # a web server that gives no places
             return self.file.tell()
 
 
+class Place:
+    """How far the reading of a shard has come, also before it is opened and once it is closed."""
+
+    def __init__(self) -> None:
+        self._bytes = 0
+        self._opened: Opened | None = None
+
+    def follow(self, opened: Opened | None) -> None:
+        """Take the place from a shard that is open now, or from none any more."""
+        if self._opened:
+            self._bytes = self._opened.place()
+        self._opened = opened
+
+    def __call__(self) -> int:
+        """Bytes of the shard, as it is stored."""
+        return self._opened.place() if self._opened else self._bytes
+
+
 @contextmanager
-def opened(uri: str) -> Iterator[Opened]:
+def opened(uri: str, place: Place | None = None) -> Iterator[Opened]:
     """Open a shard to be read from start to end, unpacked where its content is compressed."""
+    place = place or Place()
     raw = raw_file(uri)
     try:
         head = raw.read(1024)
         compression = "" if _is_plain(head) else compression_of(head)
-        if not compression:
-            yield Opened(raw, Forward(raw, head), "")
-            return
-        below = Forward(raw, head)
-        with unpacked(below, compression) as file:
-            yield Opened(raw, Forward(file), compression)
+        with ExitStack() as cleanup:
+            file = Forward(raw, head)
+            if compression:
+                file = Forward(cleanup.enter_context(unpacked(file, compression)))
+            shard_file = Opened(raw, file)
+            place.follow(shard_file)
+            try:
+                yield shard_file
+            finally:
+                place.follow(None)
     finally:
         raw.close()
 
@@ -212,6 +235,12 @@ def _kept(uri: str, changed: int, process: int, make: Callable[[str], T]) -> T:
 def _is_plain(head: bytes) -> bool:
     """Whether a beginning is that of a tar or TFRecord, whatever compression it looks like."""
     return head[257:262] == b"ustar" or starts_record(head)
+
+
+@lru_cache(maxsize=16)
+def _chained(uri: str, process: int) -> tuple[fsspec.AbstractFileSystem, str]:
+    """The file system of a chain, kept: without it, fsspec closes the file that it lies in."""
+    return file_system(uri)
 
 
 def _remote_file(fs: fsspec.AbstractFileSystem, path: str) -> IO[bytes]:

@@ -28,6 +28,7 @@ from underpaint.transforms.sources.samples import (
     LINK,
     Member,
     SampleRules,
+    is_left_out,
     label_columns,
     label_types,
     member_name,
@@ -37,7 +38,7 @@ from underpaint.transforms.sources.samples import (
     sorted_out,
     within_budget,
 )
-from underpaint.transforms.sources.streams import Forward, is_random_access, opened, raw_file
+from underpaint.transforms.sources.streams import Forward, Place, is_random_access, opened, raw_file
 
 HOP_BYTES = 2 * tarfile.BLOCKSIZE
 """Going from one header to the next reads about this much."""
@@ -79,7 +80,7 @@ class TarSource(Source):
     def split(self, shard: Shard, span_bytes: int) -> Iterator[Span]:
         """Runs of whole samples, found by going through the headers only, where that is cheap."""
         target = target_of(shard)
-        if shard.size <= span_bytes or not is_random_access(target):
+        if shard.size <= span_bytes or archive_chain(shard.uri) or not is_random_access(target):
             yield whole(shard)
             return
         with raw_file(target, buffered=False) as file, _open(file) as tar:
@@ -89,17 +90,18 @@ class TarSource(Source):
             return
         start = stop = first = ordinal = 0
         broken = ""
-        try:
-            with raw_file(target, buffered=False) as file, _open(file) as tar:
-                for sample in samples(_chosen(_members(tar), shard), self.rules):
+        with raw_file(target, buffered=False) as file, _open(file) as tar:
+            try:
+                for sample in samples(_members(tar), self.rules):
                     begin, count = sample[0].place, ordinal - first
-                    if count and (begin - start >= span_bytes or count >= SPAN_RECORDS):
+                    full = begin - start >= span_bytes or count >= SPAN_RECORDS
+                    if count and full and not is_left_out(sample[0]):
                         yield Span(start, begin, first, count, begin - start)
                         start, first = begin, ordinal
                     ordinal += len(sorted_out(sample, self.rules)[0])
-                    stop = tar.offset  # type: ignore[attr-defined]
-        except _TAR_ERRORS as error:
-            broken = f"{type(error).__name__}: {error}"
+            except _TAR_ERRORS as error:
+                broken = f"{type(error).__name__}: {error}"
+            stop = tar.offset  # type: ignore[attr-defined]
         if stop > start:
             yield Span(start, stop, first, ordinal - first, stop - start)
         if broken:
@@ -117,9 +119,14 @@ class TarSource(Source):
         self, shard: Shard, span: Span, span_bytes: int
     ) -> Iterator[tuple[Span, list[Record | Skipped]]]:
         """The records of a whole tar, read from start to end."""
-        with opened(target_of(shard)) as shard_file, _open(shard_file.file) as tar:
-            records = self._records(shard, read_ahead(_chosen(_members(tar), shard)))
-            yield from closed_spans(records, shard_file.place, span_bytes)
+        place = Place()
+
+        def records() -> Iterator[Record | Skipped]:
+            target = target_of(shard)
+            with opened(target, place) as shard_file, _open(shard_file.file) as tar:
+                yield from self._records(shard, read_ahead(_chosen(_members(tar), shard)))
+
+        yield from closed_spans(some_record(records(), shard), place, span_bytes)
 
     def _records(self, shard: Shard, members: Iterator[Member]) -> Iterator[Record | Skipped]:
         uri = member_uri(shard)
@@ -147,6 +154,16 @@ def is_chosen(name: str, shard: Shard) -> bool:
     parts = name.split("/")
     above = ("/".join(parts[:depth]) for depth in range(1, len(parts) + 1))
     return any(_glob(pattern).match(path) for path in above)
+
+
+def some_record(records: Iterator[Record | Skipped], shard: Shard) -> Iterator[Record | Skipped]:
+    """The records; FileNotFoundError where the address of a shard asks for members it has not."""
+    none = True
+    for record in records:
+        none = False
+        yield record
+    if none and archive_chain(shard.uri):
+        raise FileNotFoundError(f"no member of the archive matches {shard.uri}")
 
 
 def target_of(shard: Shard) -> str:

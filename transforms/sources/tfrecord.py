@@ -42,6 +42,7 @@ from underpaint.transforms.sources.labels import (
 )
 from underpaint.transforms.sources.streams import (
     Forward,
+    Place,
     is_random_access,
     opened,
     raw_file,
@@ -125,9 +126,13 @@ class TFRecordSource(Source):
 
     def stream(self, shard: Shard, span: Span, span_bytes: int) -> Iterator[tuple[Span, list[Any]]]:
         """The records of a whole file, read from start to end."""
-        with opened(shard.uri) as shard_file:
-            records = self._records(shard, shard_file.file, 0)
-            yield from closed_spans(records, shard_file.place, span_bytes)
+        place = Place()
+
+        def records() -> Iterator[Record]:
+            with opened(shard.uri, place) as shard_file:
+                yield from self._records(shard, shard_file.file, 0)
+
+        yield from closed_spans(records(), place, span_bytes)
 
     def _records(self, shard: Shard, file: IO[bytes] | Forward, first: int) -> Iterator[Record]:
         for ordinal, (data, check) in enumerate(_framed(file), first):

@@ -80,11 +80,11 @@ class _LocalWalk:
             yield from self.entries(path, hidden)
             return
         target = os.path.realpath(path)
-        if any(_contains(target, root) for root in self._roots):
+        above = os.path.realpath(posixpath.dirname(path))
+        if _contains(target, above):
             yield Entry(path, skipped=LINK_LOOP)
-        elif any(_contains(root, target) for root in self._roots):
-            loop = _contains(target, os.path.realpath(posixpath.dirname(path)))
-            yield Entry(path, skipped=LINK_LOOP if loop else LINKED_TWICE)
+        elif any(_contains(root, target) or _contains(target, root) for root in self._roots):
+            yield Entry(path, skipped=LINKED_TWICE)
         elif hidden:
             yield Entry(path, skipped="dot file")
         else:

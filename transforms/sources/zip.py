@@ -17,12 +17,14 @@ import pyarrow as pa
 from underpaint.codec import limits
 from underpaint.codec.errors import PictureDamaged, PictureTooLarge, UsageError
 from underpaint.transforms.records import Record, Shard, Skipped, Span
+from underpaint.transforms.sources.addresses import archive_chain
 from underpaint.transforms.sources.base import SPAN_RECORDS, Source
 from underpaint.transforms.sources.labels import Declared, look_at, until_damage
 from underpaint.transforms.sources.recognition import HEAD_BYTES
 from underpaint.transforms.sources.samples import (
     Member,
     SampleRules,
+    is_left_out,
     label_columns,
     label_types,
     member_name,
@@ -66,21 +68,27 @@ class ZipSource(Source):
 
     def split(self, shard: Shard, span_bytes: int) -> Iterator[Span]:
         """Runs of whole samples, by the directory of the zip."""
-        start = stop = first = ordinal = size = 0
         try:
             archive = _directory(shard)
         except _ZIP_ERRORS as error:
             yield Span(0, 0, 0, 1, max(shard.size, 0), broken=f"{type(error).__name__}: {error}")
             return
-        for sample in samples(_members(archive, shard), self.rules):
+        members = list(_members(archive, shard))
+        if not members and archive_chain(shard.uri):
+            broken = f"FileNotFoundError: no member of the archive matches {shard.uri}"
+            yield Span(0, 0, 0, 1, 0, broken=broken)
+            return
+        start = first = ordinal = size = 0
+        for sample in samples(members, self.rules):
             count = ordinal - first
-            if count and (size >= span_bytes or count >= SPAN_RECORDS):
-                yield Span(start, stop, first, count, size)
-                start, first, size = stop, ordinal, 0
-            stop = sample[-1].place + 1
+            full = size >= span_bytes or count >= SPAN_RECORDS
+            if count and full and not is_left_out(sample[0]):
+                yield Span(start, sample[0].place, first, count, size)
+                start, first, size = sample[0].place, ordinal, 0
             size += sum(each.size for each in sample)
             ordinal += len(sorted_out(sample, self.rules)[0])
-        if stop > start:
+        if members:
+            stop = members[-1].place + 1
             yield Span(start, stop, first, ordinal - first, size)
 
     def read(self, shard: Shard, span: Span) -> Iterator[Record | Skipped]:

@@ -1,0 +1,238 @@
+"""Every file of an input is listed, as a picture, a shard, or skipped for a reason."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import fsspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.helpers.reading import outcome, read_all, read_everything, skipped
+from tests.helpers.shards import jpeg, packed, tar_of, zip_of
+from underpaint.codec.errors import UsageError
+from underpaint.transforms.records import NotAPicture, Record, Skipped
+from underpaint.transforms.sources import Choice, open_sources
+
+HEIC = b"\0\0\0\x18ftypheic" + bytes(99)
+
+
+def fill(folder: Path, files: dict[str, bytes]) -> Path:
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return folder
+
+
+def test_pictures_are_found_by_content(tmp_path: Path) -> None:
+    files = {"a": jpeg(1), "b.dat": jpeg(2), "c.txt": jpeg(3), "d.jpg": jpeg(4), "e.JPG": jpeg(5)}
+    fill(tmp_path, {**files, "f.txt": b"text", "g": b"text", "h.2024": b"x"})
+    assert [record.key for record in read_all([tmp_path])] == [
+        "a",
+        "b.dat",
+        "c.txt",
+        "d.jpg",
+        "e.JPG",
+    ]
+    assert [record.fetch() for record in read_all([tmp_path])] == list(files.values())
+    assert skipped([tmp_path]) == {".txt": 1, "no suffix": 1, "other suffix": 1}
+
+
+@pytest.mark.parametrize("name", ["a.heic", "a", "a.cr2", "a.psd", "a.svg", "a.HEIC"])
+def test_a_picture_of_another_format_is_a_record(tmp_path: Path, name: str) -> None:
+    fill(tmp_path, {name: HEIC})
+    assert [record.fetch() for record in read_all([tmp_path])] == [HEIC]
+
+
+def test_what_is_no_picture_is_counted(tmp_path: Path) -> None:
+    names = ["a.json", "a.mov", "a.mp4", "b.AAE", ".hidden.jpg", "._a.jpg", ".git/x.jpg", "a.csv"]
+    fill(tmp_path, {**dict.fromkeys(names, jpeg(0)[:1] + b"no"), "a.jpg": jpeg(0)})
+    (tmp_path / "nothing.jpg").symlink_to("nowhere.jpg")
+    os.mkfifo(tmp_path / "pipe.jpg")
+    assert skipped([tmp_path]) == {
+        ".json": 1,
+        ".mov": 1,
+        ".mp4": 1,
+        ".aae": 1,
+        ".csv": 1,
+        "dot file": 2,
+        "macOS ._ file": 1,
+        "broken link": 1,
+        "not a regular file": 1,
+    }
+    with pytest.raises(UsageError, match=r"no pictures or shards in .*\(skipped 1: \.json 1\)"):
+        open_sources([str(fill(tmp_path / "other", {"a.json": b"{}"}))], Choice())
+
+
+def test_linked_folders_are_followed_once(tmp_path: Path) -> None:
+    root = fill(tmp_path / "photos", {"a/1.jpg": jpeg(1), "b/2.jpg": jpeg(2)})
+    fill(tmp_path / "elsewhere", {"3.jpg": jpeg(3)})
+    (root / "dogs").symlink_to("../elsewhere")
+    (root / "b" / "again").symlink_to("../a")
+    (root / "b" / "up").symlink_to("..")
+    (tmp_path / "elsewhere" / "back").symlink_to(root)
+    (tmp_path / "elsewhere" / "out").symlink_to("..")
+    (root / "dogs2").symlink_to("../elsewhere")
+    assert [record.key for record in read_all([root])] == ["a/1.jpg", "b/2.jpg", "dogs/3.jpg"]
+    assert skipped([root]) == {"link loop": 2, "link to a listed folder": 3}
+
+
+def test_a_folder_that_a_glob_matches_is_walked(tmp_path: Path) -> None:
+    fill(
+        tmp_path, {"2019/a/1.jpg": jpeg(1), "2019/n.txt": b"x", "2020/2.jpg": jpeg(2), "3.jpg": b""}
+    )
+    pattern = f"{tmp_path}/20*"
+    assert [record.key for record in read_all([pattern])] == ["2019/a/1.jpg", "2020/2.jpg"]
+    assert skipped([pattern]) == {".txt": 1}
+    everything = read_all([f"{tmp_path}/**"])
+    assert len({record.uri for record in everything}) == len(everything) == 3
+
+
+def test_a_remote_folder_opens_nothing_to_list_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = fsspec.filesystem("memory")
+    store.pipe({f"/remote/{n}": v for n, v in {"a.jpg": jpeg(1), "b": jpeg(2), "c": b"x"}.items()})
+    store.pipe({"/remote/d.txt": jpeg(3), "/remote/.e/f.jpg": b"", "/remote/g.mov": b"x"})
+    opened: list[str] = []
+    cat = type(store).cat_file
+    monkeypatch.setattr(
+        type(store), "cat_file", lambda self, path, **k: opened.append(path) or cat(self, path, **k)
+    )
+    (source,) = open_sources(["memory://remote"], Choice())
+    found = list(source.listing())
+    assert not opened
+    assert [each.reason for each in found if isinstance(each, Skipped)] == [
+        "dot file",
+        ".txt",
+        ".mov",
+    ]
+    records = {r.key: outcome(r) for r in read_all(["memory://remote"])}
+    assert records == {"a.jpg": jpeg(1), "b": jpeg(2), "c": NotAPicture}
+
+
+@pytest.mark.parametrize("suffix", ["zip", "tar", "tar.gz", "TAR.BZ2", "tar.xz", "tar.zst", "tgz"])
+@pytest.mark.parametrize("name", ["a.{}", "a.data"])
+def test_archives_of_pictures_are_shards(tmp_path: Path, suffix: str, name: str) -> None:
+    files = {"pics/1.jpg": jpeg(1), "pics/._1.jpg": b"mac", "2.png": jpeg(2), "notes.md": b"hi"}
+    data = zip_of(files) if suffix == "zip" else packed(tar_of(files), suffix.lower())
+    path = tmp_path / name.format(suffix)
+    path.write_bytes(data)
+    choice = Choice("zip" if suffix == "zip" else "tar")
+    found = read_everything([path], choice if name == "a.data" else Choice())
+    records = [each for each in found if isinstance(each, Record)]
+    assert [record.fetch() for record in records] == [jpeg(1), jpeg(2)]
+    assert sorted(each.reason for each in found if isinstance(each, Skipped)) == [
+        ".md",
+        "macOS ._ file",
+    ]
+
+
+@pytest.mark.parametrize("make", ["zip", "tar"])
+def test_chains_reach_the_picture(tmp_path: Path, make: str) -> None:
+    files = {"pics/1.jpg": jpeg(1), "pics/deep/2.jpg": jpeg(2), "3.jpg": jpeg(3)}
+    data = {"zip": zip_of, "tar": tar_of}[make](files)
+    path = tmp_path / f"p.{make}"
+    path.write_bytes(data)
+    fsspec.filesystem("memory").pipe({f"/chain/p.{make}": data})
+    for target in (str(path), f"memory://chain/p.{make}"):
+        for pattern, count in (("pics", 2), ("*.jpg", 1), ("**/*.jpg", 3), ("pics/*", 2), ("", 3)):
+            records = read_all([f"{make}://{pattern}::{target}"])
+            assert len(records) == count
+            for record in records:
+                content = record.fetch()
+                assert content in files.values()
+                with fsspec.open(record.uri) as file:
+                    assert file.read() == content
+        (missing,) = read_all([f"{make}://none::{target}"])
+        assert isinstance(outcome(missing), type)
+    nested = zip_of({f"in/p.{make}": data})
+    (tmp_path / "outer.zip").write_bytes(nested)
+    address = f"{make}://pics/1.jpg::zip://in/p.{make}::{tmp_path}/outer.zip"
+    assert [record.fetch() for record in read_all([address])] == [jpeg(1)]
+
+
+@pytest.mark.parametrize("chain", ["simplecache::memory://cached", "filecache::memory://cached"])
+def test_chains_of_caches_keep_their_form(chain: str) -> None:
+    fsspec.filesystem("memory").pipe({"/cached/a/1.jpg": jpeg(1)})
+    (record,) = read_all([chain])
+    assert record.uri.startswith(chain.partition("::")[0])
+    assert record.fetch() == jpeg(1)
+
+
+NAMES = st.sampled_from(
+    [
+        *("a.jpg", "a.JPG", "b.png", "a", "b", "c.txt", "d.json", ".e.jpg", "._a.jpg", "f.mov"),
+        *("g.heic", "h.2023.jpg", "h.2023.txt", "i.dat", "j.tar", "k.zip", "l.tgz", "m.cls"),
+        *("sub/n.jpg", "sub/.p/q.jpg", "sub/r.cls", "sub/a.png", "s.csv", "sub/h.jpg"),
+        *("sub/h.2023.jpg", "o o.jpg", "t\nu.jpg"),
+    ]
+)
+CONTENTS = {
+    "picture": jpeg(1),
+    "other picture": jpeg(2),
+    "cut": jpeg(2)[:200],
+    "text": b"text",
+    "nothing": b"",
+    "heic": HEIC,
+    "number": b"7",
+    "zeros": bytes(2000),
+}
+FILES = st.dictionaries(NAMES, st.sampled_from(list(CONTENTS)), max_size=10)
+ARCHIVES = ("tar", "zip", "tgz")
+LINKS = st.dictionaries(
+    st.sampled_from(["link", "sub/link", "link.jpg", ".link"]),
+    st.sampled_from([".", "..", "sub", "a.jpg", "nowhere", "../outside", "link"]),
+    max_size=3,
+)
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(files=FILES, links=LINKS, inner=FILES, outside=FILES)
+def test_what_lies_in_a_folder_is_what_is_listed(
+    tmp_path_factory: pytest.TempPathFactory,
+    files: dict[str, str],
+    links: dict[str, str],
+    inner: dict[str, str],
+    outside: dict[str, str],
+) -> None:
+    """Records and skipped files together are the files, links and members that are there."""
+    base = tmp_path_factory.mktemp("mixed")
+    root = fill(base / "root", {name: CONTENTS[of] for name, of in files.items()})
+    root.mkdir(exist_ok=True)
+    fill(base / "outside", {n: CONTENTS[of] for n, of in outside.items() if n[-3:] not in ARCHIVES})
+    (base / "outside").mkdir(exist_ok=True)
+    (root / "t.tar").write_bytes(tar_of({name: CONTENTS[of] for name, of in inner.items()}))
+    (root / "z.zip").write_bytes(zip_of({name: CONTENTS[of] for name, of in inner.items()}))
+    for name, target in links.items():
+        path = root / name
+        if path.parent.is_dir() and not path.exists() and not path.is_symlink():
+            path.symlink_to(target)
+    found = read_everything([root], span_bytes=1000)
+    uris = [each.uri for each in found]
+    assert len(set(uris)) == len(uris)
+    pictures = [each for each in found if isinstance(each, Record)]
+    assert len({record.key for record in pictures}) == len(pictures)
+    expected = set()
+    for folder, _, names in os.walk(root):
+        expected |= {os.path.join(folder, name) for name in names}
+    loose = {uri for uri in uris if "#" not in uri}
+    shards = {str(root / name) for name in ("t.tar", "z.zip")}
+    shards |= {path for path in expected if path.endswith((".tar", ".zip", ".tgz"))}
+    followed = {uri for uri in loose if os.path.realpath(uri).startswith(str(base / "outside"))}
+    assert expected - shards - followed <= loose
+    for shard in ("t.tar", "z.zip"):
+        members = {uri.partition("#")[2] for uri in uris if uri.startswith(f"{root}/{shard}#")}
+        labels = {name for name in inner if name not in members}
+        assert members <= set(inner)
+        stems = {_stem(member) for member in members}
+        assert all(_stem(name) in stems for name in labels)
+        assert not any(name.endswith((".mov", ".jpg", ".heic")) for name in labels)
+
+
+def _stem(name: str) -> str:
+    folder, _, base = name.rpartition("/")
+    return f"{folder}/{base.partition('.')[0]}"
