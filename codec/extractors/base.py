@@ -1,4 +1,4 @@
-"""What an extractor is, and how pictures are made ready for one."""
+"""The interface of extractors, and the preprocessing of pictures for them."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from underpaint.codec.limits import MAX_FEATURES
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
-"""Of the photos most networks are trained on: red, green, blue in 0..255."""
+"""Mean and deviation of ImageNet, used by most networks: red, green, blue in 0..255."""
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How a network wants its pictures.
+    """The preprocessing that a network expects.
 
-    side    of the square it sees, in pixels
-    crop    share of the shorter side that is kept, at the centre; None: the whole picture is
-            squeezed into the square
-    mean, std  what is subtracted, and divided by: red, green, blue in 0..255
-    order   of the channels
-    layout  "nchw" or "nhwc"
+    side       side of its square input in pixels
+    crop       share of the shorter side that is kept, at the centre; None: the whole picture is
+               resized to the square
+    mean, std  subtracted from, and divided into, red, green and blue in 0..255
+    order      order of the channels
+    layout     "nchw" or "nhwc"
     """
 
     side: int = 224
@@ -37,9 +37,12 @@ class Preprocessing:
     layout: Literal["nchw", "nhwc"] = "nchw"
 
     def fit(self, image: np.ndarray) -> np.ndarray:
-        """Scale and crop uint8 [H, W, 3] to uint8 [side, side, 3]; UsageError for other arrays."""
+        """Scale and crop uint8 [H, W, 3] to uint8 [side, side, 3].
+
+        Raises UsageError for other arrays.
+        """
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-            raise UsageError(f"want uint8 [H, W, 3], not {image.dtype} {list(image.shape)}")
+            raise UsageError(f"pictures are uint8 [H, W, 3], not {image.dtype} {list(image.shape)}")
         height, width = image.shape[:2]
         box = (0.0, 0.0, float(width), float(height))
         if self.crop is not None:
@@ -52,11 +55,11 @@ class Preprocessing:
         return np.array(fitted)
 
     def probe(self) -> np.ndarray:
-        """A batch of one grey picture, uint8 [1, side, side, 3], to see what a network gives."""
+        """Return a batch of one grey picture, uint8 [1, side, side, 3], to find output shapes."""
         return np.full((1, self.side, self.side, 3), 128, np.uint8)
 
     def array(self, fitted: np.ndarray) -> np.ndarray:
-        """What the network is given, float32, of uint8 [N, side, side, 3]."""
+        """Return the input of the network, float32, of uint8 [N, side, side, 3]."""
         array = (fitted - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)
         if self.order == "bgr":
             array = array[..., ::-1]
@@ -66,17 +69,19 @@ class Preprocessing:
 
 
 class Extractor(Protocol):
-    """Turns pictures into vectors of one length, each by itself whatever else is in the batch."""
+    """Maps pictures to vectors of one length, independently of other pictures in the batch."""
 
     @property
     def name(self) -> str:
-        """What opens the same extractor on another machine, with the digest of its file."""
+        """Name that opens the same extractor on another machine, with the digest of its file."""
         ...
 
     @property
     def identity(self) -> str:
-        """What made the vectors, wherever its file lay: equal identities give vectors that can be
-        compared. An archive records it."""
+        """Name without the location of the file; an archive records it.
+
+        Vectors of extractors with equal identities can be compared.
+        """
         ...
 
     @property
@@ -86,21 +91,21 @@ class Extractor(Protocol):
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """How pictures are made ready."""
+        """Preprocessing of pictures."""
         ...
 
     def features(self, fitted: np.ndarray) -> np.ndarray:
-        """Vectors of pictures made ready, uint8 [N, side, side, 3]: float32 [N, size] of length 1.
+        """Return vectors, float32 [N, size] of length 1, of pictures uint8 [N, side, side, 3].
 
-        Raises FeaturesInvalid where a vector is none (not finite, or all zeros).
+        Raises FeaturesInvalid if a vector is not finite or all zeros.
         """
         ...
 
 
 def pooled(output: np.ndarray, layout: str = "nchw") -> np.ndarray:
-    """One vector a picture from what a network gives: the mean over its positions or tokens.
+    """Return one vector for each picture: the mean of a network's output over positions or tokens.
 
-    [N, D] stays, [N, tokens, D] is averaged over tokens, [N, D, h, w] (or [N, h, w, D] where
+    [N, D] is unchanged, [N, tokens, D] is averaged over tokens, [N, D, h, w] (or [N, h, w, D] if
     `layout` is "nhwc") over positions. Raises UsageError for any other shape.
     """
     output = np.asarray(output, np.float32)
@@ -114,19 +119,21 @@ def pooled(output: np.ndarray, layout: str = "nchw") -> np.ndarray:
 
 
 def unit_length(vectors: np.ndarray) -> np.ndarray:
-    """Divide each row of [N, D] by its length; FeaturesInvalid where there is none."""
+    """Divide each row of [N, D] by its length; raises FeaturesInvalid if it is 0 or not finite."""
     vectors = np.asarray(vectors, np.float32)
     lengths = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
     if not np.isfinite(lengths).all() or not (lengths > 0).all():
-        raise FeaturesInvalid("the network gives no features: not finite, or all zeros")
+        raise FeaturesInvalid("the features are not finite, or all zeros")
     unit: np.ndarray = (vectors / lengths).astype(np.float32)
     return unit
 
 
 def checked_size(probe: np.ndarray, what: str) -> int:
-    """The length of a vector, of the vectors of one probe, [1, D]; UsageError outside of limits."""
+    """Return the size of vectors from those of one probe, [1, D]; raises UsageError over limits."""
     size = probe.shape[-1]
     if probe.shape != (1, size) or not 1 <= size <= MAX_FEATURES:
         shape: Sequence[int] = probe.shape
-        raise UsageError(f"{what}: features of shape {list(shape)}; 1 to {MAX_FEATURES} wanted")
+        raise UsageError(
+            f"{what}: features of shape {list(shape)}; 1 to {MAX_FEATURES} values are supported"
+        )
     return size

@@ -1,22 +1,22 @@
-"""How extractors are named.
+"""Names of extractors.
 
     underpaint
     torchvision:resnet50                        timm:vit_small_patch14_dinov2.lvd142m
     torchvision:resnet50@gs://b/r50.safetensors#sha256=DIGEST
     onnx:https://host/net.onnx#sha256=DIGEST&output=pool10&order=bgr&mean=123,117,104&std=1,1,1
 
-Options of `onnx:`, after `#` and parted by `&`:
+Options of `onnx:`, after `#` and separated by `&`:
 
 | option | meaning | default |
 |---|---|---|
-| `sha256` | 64 hex digits that the file must have | the file's own, once it is opened |
+| `sha256` | SHA-256 of the file, 64 hex digits | that of the file that is opened |
 | `output` | name of any tensor of the network | its first output |
-| `size` | sides of the square it sees | those of its input, else 224 |
-| `mean`, `std` | subtracted and divided by: red, green, blue in 0..255 | ImageNet's |
+| `size` | side of its square input | that of the network, else 224 |
+| `mean`, `std` | mean and deviation of red, green, blue in 0..255 | those of ImageNet |
 | `order` | `rgb` or `bgr` | `rgb` |
-| `layout` | `nchw` or `nhwc` | where its input has three channels |
-| `output_layout` | of an output with positions, over which its mean is taken | `nchw` |
-| `crop` | share of the shorter side kept at the centre, 0 for all, squeezed | 0.875 |
+| `layout` | `nchw` or `nhwc` | from the axis of its input with three channels |
+| `output_layout` | layout of an output with positions, which is averaged over them | `nchw` |
+| `crop` | share of the shorter side that is kept, at the centre; 0: all, resized | 0.875 |
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ LIBRARIES = ("torchvision", "timm")
 
 @dataclass(frozen=True)
 class ExtractorName:
-    """A name in its parts: `kind:network@location#sha256=DIGEST&option=value`."""
+    """The parts of a name `kind:network@location#sha256=DIGEST&option=value`."""
 
     kind: str
     network: str = ""
-    """Of a library."""
+    """Name of a network in a library."""
     location: str = ""
-    """Path or URL of a file; "" where there is none."""
+    """Path or URL of a file, or ""."""
     sha256: str | None = None
     """64 lowercase hex digits."""
     options: Mapping[str, str] = field(default_factory=dict)
 
     @staticmethod
     def parse(text: str) -> ExtractorName:
-        """The parts of a name; UsageError for one that is none."""
+        """Parse a name; raises UsageError if it is not one."""
         body, _, tail = text.partition("#")
         options = _options(text, tail)
         sha256 = options.pop("sha256", None)
@@ -68,11 +68,11 @@ class ExtractorName:
 
     @property
     def address(self) -> str:
-        """Of the file, as `fetch` takes it."""
+        """Address of the file, as `fetch` takes it."""
         return str(Address(self.location, self.sha256))
 
     def of(self, sha256: str | None) -> ExtractorName:
-        """The same, held to a digest."""
+        """Return the name with a digest."""
         return replace(self, sha256=sha256)
 
     def __str__(self) -> str:
@@ -80,7 +80,7 @@ class ExtractorName:
 
     @property
     def identity(self) -> str:
-        """The name without the place of the file."""
+        """The name without the location of the file."""
         return self._text("")
 
     def _text(self, location: str) -> str:

@@ -1,4 +1,4 @@
-"""Features from an ONNX file: any of its tensors, by onnxruntime."""
+"""Features from any tensor of an ONNX file, computed by onnxruntime."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _GRAPH, _OUTPUT, _NAME = 7, 12, 1
 
 
 def open_session(data: bytes, device: str = "cpu") -> onnxruntime.InferenceSession:
-    """A session of one thread on CPU, or on CUDA where onnxruntime was built for it.
+    """Open a session with one thread on the CPU, or on CUDA if onnxruntime was built for it.
 
-    Raises UsageError where the bytes are no network that onnxruntime can run.
+    Raises UsageError if onnxruntime is missing or cannot run the network.
     """
     try:
         import onnxruntime
@@ -52,18 +52,19 @@ def open_session(data: bytes, device: str = "cpu") -> onnxruntime.InferenceSessi
 
 
 def with_output(model: bytes, tensor: str) -> bytes:
-    """An ONNX file with one more output, any tensor of its graph.
+    """Return an ONNX file with one more output, any tensor of its graph.
 
-    Serialised messages of protobuf that stand one after the other are merged, repeated fields
-    appended, so that the output is simply written behind the file. Source: the encoding guide of
-    Protocol Buffers, "last one wins" and merging of embedded messages.
+    Protocol Buffers merge concatenated messages and append repeated fields, so the output is
+    written after the end of the file.
+
+    Source: the encoding guide of Protocol Buffers, "Last One Wins" and merging of messages.
     """
     value = _field(_NAME, tensor.encode())
     return model + _field(_GRAPH, _field(_OUTPUT, value))
 
 
 def _field(number: int, content: bytes) -> bytes:
-    """A length-delimited field."""
+    """Return a length-delimited field."""
     return _varint(number << 3 | 2) + _varint(len(content)) + content
 
 
@@ -129,7 +130,7 @@ class OnnxNetwork:
 
 
 def fetch_file(name: ExtractorName) -> bytes:
-    """The file of a name; UsageError where there is none, ChecksumMismatch where it is another."""
+    """Return the file of a name; raises UsageError if there is none, and ChecksumMismatch."""
     try:
         return fetch(name.address)
     except FileNotFoundError:
@@ -148,7 +149,7 @@ def _layout(name: ExtractorName, option: str) -> str | None:
 
 
 def _preprocessing(name: ExtractorName, shape: list[Any]) -> Preprocessing:
-    """How the network wants its pictures, of its options and the shape of its input."""
+    """Return the preprocessing from the options of the name and the shape of the input."""
     options = name.options
     layout = _layout(name, "layout") or ("nhwc" if shape[3] == 3 and shape[1] != 3 else "nchw")
     sides = [_fixed(size) for size in (shape[1:3] if layout == "nhwc" else shape[2:4])]

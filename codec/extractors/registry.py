@@ -1,4 +1,4 @@
-"""From a name to an extractor."""
+"""Opens extractors by name."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from underpaint.codec.extractors.names import LIBRARIES, ONNX, UNDERPAINT, Extra
 def open_extractor(name: str, *, device: str = "cpu", weights: str | None = None) -> Extractor:
     """Open an extractor by its name (see `codec.extractors`) on a torch device.
 
-    `weights` are those of the codec, for `underpaint`. Raises UsageError for a name, file or
-    library that is not there, ChecksumMismatch where a file is not the one that was named.
+    `weights` are those of the codec, for `underpaint`. Raises UsageError for an unknown name or a
+    missing file or library, and ChecksumMismatch if a file has another digest than its name.
     """
     parsed = ExtractorName.parse(name)
     if parsed.kind == ONNX:
@@ -38,7 +38,7 @@ def open_extractor(name: str, *, device: str = "cpu", weights: str | None = None
 
 
 def _own(name: ExtractorName, device: str) -> Extractor:
-    """An extractor of the user's, made by calling `module:Class` with the device."""
+    """Return an extractor of the user, made by calling `module:Class` with the device."""
     try:
         made: Extractor = getattr(importlib.import_module(name.kind), name.network)(device=device)
     except (ImportError, AttributeError) as error:

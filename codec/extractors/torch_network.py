@@ -1,7 +1,7 @@
-"""Features from networks of torchvision and timm: what their last linear layer is given.
+"""Features from networks of torchvision and timm: the input of their last linear layer.
 
-Both libraries are optional. Weights are those that the library publishes under the name, or come
-from a safetensors file of the same architecture.
+Both libraries are optional. Weights are those that the library publishes under the name, or those
+of a safetensors file for the same architecture.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class TorchNetwork:
     """An extractor `torchvision:NAME` or `timm:NAME`, with `@FILE` or published weights."""
 
     def __init__(self, name: ExtractorName, device: str = "cpu") -> None:
-        """Make the network and load its weights; raises as `open_extractor`."""
+        """Build the network and load its weights; raises as `open_extractor`."""
         make = {"torchvision": _torchvision, "timm": _timm}[name.kind]
         tensors = None
         if name.location:
@@ -59,7 +59,7 @@ class TorchNetwork:
 
 
 def without_classifier(network: torch.nn.Module) -> None:
-    """Take the last linear layer out of a network, so that it gives what that layer was given."""
+    """Replace the last linear layer of a network by the identity."""
     linear = [n for n, module in network.named_modules() if isinstance(module, torch.nn.Linear)]
     if linear:
         parent, _, last = linear[-1].rpartition(".")
@@ -99,7 +99,7 @@ def _timm(
 
 
 def _for_photos(side: int, crop: float, mean: Any, std: Any) -> Preprocessing:
-    """Preprocessing of the libraries' terms: means and deviations in 0..1."""
+    """Return the preprocessing for means and deviations in 0..1, as the libraries give them."""
     red, green, blue = (255.0 * value for value in mean)
     r, g, b = (255.0 * value for value in std)
     return Preprocessing(int(side), float(crop), (red, green, blue), (r, g, b))
@@ -140,7 +140,7 @@ def _fill(
 
 
 def _digest(network: torch.nn.Module) -> str:
-    """SHA-256 of all tensors, for weights that come from no file of ours."""
+    """Return the SHA-256 of all tensors, for weights that do not come from a file."""
     digest = hashlib.sha256()
     for key, tensor in sorted(network.state_dict().items()):
         digest.update(f"{key} {tensor.dtype} {list(tensor.shape)}\n".encode())

@@ -1,4 +1,4 @@
-"""Training photos: found once, decoded once, kept in memory as uint8."""
+"""Training photos, which are found and decoded once and held in memory as uint8."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ from underpaint.codec.errors import PictureError, UsageError
 from underpaint.codec.image_io.read import PICTURE_SUFFIXES, read_picture
 
 SMALLEST_SIDE = 96
-"""Photos with a shorter side teach nothing about texture and are left out."""
+"""Least side in pixels; smaller photos hold little texture and are left out."""
 
 
 def find_photos(paths: Sequence[str]) -> list[Path]:
-    """List the picture files in folders (recursive) and among files, sorted; UsageError if none."""
+    """Return the picture files in folders, recursively, and among files, sorted.
+
+    Raises UsageError if a path does not exist or there are none.
+    """
     found: set[Path] = set()
     for path in map(Path, paths):
         if path.is_dir():
@@ -30,7 +33,7 @@ def find_photos(paths: Sequence[str]) -> list[Path]:
 
 
 def load_photos(paths: Sequence[Path]) -> Iterator[np.ndarray]:
-    """Yield uint8 [H, W, 3] for each photo that can be read and is large enough."""
+    """Yield uint8 [H, W, 3] of each photo that can be read and is large enough."""
     for path in paths:
         try:
             pixels = read_picture(path.read_bytes()).pixels

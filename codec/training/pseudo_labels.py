@@ -1,7 +1,7 @@
-"""Pseudo-labels: mini-batch K-means over fused features, on whatever device torch has.
+"""Pseudo-labels: mini-batch K-means over fused features.
 
-Source: Sculley 2010 (web-scale K-means); seeds by K-means++ (Arthur and Vassilvitskii 2007) on a
-sample.
+Source: Sculley 2010 (web-scale K-means), with seeds by K-means++ (Arthur and Vassilvitskii 2007) on
+a sample.
 """
 
 from __future__ import annotations
@@ -10,21 +10,21 @@ import torch
 
 BATCH = 4096
 _SEED_SAMPLES = 16
-"""Candidates of K-means++ for each centre."""
+"""Number of candidates of K-means++ for each centre."""
 
 
-def fuse(groups: list[torch.Tensor], room: int) -> torch.Tensor:
-    """Join groups of features of the same positions, float32 [n, ...], into one space.
+def fuse(groups: list[torch.Tensor], axes_kept: int) -> torch.Tensor:
+    """Join groups of features of the same positions, float32 [n, ...], into one vector each.
 
-    Each group is taken along its first `room` principal axes and scaled to variance 1 in all, so
-    that texture and every layer of an extractor weigh the same however many channels they have.
+    Each group is projected to its first `axes_kept` principal axes and scaled to a total variance
+    of 1, so that texture and every layer of an extractor have the same weight.
     """
     fused = []
     for group in groups:
         centred = group - group.mean(0)
         scatter = (centred.T @ centred).double() / len(centred)
         _, axes = torch.linalg.eigh(scatter)
-        placed = centred @ axes.flip(1)[:, :room].to(group)
+        placed = centred @ axes.flip(1)[:, :axes_kept].to(group)
         fused.append(placed / placed.square().sum(1).mean().sqrt().clamp_min(1e-12))
     return torch.cat(fused, 1)
 
@@ -40,8 +40,8 @@ def pseudo_labels(
 ) -> torch.Tensor:
     """Cluster points, float32 [n, D], into at most `count`; return the label of each, int64 [n].
 
-    `rounds` passes over all points in batches of `BATCH`; each centre is the running mean of what
-    it was given, so later batches move it less.
+    Makes `rounds` passes over all points in batches of `BATCH`. A centre is the running mean of its
+    points, so later batches move it less.
     """
     count = min(count, len(points))
     centres = _seeds(points, count, generator)
@@ -59,7 +59,7 @@ def pseudo_labels(
 
 
 def _seeds(points: torch.Tensor, count: int, generator: torch.Generator) -> torch.Tensor:
-    """Choose centres far apart: each at random, by squared distance to those there are."""
+    """Choose centres at random, with probabilities by squared distance to earlier ones."""
     sample = torch.randperm(len(points), generator=generator)[: _SEED_SAMPLES * count]
     candidates = points[sample.to(points.device)]
     centres = [candidates[0]]

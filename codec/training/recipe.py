@@ -1,4 +1,4 @@
-"""What a recipe means for the codec: its chain, its layers and its steps."""
+"""The configuration of the codec that a recipe defines."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from underpaint.codec.transform.subbands import band_levels
 from underpaint.codec.weights.configuration import CodecConfig, LayerPlan
 
 WIDTHS = (32, 16, 8, 4, 2, 1)
-"""Each state has half the cell width of the state before it."""
+"""Cell widths of the chain: each state has half the width of the state before."""
 
 PLANS = (
     LayerPlan("merged palette, cells 32", 1, 1),

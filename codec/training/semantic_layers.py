@@ -1,8 +1,8 @@
-"""Semantics of a position: several layers of an image network, laid over the latent grid.
+"""Semantic features of positions: feature maps of an image network, resampled to the latent grid.
 
-Any ONNX network with one picture as its input serves, by path or URL: it is cut behind the last
-feature map of each resolution, so that early layers tell textures and late ones tell objects.
-Needs `pip install 'underpaint[train]'`.
+The network is any ONNX file with one picture as its input, by path or URL. The last feature map of
+each resolution is taken: early layers respond to textures, late ones to objects. Needs
+`pip install 'underpaint[train]'`.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from underpaint.codec.transform.wavelet import BLOCK
 TEXTURE_ALONE = "none: texture alone"
 
 LEAST_CHANNELS = 16
-"""A feature map has at least so many; what has fewer is a score or a picture."""
+"""Least number of channels of a feature map; outputs with fewer are scores or pictures."""
 
 STRIDES = (4, 32)
-"""Least and greatest stride, in pixels, of the layers that are taken."""
+"""Least and largest stride of the feature maps, in pixels."""
 
 MOST_LAYERS = 3
 
 _PROBE = 4 * BLOCK
-"""Least side of a picture that a network is shown."""
+"""Side of the picture that is used to find feature maps; the least side of an input."""
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """What a network wants to see: channel order, then (x - mean) / deviation of 0..255."""
+    """Input of a network: order of channels, then (x - mean) / deviation of 0..255."""
 
     bgr: bool
     mean: tuple[float, float, float]
@@ -46,11 +46,11 @@ PREPARATIONS = {
     "caffe": Preparation(True, (104.0, 117.0, 123.0), (1.0, 1.0, 1.0)),
     "unit": Preparation(False, (0.0, 0.0, 0.0), (255.0, 255.0, 255.0)),
 }
-"""By name: torchvision's and timm's, that of Caffe's models, and plain 0..1."""
+"""Preparations by name: of torchvision and timm, of Caffe, and plain 0..1."""
 
 
 def extractor_label(location: str) -> str:
-    """Name a network by its file name and SHA-256, for the record of a training run."""
+    """Return the file name and SHA-256 of a network, for the record of a training run."""
     if not location:
         return TEXTURE_ALONE
     name = location.partition("#")[0].rstrip("/").rpartition("/")[2]
@@ -65,13 +65,13 @@ def _fetched(location: str) -> bytes:
 
 
 class SemanticLayers:
-    """An ONNX network that gives its feature maps."""
+    """An ONNX network that returns its feature maps."""
 
     def __init__(self, location: str, preparation: str) -> None:
-        """Load a network; raises UsageError where it has no feature maps or cannot be run."""
+        """Load a network; raises UsageError if it has no feature maps or cannot run."""
         if preparation not in PREPARATIONS:
             names = ", ".join(sorted(PREPARATIONS))
-            raise UsageError(f"no preparation {preparation!r} of an extractor's input: {names}")
+            raise UsageError(f"unknown extractor input {preparation!r}; there are {names}")
         self._preparation = PREPARATIONS[preparation]
         self._location = location
         model = open_network(location)
@@ -110,7 +110,7 @@ class SemanticLayers:
 
 
 def open_network(location: str) -> Any:
-    """Return the ONNX model at a path or URL; UsageError where there is none."""
+    """Return the ONNX model at a path or URL; raises UsageError if there is none."""
     try:
         import onnx
     except ImportError as error:
@@ -123,7 +123,7 @@ def open_network(location: str) -> Any:
 
 
 def _picture_input(model: Any, location: str) -> tuple[str, type]:
-    """Return name and type of the input [1, 3, H, W], whose sides are set free."""
+    """Return name and type of the input [1, 3, H, W], and make its sides variable."""
     weights = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in weights]
     shapes = [value.type.tensor_type.shape.dim for value in inputs]
@@ -134,12 +134,12 @@ def _picture_input(model: Any, location: str) -> tuple[str, type]:
     kinds: dict[int, type] = {1: np.float32, 10: np.float16}  # onnx.TensorProto.DataType
     kind = inputs[0].type.tensor_type.elem_type
     if kind not in kinds:
-        raise UsageError(f"{location} takes no floating-point picture")
+        raise UsageError(f"{location}: its input is not a floating-point picture")
     return inputs[0].name, kinds[kind]
 
 
 def _session(model: Any, outputs: list[str]) -> Any:
-    """Open a network cut behind `outputs`; what only led to other outputs is left out."""
+    """Open a network with these outputs; nodes that lead to other outputs only are not run."""
     try:
         import onnxruntime
     except ImportError as error:

@@ -37,7 +37,7 @@ def detect(network: Network, pixels: np.ndarray) -> Boxes:
     for cells, pair in pairs.items():
         grid = round(cells**0.5)
         if len(pair) != 2 or grid * grid != cells:
-            raise UsageError("the outputs of the network are not those of NanoDet")
+            raise UsageError("the network does not have the interface of NanoDet")
         distances, classes = sorted(pair, key=lambda part: part.shape[1])
         corners.append(_corners(distances, grid))
         scores.append(classes)
