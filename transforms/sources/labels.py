@@ -74,8 +74,8 @@ class Labels:
 def fit(value: Any, kind: pa.DataType) -> Any:
     """A value as an Arrow type takes it; ValueError, TypeError or ArrowException where it does not.
 
-    Text is parsed where the type is not text, and text of UTF-8 is decoded. A list of one value is
-    that value where the type is no list.
+    Text is parsed where the type is not text, and bytes of UTF-8 are decoded. In a column of text,
+    a value that is none is stored as JSON.
     """
     if isinstance(value, NoValue):
         raise ValueError("no value")
@@ -83,10 +83,6 @@ def fit(value: Any, kind: pa.DataType) -> Any:
         if not isinstance(value, list | tuple | np.ndarray):
             value = [value]
         return [None if each is None else fit(each, kind.value_type) for each in value]
-    if isinstance(value, list) and not pa.types.is_nested(kind) and not _is_text(kind):
-        if len(value) > 1:
-            raise ValueError(f"{len(value)} values for one {kind}")
-        value = value[0] if value else None
     if value is None:
         return None
     if _is_text(kind):
@@ -100,6 +96,8 @@ def fit(value: Any, kind: pa.DataType) -> Any:
         return plain(pa.scalar(text).cast(kind)) if text else None
     if isinstance(value, bool) and not pa.types.is_boolean(kind):
         value = int(value)
+    if isinstance(value, int) and pa.types.is_floating(kind):
+        value = float(value)
     return plain(pa.scalar(value, type=kind))
 
 
@@ -175,9 +173,10 @@ def inferred(values: Iterable[Any]) -> pa.DataType:
     present = [value for value in values if value is not None]
     kinds = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string()}
     types = {type(value) for value in present}
-    if types <= {int, float} and types:
-        whole = types == {int} and all(-(1 << 63) <= value < 1 << 63 for value in present)
-        return pa.int64() if whole else pa.float64()
+    if any(type(value) is int and not -(1 << 63) <= value < 1 << 63 for value in present):
+        return pa.string()  # no number of 64 bits, and a float would be another number
+    if types == {int, float}:
+        return pa.float64()
     if len(types) == 1 and (single := types.pop()) in kinds:
         return kinds[single]
     try:

@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import lru_cache
-from typing import IO, Any, TypeVar
+from typing import IO, Any, TypeVar, cast
 
 import fsspec
 import pyarrow as pa
@@ -59,9 +59,17 @@ def raw_file(uri: str, *, buffered: bool = True) -> IO[bytes]:
             file for their own price.
     """
     fs, path = _chained(uri, os.getpid()) if "::" in uri else file_system(uri)
+    file = raw_stream(fs, path)
+    return (
+        cast(IO[bytes], io.BufferedReader(cast(Any, file))) if buffered and is_local(fs) else file
+    )
+
+
+def raw_stream(fs: fsspec.AbstractFileSystem, path: str) -> IO[bytes]:
+    """An opened file; of this machine, one that reads what is asked for and no more."""
     if is_local(fs):
-        return open(path, "rb", buffering=-1 if buffered else 0)
-    return with_retries(lambda: _remote_file(fs, path))
+        return open(path, "rb", buffering=0)
+    return with_retries(lambda: fs.open(path, "rb"))  # type: ignore[no-any-return]
 
 
 def unpacked(file: IO[bytes] | Forward, compression: str) -> IO[bytes]:
@@ -241,7 +249,3 @@ def _is_plain(head: bytes) -> bool:
 def _chained(uri: str, process: int) -> tuple[fsspec.AbstractFileSystem, str]:
     """The file system of a chain, kept: without it, fsspec closes the file that it lies in."""
     return file_system(uri)
-
-
-def _remote_file(fs: fsspec.AbstractFileSystem, path: str) -> IO[bytes]:
-    return fs.open(path, "rb")  # type: ignore[no-any-return]

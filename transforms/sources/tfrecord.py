@@ -153,8 +153,17 @@ class TFRecordSource(Source):
         except PictureDamaged as error:
             return Record(key, uri, failing(error))
         picture = pictures[0]
-        labels, notes = self.columns.fit({name: each for name, (_, each) in features.items()})
+        labels, notes = self.columns.fit(
+            {name: self._value(name, values) for name, (_, values) in features.items()}
+        )
         return Record(key, uri, lambda: picture, len(picture), labels, notes)
+
+    def _value(self, name: str, values: list[Any]) -> Any:
+        """The values of a feature: the one of it where its stated type is that of one."""
+        index = self.columns.schema.get_field_index(label_name(name))
+        if index < 0 or len(values) > 1 or pa.types.is_list(self.columns.schema.field(index).type):
+            return values
+        return values[0] if values else None
 
     def _key(self, features: Features) -> str:
         values = features.get(self.key or "", ("", []))[1]

@@ -1,0 +1,307 @@
+"""Labels have the types that are stated, and none costs a picture."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.helpers import shards
+from tests.helpers.reading import read_all, skipped
+from tests.helpers.shards import field, jpeg, record, tar_of, zip_of
+from underpaint.codec.errors import UsageError
+from underpaint.transforms.records import Record
+from underpaint.transforms.sources import Choice, all_labels, open_sources
+from underpaint.transforms.sources.choice import parse_label
+from underpaint.transforms.sources.labels import Labels, inferred, parse_type
+
+
+def columns(path: Path, choice: Choice = Choice()) -> dict[str, str]:  # noqa: B008
+    """Name and type of each label column."""
+    schema = all_labels(open_sources([str(path)], choice))
+    return {item.name: str(item.type) for item in schema}
+
+
+def values(records: list[Record], name: str) -> list[Any]:
+    return [record.labels.get(name) for record in records]
+
+
+def write(path: Path, text: str | bytes) -> Path:
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return path
+
+
+def jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:
+    return write(
+        path, "".join(json.dumps({"url": f"{n}.jpg", **r}) + "\n" for n, r in enumerate(rows))
+    )
+
+
+def test_text_of_a_csv_stays_text(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", 'url,zip,age\n1.jpg,00001,NA\n2.jpg, 7,\n3.jpg,1e5,"x\ny"\n')
+    assert columns(path) == {"zip": "string", "age": "string"}
+    assert values(read_all([path]), "zip") == ["00001", " 7", "1e5"]
+    assert values(read_all([path]), "age") == ["NA", "", "x\ny"]
+
+
+def test_a_stated_type_is_kept_and_what_does_not_fit_is_noted(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "url,age\n1.jpg,7\n2.jpg,NA\n3.jpg,\n4.jpg, 12 \n")
+    choice = Choice(labels=(parse_label("age:int64"), parse_label("late:string")))
+    assert columns(path, choice) == {"age": "int64", "late": "string"}
+    records = read_all([path], choice)
+    assert values(records, "age") == [7, None, None, 12]
+    assert [r.notes for r in records] == [
+        (),
+        ("label 'age' not stored: the value is no int64",),
+        (),
+        (),
+    ]
+
+
+@pytest.mark.parametrize("text", ["age", "age:", ":int64", "age:integer", "age:list<x>"])
+def test_a_type_that_is_none_is_a_mistake(text: str) -> None:
+    with pytest.raises(UsageError, match=r"NAME:TYPE|is no type of a label"):
+        parse_label(text)
+
+
+def test_a_column_of_json_lines_has_the_union_of_its_types(tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [
+        {"n": 1, "s": 1, "b": True, "l": [1], "z": None} for _ in range(3000)
+    ]
+    rows[0] = {}
+    rows[2000] |= {"n": 2.5, "s": "two", "l": [0.5], "late": "x", "big": 1 << 70}
+    path = jsonl(tmp_path / "a.jsonl", rows)
+    assert columns(path) == {
+        "n": "double",
+        "s": "string",
+        "b": "bool",
+        "l": "list<item: double>",
+        "z": "string",
+        "late": "string",
+        "big": "string",
+    }
+    records = read_all([path])
+    assert len(records) == 3000
+    assert not any(record.notes for record in records)
+    assert (records[1].labels["n"], records[2000].labels["n"]) == (1.0, 2.5)
+    assert (records[1].labels["s"], records[2000].labels["s"]) == ("1", "two")
+    assert records[1].labels["l"] == [1.0]
+    assert [r.labels["late"] for r in records if "late" in r.labels] == ["x"]
+
+
+def test_inferred_types() -> None:
+    assert inferred([1, None, 2]) == pa.int64()
+    assert inferred([1, 2.5]) == pa.float64()
+    assert inferred([1, "a"]) == inferred([{"a": 1}, "a"]) == inferred([True, 1]) == pa.string()
+    assert inferred([{"a": 1}, {"b": "x"}]) == pa.struct([("a", pa.int64()), ("b", pa.string())])
+
+
+def test_a_feature_of_tfrecords_widens(tmp_path: Path) -> None:
+    def example(number: int) -> bytes:
+        features = {"image/encoded": field(1, field(1, jpeg(number, 60, 80)))}
+        if number < 150:
+            features["score"] = field(3, field(1, bytes([number & 0x7F])))
+        else:
+            features["score"] = field(2, field(1, np.float32(0.5).tobytes()))
+            features["late"] = field(1, field(1, b"x"))
+        entries = (field(1, field(1, k.encode()) + field(2, v)) for k, v in features.items())
+        return record(field(1, b"".join(entries)))
+
+    path = write(tmp_path / "a.tfrecord", b"".join(map(example, range(200))))
+    assert columns(path) == {"late": "list<item: large_binary>", "score": "list<item: double>"}
+    records = read_all([path])
+    assert not any(each.notes for each in records)
+    assert (records[3].labels["score"], records[160].labels["score"]) == ([3.0], [0.5])
+    assert values(records, "late")[149:151] == [None, [b"x"]]
+    scalar = read_all([path], Choice(labels=(("score", "float32"), ("late", "string"))))
+    assert (scalar[3].labels["score"], scalar[160].labels["late"]) == (3.0, "x")
+
+
+def test_labels_of_a_tar_keep_their_bytes(tmp_path: Path) -> None:
+    text = b'{"a":  1.0,\n "b": "\xc3\xa9"}\n'
+    files = {
+        "1.jpg": jpeg(1),
+        "1.json": text,
+        "1.CLS": b"7\n",
+        "1.txt": b" 00001",
+        "1.npy": b"\0\1",
+    }
+    path = write(tmp_path / "a.tar", tar_of(files))
+    assert columns(path) == {
+        "cls": "int64",
+        "json": "string",
+        "npy": "large_binary",
+        "txt": "string",
+    }
+    (found,) = read_all([path])
+    assert found.labels == {"json": text.decode(), "cls": 7, "txt": " 00001", "npy": b"\0\1"}
+    (found,) = read_all([path], Choice(labels=(("cls", "string"), ("json", "large_binary"))))
+    assert (found.labels["cls"], found.labels["json"]) == ("7\n", text)
+    path = write(tmp_path / "b.tar", tar_of({"1.jpg": jpeg(1), "1.cls": b"cat", "1.txt": b"\xe9"}))
+    (found,) = read_all([path])
+    assert found.labels == {"cls": "cat", "txt": "é"}
+    assert found.notes == ("label 'txt' is not UTF-8 and was read as Latin-1",)
+
+
+def test_a_class_that_is_no_number_costs_only_itself(tmp_path: Path) -> None:
+    files = {
+        f"{n:04}.{e}": c for n in range(300) for e, c in (("jpg", jpeg(1)), ("cls", b"%d" % n))
+    }
+    files["0290.cls"] = b"cat"
+    records = read_all([write(tmp_path / "a.tar", tar_of(files))])
+    assert len(records) == 300
+    assert records[290].labels == {}
+    assert records[290].notes == ("label 'cls' not stored: the value is no int64",)
+    assert records[289].labels == {"cls": 289}
+
+
+@pytest.mark.parametrize("make", [tar_of, zip_of])
+def test_samples_of_several_pictures(tmp_path: Path, make: Any) -> None:
+    def keys(files: dict[str, bytes], choice: Choice = Choice()) -> dict[str, dict[str, Any]]:  # noqa: B008
+        path = write(tmp_path / ("a.tar" if make is tar_of else "a.zip"), make(files))
+        return {each.key: dict(each.labels) for each in read_all([path], choice)}
+
+    text = {"txt": "t"}
+    assert keys({"1.jpg": jpeg(1), "1.png": jpeg(2), "1.txt": b"t"}) == {
+        "a/1.jpg": text,
+        "a/1.png": text,
+    }
+    cats = {f"d/cat.{n}.{e}": c for n in range(2) for e, c in (("jpg", jpeg(n)), ("txt", b"t"))}
+    assert keys(cats) == {"a/d/cat.0.jpg": text, "a/d/cat.1.jpg": text}
+    one = {"s.input.jpg": jpeg(1), "s.outputs.txt": b"t"}
+    assert keys(one) == {"a/s.input.jpg": {"outputs.txt": "t"}}
+    assert keys(one, Choice(tar_key="last-dot")) == {"a/s.input.jpg": {}}
+    mask = {"1.jpg": jpeg(1), "1.seg.png": b"mask"}
+    assert list(keys(mask)) == ["a/1.jpg", "a/1.seg.png"]
+    assert keys(mask, Choice(picture="jpg")) == {"a/1.jpg": {"seg.png": b"mask"}}
+    assert keys({"./a/1": jpeg(1), "./a/2": b"none"}) == {"a/a/1": {}}
+
+
+def test_a_long_run_of_one_name_is_no_sample(tmp_path: Path) -> None:
+    files = {
+        f"cat.{n}.{e}": c for n in range(700) for e, c in (("jpg", jpeg(1)), ("cls", b"%d" % n))
+    }
+    path = write(tmp_path / "a.tar", tar_of(files))
+    for span_bytes in (1, 50_000, 1 << 30):
+        records = read_all([path], span_bytes=span_bytes)
+        assert [record.labels for record in records] == [{"cls": n} for n in range(700)]
+
+
+def test_the_folder_is_a_label_where_it_is_wanted(tmp_path: Path) -> None:
+    for name in ("cats/1.jpg", "dogs/2.jpg", "3.jpg"):
+        (tmp_path / "set" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "set" / name).write_bytes(jpeg(1))
+    choice = Choice(label_from_folder=True)
+    assert columns(tmp_path / "set", choice) == {"label": "string"}
+    assert values(read_all([tmp_path / "set"], choice), "label") == [None, "cats", "dogs"]
+    both = read_all([tmp_path / "set/cats", tmp_path / "set/dogs"], choice)
+    assert values(both, "label") == ["cats", "dogs"]
+    path = write(tmp_path / "set.zip", zip_of({"cats/1.jpg": jpeg(1), "cats/deep/2.jpg": jpeg(2)}))
+    assert values(read_all([path], choice), "label") == ["cats", "deep"]
+
+
+def test_names_of_classes_are_kept(tmp_path: Path) -> None:
+    info = {"features": {"label": {"names": ["cat", "dog"], "_type": "ClassLabel"}}}
+    schema = pa.schema([("image", pa.binary()), ("label", pa.int64())])
+    schema = schema.with_metadata({"huggingface": json.dumps({"info": info})})
+    rows = {"image": [jpeg(1), jpeg(2), jpeg(3)], "label": [1, 0, -1]}
+    pq.write_table(pa.table(rows, schema), tmp_path / "a.parquet")
+    assert columns(tmp_path / "a.parquet") == {"label": "int64", "label_name": "string"}
+    records = read_all([tmp_path / "a.parquet"])
+    assert values(records, "label") == [1, 0, -1]
+    assert values(records, "label_name") == ["dog", "cat", None]
+
+
+def test_values_that_python_has_not_cost_nothing(tmp_path: Path) -> None:
+    moments = pa.array([1_700_000_000_000_000_001, 1, None], pa.timestamp("ns"))
+    far = pa.array([10**15, 0, 1], pa.timestamp("ms"))  # past the year 9999
+    codes = pa.array(["a", "b", "a"]).dictionary_encode()
+    rows = {"image": [jpeg(n) for n in range(3)], "t": moments, "far": far, "code": codes}
+    pq.write_table(pa.table(rows), tmp_path / "a.parquet")
+    records = read_all([tmp_path / "a.parquet"])
+    assert [record.fetch() for record in records] == rows["image"]
+    assert pa.array(values(records, "t"), pa.timestamp("ns")) == moments
+    assert values(records, "code") == ["a", "b", "a"]
+    assert records[1].labels["far"] == datetime.datetime(1970, 1, 1)
+    assert records[0].notes == ("label 'far' not stored: the value is no timestamp[ms]",)
+
+
+def test_rows_of_one_picture_have_keys_of_their_own(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "url,c\nx/1.jpg,a\nx/2.jpg,b\nx/1.jpg,c\nx/1.jpg,c\n")
+    assert [r.key for r in read_all([path])] == ["x/1.jpg", "x/2.jpg", "x/1.jpg#2", "x/1.jpg#3"]
+
+
+def test_keys_of_addresses_keep_host_and_query(tmp_path: Path) -> None:
+    addresses = [
+        "http://a/p.php?id=1",
+        "http://a/p.php?id=2",
+        "http://b:80/p.php?id=1",
+        "https://u:pw@A/1.jpg?X-Amz-Signature=x&X-Amz-Date=y&v=3",
+        "gs://bucket/x/1.jpg",
+        f"{tmp_path}/y/1.jpg",
+        "../z/1.jpg",
+    ]
+    path = write(tmp_path / "a.csv", "url\n" + "\n".join(addresses) + "\n")
+    records = read_all([path])
+    above = str(tmp_path.parent).lstrip("/")
+    assert [record.key for record in records] == [
+        "a/p.php?id=1",
+        "a/p.php?id=2",
+        "b:80/p.php?id=1",
+        "a/1.jpg?v=3",
+        "bucket/x/1.jpg",
+        "y/1.jpg",
+        f"{above}/z/1.jpg",
+    ]
+    assert [record.uri for record in records][-1] == f"{tmp_path.parent}/z/1.jpg"
+
+
+@pytest.mark.parametrize("name", ["A.CSV", "a.tsv", "a.csv.gz", "a.TSV.BZ2", "a.jsonl.zst"])
+def test_tables_of_any_suffix(tmp_path: Path, name: str) -> None:
+    mark = "\t" if "tsv" in name.lower() else ","
+    text = f"url{mark}l\n1.jpg{mark}x\n"
+    if "jsonl" in name:
+        text = '{"url": "1.jpg", "l": "x"}\n'
+    path = write(tmp_path / name, shards.packed(text.encode(), name.lower()))
+    (found,) = read_all([path])
+    assert (found.uri, found.labels) == (f"{tmp_path}/1.jpg", {"l": "x"})
+
+
+def test_odd_rows_of_a_table_lose_nothing(tmp_path: Path) -> None:
+    rows = b'\xef\xbb\xbfurl,t\r\n1.jpg,5" tall\r\n\r\n,no address\r\n'
+    rows += b"3.jpg,a,b\r\n4.jpg\r\n5.jpg,\xe9\r\n"
+    records = read_all([write(tmp_path / "a.csv", rows)])
+    assert [record.key for record in records] == ["1.jpg", "a/00000001", "3.jpg", "4.jpg", "5.jpg"]
+    assert values(records, "t") == ['5" tall', None, "a", None, "é"]
+    assert records[2].notes == ("values beyond the header of the table not stored",)
+    assert records[4].notes == ("the row of the table is not UTF-8 and was read as Latin-1",)
+    with pytest.raises(UsageError, match="two columns are called 't'"):
+        read_all([write(tmp_path / "b.csv", "url,t,t\n")])
+    with pytest.raises(UsageError, match="UTF-16"):
+        read_all([write(tmp_path / "c.csv", "url\n1.jpg\n".encode("utf-16"))])
+
+
+def test_fitting_notes_what_it_leaves_out() -> None:
+    labels = Labels(pa.schema([("n", pa.int8()), ("label_key", pa.string())]))
+    assert labels.fit({"n": 300, "key": "x", "gone": 1, "none": None}) == (
+        {"label_key": "x"},
+        (
+            "label 'n' not stored: the value is no int8",
+            "label 'gone' not stored: there is no such column",
+        ),
+    )
+    assert parse_type("list<float>") == pa.list_(pa.float32())
+
+
+def test_members_that_are_no_labels_are_skipped(tmp_path: Path) -> None:
+    files = {"1.jpg": jpeg(1), "1.mov": b"video", "1.aae": b"x", "._1.jpg": b"mac", "no.md": b"hi"}
+    path = write(tmp_path / "a.tar", tar_of(files))
+    assert skipped([path]) == {".mov": 1, ".md": 1, "macOS ._ file": 1}
+    (found,) = read_all([path])
+    assert found.labels == {"aae": b"x"}
