@@ -1,4 +1,4 @@
-"""The whole recipe, from a folder of photos to a weights file, resumable at every stage.
+"""Trains weights from a folder of photos; every stage can be resumed.
 
 photos -> fit (head, classes, contexts, tables, centroids) -> fitted.safetensors
        -> train (backward network)                         -> network/state.safetensors, log.csv
@@ -36,7 +36,7 @@ from underpaint.codec.weights.model import Weights
 log = logging.getLogger(__name__)
 
 HELD_OUT_EVERY = 64
-"""One photo in so many is kept from training, to be measured on."""
+"""One photo in so many is held out from training, for measurements."""
 
 MOST_HELD_OUT = 16
 
@@ -51,11 +51,11 @@ def train(
     start_from: Path | None = None,
     keep_classes: bool = False,
 ) -> Weights:
-    """Make weights from photos and write them to `output`; continue whatever `run` holds.
+    """Train weights from photos and write them to `output`; resumes what the folder `run` holds.
 
-    `start_from` is an earlier run's weights file whose network the training begins with;
-    `keep_classes` takes its classes and semantic head too, which the network knows. Raises
-    UsageError if there are no photos, or if `run` was begun with another recipe or plan.
+    `start_from` is a weights file whose network the training starts with; `keep_classes` keeps its
+    classes and semantic head too. Raises UsageError if there are too few photos, or if `run` was
+    started with other settings.
     """
     run.mkdir(parents=True, exist_ok=True)
     _same_settings(run / "settings.json", recipe, plan)
@@ -81,7 +81,7 @@ def train(
 
     features = None
     if plan.feature_weight and not recipe.extractor:
-        log.info("no extractor: the loss goes without a share of its features")
+        log.info("no extractor: the loss has no share of features")
     elif plan.feature_weight:
         features = FeatureDistance(recipe.extractor, recipe.extractor_input, device)
     source = CropSource(pictures, symbols, plan.crop)
@@ -102,9 +102,9 @@ def train(
 
 
 def _same_settings(path: Path, recipe: Recipe, plan: TrainingPlan) -> None:
-    """Write the settings of a run; UsageError if it was begun with others.
+    """Write the settings of a run; raises UsageError if it was started with others.
 
-    The number of steps may change: a run can be lengthened or cut, and its record says so.
+    The number of steps may change; the record lists all numbers.
     """
     settings: dict[str, Any] = {"recipe": asdict(recipe), "plan": asdict(plan)}
     settings["recipe"]["extractor"] = extractor_label(recipe.extractor)
@@ -116,7 +116,7 @@ def _same_settings(path: Path, recipe: Recipe, plan: TrainingPlan) -> None:
         lengths = before if before[-1] == plan.steps else [*before, plan.steps]
         known["plan"]["steps"] = plan.steps
         if known != settings:
-            raise UsageError(f"{path.parent} was begun with other settings: see {path}")
+            raise UsageError(f"{path.parent} was started with other settings: see {path}")
     settings["steps_asked_for"] = lengths
     path.write_text(json.dumps(settings, indent=2) + "\n")
 
@@ -125,14 +125,14 @@ def _fitted(
     path: Path, pictures: Sequence[np.ndarray], recipe: Recipe, kept: Weights | None
 ) -> Weights:
     if path.exists():
-        log.info("took the fitted parts from %s", path)
+        log.info("reusing the fitted parts in %s", path)
     else:
         path.write_bytes(pack_weights(fit_weights(pictures, recipe, kept)))
     return unpack_weights(path.read_bytes())
 
 
 def _measure(path: Path, step: int, weights: Weights, pictures: Sequence[np.ndarray]) -> None:
-    """Append mean rate, PSNR and MS-SSIM of every layer prefix over held-out photos."""
+    """Append mean rate, PSNR and MS-SSIM over held-out photos, for each number of layers."""
     codec = Codec(weights)
     streams = [codec.encode([picture])[0] for picture in pictures]
     fresh = not path.exists()

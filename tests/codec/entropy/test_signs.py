@@ -1,28 +1,36 @@
-"""Leans: what is fitted predicts, what is coded comes back, and what they save is real."""
+"""Sign contexts: fitted weights predict signs, and signs cost less than a bit."""
 
 import numpy as np
 import pytest
 from skimage import data
 
 from underpaint import Codec
-from underpaint.codec.entropy.signs import SIGN_BINS, SIGN_EDGES, SIGN_FEATURES, SIGN_UNIT
+from underpaint.codec.entropy.signs import (
+    S_LIGHTNESS,
+    S_SOUTH,
+    S_WEST,
+    SIGN_BINS,
+    SIGN_EDGES,
+    SIGN_FEATURES,
+    SIGN_UNIT,
+)
 from underpaint.codec.training.fit_signs import fit_sign_weights, signs_around
 from underpaint.codec.transform.subbands import BANDS, geometry, view
 from underpaint.codec.weights.loading import load_weights
 
 
-def test_a_known_law_of_signs_is_found():
+def test_known_weights_of_signs_are_found():
     rng = np.random.default_rng(1)
-    law = np.zeros(SIGN_FEATURES)
-    law[[0, 3, 8]] = (1.5, -0.8, 0.4)
+    weights = np.zeros(SIGN_FEATURES)
+    weights[[S_WEST, S_SOUTH, S_LIGHTNESS]] = (1.5, -0.8, 0.4)
     signs = rng.integers(-1, 2, (40_000, SIGN_FEATURES)).astype(np.int8)
-    positive = rng.random(len(signs)) < 1 / (1 + np.exp(-signs @ law))
+    positive = rng.random(len(signs)) < 1 / (1 + np.exp(-signs @ weights))
     found = fit_sign_weights(signs, positive)
     assert found.dtype == np.int16
-    np.testing.assert_allclose(found, law * SIGN_UNIT, atol=3)
+    np.testing.assert_allclose(found, weights * SIGN_UNIT, atol=3)
 
 
-def test_without_samples_there_is_no_lean():
+def test_without_samples_all_weights_are_zero():
     assert not fit_sign_weights(np.zeros((0, SIGN_FEATURES), np.int8), np.zeros(0, bool)).any()
 
 
@@ -54,16 +62,16 @@ def test_signs_cost_less_than_a_bit_in_photos_that_no_weights_have_seen(profile)
         leaving = (view(before, layout, band) == 0) & (view(after, layout, band) != 0)
         y, x = np.nonzero(leaving)
         signs = signs_around(layout, before, after, band, y, x).astype(int)
-        lean = signs @ weights.sign_weights[step, band].astype(int)
-        place = np.searchsorted(SIGN_EDGES, np.abs(lean), side="right")
-        unlike = (lean >= 0) != (view(after, layout, band)[leaving] > 0)
-        bits -= np.log2(share[SIGN_BINS * band + place, unlike.astype(int)]).sum()
-        number += len(lean)
+        context = signs @ weights.sign_weights[step, band].astype(int)
+        place = np.searchsorted(SIGN_EDGES, np.abs(context), side="right")
+        wrong = (context >= 0) != (view(after, layout, band)[leaving] > 0)
+        bits -= np.log2(share[SIGN_BINS * band + place, wrong.astype(int)]).sum()
+        number += len(context)
     assert number > 1000
     assert bits < 0.97 * number
 
 
-def test_both_signs_are_alike_where_nothing_leans():
+def test_both_signs_are_equally_likely_in_the_first_bin():
     for profile in ("perceptual", "fidelity"):
         weights = load_weights(profile)
         for step in range(len(weights.config.widths)):
