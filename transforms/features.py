@@ -8,17 +8,13 @@ errors.
       └ failed                         DeadLetter
 
 `ExtractFeatures` is for pipelines of your own. It avoids three problems of RunInference.
-RunInference
-counts elements and not pixels, so pictures are first resized to the network's square. One bad
-element
-would fail its whole batch, and out-of-memory errors are not retried, so the handler halves a failed
-batch and returns errors as results. Models shared between processes pickle their tensors, so a
-model
-is shared only by the threads of one process, through Beam's `Shared`.
+RunInference counts elements and not pixels, so pictures are first resized to the network's square.
+One bad element would fail its whole batch, and out-of-memory errors are not retried, so the handler
+halves a failed batch and returns errors as results. Models shared between processes pickle their
+tensors, so a model is shared only by the threads of one process, through Beam's `Shared`.
 
 `underpaint encode` does not use it (see `transforms.work_unit`): its pictures never leave the
-worker
-that decodes them, whereas RunInference would send them through the runner once more.
+worker that decodes them, whereas RunInference would send them through the runner once more.
 """
 
 from __future__ import annotations
@@ -45,8 +41,7 @@ class ExtractFeatures(beam.PTransform):
     """(key, uint8 [H, W, 3]) to a dict of two collections: `features` and `failed`.
 
     `features` holds (key, float32 [size]) in no particular order; `failed` holds one `DeadLetter`
-    for
-    each other picture. `device` is a torch device or "auto".
+    for each other picture. `device` is a torch device or "auto".
     """
 
     def __init__(self, embedding: Embedding, device: str = "auto") -> None:

@@ -40,8 +40,7 @@ from underpaint.transforms.sources import Source, listed
 from underpaint.transforms.sources.base import SPAN_RECORDS
 
 PLANS = "plans"
-"""Folder of the plans in an archive; the command `sweep` removes plans that dead jobs left
-there.
+"""Folder of the plans in an archive; the command `sweep` removes plans that dead jobs left there.
 """
 
 UNITS_WANTED = 64

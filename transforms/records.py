@@ -3,8 +3,8 @@
     inputs --list--> Item, Shard --plan--> WorkUnit --read--> Record --decode, encode--> archive row
 
 A *work unit* is a group of loose pictures, or a range of one shard, and produces one output file.
-Its name depends on its inputs alone, so a second run recognises the units that are finished.
-Items and units travel as JSON lines: small, readable, and the same for every runner.
+Its name depends on its inputs alone, so a second run recognises the units that are finished. Items
+and units travel as JSON lines: small, readable, and the same for every runner.
 """
 
 from __future__ import annotations
@@ -40,8 +40,7 @@ class Shard:
 
     uri: str
     prefix: str
-    """Prefix of the keys of its records: the shard's path below the input folder, without
-    suffix.
+    """Prefix of the keys of its records: the shard's path below the input folder, without suffix.
     """
     size: int = UNKNOWN
     """In bytes."""
@@ -186,8 +185,7 @@ class Retry:
     """The records of a finished unit that are to be tried again."""
 
     commit: str
-    """Name of the commit that holds the failed records: the unit's own, or that of its last
-    retry.
+    """Name of the commit that holds the failed records: the unit's own, or that of its last retry.
     """
     attempt: int
     keys: tuple[str, ...]

@@ -1,10 +1,10 @@
-"""Which files of an archive count: gathering commit records into the manifest.
+"""Gathers commit records into the manifest, which defines the files of an archive.
 
 data/….parquet   failed/….parquet     written first, named by their own SHA-256
-       └──────────┬──────────┘
-        commits/UNIT.json             then this: one unit of work is done, all or nothing
-                  │  publish()
-            manifest.json             gathered from all commit records; what readers read
+           └──────────┬──────────┘
+           commits/UNIT.json             then this record: the unit is committed, all or nothing
+                      │  publish()
+                manifest.json            gathered from all commit records; read by readers
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from underpaint.codec.storage.files import TEMPORARY_PREFIX, Storage
 
 
 def read_manifest(storage: Storage) -> Manifest:
-    """The manifest of an archive; NotAnArchive where there is none, else as `decode_manifest`."""
+    """Read the manifest; NotAnArchive if there is none, else raises as `decode_manifest` does."""
     try:
         data = storage.read(MANIFEST)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
@@ -42,7 +42,7 @@ def read_manifest(storage: Storage) -> Manifest:
 def committed_units(
     root: str | Storage, options: Mapping[str, Any] | None = None
 ) -> dict[str, Commit]:
-    """Units that are done, published or not, by name; empty where nothing is there.
+    """Return the committed units, published or not, by name; empty if there are none.
 
     Reads the manifest and only those commit records that it lacks.
     """
@@ -50,17 +50,17 @@ def committed_units(
     try:
         published = {unit.unit: unit for unit in read_manifest(storage).units}
     except (NotAnArchive, ArchiveDamaged):
-        published = {}  # rebuilt from the commit records, which carry their own checksums
+        published = {}  # rebuilt from the commit records, which have their own checksums
     return {unit.unit: unit for unit in _gather(storage, published)}
 
 
 def publish(root: str | Storage, options: Mapping[str, Any] | None = None) -> Manifest:
     """Gather all commit records into `manifest.json`.
 
-    May run again, and at the same time as other calls and writers: after writing, the folder is
-    listed again, and again gathered if a commit came in between; so whichever call writes last has
-    seen every commit that was there when it wrote. Raises ArchiveError where commits disagree on
-    weights, layers or labels.
+    It may run repeatedly, and concurrently with other calls and with writers. After writing, it
+    lists the folder again and repeats if a commit was added in between, so the call that writes
+    last has seen every commit that existed when it wrote. Raises ArchiveError if commits disagree
+    on weights, layers or labels.
     """
     storage = _storage(root, options)
     known: dict[str, Commit] = {}
@@ -77,7 +77,7 @@ def publish(root: str | Storage, options: Mapping[str, Any] | None = None) -> Ma
 
 
 def orphans(root: str | Storage, options: Mapping[str, Any] | None = None) -> dict[str, int]:
-    """Files that no commit names (left by killed writers) with their sizes in bytes."""
+    """Return the files that no commit names (left by killed writers), with their sizes in bytes."""
     storage = _storage(root, options)
     found = {
         f"{folder}/{name}": size
@@ -90,7 +90,7 @@ def orphans(root: str | Storage, options: Mapping[str, Any] | None = None) -> di
         for name, size in storage.names("").items()
         if name.startswith(TEMPORARY_PREFIX + MANIFEST)
     }
-    # listed before the commits are read: a file committed meanwhile is not taken for an orphan
+    # listed before the commits are read, so that a file committed meanwhile is no orphan
     counted = {
         entry.path
         for unit in committed_units(storage).values()
@@ -103,10 +103,11 @@ def orphans(root: str | Storage, options: Mapping[str, Any] | None = None) -> di
 def sweep(
     root: str | Storage, *, older_than_s: float = 86_400.0, options: Mapping[str, Any] | None = None
 ) -> dict[str, int]:
-    """Delete orphans not changed for `older_than_s` seconds; what was deleted, with sizes.
+    """Delete orphans that have not changed for `older_than_s` seconds; return their names and
+    sizes.
 
-    Keep the age above the time one unit of work takes: a running writer's files are orphans until
-    its commit.
+    Keep the age above the duration of one work unit: a running writer's files are orphans until it
+    commits.
     """
     storage = _storage(root, options)
     swept = {}
@@ -122,7 +123,7 @@ def sweep(
 
 
 def read_commit(storage: Storage, unit: str) -> Commit:
-    """The commit record of a unit; FileNotFoundError where it is not committed."""
+    """Read the commit record of a unit; FileNotFoundError if it is not committed."""
     name = f"{COMMITS}/{unit}.json"
     return decode_commit(storage.read(name), f"{storage.root}/{name}")
 

@@ -1,4 +1,4 @@
-"""Archive: open, count, look up and iterate."""
+"""Archive: opens an archive, counts, looks up and iterates its images."""
 
 from __future__ import annotations
 
@@ -36,20 +36,20 @@ OnDamage = Callable[[Damage], None]
 
 @dataclass(frozen=True)
 class Statistics:
-    """Sums over an archive, from its manifest alone."""
+    """Totals of an archive, from its manifest alone."""
 
     images: int
     pixels: int
     source_bytes: int
     failed: int
-    """Dead letters that count."""
+    """Number of dead letters that count."""
     failures: Mapping[str, int]
-    """Dead letters by cause, "stage: error class"."""
+    """Number of dead letters by cause, "stage: error class"."""
     layer_names: tuple[str, ...]
     layer_bytes: tuple[int, ...]
-    """All that each layer's column holds: lengths of its blobs, their headers and checksums in."""
+    """Bytes of each layer's column: its blobs with their headers and checksums."""
     file_bytes: int
-    """Size of all files that count, Parquet's own bytes included."""
+    """Size of all files of the archive, Parquet's own bytes included."""
     weights_id: str
 
 
@@ -60,14 +60,14 @@ class RowGroup:
     path: str
     """The data file, below the archive."""
     index: int
-    """Of the row group in its file."""
+    """Index of the row group in its file."""
     table: pa.Table
 
 
 class Archive:
     """An archive opened for reading; see `Archive.open`.
 
-    Page checksums are verified on every read. Safe to pickle and to use after a fork.
+    Page checksums are verified on every read. It can be pickled and works after a fork.
     """
 
     def __init__(self, storage: Storage, manifest: Manifest) -> None:
@@ -89,7 +89,7 @@ class Archive:
 
     @property
     def weights_id(self) -> str:
-        """Weights that made the streams."""
+        """Id of the weights that made the streams."""
         return self.manifest.weights_id
 
     @property
@@ -112,7 +112,7 @@ class Archive:
 
     @property
     def paths(self) -> list[str]:
-        """Paths or URLs of the data files that count, for other tools that read Parquet."""
+        """Paths or URLs of the data files, for other tools that read Parquet."""
         return [f"{self.storage.root}/{entry.path}" for entry in self.files]
 
     @property
@@ -122,7 +122,7 @@ class Archive:
 
     @property
     def schema(self) -> pa.Schema:
-        """Arrow schema of the rows, from the first file that is sound; empty without rows."""
+        """Arrow schema of the rows, from the first intact file; empty without rows."""
         damage: ArchiveDamaged | None = None
         for entry in self.files:
             try:
@@ -134,7 +134,7 @@ class Archive:
         return pa.schema([])
 
     def statistics(self) -> Statistics:
-        """Counts of images, pixels, bytes and failures; no data file is read."""
+        """Return counts of images, pixels, bytes and failures; no data file is read."""
         units = self.manifest.units
         failures: Counter[str] = Counter()
         for unit in self.manifest.failed_units:
@@ -154,7 +154,7 @@ class Archive:
         )
 
     def layer_columns(self, layers: int | None) -> list[str]:
-        """Columns of the coarsest `layers` layers (None: all); UsageError outside 1 to all."""
+        """Return the columns of layers 1 to `layers` (None: all); UsageError if out of range."""
         count = len(self.layer_names)
         layers = count if layers is None else layers
         if not 1 <= layers <= count and (count or layers < 1):
@@ -169,15 +169,15 @@ class Archive:
         where: pc.Expression | None = None,
         on_damage: OnDamage | None = None,
     ) -> Iterator[RowGroup]:
-        """Row groups in the order of the archive, columns `columns` and the first `layers` layers.
+        """Yield row groups in the order of the archive, with `columns` and layers 1 to `layers`.
 
         Args:
             columns: any columns by name (None: all but layers, source and embedding).
-            layers: how many layers besides (None: none).
-            where: an expression over small columns (`pc.field("width") > 640`): rows where it does
-                not hold are left out, and blobs of groups without such rows are not fetched.
+            layers: number of layers in addition (None: none).
+            where: an expression over small columns (`pc.field("width") > 640`). Rows that do not
+                match are left out, and blobs of groups without a match are not fetched.
             on_damage: called for each damaged row or file, which is then left out or cut to its
-                good layers. None: ArchiveDamaged is raised.
+                intact layers. None: ArchiveDamaged is raised.
         """
         names = list(columns) if columns is not None else [*FIXED_NAMES, *self.label_names]
         names += self.layer_columns(layers) if layers is not None else []
@@ -207,9 +207,10 @@ class Archive:
         where: pc.Expression | None = None,
         on_damage: OnDamage | None = None,
     ) -> Iterator[Row]:
-        """Images in the order of the archive, with their coarsest `layers` layers (None: all).
+        """Yield images in the order of the archive, with layers 1 to `layers` (None: all).
 
-        `source`: with the original bytes, where the archive keeps them. Others as `row_groups`.
+        `source`: with the original bytes, if the archive keeps them. Other arguments as in
+        `row_groups`.
         """
         names = self._row_columns(layers, labels=labels, source=source)
         groups = self.row_groups(names, where=where, on_damage=on_damage)
@@ -217,18 +218,18 @@ class Archive:
             yield from rows_of(group.table)
 
     def get(self, key: str, layers: int | None = None, *, source: bool = False) -> Row:
-        """The image of a key, with its coarsest `layers` layers (None: all).
+        """Return the image of a key, with layers 1 to `layers` (None: all).
 
-        Fetches the keys of the row groups that may hold it, the small columns of that group, and of
-        the blobs only the pages that hold the row. Raises NoSuchKey or ArchiveDamaged.
+        Fetches the keys of the row groups that may hold it, the small columns of that group, and
+        only those pages of the blobs that hold the row. Raises NoSuchKey or ArchiveDamaged.
         """
         names = self._row_columns(layers, labels=True, source=source)
         return next(rows_of(self._one_row(*self._find(key), names)))
 
     def embedding(self, key: str) -> np.ndarray:
-        """The embedding of an image, float16 [size]; no layer is read.
+        """Return the embedding of an image, float16 [size]; no layer is read.
 
-        Raises NoSuchKey, UsageError where there are no embeddings, or ArchiveDamaged.
+        Raises NoSuchKey, UsageError if there are no embeddings, or ArchiveDamaged.
         """
         self._check_columns([EMBEDDING])
         entry, group, at = self._find(key)
@@ -237,12 +238,14 @@ class Archive:
         return vector
 
     def keys(self) -> Iterator[str]:
-        """Keys of all images, in the order of the archive; blobs are not read."""
+        """Yield the keys of all images in the order of the archive; blobs are not read."""
         for group in self.row_groups(["key"]):
             yield from group.table.column("key").to_pylist()
 
     def duplicate_keys(self) -> list[str]:
-        """Keys that occur more than once, sorted (none in a sound archive). 8 bytes a row."""
+        """Return keys that occur more than once, sorted (none in a sound archive). Takes 8 bytes a
+        row.
+        """
         from hashlib import blake2b
 
         def digests(keys: pa.ChunkedArray) -> np.ndarray:
@@ -264,7 +267,7 @@ class Archive:
         return sorted(key for key, count in seen.items() if count > 1)
 
     def dead_letters(self) -> Iterator[DeadLetter]:
-        """Inputs that did not become rows and were not tried again with success."""
+        """Yield the inputs that did not become rows and were not retried successfully."""
         for unit in self.manifest.failed_units:
             assert unit.failed
             for group in range(len(unit.failed.row_groups)):
@@ -273,7 +276,7 @@ class Archive:
                     yield DeadLetter(*values)
 
     def check_files(self) -> Iterator[Damage]:
-        """Files that are missing, or whose bytes are not those committed. Reads everything once."""
+        """Yield files that are missing or changed since their commit. Reads everything once."""
         for unit in self.manifest.units:
             for entry in (unit.data, unit.failed):
                 reason = self._reader.difference(entry) if entry else ""
@@ -281,23 +284,27 @@ class Archive:
                     yield Damage(entry.path, None, None, None, reason)
 
     def read_group(self, file: int, group: int, columns: Sequence[str]) -> pa.Table:
-        """Columns of row group `group` of file `file` (index into `files`); ArchiveDamaged."""
+        """Return columns of row group `group` of file `file` (index into `files`);
+        ArchiveDamaged.
+        """
         return self._reader.read(self.files[file], group, columns)
 
     def read_blobs(
         self, file: int, group: int, row: int, columns: Sequence[str]
     ) -> dict[str, bytes | None]:
-        """Blob columns of one row of a row group, by their pages; ArchiveDamaged."""
+        """Return blob columns of one row of a row group, by their pages; ArchiveDamaged."""
         return self._reader.row_blobs(self.files[file], group, row, columns)
 
     def salvage_group(
         self, file: int, group: int, columns: Sequence[str], error: Exception, report: OnDamage
     ) -> tuple[pa.Table, np.ndarray] | None:
-        """What can be read of a damaged row group, as `salvage`; each loss goes to `report`."""
+        """Return the readable part of a damaged row group, as `salvage`; each loss goes to
+        `report`.
+        """
         return salvage(self._reader, self.files[file], group, columns, error, report)
 
     def _find(self, key: str) -> tuple[FileEntry, int, int]:
-        """File, row group and row of a key; NoSuchKey."""
+        """Return file, row group and row of a key; NoSuchKey."""
         for unit in self.manifest.units:
             if unit.data and _may_hold(unit, key):
                 for group in self._groups_with(unit.data, key):
@@ -352,7 +359,7 @@ class Archive:
     def _groups_with(self, entry: FileEntry, key: str) -> Iterator[int]:
         encoded = key.encode("utf-8", "surrogatepass")
         for number, group in enumerate(self._reader.footer(entry).groups):
-            # a writer may leave out the statistics of long keys
+            # writers may omit the statistics of long keys
             if group.keys is None or group.keys[0] <= encoded <= group.keys[1]:
                 yield number
 

@@ -1,6 +1,6 @@
-"""Commit records and the manifest as values, and their JSON, which carries its own SHA-256.
+"""Commit records and the manifest as values, and their JSON with its own SHA-256.
 
-Nothing in them depends on the time or the machine: the same commits give the same bytes.
+The JSON does not depend on time or machine: equal commits give equal bytes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from underpaint.codec.errors import (
 FORMAT = "underpaint-archive"
 VERSION = 2
 FEATURES: frozenset[str] = frozenset()
-"""Features beyond version 1 that this reader knows; see the versioning rules."""
+"""Optional features that this reader supports; see the versioning rules."""
 
 MANIFEST = "manifest.json"
 DATA, FAILED, COMMITS = "data", "failed", "commits"
@@ -36,29 +36,29 @@ _HEX = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class FileEntry:
-    """One Parquet file that counts."""
+    """A Parquet file that belongs to the archive."""
 
     path: str
-    """Below the archive's folder, with `/`."""
+    """Path below the archive's folder, with `/`."""
     bytes: int
     sha256: str
-    """Of the whole file, hex."""
+    """SHA-256 of the whole file in hex."""
     footer_bytes: int
     """Length of the Parquet footer with its 8 closing bytes: one exact range at the end."""
     footer_sha256: str
-    """Of those bytes, hex (Parquet gives its footer no checksum)."""
+    """SHA-256 of those bytes in hex (a Parquet footer has no checksum of its own)."""
     row_groups: tuple[int, ...]
-    """Rows of each row group."""
+    """Number of rows of each row group."""
 
     @property
     def rows(self) -> int:
-        """Rows of the file."""
+        """Number of rows of the file."""
         return sum(self.row_groups)
 
 
 @dataclass(frozen=True)
 class Commit:
-    """One finished unit of work."""
+    """A committed work unit."""
 
     unit: str
     weights_id: str
@@ -68,7 +68,8 @@ class Commit:
     embedding_size: int | None
     keeps_source: bool
     content: str
-    """SHA-256 (hex) of what the unit holds, whatever the Parquet bytes: see the specification."""
+    """SHA-256 (hex) of the unit's content, independent of the Parquet bytes: see the specification.
+    """
     data: FileEntry | None = None
     failed: FileEntry | None = None
     pixels: int = 0
@@ -76,28 +77,28 @@ class Commit:
     layer_bytes: tuple[int, ...] = ()
     """Bytes of all blobs of each layer."""
     failures: Mapping[str, int] = field(default_factory=dict)
-    """Dead letters by cause, "stage: error class"."""
+    """Number of dead letters by cause, "stage: error class"."""
     first_key: str | None = None
     last_key: str | None = None
     """Smallest and greatest key of the rows, by code point."""
     retries: str | None = None
-    """Unit whose dead letters this one has tried again: they no longer count."""
+    """Unit whose dead letters this unit has retried: they no longer count."""
     extractor: str | None = None
-    """What made the embeddings, as extractors name themselves; None: unknown, or none."""
+    """Identity of the extractor that made the embeddings; None: unknown, or no embeddings."""
 
     @property
     def rows(self) -> int:
-        """Images of the unit."""
+        """Number of images of the unit."""
         return self.data.rows if self.data else 0
 
     @property
     def dead_letters(self) -> int:
-        """Dead letters of the unit."""
+        """Number of dead letters of the unit."""
         return self.failed.rows if self.failed else 0
 
     @property
     def shape(self) -> tuple[Any, ...]:
-        """What must be equal in all commits of one archive."""
+        """The properties that must be equal in all commits of one archive."""
         return (
             self.weights_id,
             self.layer_names,
@@ -110,14 +111,14 @@ class Commit:
 
 @dataclass(frozen=True)
 class Manifest:
-    """All that counts in an archive."""
+    """All commits of an archive."""
 
     units: tuple[Commit, ...]
-    """In the order of their names."""
+    """Commits, in the order of their names."""
 
     @property
     def weights_id(self) -> str:
-        """Weights that made every stream of the archive; "" where nothing is committed yet."""
+        """Id of the weights that made every stream; "" for an archive without commits."""
         return self.units[0].weights_id if self.units else ""
 
     @property
@@ -132,22 +133,22 @@ class Manifest:
 
     @property
     def embedding_size(self) -> int | None:
-        """Length of the embeddings; None where there are none."""
+        """Length of the embeddings; None if there are none."""
         return self.units[0].embedding_size if self.units else None
 
     @property
     def extractor(self) -> str | None:
-        """What made the embeddings; None where that is unknown or there are none."""
+        """Identity of the extractor; None if it is unknown or there are no embeddings."""
         return self.units[0].extractor if self.units else None
 
     @property
     def rows(self) -> int:
-        """Images of the archive."""
+        """Number of images of the archive."""
         return sum(commit.rows for commit in self.units)
 
     @property
     def failed_units(self) -> tuple[Commit, ...]:
-        """Commits whose dead letters count: those no later unit has tried again."""
+        """Commits whose dead letters count: those that no later unit has retried."""
         retried = {commit.retries for commit in self.units}
         return tuple(unit for unit in self.units if unit.failed and unit.unit not in retried)
 
@@ -159,14 +160,18 @@ class Manifest:
 
 
 def check_unit(unit: str) -> str:
-    """The unit's name; UsageError unless it is 1 to 160 of `A-Za-z0-9._=+@-`, not led by a sign."""
+    """Return the unit's name; UsageError unless it is 1 to 160 of `A-Za-z0-9._=+@-`, a letter or
+    digit first.
+    """
     if not _UNIT.fullmatch(unit):
         raise UsageError(f"{unit!r} cannot name a unit of work: use A-Z a-z 0-9 . _ = + @ -")
     return unit
 
 
 def encode_json(value: Mapping[str, Any]) -> bytes:
-    """Canonical JSON (sorted names, one item of `units` a line) closed by its own SHA-256."""
+    """Return canonical JSON (sorted names, one item of `units` a line) that ends with its
+    SHA-256.
+    """
     units = value.get("units")
     body = {name: item for name, item in value.items() if name != "units"}
     text = json.dumps(body, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
@@ -181,10 +186,10 @@ def encode_json(value: Mapping[str, Any]) -> bytes:
 
 
 def decode_json(data: bytes, name: str) -> dict[str, Any]:
-    """The object written by `encode_json`.
+    """Parse what `encode_json` wrote.
 
-    Raises ArchiveDamaged where the bytes are cut, changed or of another make, NotAnArchive where
-    they are JSON of something else, UnknownArchiveVersion where this reader is too old.
+    Raises ArchiveDamaged if the bytes are cut, changed or malformed, NotAnArchive if they are JSON
+    of something else, UnknownArchiveVersion if this reader is too old.
     """
     if len(data) > limits.MAX_MANIFEST_BYTES:
         raise ArchiveDamaged(f"{name}: {len(data)} bytes are over the limit")
@@ -212,24 +217,24 @@ def decode_json(data: bytes, name: str) -> dict[str, Any]:
 
 
 def encode_commit(commit: Commit) -> bytes:
-    """Bytes of a commit record."""
+    """Return the bytes of a commit record."""
     return encode_json({"format": FORMAT, "version": VERSION, "requires": [], **_as_json(commit)})
 
 
 def decode_commit(data: bytes, name: str) -> Commit:
-    """A commit record; errors as `decode_json`."""
+    """Parse a commit record; raises as `decode_json` does."""
     return _from_json(decode_json(data, name), name)
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
-    """Bytes of `manifest.json`."""
+    """Return the bytes of `manifest.json`."""
     units = [_as_json(unit) for unit in manifest.units]
     head = {"format": FORMAT, "version": VERSION, "requires": [], "rows": manifest.rows}
     return encode_json({**head, "units": units})
 
 
 def decode_manifest(data: bytes, name: str = MANIFEST) -> Manifest:
-    """A manifest; errors as `decode_json`."""
+    """Parse a manifest; raises as `decode_json` does."""
     value = decode_json(data, name)
     units = value.get("units")
     if not isinstance(units, list):
@@ -238,7 +243,7 @@ def decode_manifest(data: bytes, name: str = MANIFEST) -> Manifest:
 
 
 def manifest_of(units: tuple[Commit, ...], name: str) -> Manifest:
-    """A manifest of commits; ArchiveError where they are not of one archive."""
+    """Return the manifest of some commits; ArchiveError if they do not belong to one archive."""
     for unit in units[1:]:
         if unit.shape != units[0].shape:
             raise ArchiveError(
@@ -265,7 +270,7 @@ def _as_json(commit: Commit) -> dict[str, Any]:
 
 
 def _from_json(value: Mapping[str, Any], name: str) -> Commit:
-    """A commit from JSON whose checksum held; types and ranges are still checked."""
+    """Parse a commit from JSON whose checksum is correct; types and ranges are still checked."""
     if not isinstance(value, dict):
         raise ArchiveDamaged(f"{name}: a unit is not an object")
     try:

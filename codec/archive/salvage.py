@@ -1,4 +1,4 @@
-"""What can still be read of a damaged row group, with every loss named."""
+"""Reads the intact part of a damaged row group and names every loss."""
 
 from __future__ import annotations
 
@@ -23,11 +23,13 @@ class Damage:
     path: str
     """The data file, below the archive."""
     row_group: int | None
-    """Its number in the file; None where the file as a whole is meant."""
+    """Index of the row group in the file; None if the damage concerns the whole file."""
     key: str | None
-    """Of the image; None where its whole row group cannot be read, not even its keys."""
+    """Key of the image; None if the row group cannot be read, not even its keys."""
     layer: int | None
-    """The coarsest layer lost (the finer ones go with it); None where all of the row is."""
+    """Index (from 0) of the coarsest lost layer; the finer ones are lost too. None: the row is
+    lost.
+    """
     reason: str
 
     def __str__(self) -> str:
@@ -46,14 +48,14 @@ def salvage(
     error: Exception,
     report: Callable[[Damage], None],
 ) -> tuple[pa.Table, np.ndarray] | None:
-    """Rows of a row group that failed to read with `error`, and their numbers in the group.
+    """Return the intact rows of a row group that failed with `error`, and their indices in it.
 
-    None where nothing is left.
+    Returns None if nothing is left.
 
-    Small columns and source bytes must hold their page checksums. A layer column that does not is
-    read without them, and all layers of the group must then pass the CRC of the layer itself
-    (`columns` hold a prefix of the layers, or none): a row keeps the layers before its first bad
-    one and is dropped where that is layer 0.
+    Small columns and source bytes must match their page checksums. A layer column that does not is
+    read without them, and then every layer of the group must pass its own CRC (`columns` hold a
+    prefix of the layers, or none). A row keeps the layers before its first bad one; a row without
+    layer 1 is dropped.
     """
 
     def lost(key: str | None, layer: int | None, reason: object) -> None:
@@ -79,7 +81,9 @@ def salvage(
         blobs = [values[name][row] for name in layers]
         good, reason = _good_prefix(blobs)
         if not reason and good < min(states[row], len(blobs)):
-            reason = f"missing: the row has {states[row]} layers"  # a null where none was written
+            reason = (
+                f"missing: the row has {states[row]} layers"  # a null where a value is required
+            )
         if reason:
             lost(key, good or None, reason)
         kept.append(blobs[:good] + [None] * (len(blobs) - good))
@@ -95,7 +99,7 @@ def salvage(
 
 
 def _good_prefix(blobs: Sequence[bytes | None]) -> tuple[int, str]:
-    """How many layers of an image hold their checks, and why the next does not ("" if it does)."""
+    """Return how many layers of an image are intact, and why the next is not ("" if all are)."""
     check = 0
     for layer, blob in enumerate(blobs):
         if blob is None:
@@ -109,7 +113,9 @@ def _good_prefix(blobs: Sequence[bytes | None]) -> tuple[int, str]:
 
 
 def _layer(reader: RangeReader, entry: FileEntry, group: int, name: str) -> list[bytes | None]:
-    """Values of a layer column, without page checksums if need be; None where unreadable."""
+    """Return the values of a layer column, if need be without page checksums; None if
+    unreadable.
+    """
     for checked in (True, False):
         with suppress(ArchiveDamaged):
             return reader.read(entry, group, [name], checked=checked).column(name).to_pylist()

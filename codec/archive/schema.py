@@ -1,9 +1,10 @@
 """Rows and dead letters, and the Parquet columns that hold them.
 
     key │ source_uri │ source_sha256 │ … │ labels… │ embedding │ layer_0 │ … │ layer_n │ source
-    └────────── small columns: zstd, dictionary, statistics ─────────┘ └─ blobs: as they are ─┘
+    └────────── small columns: zstd, dictionary, statistics ─────────┘ └── blobs: stored raw ──┘
 
-The layers lie side by side, coarsest first, so the coarse prefix of a row group is one range.
+The layers are adjacent columns, coarsest first, so the coarse prefix of a row group is one range.
+Column `layer_0` holds layer 1.
 """
 
 from __future__ import annotations
@@ -24,39 +25,39 @@ from underpaint.codec.storage.redaction import redacted
 
 @dataclass(frozen=True)
 class Row:
-    """One image in an archive."""
+    """One image of an archive."""
 
     key: str
     """Name of the image, unique in the archive (usually its path below the input folder)."""
     layers: tuple[bytes, ...]
-    """Layer blobs, coarsest first; at least one, at most as many as the archive has columns."""
+    """Layers as bytes, coarsest first; at least one, at most as many as the archive has columns."""
     width: int
-    """Pixels, after EXIF orientation."""
+    """In pixels, after EXIF orientation."""
     height: int
     source_uri: str = ""
     source_sha256: bytes = b""
-    """32 bytes, or none where the source is unknown."""
+    """32 bytes, or empty if the source is unknown."""
     source_bytes: int = 0
     source_format: str = ""
-    """As Pillow names it: "JPEG", "PNG", …"""
+    """Format as Pillow names it: "JPEG", "PNG", …"""
     notes: tuple[str, ...] = ()
-    """What reading the source lost or converted."""
+    """Conversions and losses of decoding the source."""
     labels: Mapping[str, Any] = field(default_factory=dict)
     """Values of the archive's label columns; a missing one is null."""
     embedding: np.ndarray | None = None
-    """Floats, [embedding size of the archive], stored as float16; in all rows or in none."""
+    """Floats [embedding size of the archive], stored as float16; in all rows or in none."""
     source: bytes | None = None
     """The original bytes, in an archive that keeps them."""
 
 
 @dataclass(frozen=True)
 class DeadLetter:
-    """One input that did not become a row, and why."""
+    """An input that did not become a row, and the reason."""
 
     key: str
     source_uri: str
     stage: str
-    """What was being done: "read", "decode", "encode", …"""
+    """Step that failed: "read", "decode", "encode", …"""
     error: str
     """Class name of the error."""
     message: str = ""
@@ -88,27 +89,27 @@ DEAD_LETTER_SCHEMA = pa.schema(
 _CONTROL = "[\\x00-\\x1f\\x7f]"
 
 PAGE_BYTES = 128 << 10
-"""A blob page is closed once it holds this much, so one row can be fetched alone."""
+"""A blob page is closed once it holds this many bytes, so that one row can be fetched alone."""
 
 
 def layer_column(layer: int) -> str:
-    """Name of the column of a layer (0: the coarsest)."""
+    """Return the name of a layer's column; index 0 is the coarsest layer."""
     return f"layer_{layer}"
 
 
 def is_blob(name: str) -> bool:
-    """Whether a column holds blobs: a layer or the source bytes."""
+    """Return whether a column holds blobs: a layer or the source bytes."""
     return name == SOURCE or (name.startswith("layer_") and name[6:].isdigit())
 
 
 def is_reserved(name: str) -> bool:
-    """Whether a label may not have this name."""
+    """Return whether a name is not allowed for a label."""
     return name in (*FIXED_NAMES, EMBEDDING) or is_blob(name)
 
 
 @dataclass(frozen=True)
 class Columns:
-    """What an archive's rows are made of; equal in all files of one archive."""
+    """The columns of an archive; equal in all its files."""
 
     layer_names: tuple[str, ...]
     labels: pa.Schema = field(default_factory=lambda: pa.schema([]))
@@ -131,7 +132,7 @@ class Columns:
             raise UsageError("two labels have the same name")
 
     def schema(self) -> pa.Schema:
-        """Arrow schema of a data file, in the order of its columns."""
+        """Return the Arrow schema of a data file, in the order of its columns."""
         fields = [*FIXED_FIELDS]
         fields += [label.with_nullable(True).remove_metadata() for label in self.labels]
         if self.embedding_size is not None:
@@ -147,7 +148,7 @@ class Columns:
         return pa.schema(fields)
 
     def values(self, row: Row, weights_id: str) -> tuple[Any, ...]:
-        """One value for each column of `schema()`; RowInvalid where a rule is broken."""
+        """Return one value for each column of `schema()`; RowInvalid if a rule is broken."""
         check_key(row.key)
         if not 1 <= len(row.layers) <= len(self.layer_names):
             raise RowInvalid(
@@ -202,7 +203,7 @@ def check_key(key: str) -> None:
 
 
 def printable(text: str) -> str:
-    """Text that UTF-8 can hold: lone surrogates (undecodable file names) become escapes."""
+    """Return text that UTF-8 can represent: lone surrogates (undecodable names) are escaped."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
@@ -226,10 +227,10 @@ def _checked_embedding(row: Row, size: int) -> np.ndarray:
 
 
 def breach(table: pa.Table, *, failed: bool) -> str:
-    """What of a table that was read breaks the rules of its columns; "" where nothing does.
+    """Return how a table breaks the rules of its columns; "" if it does not.
 
-    Labels may be of any type; the types and nulls of all other columns of a data file or (`failed`)
-    a file of dead letters, and its keys, are held to what a writer may write.
+    Labels may be of any type. Types and nulls of all other columns of a data file, or of a file of
+    dead letters (`failed`), and the keys must be what a writer may write.
     """
     known = {item.name: item for item in (DEAD_LETTER_SCHEMA if failed else FIXED_FIELDS)}
     for name in table.column_names:
@@ -249,7 +250,7 @@ def breach(table: pa.Table, *, failed: bool) -> str:
 
 
 def vectors_of(column: pa.ChunkedArray) -> np.ndarray:
-    """The embeddings of a column, float16 [rows, size]; ArchiveDamaged where it holds none."""
+    """Return the embeddings of a column, float16 [rows, size]; ArchiveDamaged if it holds none."""
     if not pa.types.is_fixed_size_list(column.type) or column.null_count:
         raise ArchiveDamaged(f"embeddings of type {column.type}, or missing")
     size = column.type.list_size
@@ -259,7 +260,7 @@ def vectors_of(column: pa.ChunkedArray) -> np.ndarray:
 
 
 def table(schema: pa.Schema, rows: Sequence[tuple[Any, ...]]) -> pa.Table:
-    """Arrow table of rows given as tuples in the order of `schema`."""
+    """Return the Arrow table of rows given as tuples in the order of `schema`."""
     columns = list(zip(*rows, strict=True)) if rows else [()] * len(schema)
     arrays = [
         pa.array(list(values), type=column.type, from_pandas=False)
@@ -269,7 +270,9 @@ def table(schema: pa.Schema, rows: Sequence[tuple[Any, ...]]) -> pa.Table:
 
 
 def _values(column: pa.ChunkedArray) -> list[Any]:
-    """The values of a column; nanoseconds, which datetime cannot hold, as numpy holds them."""
+    """Return the values of a column; nanoseconds, which datetime cannot represent, as numpy
+    values.
+    """
     kind = column.type
     if (pa.types.is_timestamp(kind) or pa.types.is_duration(kind)) and kind.unit == "ns":
         return [None if np.isnat(value) else value for value in column.to_numpy()]
@@ -277,7 +280,7 @@ def _values(column: pa.ChunkedArray) -> list[Any]:
 
 
 def rows_of(table: pa.Table) -> Iterator[Row]:
-    """The rows of a table of archive columns."""
+    """Yield the rows of a table of archive columns."""
     names = table.column_names
     layers = [name for name in names if name.startswith("layer_") and name[6:].isdigit()]
     fixed = [name for name in names if name in FIXED_NAMES and name not in ("states", "weights_id")]
@@ -302,11 +305,11 @@ def rows_of(table: pa.Table) -> Iterator[Row]:
 
 
 def parquet_settings(schema: pa.Schema) -> dict[str, Any]:
-    """Keyword arguments of `pq.ParquetWriter` for a data or dead-letter file.
+    """Return the arguments of `pq.ParquetWriter` for a data or dead-letter file.
 
     Blob columns: uncompressed, PLAIN, no statistics, pages of about PAGE_BYTES. Small columns:
-    zstd, dictionary, statistics for those of plain types. All pages carry a CRC-32, and the file
-    has a page index.
+    zstd,
+    dictionary, statistics for plain types. All pages have a CRC-32, and the file has a page index.
     """
     sink = pa.BufferOutputStream()
     pq.write_table(schema.empty_table(), sink)

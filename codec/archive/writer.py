@@ -1,4 +1,4 @@
-"""ArchiveWriter: one unit of work, committed whole or not at all."""
+"""ArchiveWriter: writes one work unit and commits it completely or not at all."""
 
 from __future__ import annotations
 
@@ -42,21 +42,21 @@ from underpaint.codec.storage.files import Storage
 from underpaint.codec.storage.redaction import redacted
 
 ROW_GROUP_BYTES = 2 << 20
-"""Default size of a row group in bytes of the coarse layer."""
+"""Default size of a row group in bytes of layer 1."""
 
 ROW_GROUP_LIMIT = 64 << 20
-"""Default most bytes of all layers in one row group: what bounds the memory of a writer."""
+"""Default limit on the bytes of all layers in one row group; it bounds the writer's memory."""
 
 CHUNK_BYTES = 1 << 20
-"""Blobs of rows that are taken together into Arrow's memory, to wait there for their row group.
+"""Bytes of blobs that are copied to Arrow's memory together, to wait there for their row group.
 
-Held one by one until then, they would lie between the arrays of the codec that makes them, and keep
-the memory of those from going back to the system.
+Held one by one, they would lie between the arrays of the codec that makes them and would keep the
+memory of those arrays from being returned to the system.
 """
 
 
 class ArchiveWriter:
-    """Writes one unit of work: a data file, a file of dead letters and the commit record.
+    """Writes one work unit: a data file, a file of dead letters and the commit record.
 
         with ArchiveWriter(root, "photos-00017", layers=codec.layer_names,
                            weights_id=codec.weights_id) as writer:
@@ -65,26 +65,26 @@ class ArchiveWriter:
         writer.commit                        # the Commit that counts
         publish(root)                        # once, after all units
 
-    `root` is a local path or an fsspec URL. Nothing counts before the end of the `with` block; an
-    exception inside leaves no file (on object stores and after SIGKILL at most orphans, see
-    `sweep`). The commit record is written last, and only where the unit has none yet: committing
-    the same content again changes nothing; other content raises UnitConflict, whose `commit` is the
-    one that stands.
+    `root` is a local path or an fsspec URL. Nothing counts before the end of the `with` block. An
+    exception inside leaves no file (on object stores and after SIGKILL possibly orphans, see
+    `sweep`). The commit record is written last, and only if the unit has none yet: committing the
+    same content again changes nothing; other content raises UnitConflict, whose `commit` is the one
+    that stands.
 
-    Keys are unique in a unit (DuplicateKey). Over units the caller sees to it by deriving units and
-    keys from the inputs; `Archive.duplicate_keys` finds what slipped through.
+    Keys are unique in a unit (DuplicateKey). Across units the caller ensures it by deriving units
+    and keys from the inputs; `Archive.duplicate_keys` finds violations.
 
     Args:
         unit: name derived from the inputs, 1 to 160 of `A-Z a-z 0-9 . _ = + @ -`.
         layers: names of the layers, coarsest first.
         label_schema: Arrow fields of the label columns.
         embedding_size: length of each row's embedding; None: no such column.
-        extractor: what makes the embeddings, as it names itself (`Extractor.identity`).
+        extractor: identity of the extractor (`Extractor.identity`).
         keep_source: whether rows hold the source bytes.
-        row_group_bytes: a row group is closed when its coarse layer holds this much …
-        row_group_limit: … or all its blobs do. Memory is about this, plus two rows.
-        retries: unit whose dead letters are tried again in this one; they no longer count.
-        options: for the fsspec file system.
+        row_group_bytes: a row group is closed when its layer 1 has this many bytes …
+        row_group_limit: … or all its blobs do. The writer's memory is about this, plus two rows.
+        retries: unit whose dead letters this unit retries; they no longer count.
+        options: options of the fsspec file system.
     """
 
     def __init__(
@@ -144,7 +144,9 @@ class ArchiveWriter:
                 self._data.abandon()
 
     def add(self, row: Row) -> None:
-        """Take one image. Raises RowInvalid or DuplicateKey; the writer goes on without the row."""
+        """Add one image. Raises RowInvalid or DuplicateKey; the writer continues without the
+        row.
+        """
         values = self.columns.values(row, self.weights_id)
         self._take_key(row.key)
         self._count(row)
@@ -168,10 +170,10 @@ class ArchiveWriter:
         self._last_key = max(self._last_key or row.key, row.key)
 
     def add_group(self, group: pa.Table) -> None:
-        """Take the rows of another archive's row group as one row group, whatever its size.
+        """Add the rows of another archive's row group as one row group, whatever its size.
 
-        The columns must be those of this writer, in order; types are not converted, so labels of
-        any Arrow type stay as they are. Raises RowInvalid or DuplicateKey before anything is taken.
+        The columns must be those of this writer, in order. Types are not converted, so labels of
+        any Arrow type stay unchanged. Raises RowInvalid or DuplicateKey before anything is added.
         """
         self._flush()
         if not group.schema.equals(self._schema):
@@ -185,7 +187,7 @@ class ArchiveWriter:
         self._write(group)
 
     def fail(self, letter: DeadLetter) -> None:
-        """Take one input that did not become a row. Raises RowInvalid or DuplicateKey."""
+        """Add one input that did not become a row. Raises RowInvalid or DuplicateKey."""
         key, *texts = map(printable, astuple(letter))
         letter = DeadLetter(key, *map(redacted, texts))
         check_key(letter.key)
@@ -253,11 +255,11 @@ class ArchiveWriter:
 
 
 def commit_once(storage: Storage, commit: Commit) -> Commit:
-    """Write a commit record unless the unit has one; the commit that counts.
+    """Write a commit record unless the unit has one; return the commit that counts.
 
-    Where the unit is already committed with equal content, its files count and the new ones are
-    deleted; with other content the new ones are deleted and UnitConflict (`commit`: the one that
-    stands) is raised.
+    If the unit is already committed with equal content, its files count and the new ones are
+    deleted. If its content differs, the new files are deleted and UnitConflict (`commit`: the one
+    that stands) is raised.
     """
     if storage.put_new(f"{COMMITS}/{commit.unit}.json", encode_commit(commit)):
         return commit
@@ -272,7 +274,7 @@ def commit_once(storage: Storage, commit: Commit) -> Commit:
 
 
 class _File:
-    """A Parquet file on its way: fills a local scratch file, hashed as it grows."""
+    """A Parquet file that is being written to a local scratch file and hashed at the same time."""
 
     def __init__(self, scratch: str, schema: pa.Schema) -> None:
         self._path = scratch
@@ -286,7 +288,7 @@ class _File:
         self._row_groups.append(rows.num_rows)
 
     def store(self, storage: Storage, stem: str) -> FileEntry:
-        """Finish the file and put it in its place, named by its content."""
+        """Finish the file and store it under a name derived from its content."""
         self._parquet.close()
         self._sink.close()
         size = os.path.getsize(self._path)
@@ -309,7 +311,7 @@ class _File:
 
 
 class _HashingSink:
-    """Write-only file object that hashes and counts what passes."""
+    """A write-only file object that hashes and counts the bytes."""
 
     def __init__(self, path: str) -> None:
         self._file: IO[bytes] = open(path, "wb")  # noqa: SIM115
@@ -351,5 +353,5 @@ def _packed(*parts: bytes) -> bytes:
 
 
 def _row_content(row: Row) -> bytes:
-    """What of a row makes two commits equal: its key, its source and its layers."""
+    """Return the part of a row that makes two commits equal: its key, its source and its layers."""
     return b"row" + _packed(row.key.encode(), bytes(row.source_sha256), *row.layers)

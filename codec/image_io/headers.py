@@ -1,9 +1,8 @@
-"""What a source picture says of itself before any pixel is decoded.
+"""Checks of a picture file before any pixel is decoded.
 
-Each scanner walks the container of one format, checks what can be checked without decoding (size,
-cut ends, checksums), and returns the bytes that the decoder is given: the whole file, or only the
-parts that make the first frame. Text, thumbnails, further frames and other metadata never reach a
-decoder.
+Each scanner walks the container of one format and checks what needs no decoding: size, truncation,
+checksums. It returns the bytes for the decoder: the whole file, or only the parts of the first
+frame. Text, thumbnails, further frames and other metadata never reach a decoder.
 
 Sources: JPEG ITU-T T.81 annex B; PNG ISO/IEC 15948 section 5 and 11; GIF89a; WebP RFC 9649 section
 2.7; JPEG 2000 ITU-T T.800 annex A and I; AVIF and HEIF ISO/IEC 23008-12; Netpbm manual pages.
@@ -46,8 +45,9 @@ from underpaint.codec.limits import (
 
 @dataclass(frozen=True)
 class Header:
-    """A scanned picture: its format, the bytes for the decoder, and what the decoder will not
-    say."""
+    """A scanned picture: its format, the bytes for the decoder, and facts that the decoder
+    omits.
+    """
 
     format: str
     data: bytes
@@ -60,8 +60,7 @@ class Header:
 
 
 def check_size(format: str, width: int, height: int) -> None:
-    """Raise PictureTooLarge for a picture over the limits on sides and pixels, PictureDamaged for
-    none."""
+    """Raise PictureTooLarge if sides or pixels exceed the limits, PictureDamaged if a side is 0."""
     if width < 1 or height < 1:
         raise PictureDamaged(f"{format} of {width} x {height} pixels has no pixels")
     if max(width, height) > MAX_SIDE:
@@ -75,7 +74,7 @@ def check_size(format: str, width: int, height: int) -> None:
 
 
 def scan(data: bytes) -> Header:
-    """Recognise the format by its first bytes and check its header.
+    """Recognise the format by the first bytes and check the header.
 
     Raises UnsupportedFormat, PictureTooLarge or PictureDamaged.
     """
@@ -126,15 +125,16 @@ def _scan_jpeg(data: bytes) -> Header:
 
 
 _DEFLATE_RATIO = 1032
-"""Most bytes that one byte of a deflate stream can stand for (258 bytes in two bits)."""
+"""Most bytes that one byte of a deflate stream can expand to (258 bytes in two bits)."""
 
 _PNG_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _PNG_DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 
 
 def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Name, start of content and its length of each chunk up to IEND; critical checksums
-    verified."""
+    """Yield name, start of content and length of each chunk up to IEND; check critical
+    checksums.
+    """
     at = 8
     for _ in range(MAX_PICTURE_PARTS):
         if at + 12 > len(data):
@@ -213,8 +213,9 @@ def _scan_png(data: bytes) -> Header:
 
 
 def _png_profile(content: bytes) -> bytes:
-    """The profile of an iCCP chunk, cut one byte over the limit; empty where it does not
-    inflate."""
+    """Return the profile of an iCCP chunk, cut one byte over the limit; b"" if it does not
+    inflate.
+    """
     try:
         packed = content[content.index(b"\0") + 2 :]
         return zlib.decompressobj().decompress(packed, MAX_PROFILE_BYTES + 1)
@@ -258,7 +259,7 @@ def _gif_table(flags: int) -> int:
 
 
 def _gif_blocks_end(data: bytes, at: int) -> int:
-    """Position after the chain of sub-blocks that starts at `at`."""
+    """Return the position after the chain of sub-blocks that starts at `at`."""
     while at < len(data) and data[at]:
         at += data[at] + 1
     if at >= len(data):
@@ -365,7 +366,7 @@ def _scan_tiff(data: bytes) -> Header:
     check_size("TIFF", page.number(WIDTH, 0), page.number(HEIGHT, 0))
     if page.number(COMPRESSION, 1) == 1:
         bits = max(page.numbers(BITS) or (1,)) * page.number(SAMPLES, 1)
-        # half of it, since uncompressed YCbCr may hold its chroma at a quarter
+        # half of it, because uncompressed YCbCr may store chroma at a quarter of the resolution
         _check_length(
             "TIFF", len(data), page.number(WIDTH, 0) * page.number(HEIGHT, 0) * bits // 16
         )

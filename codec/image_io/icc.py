@@ -1,4 +1,6 @@
-"""Embedded colour profiles (ICC.1) to sRGB, with the transform of each profile built once."""
+"""Conversion of embedded colour profiles (ICC.1) to sRGB; each profile's transform is built
+once.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +14,13 @@ from underpaint.codec.limits import MAX_PROFILE_BYTES
 
 _MODE_OF_SPACE = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK", "Lab": "LAB"}
 _NEAR = 2
-"""A profile that moves no colour by more than this many 8-bit levels is sRGB itself."""
+"""A profile that changes no colour by more than this many 8-bit levels is treated as sRGB."""
 
 
 def to_srgb(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, str | None]:
-    """Convert a picture of mode L, RGB, CMYK or LAB to RGB in sRGB; also say what was done.
+    """Convert a picture of mode L, RGB, CMYK or LAB to RGB in sRGB; return it with a note.
 
-    A profile that is broken, over its limit or made for another colour space is left aside.
+    A profile that is broken, over its limit or for another colour space is ignored, with a note.
     """
     note = None
     if profile is not None:
@@ -58,7 +60,7 @@ def _mode_of(profile: bytes) -> str:
 
 @lru_cache(maxsize=16)
 def _transform_of(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """The transform to sRGB; None where it would change nothing."""
+    """Return the transform to sRGB; None if it would change nothing."""
     transform = ImageCms.buildTransform(
         _open(profile),
         ImageCms.createProfile("sRGB"),

@@ -1,14 +1,13 @@
-"""Source pictures to pixels and back.
+"""Decoding of source pictures to pixels, and encoding of pixels as picture files.
 
-`read_picture` turns the bytes of one picture file into uint8 sRGB pixels, whatever its colour
-space, depth or orientation, or raises one of three errors with one clear line. The outcome for
-each kind of picture is tabled in `docs/pictures.md`; each row of the table has a test.
+`read_picture` decodes one picture file to uint8 sRGB pixels, whatever its colour space, depth or
+orientation, or raises one of three errors with a message of one line. `docs/pictures.md` lists the
+outcome for each kind of picture; each row of its table has a test.
 
-The decoder classes of Pillow are used directly, never `Image.open`: its limits on pixels are
-global variables that belong to the host program, and its warnings cannot be held back without
-touching those of other threads. Here limits are checked on the header alone
-(`codec.image_io.headers`), nothing global is changed, and calls from several threads do not disturb
-each other.
+Pillow's decoder classes are used directly, never `Image.open`. Its pixel limits are global
+variables of the host program, and its warnings cannot be suppressed without affecting other
+threads. Here the limits are checked on the header (`codec.image_io.headers`), nothing global
+changes, and calls from several threads are independent.
 """
 
 from __future__ import annotations
@@ -38,16 +37,16 @@ from underpaint.codec.image_io.icc import to_srgb
 from underpaint.codec.image_io.tiff import exif_orientation
 
 WRITE_SUFFIX = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
-"""The formats that `write_picture` knows, and the file suffix of each."""
+"""Formats that `write_picture` supports, with their file suffixes."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture as the codec takes it.
+    """A decoded picture.
 
     pixels: uint8 [H, W, 3], sRGB, upright, opaque, contiguous and writable.
     format: the source format as Pillow names it ("JPEG", "PNG", …).
-    notes: what was converted or lost on the way, in words; empty for an ordinary photo.
+    notes: conversions and losses, one short text each; empty for an ordinary photo.
     """
 
     pixels: np.ndarray
@@ -56,14 +55,14 @@ class Picture:
 
 
 class _Jpeg(JpegImagePlugin.JpegImageFile):
-    """Without the look into EXIF for a resolution, which warns where the block is damaged."""
+    """Does not read a resolution from EXIF, which warns if the block is damaged."""
 
     def getexif(self) -> Image.Exif:
         return Image.Exif()
 
 
 class _Tiff(TiffImagePlugin.TiffImageFile):
-    """Without the check against the global pixel limit: the header has been checked already."""
+    """Does not check the global pixel limit: the header has been checked already."""
 
     def load_prepare(self) -> None:
         ImageFile.ImageFile.load_prepare(self)
@@ -82,14 +81,14 @@ _DECODERS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
 }
 
 PICTURE_FORMATS = tuple(_DECODERS)
-"""The formats that are read; a file is recognised by its content, not by its name."""
+"""Formats that are read; a file is recognised by its content, not by its name."""
 
 PICTURE_SUFFIXES = frozenset(
     {".avif", ".bmp", ".dib", ".gif", ".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".j2k", ".jpx"}
     | {".jpf", ".j2c", ".png", ".apng", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".tif", ".tiff"}
     | {".webp"}
 )
-"""Lower-case file suffixes under which a folder is searched for pictures."""
+"""Lower-case file suffixes of pictures."""
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -105,9 +104,9 @@ _UPRIGHT = {
 def read_picture(data: bytes) -> Picture:
     """Decode one picture file.
 
-    Raises UnsupportedFormat (content in no format of PICTURE_FORMATS), PictureTooLarge (over a
-    limit of `codec.limits`, found before decoding) or PictureDamaged (cut, corrupt, or of a kind
-    its decoder does not know); the text of each is one line.
+    Raises UnsupportedFormat (none of PICTURE_FORMATS), PictureTooLarge (over a limit of
+    `codec.limits`, found before decoding) or PictureDamaged (truncated, corrupt, or of a kind that
+    its decoder does not support); each message is one line.
     """
     try:
         header = scan(data)
@@ -130,7 +129,7 @@ def read_picture(data: bytes) -> Picture:
 def write_picture(pixels: np.ndarray, format: str, *, quality: int = 95) -> bytes:
     """Encode uint8 [H, W, 3] sRGB pixels as "png", "jpeg" or "webp"; `quality` is for the last two.
 
-    Raises UsageError for another format, another kind of array or a size the format cannot hold.
+    Raises UsageError for another format, another array or a size that the format cannot hold.
     """
     if format not in WRITE_SUFFIX:
         raise UsageError(f"no picture format {format!r}: choose from {', '.join(WRITE_SUFFIX)}")
@@ -151,7 +150,7 @@ def write_picture(pixels: np.ndarray, format: str, *, quality: int = 95) -> byte
 
 
 def _finish(image: ImageFile.ImageFile, header: Header) -> Picture:
-    """Colour, alpha and orientation of a loaded image."""
+    """Convert colour, alpha and orientation of a loaded image."""
     notes = list(header.notes)
     if header.format in ("WEBP", "AVIF") and getattr(image, "n_frames", 1) > 1:
         notes.append("first frame of an animation")
@@ -175,7 +174,7 @@ def _finish(image: ImageFile.ImageFile, header: Header) -> Picture:
 
 
 def _bands(width: int, height: int) -> Iterator[slice]:
-    """Rows in bands of a few megapixels, so that no temporary is as large as a large picture."""
+    """Yield bands of rows, a few megapixels each, so that temporaries stay small."""
     rows = max(1, (1 << 22) // width)
     for top in range(0, height, rows):
         yield slice(top, min(top + rows, height))
@@ -194,7 +193,7 @@ def _pixels_of(rgb: Image.Image) -> np.ndarray:
 def _split(
     image: Image.Image, header: Header, notes: list[str]
 ) -> tuple[Image.Image, Image.Image | None]:
-    """Colours in mode L, RGB, CMYK or LAB, and alpha in mode L where there is any."""
+    """Return the colours in mode L, RGB, CMYK or LAB, and the alpha channel in mode L, if any."""
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         return _reduce_grey(image, header, notes)
     if header.depth > 8:
@@ -216,8 +215,7 @@ def _split(
 
 
 def _scale_key(image: Image.Image, header: Header, notes: list[str]) -> None:
-    """The transparent colour of a PNG, given at its own depth, at the 8 bits of the decoded
-    image."""
+    """Scale a PNG's transparent colour from its own depth to the 8 bits of the decoded image."""
     key = image.info["transparency"]
     if header.depth == 16:
         image.info["transparency"] = tuple(value >> 8 for value in key)
@@ -229,11 +227,11 @@ def _scale_key(image: Image.Image, header: Header, notes: list[str]) -> None:
 def _reduce_grey(
     image: Image.Image, header: Header, notes: list[str]
 ) -> tuple[Image.Image, Image.Image | None]:
-    """Grey of more than 8 bits, scaled so that nothing is clipped.
+    """Scale grey of more than 8 bits to 8 bits without clipping.
 
-    Up to 16 bits the white of the format is white. Samples of 32 bits have no agreed white: values
-    of up to 8 or 16 bits (whole numbers) or in 0 to 1 (fractions) are taken as such; any others
-    are stretched from their own smallest to their own largest.
+    Up to 16 bits, the format defines white. Samples of 32 bits have no defined white: integers that
+    fit into 8 or 16 bits, and fractions from 0 to 1, are scaled accordingly; all others are
+    stretched from their minimum to their maximum.
     """
     values = np.asarray(image)
     alpha = None

@@ -1,9 +1,9 @@
-"""TIFF directories, read only as far as a decoder needs them.
+"""A minimal reader of TIFF directories.
 
-EXIF orientation lives in such a directory in JPEG, PNG and WebP files, and a TIFF file is a chain
-of them. Here they are parsed with every count and offset checked against the bytes that are there,
-and a TIFF file gets a directory that holds the structural tags of its first page and nothing
-else, so that no metadata, thumbnail or further page reaches the decoder.
+The EXIF orientation of JPEG, PNG and WebP files is stored in such a directory, and a TIFF file is a
+chain of them. Every count and offset is checked against the available bytes. The decoder gets a
+TIFF file whose directory holds only the structural tags of its first page, so that no metadata,
+thumbnail or further page reaches it.
 
 Source: TIFF revision 6.0 section 2 (Adobe, 1992); BigTIFF design (libtiff).
 """
@@ -34,7 +34,7 @@ _MAX_SAMPLES = 6
 
 @dataclass(frozen=True)
 class Field:
-    """One tag: its type, its number of values and where in the file they lie."""
+    """One tag: its type, its number of values and their position in the file."""
 
     type: int
     count: int
@@ -42,13 +42,13 @@ class Field:
 
     @property
     def length(self) -> int:
-        """Bytes of all values."""
+        """Number of bytes of all values."""
         return self.count * _TYPE_BYTES[self.type]
 
 
 @dataclass(frozen=True)
 class Directory:
-    """One directory of a TIFF file, its values still in place in `data`."""
+    """One directory of a TIFF file; its values are still in `data`."""
 
     data: bytes
     order: str
@@ -58,7 +58,7 @@ class Directory:
     next: int
 
     def numbers(self, tag: int) -> tuple[int, ...]:
-        """The values of an unsigned tag; empty where it is absent or of another type."""
+        """Return the values of an unsigned tag; empty if it is absent or of another type."""
         field = self.fields.get(tag)
         if field is None or field.type not in _UNSIGNED:
             return ()
@@ -67,11 +67,11 @@ class Directory:
         )
 
     def number(self, tag: int, default: int) -> int:
-        """The first value of an unsigned tag, or `default`."""
+        """Return the first value of an unsigned tag, or `default`."""
         return (self.numbers(tag) or (default,))[0]
 
     def content(self, tag: int) -> bytes:
-        """The bytes of a tag; empty where it is absent."""
+        """Return the bytes of a tag; empty if it is absent."""
         field = self.fields.get(tag)
         return self.data[field.offset : field.offset + field.length] if field else b""
 
@@ -79,8 +79,8 @@ class Directory:
 def read_first_directory(data: bytes) -> Directory:
     """Parse the first directory of a TIFF file or EXIF block.
 
-    Tags of unknown types and tags whose values lie outside of `data` are left out.
-    Raises PictureDamaged where the directory itself does.
+    Tags of unknown types and tags whose values lie outside of `data` are left out. Raises
+    PictureDamaged if the directory itself lies outside.
     """
     order = {b"II": "<", b"MM": ">"}.get(data[:2])
     if order is None or len(data) < 8:
@@ -112,8 +112,9 @@ def read_first_directory(data: bytes) -> Directory:
 
 
 def exif_orientation(exif: bytes) -> int:
-    """Orientation 1 to 8 of an EXIF block with or without its `Exif` prefix; 1 where it has
-    none."""
+    """Return the orientation, 1 to 8, of an EXIF block with or without its `Exif` prefix; 1 if
+    none.
+    """
     block = exif[6:] if exif.startswith(b"Exif\0\0") else exif
     try:
         orientation = read_first_directory(block).number(ORIENTATION, 1)
@@ -123,9 +124,9 @@ def exif_orientation(exif: bytes) -> int:
 
 
 def keep_structure(page: Directory) -> bytes:
-    """The file of `page` with its directory rewritten in place: structural tags only, no next page.
+    """Return the file of `page` with its directory rewritten: structural tags only, no next page.
 
-    Raises PictureDamaged for a tag whose count no decoder should be given.
+    Raises PictureDamaged for a tag whose count is unsafe for a decoder.
     """
     kept = sorted(set(page.fields) & (_SINGLE | _MANY))
     if page.number(SAMPLES, 1) > _MAX_SAMPLES:

@@ -1,1 +1,1 @@
-"""Files on any fsspec store, downloads, and removing secrets from messages."""
+"""Storage: files on any fsspec file system, downloads, and redaction of credentials."""

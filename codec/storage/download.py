@@ -1,11 +1,11 @@
-"""Files by path or URL, held to a SHA-256 where one is given, and downloaded once a machine.
+"""Reads files by path or URL, verifies their SHA-256 if one is given, and caches downloads.
 
     gs://models/photos.safetensors#sha256=<64 hex digits>
 
-The digest is part of the address, so that it travels wherever the address goes (a job's options,
-a worker on another machine). A remote file with a digest is kept in the cache folder under that
-digest: other processes of the machine wait for the first one and then read its copy. Without a
-digest nothing is kept, because nothing could tell whether the copy is still the file.
+The digest is part of the address, so it travels wherever the address goes (a job's options, a
+worker on another machine). A remote file with a digest is stored in the cache folder under that
+digest; other processes of the machine wait for the first download and read its copy. A file without
+a digest is not cached, because nothing could tell whether the copy is still current.
 """
 
 from __future__ import annotations
@@ -29,26 +29,26 @@ from underpaint.codec.storage.files import with_retries
 
 try:
     import fcntl
-except ImportError:  # Windows: two processes may both download; the cache stays right
+except ImportError:  # Windows: two processes may both download; the cache stays correct
     fcntl = None  # type: ignore[assignment]
 
 CACHE = "UNDERPAINT_CACHE"
-"""Environment variable: the cache folder."""
+"""Environment variable that names the cache folder."""
 
 _MARK = "#sha256="
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where a file is, and what its bytes must be."""
+    """The location of a file and its expected digest."""
 
     url: str
     sha256: str | None = None
-    """64 lowercase hex digits; None: anything goes."""
+    """64 lowercase hex digits; None: not checked."""
 
     @staticmethod
     def parse(text: str) -> Address:
-        """The address written as `URL` or `URL#sha256=DIGEST`; UsageError for a bad digest."""
+        """Parse `URL` or `URL#sha256=DIGEST`; UsageError for a malformed digest."""
         url, mark, digest = text.partition(_MARK)
         return Address(url, _checked(digest) if mark else None)
 
@@ -57,7 +57,7 @@ class Address:
 
 
 def with_digest(location: str | None, sha256: str | None) -> str | None:
-    """The location with a digest that was given beside it; UsageError where the two disagree."""
+    """Return a location with a digest that was given separately; UsageError if the two disagree."""
     if sha256 is None:
         return location
     if location is None:
@@ -69,10 +69,10 @@ def with_digest(location: str | None, sha256: str | None) -> str | None:
 
 
 def fetch(location: str) -> bytes:
-    """All bytes of a file, of at most `limits.MAX_FETCHED_BYTES`.
+    """Return all bytes of a file, at most `limits.MAX_FETCHED_BYTES`.
 
-    Raises ChecksumMismatch where they are not those of the digest, OSError where there is no such
-    file, UsageError for an address that no file system takes.
+    Raises ChecksumMismatch if they do not match the digest, OSError if there is no such file,
+    UsageError for an address that no file system accepts.
     """
     address = Address.parse(location)
     fs, path = file_system(address.url)
@@ -93,8 +93,9 @@ def fetch(location: str) -> bytes:
 
 
 def cache_folder() -> Path:
-    """Folder of fetched files: $UNDERPAINT_CACHE, $XDG_CACHE_HOME/underpaint or ~/.cache/…;
-    a folder for temporary files where there is no home that can be written to."""
+    """Return the cache folder: $UNDERPAINT_CACHE, $XDG_CACHE_HOME/underpaint or
+    ~/.cache/underpaint; without a writable home, a folder for temporary files.
+    """
     named = os.environ.get(CACHE)
     if named:
         return Path(named)
@@ -139,7 +140,7 @@ def _digest(data: bytes) -> str:
 
 
 def _put(path: Path, data: bytes) -> None:
-    """Write a file of the cache: whole or not at all, for those who read without the lock."""
+    """Write a file of the cache completely or not at all, for readers that do not take the lock."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".tmp-")
     try:
         with os.fdopen(handle, "wb") as file:
@@ -153,7 +154,7 @@ def _put(path: Path, data: bytes) -> None:
 
 @contextmanager
 def _lock(path: Path) -> Iterator[None]:
-    """Let one process of the machine through at a time; its end, however it comes, unlocks."""
+    """Admit one process of the machine at a time; the lock is released however the process ends."""
     if fcntl is None:
         yield
         return

@@ -1,4 +1,4 @@
-"""Optional packages: which extra installs each, and the message that names it."""
+"""Optional packages: the extra that installs each, and the message that names it."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ SCHEMES = {"gs": "gcs", "gcs": "gcs", "s3": "s3", "s3a": "s3", "http": "http", "
 
 
 def install_hint(extra: str) -> str:
-    """The command that installs an extra."""
+    """Return the command that installs an extra."""
     return f"pip install 'underpaint[{extra}]'"
 
 
 def missing_extra(error: ImportError) -> str | None:
-    """The extra that installs the package an import failed for; None for packages of no extra."""
+    """Return the extra that installs the package of a failed import; None if no extra does."""
     return EXTRAS.get((error.name or "").partition(".")[0])
 
 
 def file_system(url: str, **options: Any) -> tuple[fsspec.AbstractFileSystem, str]:
-    """The fsspec file system of a path or URL, and the path in that file system's terms.
+    """Return the fsspec file system of a path or URL, and the path in that file system's terms.
 
-    Raises UsageError for an unknown scheme, and for a scheme whose package is not installed, with
-    the command that installs it.
+    Raises UsageError for an unknown scheme, and for a scheme whose package is not installed; the
+    message names the command that installs it.
     """
     try:
         return fsspec.core.url_to_fs(url, **options)

@@ -1,12 +1,11 @@
-"""One folder, local or behind an fsspec URL: the few effects an archive needs.
+"""One folder, local or behind an fsspec URL, with the operations that an archive needs.
 
-An archive needs four guarantees from its storage, and this module gives them on local disks and on
-object stores alike:
+An archive needs four guarantees, which this module gives on local disks and on object stores:
 
-* a file appears whole or not at all (locally: temporary name, fsync, rename; else: one put);
+* a file appears completely or not at all (locally: temporary name, fsync, rename; else one upload);
 * `put_new` has one winner (locally: a hard link; Cloud Storage: a generation precondition);
-* reads are exact ranges: nothing is fetched that was not asked for;
-* a transient error is tried again, an answer ("no such file") is not.
+* reads are exact ranges: nothing else is fetched;
+* a transient error is retried, a definite answer ("no such file") is not.
 """
 
 from __future__ import annotations
@@ -29,13 +28,13 @@ from underpaint.codec.storage.extras import file_system
 T = TypeVar("T")
 
 ATTEMPTS = 6
-"""Tries of one storage call before its error is passed on."""
+"""Attempts of one storage call before its error is raised."""
 
 FIRST_WAIT_S = 0.2
-"""Wait after the first failure in seconds; doubled each time, with jitter."""
+"""Wait after the first failure in seconds; it doubles each time, with jitter."""
 
 TEMPORARY_PREFIX = ".tmp-"
-"""Names of unfinished local files start so; they never count and may be swept."""
+"""Prefix of unfinished local files; readers ignore them and `sweep` removes them."""
 
 _ANSWERS = (
     FileNotFoundError,
@@ -48,7 +47,7 @@ _TRANSIENT_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether a storage error may pass by itself (network, throttling, server fault)."""
+    """Return whether a storage error may pass by itself (network, throttling, server error)."""
     if isinstance(error, _ANSWERS):
         return False
     status = getattr(error, "code", getattr(error, "status", None))
@@ -62,7 +61,7 @@ def is_transient(error: BaseException) -> bool:
 def with_retries(
     call: Callable[[], T], *, attempts: int = ATTEMPTS, wait_s: float = FIRST_WAIT_S
 ) -> T:
-    """Result of `call()`, tried again on transient errors with exponential waits and jitter."""
+    """Return `call()`; retry transient errors with exponential waits and jitter."""
     for attempt in range(1, attempts + 1):
         try:
             return call()
@@ -74,10 +73,10 @@ def with_retries(
 
 
 class Storage:
-    """A folder `root` (path or fsspec URL); names are relative and use `/`.
+    """A folder `root` (path or fsspec URL); file names are relative and use `/`.
 
-    Safe to pickle and to use after a fork: the fsspec file system is made anew in each process.
-    Calls may come from several threads. UsageError for an address that no file system takes.
+    It can be pickled and used after a fork: each process opens the fsspec file system anew. Calls
+    may come from several threads. UsageError for an address that no file system accepts.
     """
 
     def __init__(
@@ -107,17 +106,17 @@ class Storage:
         return self._fs
 
     def path(self, name: str) -> str:
-        """Full path of `name` in the terms of the file system."""
+        """Return the full path of `name` in the file system's terms."""
         return f"{self._base}/{name}"
 
     def read(self, name: str) -> bytes:
-        """All bytes of a file; FileNotFoundError where there is none."""
+        """Return all bytes of a file; FileNotFoundError if there is none."""
         if self.is_local:
             return Path(self.path(name)).read_bytes()
         return with_retries(lambda: self.fs.cat_file(self.path(name)))
 
     def read_range(self, name: str, start: int, stop: int) -> bytes:
-        """Bytes [start, stop) of a file, fewer where it ends earlier; one request, nothing else."""
+        """Return bytes [start, stop) of a file, fewer if it ends earlier, in one request."""
         if self.is_local:
             with open(self.path(name), "rb", buffering=0) as file:
                 parts = []
@@ -131,7 +130,7 @@ class Storage:
         return with_retries(lambda: self.fs.cat_file(self.path(name), start=start, end=stop))
 
     def size(self, name: str) -> int:
-        """Length of a file in bytes; FileNotFoundError where there is none."""
+        """Return the size of a file in bytes; FileNotFoundError if there is none."""
         if self.is_local:
             return os.stat(self.path(name)).st_size
 
@@ -142,7 +141,7 @@ class Storage:
         return with_retries(ask)
 
     def names(self, folder: str) -> dict[str, int]:
-        """Names (without the folder) and sizes of the files directly in `folder`, sorted."""
+        """Return names (without the folder) and sizes of the files directly in `folder`, sorted."""
 
         def ask() -> dict[str, int]:
             self.fs.invalidate_cache()
@@ -158,13 +157,13 @@ class Storage:
         return dict(sorted(with_retries(ask).items()))
 
     def modified(self, name: str) -> float:
-        """Time of the last change in seconds since 1970."""
+        """Return the time of the last change in seconds since 1970."""
         if self.is_local:
             return os.stat(self.path(name)).st_mtime
         return float(with_retries(lambda: self.fs.modified(self.path(name))).timestamp())
 
     def put(self, name: str, data: bytes) -> None:
-        """Write a small file; readers see the old bytes or the new ones, never a part."""
+        """Write a small file; readers see the old bytes or the new ones, never a mixture."""
         if self.is_local:
             with self._temporary(name) as temporary:
                 _write_durably(temporary, data)
@@ -174,21 +173,21 @@ class Storage:
         with_retries(lambda: self.fs.pipe_file(self.path(name), data))
 
     def put_new(self, name: str, data: bytes) -> bool:
-        """Write a small file unless the name is taken; whether the file now holds `data`.
+        """Write a small file unless it exists; return whether the file now holds `data`.
 
-        Of several callers at once one wins. True also where the same bytes were there before (the
-        answer to an earlier try may have been lost).
+        One of several concurrent callers wins. The result is also True if the file held the same
+        bytes before, because the answer to an earlier attempt may have been lost.
         """
         if self.is_local:
             return self._link_new(name, data)
-        with suppress(FileNotFoundError):  # stores without preconditions: look first
+        with suppress(FileNotFoundError):  # stores without preconditions: check first
             return self.read(name) == data
         with suppress(FileExistsError):
             with_retries(lambda: self.fs.pipe_file(self.path(name), data, mode="create"))
         return self.read(name) == data
 
     def put_file(self, name: str, local: str) -> None:
-        """Move a finished local file (see `scratch`) to `name`, whole or not at all."""
+        """Move a finished local file (see `scratch`) to `name`, completely or not at all."""
         if self.is_local:
             with open(local, "rb+") as file:
                 os.fsync(file.fileno())
@@ -203,15 +202,16 @@ class Storage:
         os.unlink(local)
 
     def delete(self, name: str) -> None:
-        """Remove a file; no error where there is none."""
+        """Remove a file; no error if there is none."""
         with suppress(FileNotFoundError):
             with_retries(lambda: self.fs.rm_file(self.path(name)))
 
     @contextmanager
     def scratch(self, name: str) -> Iterator[str]:
-        """Path of a local file to fill before `put_file(name, …)`; removed at the end if left.
+        """Yield the path of a local file to fill before `put_file(name, …)`; removed at the end if
+        left.
 
-        For a local archive it lies in the folder of `name`, so that moving it is a rename.
+        For a local archive the file lies in the folder of `name`, so that moving it is a rename.
         """
         if self.is_local:
             with self._temporary(name) as temporary:
@@ -242,7 +242,9 @@ class Storage:
                 os.link(temporary, self.path(name))
             except FileExistsError:
                 return self.read(name) == data
-            except OSError:  # a file system without hard links: the last of two at once stays
+            except (
+                OSError
+            ):  # a file system without hard links: of two concurrent writers the last one wins
                 if os.path.exists(self.path(name)):
                     return self.read(name) == data
                 os.replace(temporary, self.path(name))
@@ -258,7 +260,7 @@ def _write_durably(path: str, data: bytes) -> None:
 
 
 def _sync_folder(folder: str) -> None:
-    """Make a rename survive a power cut, where the system can (not on Windows)."""
+    """Make a rename survive a power failure, if the system can (not on Windows)."""
     with suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:

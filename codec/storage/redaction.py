@@ -1,8 +1,8 @@
-"""Taking credentials out of text before it is stored, logged or shown.
+"""Removes credentials from text before it is stored, logged or shown.
 
-Addresses may carry them: `https://user:password@host/…`, or a signature in the query, as Amazon,
-Google and Azure make them for a limited time. Whoever reads an archive, a report or a log needs to
-know which file was meant and not how to get at it.
+Addresses may contain credentials: `https://user:password@host/…`, or a signature in the query, as
+Amazon, Google and Azure issue for a limited time. Readers of an archive, a report or a log need to
+know which file is meant, but not how to gain access to it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ _BEARER = re.compile(r"(?i)\b(authorization\W{1,4}(?:bearer|basic)|bearer)\s+[\w
 
 
 def redacted(text: str) -> str:
-    """The text without user names and passwords in addresses, signatures, tokens and keys."""
+    """Return the text without user names and passwords in addresses, signatures, tokens and
+    keys.
+    """
     if "://" in text:
         text = _LOGIN.sub(f"{HIDDEN}@", text)
     if "=" in text:
@@ -35,7 +37,7 @@ def redacted(text: str) -> str:
 
 
 def redact_logs() -> None:
-    """Take credentials out of all that this process logs, whoever logs it, tracebacks included."""
+    """Remove credentials from everything that this process logs, tracebacks included."""
     make = logging.getLogRecordFactory()
     if getattr(make, "redacts", False):
         return

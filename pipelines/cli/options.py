@@ -1,7 +1,7 @@
 """Options that several commands share, each declared once.
 
-Each function returns a parser without help for `add_parser(parents=[...])`, or adds one option to
-a parser or a group.
+Each function returns a parser without help for `add_parser(parents=[...])`, or adds one option to a
+parser or a group.
 """
 
 from __future__ import annotations

@@ -61,8 +61,8 @@ def run(arguments: argparse.Namespace) -> int:
         Path(arguments.html).write_text(page, encoding="utf-8")
         print(f"page: {arguments.html}")
     if arguments.picture:
-        from underpaint.codec.archive.tools.contact_sheet import strip_of
+        from underpaint.codec.archive.tools.contact_sheet import contact_sheet
 
-        strip_of(states, key).save(arguments.picture)
+        contact_sheet(states, key).save(arguments.picture)
         print(f"picture: {arguments.picture}")
     return 0

@@ -71,8 +71,8 @@ class EncodeOptions:
     workers: int | None = None
     """Number of processes; None: one a core."""
     memory: int | None = None
-    """Bytes that pictures may take in all local workers together, or in each remote worker.
-    None: half of this machine's memory, or REMOTE_MEMORY.
+    """Bytes that pictures may take in all local workers together, or in each remote worker. None:
+    half of this machine's memory, or REMOTE_MEMORY.
     """
     picture_timeout_s: float = 60.0
     fetchers: int | None = None
@@ -93,8 +93,7 @@ def encode(options: EncodeOptions) -> EncodeResult | dataflow.Submission:
     """Run the job.
 
     UsageError for a mistake in the options, UnderpaintError if the job breaks. A dry run, or a job
-    that
-    is staged as a template, returns a Submission.
+    that is staged as a template, returns a Submission.
     """
     begin = time.time()
     runner = runner_name(options.runner)

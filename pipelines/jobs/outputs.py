@@ -12,8 +12,7 @@ class OutputNames:
     """Assigns each key of an archive, in order, its own file name below the output folder.
 
     The name is the key with the new suffix. If another key of the same stem has that name already,
-    the
-    name keeps the key's own suffix too: `a.jpg` and `a.png` become `a.png` and `a.png.png`.
+    the name keeps the key's own suffix too: `a.jpg` and `a.png` become `a.png` and `a.png.png`.
     """
 
     def __init__(self, suffix: str) -> None:

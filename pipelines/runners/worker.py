@@ -1,10 +1,9 @@
 """A local Beam worker process, started by `pipelines.runners.select`.
 
 It runs Beam's own worker with three differences. It ends with the process that started it;
-otherwise
-it would go on encoding after a killed job. It does not write Beam's logs over the progress line. It
-exits at once: Beam waits for its workers one after the other, and an interpreter that has loaded
-torch takes long to shut down.
+otherwise it would go on encoding after a killed job. It does not write Beam's logs over the
+progress line. It exits at once: Beam waits for its workers one after the other, and an interpreter
+that has loaded torch takes long to shut down.
 """
 
 from __future__ import annotations
@@ -24,8 +23,7 @@ def use_one_thread() -> None:
     """Limit numeric libraries to one thread, in this process (before they load) and its children.
 
     There are as many workers as cores. A second thread of a matrix library would busy-wait and take
-    time
-    from another worker.
+    time from another worker.
     """
     for library in ("OMP", "MKL", "OPENBLAS", "NUMBA"):
         os.environ.setdefault(f"{library}_NUM_THREADS", "1")

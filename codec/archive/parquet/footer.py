@@ -1,8 +1,8 @@
-"""A Parquet footer, read here and not by pyarrow: that aborts the process on a footer that lies.
+"""Parses a Parquet footer, because pyarrow aborts the process on a footer with false values.
 
-pyarrow's reader turns whatever is wrong into an error, but its accessors of row groups and columns
-end the process instead (`parquet::ParquetException` through code that allows none). So places and
-statistics come from the Thrift bytes themselves, and pyarrow is only asked to read.
+pyarrow's reader turns all faults into errors, but its accessors of row groups and columns end the
+process (`parquet::ParquetException` passes through code that allows no exception). So positions and
+statistics come from the Thrift bytes themselves, and pyarrow only reads.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from underpaint.codec.errors import ArchiveDamaged
 Range = tuple[int, int]
 
 ARROW_ERRORS = (pa.ArrowException, OSError, ValueError, OverflowError, IndexError)
-"""What pyarrow raises where a file contradicts itself; damage to text is a ValueError."""
+"""Exceptions that pyarrow raises for inconsistent files; damaged text is a ValueError."""
 
 CLOSING_BYTES = 8
-"""What follows the Thrift bytes of a footer: their length and the magic."""
+"""Bytes after the Thrift part of a footer: its length and the magic."""
 
 _ROW_GROUPS, _COLUMNS, _GROUP_ROWS, _CHUNK, _INDEX, _INDEX_BYTES = 4, 1, 3, 3, 4, 5
 _TYPE, _PATH, _CODEC, _PACKED, _DATA_PAGE, _DICTIONARY_PAGE, _STATISTICS, _MOST, _LEAST = (
@@ -34,31 +34,31 @@ _TYPE, _PATH, _CODEC, _PACKED, _DATA_PAGE, _DICTIONARY_PAGE, _STATISTICS, _MOST,
 
 @dataclass(frozen=True)
 class Group:
-    """One row group as the footer gives it."""
+    """One row group as the footer describes it."""
 
     rows: int
     chunks: Mapping[str, Range]
-    """Where each column's chunk lies in the file: path of the Parquet leaf -> range."""
+    """Position of each column's chunk in the file: path of the Parquet leaf -> range."""
     kinds: Mapping[str, tuple[int, int]]
-    """Physical type and compression of each column, as Parquet numbers them."""
+    """Physical type and compression of each column, in Parquet's numbers."""
     indices: Mapping[str, Range]
-    """Where the offset index of each column lies, of those that have one."""
+    """Position of each column's offset index, for columns that have one."""
     keys: tuple[bytes, bytes] | None
-    """Least and greatest key in UTF-8; None where the footer does not say."""
+    """Least and greatest key in UTF-8; None if the footer does not record them."""
 
 
 @dataclass(frozen=True)
 class Footer:
-    """A footer whose row groups have been read once, from end to end."""
+    """A parsed footer."""
 
     metadata: pq.FileMetaData
-    """For `pq.ParquetFile` alone: its accessors of row groups may abort the process."""
+    """For `pq.ParquetFile` only: its accessors of row groups may abort the process."""
     schema: pa.Schema
     groups: tuple[Group, ...]
 
 
 def parse_footer(tail: bytes) -> Footer:
-    """Read a footer with the 8 bytes that close the file; ArchiveDamaged where it lies."""
+    """Parse a footer with the 8 bytes that close the file; ArchiveDamaged if it is inconsistent."""
     try:
         fields, _ = read_struct(tail[:-CLOSING_BYTES], 0)
         groups = tuple(_group(group) for group in fields[_ROW_GROUPS])
@@ -70,7 +70,7 @@ def parse_footer(tail: bytes) -> Footer:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of what an error says, or its class."""
+    """Return the first line of an error's message, or its class."""
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 

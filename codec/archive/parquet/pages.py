@@ -1,10 +1,10 @@
-"""One row's blobs without the rest of its row group, by Parquet's page index.
+"""Reads one row's blobs without the rest of its row group, by Parquet's page index.
 
     footer ─> offset index of each blob column ─> the page that holds the row ─> its value
 
-pyarrow reads whole column chunks only. Blob columns are written so that a few lines can read them:
-uncompressed, PLAIN, data pages V1, small pages. The numbers are those of Parquet's Thrift files
-(github.com/apache/parquet-format); Thrift's compact protocol is read generically.
+pyarrow reads whole column chunks only. Blob columns are written so that a short reader suffices:
+uncompressed, PLAIN, data pages V1, small pages. Numbers are those of Parquet's Thrift files
+(github.com/apache/parquet-format); Thrift's compact protocol is parsed generically.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from underpaint.codec import limits
 from underpaint.codec.errors import ArchiveDamaged
 
 Fetch = Callable[[int, int], bytes]
-"""Bytes [start, stop) of the file."""
+"""Returns bytes [start, stop) of the file."""
 
 DATA_PAGE, PLAIN, RLE = 0, 0, 3
 LONGEST_HEADER = 1 << 10
-"""Bytes that are enough for a page header without statistics."""
+"""Bytes that suffice for a page header without statistics."""
 
 _DEEPEST = 16
 _BOOLEANS = {1: True, 2: False}
@@ -31,24 +31,24 @@ _BOOLEANS = {1: True, 2: False}
 
 @dataclass(frozen=True)
 class Page:
-    """Where one data page lies."""
+    """Position of one data page."""
 
     offset: int
     size: int
-    """With its header."""
+    """Including its header."""
     first_row: int
 
 
 @dataclass(frozen=True)
 class BlobPages:
-    """Pages of one column chunk of blobs."""
+    """The pages of one column chunk of blobs."""
 
     pages: tuple[Page, ...]
     rows: int
     nullable: bool
 
     def read(self, fetch: Fetch, row: int) -> bytes | None:
-        """The value of a row of the group; ArchiveDamaged unless its page is sound."""
+        """Return the value of a row of the group; ArchiveDamaged unless its page is intact."""
         number = bisect_right([page.first_row for page in self.pages], row) - 1
         page = self.pages[number]
         last = number + 1 == len(self.pages)
@@ -59,10 +59,10 @@ class BlobPages:
 
 
 def blob_pages(index: bytes, chunk: tuple[int, int], rows: int, *, nullable: bool) -> BlobPages:
-    """Pages of a chunk of `rows` rows from its offset index.
+    """Return the pages of a chunk of `rows` rows from its offset index.
 
-    Nothing but its own consistency guards the index: the pages must fill `chunk`, its range in the
-    file, without a gap. Then a wrong first row shows in the count of values of its page.
+    The index has no checksum, only consistency: the pages must fill `chunk`, its range in the file,
+    without a gap. A wrong first row then shows in the number of values of its page.
     """
     try:
         locations = read_struct(index, 0)[0][1]
@@ -83,7 +83,9 @@ def blob_pages(index: bytes, chunk: tuple[int, int], rows: int, *, nullable: boo
 
 
 def page_values(data: bytes, rows: int, *, nullable: bool) -> list[bytes | None]:
-    """Values of one data page with its header; its CRC-32, counts and lengths must hold."""
+    """Return the values of one data page with its header; CRC-32, counts and lengths must be
+    correct.
+    """
     try:
         header, at = read_struct(data[:LONGEST_HEADER], 0)
         kind, size, crc, page = header[1], header[3], header[4], header[5]
@@ -121,7 +123,7 @@ def page_values(data: bytes, rows: int, *, nullable: bool) -> list[bytes | None]
 
 
 def _levels(data: bytes, count: int) -> list[bool]:
-    """Definition levels of one bit each, RLE and bit-packed runs mixed: is the value there?"""
+    """Decode definition levels of one bit each (RLE and bit-packed runs): is each value present?"""
     levels: list[bool] = []
     at = 0
     while len(levels) < count:
@@ -139,9 +141,9 @@ def _levels(data: bytes, count: int) -> list[bool]:
 
 
 def read_struct(data: bytes | memoryview, at: int, depth: int = 0) -> tuple[dict[int, Any], int]:
-    """A struct of Thrift's compact protocol as {field id: value}, and where it ends.
+    """Parse a struct of Thrift's compact protocol as {field id: value}; return it and its end.
 
-    Raises IndexError or ValueError where the bytes are cut or are none.
+    Raises IndexError or ValueError if the bytes are cut or malformed.
     """
     if depth > _DEEPEST:
         raise ValueError("too deep")

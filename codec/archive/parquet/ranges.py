@@ -1,9 +1,9 @@
-"""Exact reads: which bytes of a data file a job needs, fetched once and counted.
+"""Exact reads: the byte ranges of a data file that a job needs, fetched once and counted.
 
     columns ─> chunks of the row group ─> coalesced ranges ─> storage ─> ChunkFile ─> pyarrow
 
-pyarrow's and fsspec's own read-ahead fetches up to 24 times what one column needs; here pyarrow
-only ever sees bytes that were fetched on purpose.
+The read-ahead of pyarrow and fsspec fetches up to 24 times the bytes of one column. Here pyarrow
+sees only bytes that were fetched deliberately.
 """
 
 from __future__ import annotations
@@ -28,33 +28,35 @@ from underpaint.codec.errors import ArchiveDamaged
 from underpaint.codec.storage.files import Storage
 
 WASTE = 0.04
-"""Most bytes between two chunks that are fetched to save a request, as a share of those wanted."""
+"""Limit on the bytes between two chunks that are fetched to save a request, relative to those
+wanted.
+"""
 
 WIDEST_GAP = 256 << 10
-"""Widest gap in bytes that is ever fetched to save a request."""
+"""Widest gap in bytes that is fetched to save a request."""
 
 REQUEST_BYTES = 16 << 20
-"""Longer ranges are split into requests of this size, fetched side by side."""
+"""Longer ranges are split into requests of this size, which run in parallel."""
 
 FOOTERS_KEPT = 256
-"""Parsed footers kept in memory, the most recently used."""
+"""Number of parsed footers kept in memory, the most recently used."""
 
 Range = tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Traffic:
-    """What a reader fetched from storage, and what of it was asked for."""
+    """Bytes that a reader fetched from storage, and the part of them that was requested."""
 
     fetched: int = 0
     """Bytes that storage returned, footers included."""
     wanted: int = 0
-    """Bytes of the values returned: blob lengths, and the column chunks of small columns."""
+    """Bytes of the returned values: blob lengths, and the column chunks of small columns."""
     requests: int = 0
 
     @property
     def ratio(self) -> float:
-        """Fetched over wanted: 1.0 is perfect; 0.0 where nothing was wanted."""
+        """Fetched over wanted: 1.0 is perfect; 0.0 if nothing was wanted."""
         return self.fetched / self.wanted if self.wanted else 0.0
 
 
@@ -74,7 +76,7 @@ class Counter:
 
     @property
     def traffic(self) -> Traffic:
-        """The sums so far."""
+        """Return the sums so far."""
         return self._traffic
 
     def add(self, *, fetched: int = 0, wanted: int = 0, requests: int = 0) -> None:
@@ -89,10 +91,10 @@ class Counter:
 def coalesce(
     ranges: Iterable[Range], *, waste: float = WASTE, gap: int = WIDEST_GAP
 ) -> list[Range]:
-    """Merge ranges that touch, and the nearest others while the bytes between stay few.
+    """Merge adjacent ranges, and close ones while the bytes between them stay few.
 
-    The bytes of all gaps together stay under `waste` times the bytes of the ranges, and each gap
-    under `gap` bytes.
+    All gaps together stay under `waste` times the bytes of the ranges, and each gap under `gap`
+    bytes.
     """
     ordered: list[Range] = []
     for start, stop in sorted(ranges):
@@ -118,35 +120,35 @@ def coalesce(
 
 
 class ChunkFile:
-    """File of `size` bytes of which only some ranges are at hand; what pyarrow reads from."""
+    """A file of `size` bytes of which only some ranges are available; pyarrow reads from it."""
 
     def __init__(self, size: int, parts: Sequence[tuple[int, bytes]]) -> None:
         self._size, self._parts, self._at = size, parts, 0
         self.closed = False
 
     def readable(self) -> bool:
-        """Yes."""
+        """Return True."""
         return True
 
     def writable(self) -> bool:
-        """No."""
+        """Return False."""
         return False
 
     def seekable(self) -> bool:
-        """Yes."""
+        """Return True."""
         return True
 
     def tell(self) -> int:
-        """Place of the next read."""
+        """Return the position of the next read."""
         return self._at
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        """Move to a place, as in `io`."""
+        """Set the position, as in `io`."""
         self._at = offset + (0, self._at, self._size)[whence]
         return self._at
 
     def read(self, length: int = -1) -> memoryview:
-        """The next bytes, without a copy; OSError where they were not fetched."""
+        """Return the next bytes without a copy; OSError if they were not fetched."""
         stop = self._size if length < 0 else min(self._at + length, self._size)
         for start, data in self._parts:
             if start <= self._at and stop <= start + len(data):
@@ -156,7 +158,7 @@ class ChunkFile:
         raise OSError(f"bytes {self._at} to {stop} were not fetched")
 
     def flush(self) -> None:
-        """Nothing to do."""
+        """Do nothing."""
 
     def close(self) -> None:
         """Mark as closed."""
@@ -164,9 +166,9 @@ class ChunkFile:
 
 
 class RangeReader:
-    """Reads chosen columns of row groups of an archive's data files.
+    """Reads selected columns of row groups of an archive's data files.
 
-    Safe for several threads, to pickle, and after a fork.
+    It is thread-safe, can be pickled and works after a fork.
     """
 
     def __init__(self, storage: Storage, *, threads: int = 4) -> None:
@@ -187,7 +189,9 @@ class RangeReader:
         self._reset()
 
     def footer(self, entry: FileEntry) -> Footer:
-        """Parsed footer of a data file, fetched by one exact range; ArchiveDamaged if changed."""
+        """Return the footer of a data file, fetched by one exact range; ArchiveDamaged if it
+        changed.
+        """
         with self._lock:
             if entry.path in self._footers:
                 self._footers.move_to_end(entry.path)
@@ -196,7 +200,7 @@ class RangeReader:
         return self.use_footer(entry, tail)
 
     def use_footer(self, entry: FileEntry, tail: bytes) -> Footer:
-        """Take these bytes for the footer of a file; ArchiveDamaged if they are not."""
+        """Parse these bytes as the footer of a file; ArchiveDamaged if they are not."""
         if hashlib.sha256(tail).hexdigest() != entry.footer_sha256:
             raise ArchiveDamaged(f"{entry.path}: the footer does not match its checksum")
         try:
@@ -215,7 +219,9 @@ class RangeReader:
     def row_blobs(
         self, entry: FileEntry, group: int, row: int, columns: Sequence[str]
     ) -> dict[str, bytes | None]:
-        """Blob columns of one row: the page index, then one page a column; ArchiveDamaged."""
+        """Return blob columns of one row: the page index, then one page a column;
+        ArchiveDamaged.
+        """
         rows = entry.row_groups[group]
         columns = list(columns)
         chunks = self.chunks(entry, group, columns)
@@ -258,7 +264,9 @@ class RangeReader:
         return found
 
     def chunks(self, entry: FileEntry, group: int, columns: Iterable[str]) -> dict[str, Range]:
-        """Where each column's chunk lies in the file: path of the Parquet leaf -> range."""
+        """Return the position of each column's chunk in the file: path of the Parquet leaf ->
+        range.
+        """
         names = set(columns)
         found = {
             path: chunk
@@ -273,10 +281,10 @@ class RangeReader:
     def read(
         self, entry: FileEntry, group: int, columns: Sequence[str], *, checked: bool = True
     ) -> pa.Table:
-        """One row group's columns, in the order of the file.
+        """Return columns of one row group, in the order of the file.
 
-        Raises ArchiveDamaged where bytes are missing, the page checksums (unless not `checked`) or
-        the encoding do not hold.
+        Raises ArchiveDamaged if bytes are missing, or page checksums (unless not `checked`) or the
+        encoding are wrong.
         """
         chunks = self.chunks(entry, group, columns)
         parts = self._fetch_all(entry, coalesce(chunks.values()))
@@ -308,7 +316,7 @@ class RangeReader:
         return table
 
     def difference(self, entry: FileEntry) -> str:
-        """How a file differs from what was committed; "" where it does not."""
+        """Return how a file differs from the committed one; "" if it does not."""
         try:
             size = self.storage.size(entry.path)
         except FileNotFoundError:
@@ -354,5 +362,5 @@ class RangeReader:
 
 
 def blob_bytes(table: pa.Table, name: str) -> int:
-    """Sum of the lengths of a blob column's values in bytes."""
+    """Return the total length of a blob column's values in bytes."""
     return int(pc.sum(pc.binary_length(table.column(name))).as_py() or 0)

@@ -1,8 +1,8 @@
-"""How much a column chunk unpacks to, known before pyarrow unpacks it.
+"""Bounds the memory that a column chunk unpacks to, before pyarrow unpacks it.
 
-A page of a kilobyte can say, in well-formed zstd, run lengths or dictionary indices, that it holds
-terabytes. Page headers name the unpacked sizes and the numbers of values; a dictionary's longest
-value times the values that may point to it bounds the rest. Numbers are those of Parquet's Thrift.
+A page of a kilobyte can claim, in well-formed zstd, run lengths or dictionary indices, to hold
+terabytes. Page headers record unpacked sizes and numbers of values; a dictionary's longest value
+times the values that may refer to it bounds the rest. Numbers are those of Parquet's Thrift files.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from underpaint.codec.errors import ArchiveDamaged
 
 _DATA, _DICTIONARY, _DATA_2 = 0, 2, 3
 _EXPANDING = 7
-"""DELTA_BYTE_ARRAY: each value may repeat all of the one before."""
+"""DELTA_BYTE_ARRAY: each value may repeat all of the previous one."""
 
 _BYTE_ARRAY = 6
 _CODECS = {1: "snappy", 2: "gzip", 4: "brotli", 6: "zstd", 7: "lz4_raw"}
 
 _VALUE_BYTES = 16
-"""Memory of a value beside the bytes of a text: an offset, a number, levels."""
+"""Memory of a value besides the bytes of a text: an offset, a number, levels."""
 
 
 def check_unpacked(chunk: bytes | memoryview, kind: int, codec: int) -> None:
-    """Raise ArchiveDamaged if a chunk may unpack to over `limits.MAX_UNPACKED_BYTES`.
+    """Raise ArchiveDamaged if a chunk may unpack to more than `limits.MAX_UNPACKED_BYTES`.
 
     `kind` and `codec` are the physical type and the compression that the footer gives the chunk.
     """
@@ -60,7 +60,7 @@ def _fits(total: int, values: int, longest: int) -> bool:
 
 
 def _longest(page: bytes, unpacked: int, count: int, kind: int, codec: int) -> int:
-    """Bytes of the longest value of a dictionary page."""
+    """Return the length of the longest value of a dictionary page in bytes."""
     if kind != _BYTE_ARRAY:
         return unpacked // max(1, count)
     if codec:

@@ -1,4 +1,4 @@
-"""One image at every state as a single picture: decoded states in a row, class maps below."""
+"""Contact sheet of one image: its decoded states in a row, with class maps below."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from underpaint.codec.archive.tools.view import StateView
 from underpaint.codec.transform.wavelet import BLOCK
 
 PANEL_WIDTH = 300
-"""Pixels; an image is reduced or enlarged to it."""
+"""In pixels; an image is scaled to this width."""
 
 _CAPTION, _GAP = 26, 6
 _MAPS = 2
-"""States whose class map is shown: those that the palette chain has."""
+"""Number of states whose class map is shown: those of the palette chain."""
 
 
-def strip_of(states: Sequence[StateView], title: str = "") -> Image.Image:
+def contact_sheet(states: Sequence[StateView], title: str = "") -> Image.Image:
     """Draw the states side by side with their bits per pixel, and the first class maps below."""
     height, width = states[0].pixels.shape[:2]
     size = (PANEL_WIDTH, max(1, round(PANEL_WIDTH * height / width)))
@@ -61,7 +61,7 @@ def _map_picture(state: StateView, width: int, height: int) -> Image.Image:
 
 
 def _detail(states: Sequence[StateView], size: tuple[int, int]) -> Image.Image:
-    """Enlarge the middle of the finer states, as wide as their panels."""
+    """Enlarge the middle of the finer states to the width of their panels."""
     finer = states[_MAPS:]
     row = Image.new("RGB", (len(finer) * (size[0] + _GAP) - _GAP, size[1]), "white")
     for column, state in enumerate(finer):

@@ -1,4 +1,4 @@
-"""Pictures of an archive, at any state, for tools that know nothing of it.
+"""Exports the pictures of an archive, from any number of layers, for other tools.
 
 WebDataset:  shard-000000.tar  NAME.png NAME.json  NAME.png NAME.json …
 folder:      NAME.png … and metadata.jsonl (Hugging Face reads it as an "imagefolder")
@@ -27,10 +27,10 @@ from underpaint.codec.image_io.read import WRITE_SUFFIX, write_picture
 from underpaint.codec.storage.files import Storage
 
 BATCH = 16
-"""Images decoded at once."""
+"""Number of images decoded at once."""
 
 SHARD_BYTES = 256 << 20
-"""Default size of a tar shard."""
+"""Default size of a tar shard in bytes."""
 
 LONGEST_NAME = 200
 """Longest name of an exported picture without its suffix."""
@@ -38,7 +38,7 @@ LONGEST_NAME = 200
 
 @dataclass(frozen=True)
 class Exported:
-    """What an export wrote."""
+    """Counts of an export."""
 
     images: int
     files: int
@@ -58,19 +58,19 @@ def export(
     on_damage: OnDamage | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Exported:
-    """Write each image of an archive as a picture, decoded from its coarsest `layers` layers.
+    """Write each image of an archive as a picture, decoded from layers 1 to `layers`.
 
     Args:
         form: tar shards for WebDataset, or a folder of pictures with `metadata.jsonl`.
         format: "png", "jpeg", "webp", or "layers": the blobs themselves (`NAME.layer_0` …).
-        shard_bytes: a tar is closed once it holds this much.
-        weights, device: for `Codec.load`; not needed for "layers".
+        shard_bytes: a tar is closed once it holds this many bytes.
+        weights, device: as in `Codec.load`; not needed for "layers".
         on_damage: called with each image that is left out; None: the error is raised.
         progress: called with the number of images so far.
 
-    A name is the key with everything but letters, digits, `_`, `-` and `/` percent-encoded, so that
-    no key leads out of the target and WebDataset sees no suffix in it; the key itself stands in the
-    JSON with the labels. Raises UsageError for a wrong choice.
+    A name is the key with every character percent-encoded except letters, digits, `_`, `-` and `/`,
+    so that no key leads out of the target and WebDataset finds no suffix in it. The key itself is
+    in the JSON with the labels. Raises UsageError for an invalid choice.
     """
     if form not in ("webdataset", "folder"):
         raise UsageError(f"form {form!r}: choose webdataset or folder")
@@ -106,7 +106,7 @@ Members = list[tuple[str, bytes]]
 
 
 def export_name(key: str) -> str:
-    """The name that stands for a key outside of an archive; different for different keys."""
+    """Return the name that represents a key outside of an archive; different for different keys."""
     name = "/".join(part or "%" for part in quote(key, safe="/").split("/"))
     name = name.replace(".", "%2E").replace("~", "%7E")
     if len(name) > LONGEST_NAME:
@@ -159,9 +159,9 @@ def _decoded(
 
 
 def _described(row: Row, **named: str) -> dict[str, Any]:
-    """What the JSON says of an image; a label whose name is taken becomes `label_…`.
+    """Return the JSON content of an image; a label whose name is taken becomes `label_…`.
 
-    So no label of an archive can stand where a loader looks for the name of a file.
+    So no label of an archive can take the place of the file name that a loader looks for.
     """
     values: dict[str, Any] = {
         **named,
@@ -189,7 +189,7 @@ def _plain(value: Any) -> str:
 
 
 class _Folder:
-    """Pictures as files; `metadata.jsonl` last."""
+    """Pictures as files; `metadata.jsonl` is written last."""
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
@@ -206,7 +206,7 @@ class _Folder:
         self._put("metadata.jsonl", b"\n".join(self._lines) + b"\n")
 
     def abandon(self) -> None:
-        """Nothing is unfinished: pictures are whole, the list of them is missing."""
+        """Do nothing: the pictures are complete, only their list is missing."""
 
     def _put(self, name: str, content: bytes) -> None:
         self._storage.put(name, content)
@@ -215,7 +215,7 @@ class _Folder:
 
 
 class _Tar:
-    """Tar shards of about `shard_bytes`, each put in place whole; equal bytes for equal input."""
+    """Tar shards of about `shard_bytes`, each stored completely; equal input gives equal bytes."""
 
     def __init__(self, storage: Storage, shard_bytes: int) -> None:
         self._storage, self._shard_bytes = storage, shard_bytes
@@ -242,7 +242,7 @@ class _Tar:
             self._put()
 
     def abandon(self) -> None:
-        """Remove what is unfinished."""
+        """Remove the unfinished shard."""
         self._exit.close()
 
     def _name(self) -> str:

@@ -1,7 +1,8 @@
-"""Which units an archive has when its records are damaged: from what proves itself.
+"""Finds the units of an archive whose records are damaged, from files that prove themselves.
 
-A commit record and the manifest carry a checksum. A file's name carries 16 digits of its own: a
-file that nobody names and that is what its name says was finished, and holds rows of its unit.
+A commit record and the manifest have a checksum. A file's name contains 16 digits of its SHA-256:
+an
+unreferenced file that matches its name was finished, and holds rows of its unit.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _NAME = re.compile(r"(?P<unit>[A-Za-z0-9][A-Za-z0-9._=+@-]{0,159})-(?P<sha>[0-9a
 
 
 def find_units(storage: Storage, report: Report) -> tuple[list[Commit], list[Commit]]:
-    """Units that a sound record names, and those that whole files alone tell of."""
+    """Return the units that an intact record names, and those known from intact files alone."""
     units: dict[str, Commit] = {}
     try:
         units = {unit.unit: unit for unit in read_manifest(storage).units}
@@ -61,7 +62,7 @@ def find_units(storage: Storage, report: Report) -> tuple[list[Commit], list[Com
 
 
 def _of_one_archive(units: list[Commit], report: Report) -> list[Commit]:
-    """Leave out units that are made of other columns or weights than the most rows."""
+    """Leave out units whose columns or weights differ from those of most rows."""
     rows: dict[tuple[object, ...], int] = {}
     for unit in units:
         rows[unit.shape] = rows.get(unit.shape, 0) + unit.rows
@@ -77,7 +78,7 @@ def _of_one_archive(units: list[Commit], report: Report) -> list[Commit]:
 def _unnamed(
     storage: Storage, known: set[str], report: Report
 ) -> dict[str, dict[str, list[FileEntry]]]:
-    """Whole files that no sound record names: unit -> folder -> files."""
+    """Return the intact files that no intact record names: unit -> folder -> files."""
     found: dict[str, dict[str, list[FileEntry]]] = {}
     for folder in (DATA, FAILED):
         for name in storage.names(folder):
@@ -101,7 +102,7 @@ def _unnamed(
 
 
 def entry_of(storage: Storage, path: str) -> FileEntry:
-    """What a commit record would say of a file as it is now; ArchiveDamaged if it is none."""
+    """Return the entry that a commit record would have for a file; ArchiveDamaged if it is none."""
     size = storage.size(path)
     digest = hashlib.sha256()
     for start in range(0, size, REQUEST_BYTES):
@@ -120,9 +121,10 @@ def entry_of(storage: Storage, path: str) -> FileEntry:
 def _adopted(
     storage: Storage, unit: str, found: dict[str, list[FileEntry]], template: Commit | None
 ) -> Commit:
-    """A commit of files whose record is lost; names that only it held are taken from `template`.
+    """Return a commit for files whose record is lost; names known only to the record come from
+    `template`.
 
-    Of several files of one folder (left by writers that were killed) the one of most rows is taken.
+    Of several files of one folder (left by killed writers) the one with the most rows is taken.
     """
     data, failed = (
         max(found.get(folder, []), key=lambda entry: entry.rows, default=None)
@@ -156,13 +158,13 @@ def _adopted(
 
 
 def label_columns(schema: pa.Schema) -> pa.Schema:
-    """The columns of a data file that are labels."""
+    """Return the label columns of a data file."""
     taken = (*FIXED_NAMES, EMBEDDING)
     return pa.schema([item for item in schema if item.name not in taken and not is_blob(item.name)])
 
 
 def _are_labels(schema: pa.Schema, labels: tuple[tuple[str, str], ...]) -> bool:
-    """Whether the labels of a data file are these; Parquet renames the items of lists."""
+    """Return whether the labels of a data file are these; Parquet renames the items of lists."""
     found = [(label.name, _plain(str(label.type))) for label in label_columns(schema)]
     return found == [(name, _plain(kind)) for name, kind in labels]
 

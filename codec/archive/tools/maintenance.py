@@ -1,4 +1,4 @@
-"""New archives from old ones without decoding anything: trim and merge."""
+"""Makes new archives from old ones without decoding: trim and merge."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from underpaint.codec.storage.files import Storage
 
 
 def trim(source: str | os.PathLike[str], target: str | os.PathLike[str], layers: int) -> Manifest:
-    """Copy an archive with its coarsest `layers` layers only.
+    """Copy an archive with layers 1 to `layers` only.
 
-    The finer columns are never fetched, nothing is encoded again, row groups and dead letters stay.
-    Units are committed one by one, so a run that was killed goes on where it stopped. Raises
-    UsageError where `layers` is out of range or `target` holds other units.
+    The finer columns are never fetched and nothing is encoded again; row groups and dead letters
+    stay. Units are committed one by one, so a killed run resumes where it stopped. Raises
+    UsageError if `layers` is out of range or `target` holds other units.
     """
     archive = Archive.open(source)
     columns = archive.layer_columns(layers)
@@ -59,12 +59,12 @@ def trim(source: str | os.PathLike[str], target: str | os.PathLike[str], layers:
 
 
 def merge(sources: Sequence[str | os.PathLike[str]], target: str | os.PathLike[str]) -> Manifest:
-    """Put several archives of the same weights, layers and columns into one.
+    """Combine several archives of the same weights, layers and columns.
 
-    Files are copied as they are and checked against their SHA-256 on the way. A unit that stands in
-    several archives with equal content is taken once; other units of equal names get the number of
-    their archive. Raises ArchiveError where the archives differ in what rows are made of,
-    DuplicateKey where two images have one key, UsageError where `target` holds other units.
+    Files are copied unchanged and checked against their SHA-256. A unit that several archives hold
+    with equal content is taken once; different units of equal names get the number of their
+    archive. Raises ArchiveError if the archives' columns differ, DuplicateKey if two images have
+    one key, UsageError if `target` holds other units.
     """
     archives = [Archive.open(source) for source in sources]
     if not archives:
@@ -123,7 +123,7 @@ def _check_target(source: Storage, target: Storage, planned: Sequence[str]) -> N
 
 
 def _plan(archives: Sequence[Archive]) -> dict[str, tuple[int, Commit]]:
-    """Name in the target -> archive and unit, under its new name."""
+    """Return name in the target -> archive and unit, under its new name."""
     plan: dict[str, tuple[int, Commit]] = {}
     for number, archive in enumerate(archives):
         names: dict[str, str] = {}
@@ -140,7 +140,7 @@ def _plan(archives: Sequence[Archive]) -> dict[str, tuple[int, Commit]]:
 
 
 def _check_keys(archives: Sequence[Archive], plan: Mapping[str, tuple[int, Commit]]) -> None:
-    """DuplicateKey where two planned units share a key; 8 bytes of memory a row."""
+    """DuplicateKey if two planned units share a key; takes 8 bytes of memory a row."""
     parts: list[np.ndarray] = []
     for number, unit in plan.values():
         if unit.data:

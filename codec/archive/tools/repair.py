@@ -1,13 +1,13 @@
-"""A sound archive from a damaged one: what can be proved is copied, all else is named as lost.
+"""Makes a sound archive from a damaged one: copies what is provably intact and names every loss.
 
     commit records, or the manifest's units ─┐
-    files that nobody names, whole by the    ├─> units ─> row groups ─> rows ─> a new archive
-    checksum in their own name              ─┘
+    unreferenced files that match the         ├─> units ─> row groups ─> rows ─> a new archive
+    checksum in their own name               ─┘
 
-Nothing is guessed. A row is kept if its key and its other fixed columns hold their page checksums
-and at least its coarsest layer passes the check of its own frame; it keeps the layers before the
-first bad one. Rows that are lost and whose keys can be read become dead letters, so that a later
-run may try their sources again.
+Nothing is guessed. A row is kept if its key and its other fixed columns match their page checksums
+and at least layer 1 passes the check of its own frame; the row keeps the layers before the first
+bad one. Lost rows whose keys are readable become dead letters, so that a later run may retry their
+sources.
 """
 
 from __future__ import annotations
@@ -38,30 +38,32 @@ from underpaint.codec.errors import ArchiveDamaged, NotAnArchive, RowInvalid, Us
 from underpaint.codec.storage.files import Storage
 
 MENDED_BYTES = 100_000
-"""Longest footer in which a flipped bit is looked for."""
+"""Longest footer in which a flipped bit is searched for."""
 
 
 @dataclass
 class Repaired:
-    """What a repair did: images kept whole, cut back to fewer layers, lost; dead letters kept."""
+    """Counts of a repair: images kept whole, cut back to fewer layers, or lost; dead letters
+    kept.
+    """
 
     whole: int = 0
     cut: int = 0
     lost: int = 0
-    """Of units whose number of rows is known."""
+    """Only of units whose number of rows is known."""
     letters: int = 0
-    """Dead letters kept, without those that stand for lost rows."""
+    """Dead letters kept, without those that represent lost rows."""
     units: int = 0
     lost_units: int = 0
-    """Units of which nothing could be read: a later run makes them again."""
+    """Units of which nothing was readable: a later run encodes them again."""
     lost_keys: dict[str, str] = field(default_factory=dict, repr=False)
-    """Keys of lost images, as far as they can be read, and why they are lost."""
+    """Keys of lost images, as far as they are readable, and the reasons."""
     failed: set[bytes] = field(default_factory=set, repr=False)
     """Hashes of the keys of dead letters."""
     _seen: set[bytes] = field(default_factory=set, repr=False)
 
     def take(self, key: str) -> bool:
-        """Whether the key is not that of a row met before."""
+        """Return whether the key is new."""
         digest = _digest(key)
         fresh = digest not in self._seen
         self._seen.add(digest)
@@ -71,10 +73,10 @@ class Repaired:
 def repair(
     source: str | os.PathLike[str], target: str | os.PathLike[str], report: Report
 ) -> Repaired:
-    """Write to `target` all that can be read of the archive `source`, which is not changed.
+    """Write to `target` all that is readable of the archive `source`, which is not changed.
 
-    Each loss goes to `report` as one line. Raises NotAnArchive where there is nothing of an archive
-    at all, UsageError where `target` is the archive itself or holds something.
+    Each loss goes to `report` as one line. Raises NotAnArchive if nothing of an archive is found,
+    UsageError if `target` is the archive itself or not empty.
     """
     storage, new = Storage(source), Storage(target)
     if storage.path("") == new.path("") and type(storage.fs) is type(new.fs):
@@ -89,7 +91,7 @@ def repair(
     retried = _keys(reader, adopted)
     for unit in sound:
         _repair_unit(reader, new, unit, labels, retried, done, report)
-    for unit in adopted:  # what they retried is not known: a key that was met stands
+    for unit in adopted:  # its retried unit is unknown: of two rows with one key the first stays
         _repair_unit(reader, new, unit, labels, retried | done.failed, done, report)
     _write_lost(new, [*sound, *adopted], labels, done)
     publish(new)
@@ -97,7 +99,7 @@ def repair(
 
 
 def _keys(reader: RangeReader, units: Sequence[Commit]) -> set[bytes]:
-    """Hashes of the keys of all rows of some units, as far as they can be read."""
+    """Return hashes of the keys of all rows of some units, as far as they are readable."""
     found: set[bytes] = set()
     for unit in units:
         for group in range(len(unit.data.row_groups) if unit.data else 0):
@@ -109,7 +111,7 @@ def _keys(reader: RangeReader, units: Sequence[Commit]) -> set[bytes]:
 
 
 def _label_schema(reader: RangeReader, units: Sequence[Commit]) -> pa.Schema:
-    """Label columns with their types, from the first footer that can be read."""
+    """Return the label columns with their types, from the first readable footer."""
     for unit in units:
         if unit.data:
             with suppress(ArchiveDamaged):
@@ -132,7 +134,7 @@ def _repair_unit(
     done: Repaired,
     report: Report,
 ) -> None:
-    """Copy what is sound of one unit; without a readable file it is left to be made again.
+    """Copy the intact part of one unit; a unit without a readable file is left to be encoded again.
 
     Dead letters of the keys `retried` are left out.
     """
@@ -163,7 +165,9 @@ def _repair_unit(
 def _write_lost(
     target: Storage, units: Sequence[Commit], labels: pa.Schema, done: Repaired
 ) -> None:
-    """Dead letters of lost images, in a unit of their own: no retry of before is one of these."""
+    """Write dead letters for lost images, in a unit of their own, which no earlier retry
+    replaces.
+    """
     lost = {key: why for key, why in done.lost_keys.items() if done.take(key)}
     if not lost:
         return
@@ -191,10 +195,10 @@ def _writer(target: Storage, unit: Commit, labels: pa.Schema) -> ArchiveWriter:
 
 
 def _readable(reader: RangeReader, unit: Commit, report: Report) -> bool:
-    """Whether the data file has the footer that was committed, or one flipped bit away from it.
+    """Return whether the data file has the committed footer, or differs from it by one flipped bit.
 
-    A footer's numbers carry no checksums of their own: with a wrong one, sound pages could be taken
-    for those of another column. So it is mended to what its SHA-256 says, or not used.
+    A footer's numbers have no checksums of their own: with a wrong one, intact pages could be read
+    as those of another column. So the footer is corrected to match its SHA-256, or not used.
     """
     assert unit.data
     try:
@@ -215,7 +219,8 @@ def _readable(reader: RangeReader, unit: Commit, report: Report) -> bool:
 
 
 def mended_bit(data: bytes, sha256: str) -> bytes | None:
-    """The bytes with the one bit flipped that gives them this SHA-256; None where none does.
+    """Return the bytes with the one bit flipped that gives them this SHA-256; None if there is
+    none.
 
     Takes a few seconds for a footer of 20 kB, and is not tried for those over 100 kB.
     """
@@ -243,7 +248,9 @@ def _rescued(
     done: Repaired,
     report: Report,
 ) -> pa.Table | None:
-    """The sound rows of one row group in the columns of the archive; None where none is."""
+    """Return the intact rows of one row group in the columns of the archive; None if there are
+    none.
+    """
     schema = columns.schema()
     rows = entry.row_groups[group]
     cut: set[str] = set()
@@ -284,7 +291,7 @@ def _rescued(
 
 
 def _with_states(table: pa.Table) -> pa.Table:
-    """The table with `states`, the number of layers of each row, as the layers are now."""
+    """Return the table with `states`, the number of layers of each row, recomputed."""
     layers = [name for name in table.column_names if is_blob(name) and name != SOURCE]
     states = sum((~np.asarray(table.column(name).is_null())).astype(np.int32) for name in layers)
     place = table.schema.get_field_index("states")
@@ -292,7 +299,7 @@ def _with_states(table: pa.Table) -> pa.Table:
 
 
 def _letters(reader: RangeReader, unit: Commit, report: Report) -> Iterator[DeadLetter]:
-    """Dead letters that can be read."""
+    """Yield the readable dead letters."""
     groups: Sequence[int] = range(len(unit.failed.row_groups)) if unit.failed else ()
     for group in groups:
         assert unit.failed

@@ -1,4 +1,4 @@
-"""Nearest pictures of an archive by their embeddings; no layer is read."""
+"""Finds the nearest pictures of an archive by their embeddings; no layer is read."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from underpaint.codec.archive.schema import EMBEDDING, vectors_of
 from underpaint.codec.errors import UsageError
 
 BLOCK_ROWS = 1024
-"""Rows that are compared with all others at once."""
+"""Number of rows that are compared with all others at once."""
 
 
 @dataclass(frozen=True)
 class Match:
-    """One picture, and the cosine of the angle between its embedding and what was asked for."""
+    """One picture, and the cosine between its embedding and that of the query."""
 
     key: str
     similarity: float
 
 
 def embeddings(archive: Archive) -> Iterator[tuple[list[str], np.ndarray]]:
-    """Keys and embeddings of each row group: unit vectors, float32 [rows, size].
+    """Yield keys and embeddings of each row group: unit vectors, float32 [rows, size].
 
-    Reads the columns `key` and `embedding` and nothing else. Raises UsageError where the archive
-    has no embeddings, ArchiveDamaged where they cannot be read.
+    Reads only the columns `key` and `embedding`. Raises UsageError if the archive has no
+    embeddings, ArchiveDamaged if they cannot be read.
     """
     _check(archive)
     for group in archive.row_groups(["key", EMBEDDING]):
@@ -37,9 +37,9 @@ def embeddings(archive: Archive) -> Iterator[tuple[list[str], np.ndarray]]:
 
 
 def nearest(archive: Archive, vector: np.ndarray, count: int) -> list[Match]:
-    """The `count` pictures most like `vector`, float [size], the most like first.
+    """Return the `count` pictures most similar to `vector`, float [size], the most similar first.
 
-    Memory holds one row group. Raises as `embeddings`, and UsageError for another size.
+    Holds one row group in memory. Raises as `embeddings` does, and UsageError for another size.
     """
     _check(archive)
     size = archive.manifest.embedding_size
@@ -61,10 +61,11 @@ def nearest(archive: Archive, vector: np.ndarray, count: int) -> list[Match]:
 
 
 def near_duplicates(archive: Archive, least: float) -> Iterator[tuple[str, Match]]:
-    """Pairs of pictures whose similarity is at least `least`, in the order of the archive.
+    """Yield pairs of pictures whose similarity is at least `least`, in the order of the archive.
 
     Compares each picture with all before it and holds all embeddings in memory, 2 bytes a value:
-    for up to some hundred thousand pictures. Raises as `embeddings`.
+    for up to a
+    few hundred thousand pictures. Raises as `embeddings` does.
     """
     keys: list[str] = []
     blocks: list[np.ndarray] = []
@@ -99,7 +100,7 @@ def _check(archive: Archive) -> None:
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
-    """Rows of [N, size] as float32 of length 1; rows of zeros stay."""
+    """Return the rows of [N, size] as float32 of length 1; zero rows stay zero."""
     vectors = vectors.astype(np.float32)
     unit: np.ndarray = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     return unit

@@ -1,4 +1,4 @@
-"""LayerDataset: an archive as a PyTorch data set that can stop and go on anywhere."""
+"""LayerDataset: an archive as a PyTorch data set that can stop and resume anywhere."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from underpaint.codec.archive.torch.state import ReaderState, gather
 from underpaint.codec.errors import StateMismatch, UsageError
 
 WINDOW_BYTES = 64 << 20
-"""Default bytes of the row groups whose rows are shuffled together."""
+"""Default size, in bytes of row groups, of a window whose rows are shuffled together."""
 
 PREFETCH_BYTES = 64 << 20
-"""Default bytes loaded ahead of use."""
+"""Default number of bytes loaded ahead of use."""
 
 Made = tuple[Piece, bool, list[Sample]]
 """A piece of the epoch, whether it ends here, and samples of it."""
@@ -35,43 +35,50 @@ class LayerDataset(IterableDataset[Sample]):
         dataset = LayerDataset("gs://bucket/archive", layers=2, output="latent", seed=1)
         loader = DataLoader(dataset, batch_size=None, num_workers=4)      # or StatefulDataLoader
 
-    A sample is a dict: "key" (str), "position" (int: its place in the epoch, plus images times
-    epoch), "labels" (dict, where the archive has any), "features" (float16 [size] of the archive's
-    embeddings, where asked for) and, by `output`:
+    A sample is a dict with "key" (str), "position" (int: its position in the epoch, plus images
+    times epoch), "labels" (dict, if the archive has any), "features" (float16 [size], the archive's
+    embedding, if requested) and, depending on `output`:
 
     * "bytes": "layers", a tuple of bytes;
     * "latent": "class_map" int64 [h, w], "embedding" float32 [E, h, w], "coefficients" float32
-      [C, h, w], with h = ceil(H / 16) and w = ceil(W / 16), no synthesis;
+      [C, h, w], with h = ceil(H / 16) and w = ceil(W / 16), without synthesis;
     * "image": "image" uint8 [3, H, W], sRGB.
 
     Images differ in size, so give the loader a `collate_fn` or `batch_size=None`.
 
-    **Resuming.** `state_dict()` names the consumed positions of the epoch; `load_state_dict()`
-    takes one such state, a list of those of all ranks, or a StatefulDataLoader's state (or a list),
-    and deals what is left over the ranks and workers that there are now: each image exactly once an
-    epoch, whatever was and is their number, again and again. With equal numbers each worker goes on
+    **Resuming.** `state_dict()` records the consumed positions of the epoch. `load_state_dict()`
+    takes one
+    such state, a list of the states of all ranks, or a StatefulDataLoader's state (or a list of
+    them), and
+    divides the rest among the present ranks and workers. Each image comes exactly once an epoch,
+    even if
+    the number of ranks or workers changes, and however often. With equal numbers each worker
+    continues
     where it was, in the same order. A worker's progress counts where this object is iterated; with
-    a plain DataLoader of several workers call `acknowledge(batch["position"])` in the process that
-    trains, and save that process's `state_dict()`.
+    a plain
+    DataLoader of several workers call `acknowledge(batch["position"])` in the training process, and
+    save
+    that process's `state_dict()`.
 
-    **Epochs.** Iterating to the end and again goes on to the next epoch; breaking off and iterating
-    again starts the same epoch anew; `set_epoch` goes to any.
+    **Epochs.** Iterating to the end and again starts the next epoch. Breaking off and iterating
+    again
+    restarts the same epoch. `set_epoch` goes to any epoch.
 
     Args:
         archive: an open archive, a local path or an fsspec URL.
-        layers: how many layers are fetched and decoded (None: all).
-        output: what a sample holds.
+        layers: number of layers to fetch and decode (None: all).
+        output: content of a sample.
         labels: all label columns, none, or those named.
         features: whether samples hold the archive's embeddings.
-        seed: of the shuffle; None: the order of the archive.
+        seed: seed of the shuffle; None: the order of the archive.
         rank, world_size: of this process; by default those of torch.distributed, or 0 of 1.
-        window_bytes: bytes of row groups shuffled together. A worker holds this much, …
+        window_bytes: bytes of row groups shuffled together. A worker's memory holds this much, …
         prefetch_bytes: … and this much loaded ahead by `threads` threads.
         decode_batch: images decoded at once.
-        weights, device: for `Codec.load`; pictures stay on the device they are decoded on.
-        refine: whether pictures go through the backward network, as in `Codec.decode`: 0.2 to 0.3
-            dB better, many times as slow on a CPU. None: those of all layers do not, others do.
-        on_damage: called with each `Damage`, and the image is left out. None: an error is raised.
+        weights, device: as in `Codec.load`; pictures stay on the device that decodes them.
+        refine: whether pictures go through the backward network, as in `Codec.decode`: 0.2 to 0.3 dB
+            better, many times as slow on a CPU. None: yes for coarse states, no for all layers.
+        on_damage: called with each `Damage`; the image is then left out. None: an error is raised.
     """
 
     def __init__(
@@ -125,13 +132,13 @@ class LayerDataset(IterableDataset[Sample]):
         self._begun = False
 
     def __len__(self) -> int:
-        """Images of this rank in a whole epoch."""
+        """Return the number of images of this rank in a whole epoch."""
         rows = len(self.archive)
         return rows // self.world_size + (self.rank < rows % self.world_size)
 
     @property
     def epoch(self) -> int:
-        """Number of the epoch that was set, loaded or begun last in this process."""
+        """Number of the epoch that was set, loaded or started last in this process."""
         self._follow()
         return self._epoch
 
@@ -141,7 +148,7 @@ class LayerDataset(IterableDataset[Sample]):
         return self.archive.traffic
 
     def set_epoch(self, epoch: int) -> None:
-        """Go to an epoch's start; no effect where the next pass is of that epoch anyway."""
+        """Go to the start of an epoch; no effect if the next pass is of that epoch anyway."""
         self._follow()
         if epoch != self._passes.epoch():
             self._passes.restart(epoch)
@@ -149,7 +156,7 @@ class LayerDataset(IterableDataset[Sample]):
             self._restart(epoch)
 
     def acknowledge(self, positions: int | torch.Tensor | Sequence[int]) -> None:
-        """Count samples as consumed, by their "position", where workers iterated the data set."""
+        """Count samples as consumed, by their "position", if workers iterated the data set."""
         if isinstance(positions, torch.Tensor):
             positions = positions.reshape(-1).tolist()
         for at in [positions] if isinstance(positions, int) else positions:
@@ -158,12 +165,12 @@ class LayerDataset(IterableDataset[Sample]):
                 self._resume(self._resumed, 0)
                 self._resumed = None
             again = any(start <= place < stop for start, stop in self._consumed)
-            if epoch != self._epoch or again:  # the workers have begun a new pass
+            if epoch != self._epoch or again:  # the workers have started a new pass
                 self._restart(epoch)
             self._consumed = union([*self._consumed, (place, place + 1)])
 
     def state_dict(self) -> dict[str, Any]:
-        """Progress of this worker, or of this rank where there are no workers."""
+        """Return the progress of this worker, or of this rank if there are no workers."""
         if self._resumed is not None and not self._begun:
             return self._resumed.as_dict()
         worker, workers = _worker()
@@ -178,7 +185,7 @@ class LayerDataset(IterableDataset[Sample]):
         ).as_dict()
 
     def load_state_dict(self, state: Mapping[str, Any] | Sequence[Any]) -> None:
-        """Go on from a saved state, or several: see the class. Raises StateMismatch."""
+        """Resume from one saved state or several: see the class. Raises StateMismatch."""
         loaded = gather(state)
         if loaded.order != self._order_id:
             raise StateMismatch(
@@ -193,7 +200,7 @@ class LayerDataset(IterableDataset[Sample]):
         self._resumed = None if whole else loaded
 
     def __iter__(self) -> Iterator[Sample]:
-        """Samples of this worker's share of the epoch."""
+        """Yield the samples of this worker's share of the epoch."""
         self._follow()
         worker, workers = _worker()
         order = self._begin(workers)
@@ -206,7 +213,7 @@ class LayerDataset(IterableDataset[Sample]):
         return self._samples(order, left)
 
     def _begin(self, workers: int) -> EpochOrder:
-        """Settle epoch, base and consumed positions for a pass that starts now."""
+        """Determine epoch, base and consumed positions for a pass that starts now."""
         epoch = self._passes.begin(workers)
         if self._resumed is not None and epoch == self._resumed.epoch:
             self._resume(self._resumed, workers)
@@ -216,7 +223,9 @@ class LayerDataset(IterableDataset[Sample]):
         return self._order(self._epoch)
 
     def _resume(self, resumed: ReaderState, workers: int) -> None:
-        """Take up a state. With equal ranks the shares stay, so this rank's progress is enough."""
+        """Adopt a state. With an equal number of ranks the shares stay, so this rank's state
+        suffices.
+        """
         same_ranks = resumed.ranks == self.world_size
         known = resumed.knows(self.rank)
         if resumed.workers == workers > 0:
@@ -238,7 +247,7 @@ class LayerDataset(IterableDataset[Sample]):
         self._begun = False
 
     def _follow(self) -> None:
-        """Take up what `set_epoch` said in the process that owns the loader."""
+        """Adopt the epoch that `set_epoch` set in the process that owns the loader."""
         if self._passes.first != self._followed:
             self._followed = self._passes.first
             self._restart(self._followed)
@@ -267,7 +276,7 @@ class LayerDataset(IterableDataset[Sample]):
         self._passes.end(_worker()[0])
 
     def _made(self, order: EpochOrder, pieces: Sequence[Piece]) -> Iterator[Made]:
-        """Batches of samples, the next one made meanwhile; an error comes after those before it."""
+        """Yield batches of samples; the next one is made meanwhile. Errors come in their place."""
 
         def made(piece: Piece, last: bool, batch: list[Wanted]) -> Made:
             return piece, last, self._maker.make(batch)
@@ -282,13 +291,15 @@ class LayerDataset(IterableDataset[Sample]):
             except Exception as error:
                 yield partial(_raise, error)
 
-        # the batch that is asked for, and one ahead
+        # the requested batch, and one ahead
         return prefetched(tasks(), lambda task: task(), lambda _: 1, budget=2, threads=1)
 
     def _loaded(
         self, order: EpochOrder, pieces: Sequence[Piece]
     ) -> Iterator[tuple[Piece, list[Wanted]]]:
-        """Each piece with its rows in memory; the groups of the next ones load meanwhile."""
+        """Yield each piece with its rows in memory; the groups of the next pieces load
+        meanwhile.
+        """
 
         def groups_of(piece: Piece) -> list[int]:
             return list(dict.fromkeys(order.locate(piece)[0].tolist()))
@@ -318,9 +329,9 @@ class LayerDataset(IterableDataset[Sample]):
 class Passes:
     """Counts whole passes over an epoch, in memory that a loader's workers share.
 
-    Workers that live for one epoch cannot know that there was one before; so each counts in a slot
-    of its own the passes it has ended, and a pass is of the epoch that all of them have reached. A
-    pass that was broken off has not been ended by all, and its epoch starts anew.
+    Workers that live for one epoch do not know of earlier ones. So each worker counts the passes it
+    has ended in a slot of its own, and the epoch of a pass is the number of passes that all workers
+    have ended. An interrupted pass has not been ended by all, so its epoch starts again.
     """
 
     MOST_WORKERS = 1024
@@ -336,12 +347,12 @@ class Passes:
         return int(self._shared[0])
 
     def epoch(self) -> int:
-        """The epoch of the next pass, or of the one that is under way."""
+        """The epoch of the next pass, or of the running one."""
         workers = int(self._shared[1])
         return self.first + int(self._shared[2 : 2 + workers].min())
 
     def restart(self, epoch: int, worker: int | None = None) -> None:
-        """Begin with an epoch, for all workers or for one that has loaded its own state."""
+        """Start with an epoch, for all workers or for one that has loaded its own state."""
         self._shared[0] = epoch
         if worker is None:
             self._shared[2:] = 0
@@ -349,14 +360,14 @@ class Passes:
             self._shared[2 + worker] = 0
 
     def begin(self, workers: int) -> int:
-        """The epoch of a pass of so many workers (0: none but this process)."""
+        """Return the epoch of a pass with this number of workers (0: only this process)."""
         if workers > self.MOST_WORKERS:
             raise UsageError(f"{workers} workers of a loader: at most {self.MOST_WORKERS}")
         self._shared[1] = max(workers, 1)
         return self.epoch()
 
     def end(self, worker: int) -> None:
-        """Count a pass that a worker has come to the end of."""
+        """Count a pass that a worker has ended."""
         self._shared[2 + worker] += 1
 
 
@@ -365,7 +376,9 @@ def _raise(error: Exception) -> NoReturn:
 
 
 def _worker() -> tuple[int, int]:
-    """Number of this DataLoader worker and of all; (0, 0) outside of one."""
+    """Return the index of this DataLoader worker and the number of workers; (0, 0) outside of
+    one.
+    """
     info = get_worker_info()
     return (info.id, info.num_workers) if info else (0, 0)
 

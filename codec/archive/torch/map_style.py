@@ -15,17 +15,17 @@ from underpaint.codec.archive.reader import Archive, OnDamage
 from underpaint.codec.archive.torch.samples import Group, Output, Sample, SampleMaker, Wanted
 
 CACHE_BYTES = 256 << 20
-"""Default bytes of row groups kept for the next index."""
+"""Default size of the cache of row groups in bytes."""
 
 
 class LayerMap(Dataset[Sample | None]):
     """Images of an archive by index, in the order of the archive; samples as in `LayerDataset`.
 
-    Few images of a row group are fetched by their pages, many by reading the group, which then
-    stays in memory: the groups used last, up to `cache_bytes`. A sampler that jumps at random over
-    a large archive fetches several times the bytes it uses; to train in shuffled order take
-    `LayerDataset`. "position" is the index. A damaged image raises ArchiveDamaged or LayerDamaged;
-    with `on_damage` it is reported and its sample is None.
+    A few images of a row group are fetched by their pages; many are read with the whole group,
+    which then stays in a cache of `cache_bytes` (least recently used groups go first). A sampler
+    that jumps at random over a large archive fetches several times the bytes it uses; to train in
+    shuffled order use `LayerDataset`. "position" is the index. A damaged image raises
+    ArchiveDamaged or LayerDamaged; with `on_damage` it is reported and its sample is None.
 
     Arguments not named here are those of `LayerDataset`.
     """
@@ -64,7 +64,7 @@ class LayerMap(Dataset[Sample | None]):
         return {**self.__dict__, "_cache": OrderedDict()}
 
     def __len__(self) -> int:
-        """Images of the archive."""
+        """Return the number of images of the archive."""
         return len(self.archive)
 
     @property
@@ -73,11 +73,11 @@ class LayerMap(Dataset[Sample | None]):
         return self.archive.traffic
 
     def __getitem__(self, index: int) -> Sample | None:
-        """One sample; IndexError outside of the archive."""
+        """Return one sample; IndexError outside of the archive."""
         return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: Sequence[int]) -> list[Sample | None]:
-        """Samples of several indices, decoded together; each row group is read once."""
+        """Return samples of several indices, decoded together; each row group is read once."""
         rows = len(self)
         for index in indices:
             if not -rows <= index < rows:

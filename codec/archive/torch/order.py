@@ -1,12 +1,12 @@
-"""The order of an epoch: a pure function of archive, seed and epoch, dealt to any set of workers.
+"""The order of an epoch: a pure function of archive, seed and epoch, divided among any workers.
 
     row groups ──keyed shuffle──> windows of some row groups ──keyed shuffle of their rows──>
     positions 0 … N-1, one for each image; the same whatever the number of ranks and workers
 
-A shuffle buffer is a state that a saved reader would have to carry along. Here there is none: an
-epoch is a numbered sequence, what was consumed is a set of intervals of it, and resuming is to deal
-what is left. Windows are dealt whole (a row group is read by one worker), except where the shares
-of the ranks must be cut to be equal.
+A shuffle buffer would be state that a checkpoint has to contain. Here there is none: an epoch is a
+numbered sequence, the consumed part is a set of intervals of it, and resuming divides the rest
+among the present workers. A window goes to one worker as a whole (so one worker reads a row group),
+unless it must be cut to give the ranks equal shares.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Interval = tuple[int, int]
 
 
 def union(intervals: Iterable[Interval]) -> list[Interval]:
-    """The same positions as sorted intervals that neither touch nor overlap."""
+    """Return the same positions as sorted intervals that neither touch nor overlap."""
     merged: list[Interval] = []
     for start, stop in sorted(interval for interval in intervals if interval[0] < interval[1]):
         if merged and start <= merged[-1][1]:
@@ -33,7 +33,7 @@ def union(intervals: Iterable[Interval]) -> list[Interval]:
 
 
 def subtract(intervals: Sequence[Interval], taken: Sequence[Interval]) -> list[Interval]:
-    """Positions of `intervals` that are not in `taken`; both as `union` returns them."""
+    """Return the positions of `intervals` that are not in `taken`; both as `union` returns them."""
     left: list[Interval] = []
     index = 0
     for start, stop in intervals:
@@ -51,15 +51,15 @@ def subtract(intervals: Sequence[Interval], taken: Sequence[Interval]) -> list[I
 
 
 def count(intervals: Iterable[Interval]) -> int:
-    """Number of positions in intervals that do not overlap."""
+    """Return the number of positions in intervals that do not overlap."""
     return sum(stop - start for start, stop in intervals)
 
 
 def keyed_permutation(length: int, *key: int) -> np.ndarray:
-    """A permutation of 0 … length-1, int64, that depends on the integers of `key` only.
+    """Return a permutation of 0 … length-1, int64, that depends only on the integers of `key`.
 
-    Indices sorted by their SplitMix64 hash (Steele, Lea and Flood 2014), because the streams of
-    NumPy's generators may change between versions and a saved state must not.
+    Indices are sorted by their SplitMix64 hash (Steele, Lea and Flood 2014): the streams of NumPy's
+    generators may change between versions, but a checkpoint must stay valid.
     """
     state = np.zeros(1, np.uint64)
     with np.errstate(over="ignore"):
@@ -78,7 +78,7 @@ def _splitmix64(x: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Piece:
-    """Positions [start, stop) of one window: what a worker does in one go."""
+    """Positions [start, stop) of one window: a worker's share of it."""
 
     window: int
     start: int
@@ -86,11 +86,11 @@ class Piece:
 
 
 class EpochOrder:
-    """Positions of one epoch over row groups of `rows` images each.
+    """The positions of one epoch over row groups of `rows` images each.
 
     Args:
         rows: int64 [G], images of each row group, in the order of the archive.
-        sizes: int64 [G], bytes to be read of each: windows are closed at `window_bytes`.
+        sizes: int64 [G], bytes to read for each group: a window is closed at `window_bytes`.
         seed: None for the order of the archive (each row group is a window).
         epoch: its number.
     """
@@ -107,7 +107,7 @@ class EpochOrder:
         self._rows, self._key = rows, None if seed is None else (seed, epoch)
         groups = len(rows)
         self._order = np.arange(groups)
-        first = np.arange(groups + 1)  # place in the order of each window's first group
+        first = np.arange(groups + 1)  # index, in the order, of each window's first group
         if self._key is not None:
             self._order = keyed_permutation(groups, *self._key, 0)
             first = _window_starts(sizes[self._order], window_bytes)
@@ -120,7 +120,7 @@ class EpochOrder:
         return int(self.bounds[-1])
 
     def locate(self, piece: Piece) -> tuple[np.ndarray, np.ndarray]:
-        """Row group and row in it for each position of a piece, two int64 arrays."""
+        """Return the row group and the row in it for each position of a piece, two int64 arrays."""
         groups = self._order[self._first[piece.window] : self._first[piece.window + 1]]
         rows = self._rows[groups]
         base = int(self.bounds[piece.window])
@@ -133,7 +133,7 @@ class EpochOrder:
         return groups[place], flat - starts[place]
 
     def pieces(self, intervals: Iterable[Interval]) -> list[Piece]:
-        """Intervals cut where windows end."""
+        """Cut intervals at the ends of windows."""
         cut = []
         for start, stop in intervals:
             window = int(np.searchsorted(self.bounds, start, side="right")) - 1
@@ -145,10 +145,11 @@ class EpochOrder:
         return cut
 
     def deal(self, done: Sequence[Interval], ranks: int, workers: int) -> list[list[list[Piece]]]:
-        """Pieces of each worker of each rank, [ranks][workers], for all that is not `done`.
+        """Divide everything that is not `done`: the pieces of each worker of each rank,
+        [ranks][workers].
 
-        Ranks get equally many positions, to one; of the workers of a rank the one with the least
-        takes the next piece.
+        The numbers of positions of two ranks differ by at most one. Within a rank, the worker with
+        the fewest positions takes the next piece.
         """
         todo = self.pieces(subtract([(0, len(self))], done))
         total = sum(piece.stop - piece.start for piece in todo)
@@ -177,7 +178,9 @@ def _spread(share: Sequence[Piece], workers: int) -> list[list[Piece]]:
 
 
 def _window_starts(sizes: np.ndarray, window_bytes: int) -> np.ndarray:
-    """First group of each window and the number of groups; a window holds at least one."""
+    """Return the first group of each window and the number of groups; each window has at least
+    one.
+    """
     ends = np.cumsum(sizes)
     starts = [0]
     while starts[-1] < len(sizes):

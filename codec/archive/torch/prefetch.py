@@ -1,4 +1,4 @@
-"""Load things ahead of their use, in order, within a budget of bytes."""
+"""Loads items ahead of their use, in order, within a byte budget."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ def prefetched(
     budget: int,
     threads: int,
 ) -> Iterator[Result]:
-    """`load(task)` for each task, in order, loaded by `threads` threads before it is asked for.
+    """Yield `load(task)` for each task, in order; `threads` threads load results ahead of their
+    use.
 
-    What is loaded or being loaded and not yet handed out stays within `budget` bytes as `size`
-    tells them, or is one task. An error of `load` is raised in its place. Closing the iterator
-    waits for the loads under way.
+    Results that are loaded or loading and not yet yielded stay within `budget` bytes (by `size`),
+    or are a single task. An error of `load` is raised in its place. Closing the iterator waits for
+    running loads.
     """
     waiting: deque[tuple[Future[Result], int]] = deque()
     held = 0

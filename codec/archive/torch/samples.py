@@ -1,4 +1,4 @@
-"""From rows of an archive to what a training job takes: bytes, latents or pictures."""
+"""Converts rows of an archive to samples: bytes, latents or pictures."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class Group:
     index: int
     table: pa.Table
     place: dict[int, int] | None
-    """Row of the group -> row of the table, where some are not there; None: all are."""
+    """Row of the group -> row of the table, if some rows are missing; None: all are present."""
     whole: bool = True
-    """Whether all rows that can be read are there."""
+    """Whether all readable rows are present."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Wanted:
 
 
 class SampleMaker:
-    """Loads row groups and turns their rows into samples; see `LayerDataset` for the arguments."""
+    """Loads row groups and converts their rows to samples; see `LayerDataset` for the arguments."""
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class SampleMaker:
         if output != "bytes" and torch.device(device).type == "cpu":
             from underpaint.codec.reconstruct.preload import load_kernels
 
-            load_kernels()  # here, for the workers that a DataLoader forks
+            load_kernels()  # here, so that the workers that a DataLoader forks inherit it
         entries = [unit for unit in archive.manifest.units if unit.data]
         groups = [
             (file, group, rows, sum(unit.layer_bytes[: len(self.layer_columns)]) / unit.rows)
@@ -100,7 +100,7 @@ class SampleMaker:
         return {**self.__dict__, "_codec": None}
 
     def load(self, number: int) -> Group:
-        """Row group `number` of the archive; ArchiveDamaged unless damage goes to `on_damage`."""
+        """Load row group `number`; ArchiveDamaged unless damage goes to `on_damage`."""
         file, index = int(self.files[number]), int(self.groups[number])
         try:
             table = self.archive.read_group(file, index, self.columns)
@@ -111,7 +111,9 @@ class SampleMaker:
             return self._salvaged(file, index, error, self._on_damage)
 
     def load_rows(self, number: int, rows: Sequence[int]) -> Group:
-        """Some rows of row group `number`: by their pages where that costs less than the group."""
+        """Load some rows of row group `number`: by their pages if that costs less than the
+        group.
+        """
         by_pages = len(rows) * len(self.layer_columns) * PAGE_BYTES
         if by_pages >= int(self.sizes[number]):
             return self.load(number)
@@ -120,7 +122,7 @@ class SampleMaker:
             small = self.archive.read_group(file, index, self._small).take(list(rows))
             read = [self.archive.read_blobs(file, index, row, self.layer_columns) for row in rows]
         except ArchiveDamaged:
-            return self.load(number)  # which raises it, or finds out what is lost
+            return self.load(number)  # which raises the error, or determines the loss
         for name in self.layer_columns:
             column = pa.array([blobs[name] for blobs in read], pa.large_binary())
             small = small.append_column(name, column)
@@ -128,7 +130,7 @@ class SampleMaker:
         return Group(file, index, small, place, whole=False)
 
     def make(self, wanted: Sequence[Wanted]) -> list[Sample]:
-        """Samples of those rows that are sound, in order."""
+        """Return the samples of those rows that are intact, in order."""
         rows = []
         for one in wanted:
             place = one.row if one.group.place is None else one.group.place.get(one.row)
@@ -226,7 +228,9 @@ class SampleMaker:
 
     @property
     def codec(self) -> Codec:
-        """The codec of this process, loaded at its first use; WeightsMismatch if it is another."""
+        """Return the codec of this process, loaded at first use; WeightsMismatch if it is another
+        one.
+        """
         if self._codec is None:
             from underpaint.codec.codec import Codec
 

@@ -1,4 +1,4 @@
-"""What a reader has consumed of an epoch, in a form that adds up over workers and ranks."""
+"""Consumed positions of an epoch, in a form that adds up over workers and ranks."""
 
 from __future__ import annotations
 
@@ -18,19 +18,20 @@ class ReaderState:
     """Progress of one worker, or of several together."""
 
     order: str
-    """Names the archive, layers, seed and windows that the positions are of."""
+    """Identifies the archive, layers, seed and windows that the positions refer to."""
     epoch: int
     base: tuple[Interval, ...]
-    """Consumed when the epoch was last dealt: with equal ranks and workers, shares stay as were."""
+    """Consumed when the epoch was last divided: with equal ranks and workers, shares stay the same.
+    """
     consumed: tuple[Interval, ...]
     ranks: int
     workers: int
-    """0: not known (progress was acknowledged by the process that owns the loader)."""
+    """0: unknown (the process that owns the loader acknowledged the progress)."""
     covers: tuple[tuple[int, int], ...]
-    """(rank, worker) whose progress is in `consumed`; worker -1 stands for all of a rank."""
+    """Pairs (rank, worker) whose progress is in `consumed`; worker -1 stands for all of a rank."""
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain dicts, lists, ints and strings, for any checkpoint format."""
+        """Return plain dicts, lists, ints and strings, for any checkpoint format."""
         return {
             MARK: VERSION,
             "order": self.order,
@@ -43,23 +44,23 @@ class ReaderState:
         }
 
     def knows(self, rank: int) -> bool:
-        """Whether all progress of a rank is in."""
+        """Return whether all progress of a rank is included."""
         covers = set(self.covers)
         workers = {(rank, worker) for worker in range(self.workers)}
         return (rank, -1) in covers or (self.workers > 0 and workers <= covers)
 
     @property
     def complete(self) -> bool:
-        """Whether the progress of every rank is in."""
+        """Return whether the progress of every rank is included."""
         return all(self.knows(rank) for rank in range(self.ranks))
 
 
 def gather(state: Any) -> ReaderState:
-    """One state of all reader states found anywhere in nested dicts and lists.
+    """Combine all reader states found anywhere in nested dicts and lists.
 
-    `state` may be what `LayerDataset.state_dict` returned, a list of those of all ranks, or the
-    state of a torchdata StatefulDataLoader (or a list of them). Raises StateMismatch where there is
-    none, or they are of different epochs or orders.
+    `state` may be a result of `LayerDataset.state_dict`, a list of those of all ranks, or the state
+    of a torchdata StatefulDataLoader (or a list of them). Raises StateMismatch if there is none, or
+    if they are of different epochs or orders.
     """
     found = list(_found(state))
     if not found:
