@@ -76,8 +76,8 @@ class LayerDataset(IterableDataset[Sample]):
         prefetch_bytes: … and this much loaded ahead by `threads` threads.
         decode_batch: images decoded at once.
         weights, device: as in `Codec.load`; pictures stay on the device that decodes them.
-        refine: whether pictures go through the backward network, as in `Codec.decode`: 0.2 to 0.3 dB
-            better, many times as slow on a CPU. None: yes for coarse states, no for all layers.
+        refine: whether pictures go through the backward network, as in `Codec.decode`: 0.2 to 0.3
+            dB better, many times as slow on a CPU. None: yes for coarse states, no for all layers.
         on_damage: called with each `Damage`; the image is then left out. None: an error is raised.
     """
 
