@@ -32,7 +32,7 @@ from torch.nn import functional
 from underpaint import Codec
 from underpaint.codec.archive import Archive, ArchiveWriter, LayerDataset, Row, publish
 from underpaint.codec.codec import fast_dtype
-from underpaint.codec.errors import UsageError
+from underpaint.codec.errors import UnderpaintError, UsageError
 from underpaint.codec.image_io.read import read_picture
 
 GROUPS: dict[str, tuple[tuple[int, int], ...]] = {
@@ -347,7 +347,7 @@ def seconds_an_image(kinds: Iterable[Kept], tensors: bool) -> list[float]:
     return list(best.values())
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run the comparison and print a table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -381,8 +381,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for accuracy in cross_validated(kept, chosen.folds, chosen.seeds):
             print(f"{100 * accuracy:8.1f} %", end="")
         print(flush=True)
-    return 0
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    try:
+        main()
+    except UnderpaintError as error:
+        raise SystemExit(f"classify_from_coarse: {error}") from None

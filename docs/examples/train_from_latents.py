@@ -23,6 +23,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from underpaint.codec.archive import Archive, LayerDataset
+from underpaint.codec.errors import UnderpaintError
 
 BATCH = 8
 CHANNELS = 48
@@ -108,4 +109,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except UnderpaintError as error:
+        raise SystemExit(f"train_from_latents: {error}") from None

@@ -1,7 +1,10 @@
 """The example that classifies from coarse layers: its groups, its bytes, a run from end to end."""
 
 import io
+import subprocess
+import sys
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -85,7 +88,7 @@ def test_it_runs_from_photos_to_a_table(photos, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(example, "EPOCHS", 1)
     monkeypatch.setattr(example, "PASSES", 1)
     arguments = [str(photos), "--work", str(tmp_path), "--layers", "1", "--folds", "2"]
-    assert example.main([*arguments, "--seeds", "1"]) == 0
+    example.main([*arguments, "--seeds", "1"])
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "4 photos of 12 classes; the largest has 2"
     names = ["AVIF, whole", "latents, layers: 1", "AVIF, bytes of 1"]
@@ -95,6 +98,17 @@ def test_it_runs_from_photos_to_a_table(photos, tmp_path, capsys, monkeypatch):
     assert whole > shrunken
     with pytest.raises(UsageError, match="WordNet"):
         example.main([str(tmp_path / "none"), "--work", str(tmp_path)])
+
+
+@pytest.mark.parametrize("name", ["classify_from_coarse", "train_from_latents"])
+def test_a_mistake_gets_one_line(name, tmp_path):
+    script = Path(example.__file__).with_name(f"{name}.py")
+    arguments = {"classify_from_coarse": ["--work", "work"], "train_from_latents": ["--label", "x"]}
+    command = [sys.executable, str(script), str(tmp_path / "none"), *arguments[name]]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert run.returncode == 1
+    assert run.stderr.startswith(f"{name}: ")
+    assert len(run.stderr.splitlines()) == 1
 
 
 class Maps:
