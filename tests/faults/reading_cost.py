@@ -24,6 +24,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+if __name__ == "__main__":  # run as a file
+    sys.path.insert(0, str(Path(__file__).parents[2]))
+
 from tests.helpers.reading import read_everything
 from tests.helpers.shards import example as tf_example
 from tests.helpers.shards import packed, record, tar_of, zip_of

@@ -1,4 +1,4 @@
-"""Encode the same photos from a folder, tar, TFRecord, Parquet and a list of addresses; compare.
+"""Encode the same photos from a folder, every kind of shard and a list of addresses; compare.
 
     python tests/faults/sources_agree.py PHOTOS --count 200 --tfrecord SHARD
 
@@ -16,6 +16,7 @@ import struct
 import sys
 import tarfile
 import tempfile
+import zipfile
 from pathlib import Path
 
 import pyarrow as pa
@@ -24,7 +25,7 @@ import pyarrow.parquet as pq
 from underpaint import Codec
 from underpaint.codec.archive import Archive
 from underpaint.pipelines.jobs.encode import EncodeOptions, encode
-from underpaint.transforms.records import Span
+from underpaint.transforms.records import Record, Shard
 from underpaint.transforms.sources import Choice, open_sources
 from underpaint.transforms.sources.example import mask
 
@@ -47,7 +48,8 @@ def main() -> int:
             photos.append(root / "photos" / f"{number:04d}{photo.suffix.lower()}")
             shutil.copyfile(photo, photos[-1])
         make_shards(root, photos)
-        sets = [["photos", "all.tar", "all.tfrecord", "all.parquet", "all.csv"]]
+        shards = [f"all.{kind}" for kind in ("tar", "tar.zst", "zip", "tfrecord", "parquet", "csv")]
+        sets = [["photos", *shards]]
         if arguments.tfrecord:
             unpack(arguments.tfrecord, root / "unpacked")
             sets.append(["unpacked", str(arguments.tfrecord)])
@@ -59,6 +61,12 @@ def make_shards(root: Path, photos: list[Path]) -> None:
     with tarfile.open(root / "all.tar", "w") as tar:
         for photo in photos:
             tar.add(photo, photo.name)
+    (root / "all.tar.zst").write_bytes(
+        pa.compress((root / "all.tar").read_bytes(), "zstd", asbytes=True)
+    )
+    with zipfile.ZipFile(root / "all.zip", "w") as archive:
+        for photo in photos:
+            archive.write(photo, photo.name)
     with (root / "all.tfrecord").open("wb") as file:
         for photo in photos:
             feature = delimited(1, delimited(1, photo.read_bytes()))
@@ -89,10 +97,14 @@ def unpack(shard: Path, folder: Path) -> None:
     folder.mkdir()
     (source,) = open_sources([str(shard)], Choice())
     for each in source.listing():
-        for span in source.split(each, 1 << 40):  # type: ignore[arg-type]
-            assert isinstance(span, Span)
-            for number, record in enumerate(source.read(each, span)):  # type: ignore[arg-type]
-                (folder / f"{number:04d}.jpg").write_bytes(record.fetch())
+        assert isinstance(each, Shard)
+        for span in source.split(each, 1 << 20):
+            parts = source.stream(each, span, 1 << 20) if span.open_ended else [(span, None)]
+            for closed, records in parts:
+                for record in source.read(each, closed) if records is None else records:
+                    assert isinstance(record, Record)
+                    name = record.key.rpartition("/")[2]
+                    (folder / f"{name}.jpg").write_bytes(record.fetch())
 
 
 def agree(root: Path, names: list[str], layers: int | None) -> int:

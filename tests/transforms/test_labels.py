@@ -305,3 +305,9 @@ def test_members_that_are_no_labels_are_skipped(tmp_path: Path) -> None:
     assert skipped([path]) == {".mov": 1, ".md": 1, "macOS ._ file": 1}
     (found,) = read_all([path])
     assert found.labels == {"aae": b"x"}
+
+
+def test_a_parquet_file_without_bytes_is_a_table_of_addresses(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"url": ["1.jpg"], "n": [7]}), tmp_path / "a.parquet")
+    (found,) = read_all([tmp_path / "a.parquet"])
+    assert (found.key, found.uri, found.labels) == ("1.jpg", f"{tmp_path}/1.jpg", {"n": 7})

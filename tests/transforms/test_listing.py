@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 
 import fsspec
@@ -65,6 +66,54 @@ def test_what_is_no_picture_is_counted(tmp_path: Path) -> None:
     }
     with pytest.raises(UsageError, match=r"no pictures or shards in .*\(skipped 1: \.json 1\)"):
         open_sources([str(fill(tmp_path / "other", {"a.json": b"{}"}))], Choice())
+
+
+def test_what_is_named_is_tried(tmp_path: Path) -> None:
+    fill(tmp_path, {"a.txt": b"text", "b": b"text", ".c.jpg": jpeg(1)})
+    records = read_all([tmp_path / name for name in ("a.txt", "b", ".c.jpg")])
+    assert [record.fetch() for record in records] == [b"text", b"text", jpeg(1)]
+
+
+def test_a_folder_that_cannot_be_listed_is_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(tmp_path, {"a/1.jpg": jpeg(1), "b/2.jpg": jpeg(2)})
+    listdir = os.listdir
+
+    def refuse(path: str) -> list[str]:
+        if path.endswith("/a"):
+            raise PermissionError(13, "Permission denied", path)
+        return listdir(path)
+
+    monkeypatch.setattr("os.listdir", refuse)
+    assert [outcome(record) for record in read_all([tmp_path])] == [PermissionError, jpeg(2)]
+
+
+PHONE = {
+    "2019/IMG_0001.jpg": "picture",
+    "2020/IMG_0001.jpg": "picture",
+    "2020/IMG_0002.HEIC": "picture",
+    "2020/IMG_0002.MOV": ".mov",
+    "2020/IMG_0002.AAE": ".aae",
+    "2020/DSC_3.NEF": "picture",
+    "2020/DSC_3.xmp": ".xmp",
+    "2020/DSC_4.dng": "picture",
+    "2020/clip.mp4": ".mp4",
+    "2020/.DS_Store": "dot file",
+    "2020/._IMG_0001.jpg": "macOS ._ file",
+    "2020/Thumbs.db": ".db",
+    "scan": "picture",
+    "notes.txt": ".txt",
+}
+
+
+def test_a_folder_of_phones_and_cameras(tmp_path: Path) -> None:
+    contents = {name: jpeg(1) if of == "picture" else b"other" for name, of in PHONE.items()}
+    fill(tmp_path, contents)
+    (tmp_path / "latest").symlink_to("2020")
+    assert {r.key for r in read_all([tmp_path])} == {n for n in PHONE if PHONE[n] == "picture"}
+    reasons = Counter(of for of in PHONE.values() if of != "picture")
+    assert skipped([tmp_path]) == reasons | {"link to a listed folder": 1}
 
 
 def test_linked_folders_are_followed_once(tmp_path: Path) -> None:

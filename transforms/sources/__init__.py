@@ -28,8 +28,8 @@ from underpaint.transforms.sources.kinds import (
     without_shard_suffix,
 )
 from underpaint.transforms.sources.labels import merged
-from underpaint.transforms.sources.manifest import ManifestSource
-from underpaint.transforms.sources.parquet import ParquetSource
+from underpaint.transforms.sources.manifest import URL_COLUMNS, ManifestSource
+from underpaint.transforms.sources.parquet import ParquetSource, holds_pictures, read_schema
 from underpaint.transforms.sources.samples import SampleRules
 from underpaint.transforms.sources.tar import TarSource
 from underpaint.transforms.sources.tfrecord import TFRecordSource
@@ -124,9 +124,15 @@ def _shard_source(kind: str, shards: tuple[Shard, ...], choice: Choice) -> Sourc
         return (TarSource if kind == "tar" else ZipSource).of(shards, rules, choice.labels)
     if kind == "tfrecord":
         return TFRecordSource.of(shards, choice.picture, choice.key, choice.labels)
-    if kind == "parquet":
+    if kind == "parquet" and not (choice.kind == "auto" and _lists_addresses(shards[0].uri)):
         return ParquetSource.of(shards, choice.picture, choice.key, choice.labels)
     return ManifestSource.of(shards, choice.url, choice.key, choice.labels)
+
+
+def _lists_addresses(uri: str) -> bool:
+    """Whether a Parquet file is plainly a table of addresses."""
+    schema = read_schema(uri)
+    return not holds_pictures(schema) and any(name in URL_COLUMNS for name in schema.names)
 
 
 def _named_source(name: str, inputs: Sequence[str]) -> Source:

@@ -106,9 +106,15 @@ class FileSource(Source):
 
 
 def fetched(uri: str) -> bytes:
-    """The bytes of a picture; NotAPicture where neither name nor content are those of one."""
-    if not has_picture_suffix(uri) and not is_picture(read_head(uri)):
-        raise NotAPicture(skip_reason(uri))
+    """The bytes of a picture.
+
+    NotAPicture for a file of a remote store whose name says nothing, and whose content is not that
+    of a picture. A local file was looked into when it was listed, and a web address was named.
+    """
+    if not has_picture_suffix(uri):
+        fs, _ = file_system(uri)
+        if not is_local(fs) and not is_web(fs) and not is_picture(read_head(uri)):
+            raise NotAPicture(skip_reason(uri))
     return read_bytes(uri)
 
 

@@ -188,6 +188,11 @@ def class_names(schema: pa.Schema) -> dict[str, list[str]]:
         return {}
 
 
+def holds_pictures(schema: pa.Schema) -> bool:
+    """Whether a table has a column that can hold the bytes of pictures."""
+    return any(_holds_bytes(column.type) for column in schema)
+
+
 def read_schema(uri: str) -> pa.Schema:
     """Arrow schema of a Parquet file; UsageError where it is none."""
     try:
