@@ -1,16 +1,15 @@
-"""Features of our own analysis: classes, textures and colours of a picture.
+"""Features from the wavelet analysis: classes, textures, meaning and colours of a picture.
 
-    picture ─squeezed to 128 x 128─> bands ─> class map ───────────> share of each class  [K]
+    picture ─resized to 128 x 128──> bands ─> class map ───────────> share of each class  [K]
                                          ├──> texture energies ────> mean and deviation   [2 x 36]
                                          ├──> semantic embeddings ─> mean                 [E]
                                          └──> low band, 4 x 4 ─────> colour layout        [3 x 16]
 
 K is the number of texture classes of the weights, E the length of their embeddings, so a vector has
-K + E + 120 values. Pictures of like textures and colours lie close; what they show has a part in it
-as far as the semantic head can tell it from those.
-Squeezing makes the cost and the scale of textures the same for pictures of any size; the small
-square, and the floor under energies, make copies of a picture lie close that were scaled or
-compressed again.
+K + E + 120 values. Pictures of similar textures and colours are close; their content counts as far
+as the semantic head can derive it from these. Resizing gives textures the same scale, and pictures
+of any size the same cost. The small square and the lower bound of the energies keep copies of a
+picture close that were scaled or compressed again.
 """
 
 from __future__ import annotations
@@ -27,30 +26,30 @@ from underpaint.codec.transform.subbands import COMPONENTS
 from underpaint.codec.weights.model import Weights
 
 VERSION = 1
-"""Of what is computed from the same weights."""
+"""Version of the features, for equal weights."""
 
 SIDE = 128
 GRID = 4
-"""Colours are averaged over so many by so many parts."""
+"""Rows and columns of the grid over which colours are averaged."""
 
 HISTOGRAM_WEIGHT, TEXTURE_WEIGHT, MEANING_WEIGHT, COLOUR_WEIGHT = 1.0, 0.5, 1.0, 0.4
-"""Lengths of the four parts before the whole is brought to length 1."""
+"""Lengths of the four parts before the vector is scaled to length 1."""
 
 LEAST_ENERGY = 0.35
-"""Energies below, in finest steps, count as this: what is there is noise or compression's."""
+"""Lower bound of energies, in finest steps: smaller ones are noise or compression artefacts."""
 
 MOST_DEVIATION = 3.0
-"""Log energies are clipped at so many deviations of the codebook."""
+"""Log energies are clipped to this many deviations of the codebook."""
 
 CHROMA_WEIGHT = 2.0
-"""Chroma varies less than luma in photos, and says more."""
+"""Weight of chroma, which varies less than lightness in photos and distinguishes more."""
 
 
 class TextureFeatures:
     """The extractor `underpaint`."""
 
     def __init__(self, weights: Weights, device: str = "cpu") -> None:
-        """Take the codec's weights; `device` is where bands are computed."""
+        """Take the weights of the codec; bands are computed on `device`."""
         self.name = UNDERPAINT
         self.identity = f"{UNDERPAINT}:{VERSION}#weights={weights.id}"
         own = 2 * TEXTURE_BANDS + COMPONENTS * GRID * GRID
@@ -81,7 +80,7 @@ class TextureFeatures:
         return unit_length(np.concatenate([w * unit_or_zero(part) for w, part in parts], 1))
 
     def _histogram(self, energies: np.ndarray) -> np.ndarray:
-        """Root of the share of each class, [N, K], of energies [N, positions, 36].
+        """Return the root of the share of each class, [N, K], of energies [N, positions, 36].
 
         The dot product of two such roots is the Bhattacharyya coefficient of the histograms.
         """
@@ -93,7 +92,7 @@ class TextureFeatures:
         return np.sqrt(found / energies.shape[1])
 
     def _texture(self, energies: np.ndarray) -> np.ndarray:
-        """Mean and deviation of the log energies in terms of the codebook's, [N, 72]."""
+        """Return mean and deviation of log energies, relative to the codebook, [N, 72]."""
         scaled = (np.log(energies) - self._mean) / self._deviation
         scaled = scaled.clip(-MOST_DEVIATION, MOST_DEVIATION)
         return np.concatenate([scaled.mean(1), scaled.std(1)], 1)
@@ -106,11 +105,11 @@ class TextureFeatures:
 
 
 def _colour(opponent: np.ndarray) -> np.ndarray:
-    """Colours of the parts of a picture, [N, 48], of opponent means [N, 3, 16]."""
+    """Return the colours of the parts of a picture, [N, 48], of opponent means [N, 3, 16]."""
     weights = np.array([[1], [CHROMA_WEIGHT], [CHROMA_WEIGHT]], np.float32)
     return (opponent * weights).reshape(len(opponent), -1)
 
 
 def unit_or_zero(part: np.ndarray) -> np.ndarray:
-    """Bring each row to length 1; a row of zeros (mid-grey has no colour) stays."""
+    """Scale each row to length 1; a row of zeros (mid-grey has no colour) is unchanged."""
     return part / np.maximum(np.linalg.norm(part, axis=1, keepdims=True), 1e-6)

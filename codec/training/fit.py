@@ -85,9 +85,9 @@ def _learned(
         positions.energies, embedded, recipe.evidence, recipe.classes, recipe.class_rounds, rng
     )
     classes = unfitted_classes(scale, fit_masks(scale, recipe.masking, None, 0), embedding)
-    if recipe.salience and positions.noticed.size:
+    if recipe.salience and positions.changes.size:
         labels = classes.costs(positions.energies, embedded, recipe.evidence).argmin(1)
-        sensitivity = sensitivity_of_classes(positions.noticed, labels, len(scale))
+        sensitivity = sensitivity_of_classes(positions.changes, labels, len(scale))
         masks = fit_masks(scale, recipe.masking, sensitivity, recipe.salience)
         classes = unfitted_classes(scale, masks, embedding)
     log.info("fitted %d texture classes", len(scale))

@@ -1,11 +1,11 @@
-"""Fit the semantic head: pseudo-labels from slow features, taught to cheap ones by contrast.
+"""Trains the semantic head: pseudo-labels from expensive features, learned from cheap ones.
 
     texture (local Fourier magnitudes) ---+
     layers of an extractor, if one is given -- fused -> K-means -> a label for each position
     inputs of the head (wavelet energies, colour) ----------------> InfoNCE on these labels
 
-Source: pseudo-labels and their sharpening by contrastive learning, Guo et al. 2023; the loss is
-that of Khosla et al. 2020 (supervised contrastive learning, arXiv 2004.11362, equation 2).
+Source: pseudo-labels with contrastive learning, Guo et al. 2023; the loss is that of Khosla et al.
+2020 (supervised contrastive learning, arXiv 2004.11362, equation 2).
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ from underpaint.codec.transform.wavelet import BLOCK, DYADIC_LEVELS
 log = logging.getLogger(__name__)
 
 _ROUNDS = 6
-_GROUP_ROOM = 24
+_AXES_KEPT = 24
 """Principal axes that are kept of texture and of each layer of the extractor."""
 
 COARSE_WIDTH = 16
-"""Cells, in finest steps, of the state whose errors an extractor is shown."""
+"""Cell width, in finest steps, of the state that measures the extractor's sensitivity."""
 
 _BATCH = 512
 _TEMPERATURE = 0.1
@@ -60,18 +60,18 @@ class Positions:
     """Sampled positions of many photos.
 
     energies  float32 [n, 36], mean magnitudes of the texture bands
-    inputs    float32 [n, HEAD_INPUTS], what the head sees
+    inputs    float32 [n, HEAD_INPUTS], inputs of the head
     features  one float32 [n, C] for texture and one for each layer of the extractor
-    photo     int64 [n], which photo each is of
-    noticed   float32 [n, 2], or [n, 0] without an extractor: what coarse quantisation changes
-              there, first in the extractor's features, then in the pixels, squared
+    photo     int64 [n], index of the photo
+    changes   float32 [n, 2], or [n, 0] without an extractor: squared changes by coarse quantisation
+              in the extractor's features and in the pixels
     """
 
     energies: np.ndarray
     inputs: np.ndarray
     features: list[np.ndarray]
     photo: np.ndarray
-    noticed: np.ndarray
+    changes: np.ndarray
 
 
 def sample_positions(
@@ -81,7 +81,7 @@ def sample_positions(
     per_photo: int,
     rng: np.random.Generator,
 ) -> Positions:
-    """Look at `per_photo` positions of each uint8 [H, W, 3] photo, at most."""
+    """Sample at most `per_photo` positions of each uint8 [H, W, 3] photo."""
     extractor = (
         SemanticLayers(recipe.extractor, recipe.extractor_input) if recipe.extractor else None
     )
@@ -96,21 +96,21 @@ def sample_positions(
         own = own_inputs(energies, colours)
         fields = [energies, head_inputs(own)]
         fields.append(texture_features(pixels[0]).numpy())
-        noticed = np.zeros((*energies.shape[:2], 0), np.float32)
+        changes = np.zeros((*energies.shape[:2], 0), np.float32)
         if extractor is not None:
             coarse = _coarsened(bands, steps, turns)
             layers = extractor(_as_picture(pixels))
-            noticed = _noticed(layers, extractor(_as_picture(coarse)), pixels, coarse)
+            changes = _changes(layers, extractor(_as_picture(coarse)), pixels, coarse)
             fields += layers
-        fields.append(noticed)
+        fields.append(changes)
         count = energies.shape[0] * energies.shape[1]
         chosen = rng.permutation(count)[:per_photo]
         row = [field.reshape(count, -1)[chosen] for field in fields]
         rows.append([*row, np.full(len(chosen), index)])
-    energies, inputs, *features, noticed, photo_of = (
+    energies, inputs, *features, changes, photo_of = (
         np.concatenate(part) for part in zip(*rows, strict=True)
     )
-    return Positions(energies, inputs, features, photo_of, noticed)
+    return Positions(energies, inputs, features, photo_of, changes)
 
 
 def _as_picture(pixels: torch.Tensor) -> np.ndarray:
@@ -126,13 +126,13 @@ def _coarsened(bands: list[torch.Tensor], steps: np.ndarray, turns: Sequence[Tur
     return bands_picture(rounded, turns)
 
 
-def _noticed(
+def _changes(
     layers: list[np.ndarray],
     coarse_layers: list[np.ndarray],
     pixels: torch.Tensor,
     coarse: torch.Tensor,
 ) -> np.ndarray:
-    """Return squared changes of features (each layer over its power) and pixels [h, w, 2]."""
+    """Return squared changes of features, relative to their power, and of pixels, [h, w, 2]."""
     features = [
         np.square(a - b).mean(-1) / max(float(np.square(a).mean()), 1e-12)
         for a, b in zip(layers, coarse_layers, strict=True)
@@ -142,7 +142,7 @@ def _noticed(
 
 
 class _Head(nn.Module):
-    """The head in training: a linear path that starts as principal axes, a hidden layer at zero."""
+    """The head in training; the linear path starts as principal axes, the hidden layer at zero."""
 
     def __init__(self, inputs: torch.Tensor, size: int, hidden: int) -> None:
         super().__init__()
@@ -178,36 +178,37 @@ class _Head(nn.Module):
 def contrastive_loss(embedded: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Return the supervised InfoNCE loss of unit vectors [n, E] with labels int64 [n].
 
-    Each position is drawn to those of its label, against all others of the batch; one that is
-    alone with its label does not count.
+    Each position is attracted by the positions of its label, relative to all others of the batch. A
+    position without another one of its label does not count.
     """
-    likeness = embedded @ embedded.T / _TEMPERATURE
-    likeness = likeness.masked_fill(torch.eye(len(labels), dtype=torch.bool), -torch.inf)
-    chances = likeness.log_softmax(1)
+    similarity = embedded @ embedded.T / _TEMPERATURE
+    similarity = similarity.masked_fill(torch.eye(len(labels), dtype=torch.bool), -torch.inf)
+    log_chances = similarity.log_softmax(1)
     same = (labels[:, None] == labels).fill_diagonal_(False)
-    friends = same.sum(1)
-    drawn = chances.masked_fill(~same, 0).sum(1)[friends > 0] / friends[friends > 0]
-    return -drawn.mean() if len(drawn) else embedded.sum() * 0
+    positives = same.sum(1)
+    sums = log_chances.masked_fill(~same, 0).sum(1)
+    means = sums[positives > 0] / positives[positives > 0]
+    return -means.mean() if len(means) else embedded.sum() * 0
 
 
 def fit_head(positions: Positions, recipe: Recipe) -> SemanticHead:
-    """Teach a head the pseudo-labels of sampled positions; one photo in ten is only measured on."""
+    """Train a head on the pseudo-labels of sampled positions; one photo in ten is held out."""
     generator = torch.Generator().manual_seed(recipe.seed)
     torch.manual_seed(recipe.seed)
     groups = [torch.from_numpy(group) for group in positions.features]
-    labels = pseudo_labels(fuse(groups, _GROUP_ROOM), recipe.pseudo_labels, _ROUNDS, generator)
+    labels = pseudo_labels(fuse(groups, _AXES_KEPT), recipe.pseudo_labels, _ROUNDS, generator)
     inputs = torch.from_numpy(positions.inputs)
-    taught = torch.from_numpy(positions.photo % _HELD_OUT_EVERY > 0)
-    if not taught.any() or taught.all():
-        taught = torch.ones(len(labels), dtype=torch.bool)
-    head = _Head(inputs[taught], recipe.embedding, recipe.head_width)
-    _report(head, inputs, labels, taught, "before contrastive learning")
-    _teach(head, inputs[taught], labels[taught], recipe.contrastive_steps, generator)
-    _report(head, inputs, labels, taught, "after contrastive learning")
+    trained = torch.from_numpy(positions.photo % _HELD_OUT_EVERY > 0)
+    if not trained.any() or trained.all():
+        trained = torch.ones(len(labels), dtype=torch.bool)
+    head = _Head(inputs[trained], recipe.embedding, recipe.head_width)
+    _report(head, inputs, labels, trained, "before contrastive learning")
+    _train(head, inputs[trained], labels[trained], recipe.contrastive_steps, generator)
+    _report(head, inputs, labels, trained, "after contrastive learning")
     return head.export()
 
 
-def _teach(
+def _train(
     head: _Head,
     inputs: torch.Tensor,
     labels: torch.Tensor,
@@ -229,13 +230,13 @@ def _teach(
 
 @torch.no_grad()
 def _report(
-    head: _Head, inputs: torch.Tensor, labels: torch.Tensor, taught: torch.Tensor, when: str
+    head: _Head, inputs: torch.Tensor, labels: torch.Tensor, trained: torch.Tensor, when: str
 ) -> None:
-    """Log how often the nearest taught position has the label of a position that was not taught."""
-    known = torch.nonzero(taught)[:, 0][::4]
-    asked = torch.nonzero(~taught)[:, 0][:4000]
+    """Log how often the nearest training position has the same label as a held-out position."""
+    known = torch.nonzero(trained)[:, 0][::4]
+    asked = torch.nonzero(~trained)[:, 0][:4000]
     if len(asked) and len(known):
-        likeness = head(inputs[asked]) @ head(inputs[known]).T
-        right = labels[known][likeness.argmax(1)] == labels[asked]
+        similarity = head(inputs[asked]) @ head(inputs[known]).T
+        right = labels[known][similarity.argmax(1)] == labels[asked]
         share = 100 * right.float().mean().item()
         log.info("%s: %.1f %% of nearest positions share the label", when, share)

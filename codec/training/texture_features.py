@@ -1,10 +1,10 @@
-"""Texture of a position: magnitudes of a local Fourier transform, without its place and direction.
+"""Texture features of positions: local Fourier magnitudes, invariant to rotations and flips.
 
-A window of 32 x 32 pixels around each position of 16 x 16 is transformed; magnitudes forget where
-in the window a texture lies. They are pooled in rings of frequency, and within a ring over
-sectors of direction: of the magnitudes as a function of the angle only the sizes of its even
-harmonics are kept. A rotation shifts that function, a flip mirrors it, and neither changes
-the sizes: a texture stays close to its rotations and flips, but stripes stay apart from noise.
+A window of 32 x 32 pixels around each position of 16 x 16 is transformed; magnitudes do not depend
+on the location of a texture in the window. They are pooled in rings of frequency. Of the magnitude
+in a ring, as a function of the angle, only the magnitudes of its even harmonics are kept. A
+rotation shifts this function and a flip mirrors it, and neither changes its harmonics: the features
+of a texture are close to those of its rotations and flips, but stripes differ from noise.
 
 Source: magnitudes of the Fourier transform as texture features, after Guo et al. 2023; rings and
 angular harmonics are ours.
@@ -23,23 +23,23 @@ WINDOW = 32
 """Side of the window around a position, in pixels."""
 
 RING_EDGES = (0.5, 1.5, 2.5, 4.0, 6.0, 9.0, 15.5)
-"""Edges of the rings, in cycles a window."""
+"""Edges of the rings, in cycles per window."""
 
 HARMONICS = (0, 2, 4)
-"""Angular harmonics of the lightness; of the two chroma components only the first is kept."""
+"""Angular harmonics of lightness; for the two chroma components only the first is kept."""
 
 TEXTURE_FEATURES = (len(RING_EDGES) - 1) * (len(HARMONICS) + 2)
 
 _MOST_WINDOWS = 2048
 _FLOOR = 1.0
-"""Added to magnitudes, in grey levels, before the logarithm: below it there is no texture."""
+"""Added to magnitudes before the logarithm, in grey levels: smaller values are no texture."""
 
 
 def texture_features(pixels: torch.Tensor) -> torch.Tensor:
-    """Return the texture of each position of one picture, float32 [h, w, TEXTURE_FEATURES].
+    """Return the features of each position of one picture, float32 [h, w, TEXTURE_FEATURES].
 
-    `pixels` float32 [3, H, W], RGB in 0..255, sides multiples of 16. Equal, up to rounding, for
-    the flipped picture at the flipped position, and for rotations by 90 degrees alike.
+    `pixels` float32 [3, H, W], RGB in 0..255, sides multiples of 16. The features of a flipped or
+    rotated (by 90 degrees) picture are those at the original position, up to rounding.
     """
     margin = (WINDOW - BLOCK) // 2
     opponent = to_opponent(pixels[None])
@@ -73,7 +73,7 @@ def _pooled(windows: torch.Tensor) -> torch.Tensor:
 
 
 def _polar() -> tuple[torch.Tensor, list[tuple[torch.Tensor, torch.Tensor]]]:
-    """Return the weights of each bin in each ring's mean, and in its angular harmonics.
+    """Return the weights of each bin in the mean of each ring, and in its angular harmonics.
 
     The bins of the highest frequency have no mirror image and are left out.
     """
@@ -92,6 +92,3 @@ def _polar() -> tuple[torch.Tensor, list[tuple[torch.Tensor, torch.Tensor]]]:
     return torch.from_numpy(rings), [
         (torch.from_numpy(real), torch.from_numpy(imaginary)) for real, imaginary in waves
     ]
-
-
-assert len(HARMONICS) == 3, "one mean and two harmonics of lightness, a mean of each chroma"

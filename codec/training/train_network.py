@@ -1,9 +1,9 @@
-"""Train the backward network: random crops, random states, error against doing nothing.
+"""Trains the backward network on random crops in random states.
 
-The loss of a batch is its squared error over the squared error of the cells' expected places, so
-every state counts alike whatever its step; shares of it may be what is left of the untrained
-state's errors in MS-SSIM and in the features of a network. Weights are averaged over steps (EMA);
-a checkpoint holds all that is needed to go on as if nothing had happened.
+The loss of a batch is its squared error relative to that of the reconstruction points without the
+network, so that all states have the same weight. Shares of the loss may be the relative errors in
+MS-SSIM and in the features of an extractor. Weights are averaged over steps (EMA). A checkpoint
+holds the complete state, so that a resumed run gives the same result.
 """
 
 from __future__ import annotations
@@ -43,13 +43,21 @@ log = logging.getLogger(__name__)
 
 LOG_EVERY = 50
 DRAWN_AHEAD = 4
-"""Batches drawn while earlier ones are trained on."""
+"""Number of batches that are drawn ahead."""
 
-_LOG_FIELDS = ("step", "seconds_a_step", "learning_rate", "loss", "gain_db", "psnr_db", "unlike")
+_LOG_FIELDS = (
+    "step",
+    "seconds_per_step",
+    "learning_rate",
+    "loss",
+    "gain_db",
+    "psnr_db",
+    "relative_ms_ssim_error",
+)
 
 
 class CropSource:
-    """Draws crops aligned to blocks, with the class maps that the whole photo was given."""
+    """Draws crops aligned to blocks, with the class maps of the whole photo."""
 
     def __init__(self, photos: Sequence[np.ndarray], symbols: Sequence[Symbols], crop: int) -> None:
         self._crop = crop
@@ -96,7 +104,7 @@ class CropSource:
 
 @dataclass(frozen=True)
 class _Stage:
-    """A state that a stream can end in: its last layer, place in the chain and palette state."""
+    """A state at the end of a layer: the layer, the number of cell steps and the palette state."""
 
     layer: int
     step: int
@@ -113,12 +121,12 @@ def _stages(weights: Weights) -> list[_Stage]:
 
 @dataclass(frozen=True)
 class _Draw:
-    """What a step trains on: see `CropSource.draw`."""
+    """The inputs of one training step: see `CropSource.draw`."""
 
     stage: _Stage
     corner: tuple[int, int]
-    """Where losses that look begin to look: metrics and extractors sample pictures on grids of
-    their own, which are not to lie on that of the blocks."""
+    """First row and column of the pictures for perceptual losses: metrics and extractors sample
+    pictures on their own grids, which should not coincide with that of the blocks."""
     pixels: torch.Tensor
     turns: list[Turn]
     mask_map: np.ndarray
@@ -126,16 +134,16 @@ class _Draw:
 
 
 def _cell_index(q: torch.Tensor, state: Cells) -> torch.Tensor:
-    """Return `Cells.index` on the tensor's own device, int32."""
+    """Return `Cells.index` on the device of the tensor, int32."""
     magnitude = q.int().abs()
     index = torch.div(magnitude - state.zero - 1, state.width, rounding_mode="floor") + 1
     return torch.where(magnitude <= state.zero, 0, index * q.sign())
 
 
 class NetworkTrainer:
-    """Holds the network, its average and its optimiser; resumes from a checkpoint folder.
+    """Trains a network; resumes from the checkpoint in a folder.
 
-    `measure` is called with the step and the averaged network now and then.
+    `measure` is called with the step and the averaged network, every `measure_every` steps.
     """
 
     def __init__(
@@ -186,7 +194,7 @@ class NetworkTrainer:
         return self.average
 
     def _drawn(self, step: int) -> _Draw:
-        """Draw the state and the crops of a step; the same whenever it is asked."""
+        """Draw the state and the crops of a step; depends on seed and step only."""
         rng = np.random.default_rng((self._plan.seed, step))
         stage = self._stages[rng.integers(len(self._stages))]
         row, column = rng.integers(0, BLOCK, 2).tolist()
@@ -218,7 +226,7 @@ class NetworkTrainer:
         error = _squared(estimate, bands)
         shares = [error / plain_error]
         after = bands_picture(estimate, draw.turns).clamp(0, 255)
-        shares += self._looks(draw, pixels, plain, after)
+        shares += self._perceptual_errors(draw, pixels, plain, after)
         weighted = zip(self._shares(len(shares)), shares, strict=True)
         loss = torch.stack([weight * share for weight, share in weighted]).sum()
         loss = loss + plan.pattern_weight * pattern(after - pixels)
@@ -236,14 +244,14 @@ class NetworkTrainer:
         psnr = 10 * np.log10(255**2 / (error.item() / pixels.numel()))
         return loss.item(), gain, psnr, shares[1].item() if plan.ssim_weight else float("nan")
 
-    def _looks(
+    def _perceptual_errors(
         self,
         draw: _Draw,
         pixels: torch.Tensor,
         plain: list[torch.Tensor],
         after: torch.Tensor,
     ) -> list[torch.Tensor]:
-        """Return what is left of the untrained state's errors, in MS-SSIM and in features."""
+        """Return the errors in MS-SSIM and in features, relative to those without the network."""
         plan, looks = self._plan, []
         if not (plan.ssim_weight or self._features):
             return []
@@ -262,7 +270,7 @@ class NetworkTrainer:
         return looks
 
     def _shares(self, count: int) -> list[float]:
-        """Return the weights of so many terms: squared error, MS-SSIM, features."""
+        """Return the weights of the first `count` terms: squared error, MS-SSIM, features."""
         looks = [w for w in (self._plan.ssim_weight, self._plan.feature_weight) if w][: count - 1]
         return [1 - sum(looks), *looks]
 
@@ -279,7 +287,7 @@ class NetworkTrainer:
                 + [f"{value:.4f}" for value in (loss, gain, psnr, ssim)]
             )
         log.info(
-            "step %d of %d: loss %.4f, gain %.3f dB, %.2f s a step",
+            "step %d of %d: loss %.4f, gain %.3f dB, %.2f s per step",
             self._step, self._plan.steps, loss, gain, pace,
         )  # fmt: skip
 
@@ -308,12 +316,12 @@ class NetworkTrainer:
         known = self._optimiser.state_dict()
         self._optimiser.load_state_dict({"state": state, "param_groups": known["param_groups"]})
         self._step = json.loads((self._folder / "state.json").read_text())["step"]
-        _forget_after(self._folder / "log.csv", self._step)
+        _drop_rows_after(self._folder / "log.csv", self._step)
         log.info("resumed at step %d", self._step)
 
 
-def _forget_after(path: Path, step: int) -> None:
-    """Drop the rows of a log that steps after `step` have written: they are done again."""
+def _drop_rows_after(path: Path, step: int) -> None:
+    """Drop the rows of a log after `step`: these steps are repeated."""
     if not path.exists():
         return
     with path.open(newline="") as file:
@@ -323,10 +331,10 @@ def _forget_after(path: Path, step: int) -> None:
 
 
 def pattern(error: torch.Tensor) -> torch.Tensor:
-    """Return the variance, a scalar, of the mean error at each place within a position.
+    """Return the variance, a scalar, of the mean error at each pixel offset within a position.
 
-    `error` float [N, 3, H, W], sides multiples of a position's. Extractors like a faint pattern of
-    one and the same grain everywhere better than a smooth surface; people do not.
+    `error` float [N, 3, H, W], sides multiples of 16. Extractors prefer a faint pattern,
+    repeated at every position, to a smooth surface; people do not.
     """
     batch, channels, height, width = error.shape
     squares = error.reshape(batch, channels, height // BLOCK, BLOCK, width // BLOCK, BLOCK)

@@ -247,9 +247,9 @@ def test_positions_are_sampled_with_and_without_an_extractor(tmp_path):
     assert [f.shape[1] for f in taught.features] == [TEXTURE_FEATURES, 20, 20]
     np.testing.assert_array_equal(bare.inputs, taught.inputs)
     assert np.bincount(bare.photo).tolist() == [30, 16]
-    assert bare.noticed.shape == (46, 0)
-    assert taught.noticed.shape == (46, 2)
-    assert (taught.noticed > 0).all()
+    assert bare.changes.shape == (46, 0)
+    assert taught.changes.shape == (46, 2)
+    assert (taught.changes > 0).all()
     head = fit_head(taught, replace(recipes[1], pseudo_labels=5, contrastive_steps=3))
     assert head.embed_inputs(taught.inputs).shape == (46, 16)
 
