@@ -10,6 +10,7 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -25,7 +26,7 @@ from tests.helpers.shards import (
     write_tfrecord,
 )
 from underpaint.codec import limits
-from underpaint.codec.errors import UsageError
+from underpaint.codec.errors import PictureDamaged, UsageError
 from underpaint.transforms.encode import split_or_broken
 from underpaint.transforms.records import (
     Shard,
@@ -361,3 +362,85 @@ def test_a_source_of_ones_own(folder: Path) -> None:
     ]
     assert issubclass(shards.Letters, Source)
     assert isinstance(span, Span)
+
+
+@pytest.mark.parametrize("kind", ["tar", "tar.gz", "zip", "tfrecord", "parquet"])
+def test_a_remote_shard_gives_its_photos(folder: Path, kind: str) -> None:
+    pictures = sorted((folder / "photos").rglob("*.jpg"))
+    write = {"tar": write_tar, "tfrecord": write_tfrecord, "parquet": write_parquet}
+    if kind == "zip":
+        data = shards.zip_of({f"{n}.jpg": path.read_bytes() for n, path in enumerate(pictures)})
+    else:
+        write[kind.removesuffix(".gz")](folder / "shard", pictures)
+        data = shards.packed((folder / "shard").read_bytes(), kind)
+    fsspec.filesystem("memory").pipe({f"/shards/a.{kind}": data})
+    for span_bytes in (1, 1 << 30):
+        records = read_all([f"memory://shards/a.{kind}"], span_bytes=span_bytes)
+        assert [record.fetch() for record in records] == contents(folder)
+        assert len({record.key for record in records}) == len(records)
+
+
+@pytest.mark.parametrize("kind", ["tar.gz", "tar.bz2", "tar.xz", "tar.zst", "tfrecord.gz"])
+def test_a_compressed_shard_that_is_cut_loses_its_end_only(folder: Path, kind: str) -> None:
+    pictures = sorted((folder / "photos").rglob("*.jpg"))
+    make = write_tfrecord if "tfrecord" in kind else write_tar
+    make(folder / "plain", pictures)
+    packed = shards.packed((folder / "plain").read_bytes(), kind)
+    (folder / f"a.{kind}").write_bytes(packed[: len(packed) * 2 // 3])
+    outcomes = [outcome(record) for record in read_all([folder / f"a.{kind}"])]
+    assert outcomes[-1] is RuntimeError
+    assert outcomes[:-1] == contents(folder)[: len(outcomes) - 1]
+    assert len(outcomes) > 1 or kind in ("tar.bz2", "tar.xz", "tar.zst")  # of larger blocks
+    (folder / f"a.{kind}").write_bytes(packed[:-40] + bytes(20))
+    assert RuntimeError in [outcome(record) for record in read_all([folder / f"a.{kind}"])]
+
+
+def test_a_tar_behind_a_tar_is_not_passed_over(folder: Path) -> None:
+    one, two = (shards.tar_of({f"{n}.jpg": contents(folder)[n]}) for n in range(2))
+    for kind in ("tar", "tgz"):
+        (folder / f"a.{kind}").write_bytes(shards.packed(one + two, kind))
+        for span_bytes in (1, 1 << 30):
+            records = read_all([folder / f"a.{kind}"], span_bytes=span_bytes)
+            assert [outcome(record) for record in records] == [contents(folder)[0], RuntimeError]
+
+
+def test_a_member_of_a_zip_that_is_damaged_is_one_failure(folder: Path) -> None:
+    files = {f"{n}.jpg": content for n, content in enumerate(contents(folder))}
+    data = bytearray(shards.zip_of(files))
+    at = data.index(b"2.jpg") + 200
+    data[at : at + 4] = b"\0\0\0\0"
+    (folder / "a.zip").write_bytes(data)
+    outcomes = [outcome(record) for record in read_all([folder / "a.zip"])]
+    assert outcomes[2] is PictureDamaged
+    assert outcomes[:2] + outcomes[3:] == contents(folder)[:2] + contents(folder)[3:]
+    (folder / "b.zip").write_bytes(data[: len(data) // 2])
+    assert [outcome(record) for record in read_all([folder / "b.zip"])] == [RuntimeError]
+
+
+@pytest.mark.parametrize("rows", [1, 2, 6])
+def test_a_row_group_is_unpacked_once(folder: Path, rows: int) -> None:
+    table = pa.table({"image": contents(folder), "n": list(range(6))})
+    pq.write_table(table, folder / "a.parquet", row_group_size=rows)
+    source = open_sources([str(folder / "a.parquet")], Choice())[0]
+    (shard,) = listed([source])
+    assert isinstance(shard, Shard)
+    spans = list(source.split(shard, 1000))
+    assert [span.open_ended for span in spans] == [rows > 1] * (6 // rows)
+    for span_bytes in (1, 1000, 1 << 30):
+        records = read_all([folder / "a.parquet"], span_bytes=span_bytes)
+        assert [record.labels["n"] for record in records] == list(range(6))
+        assert [record.fetch() for record in records] == contents(folder)
+
+
+def test_closed_spans_of_a_stream_have_names_of_their_own(folder: Path) -> None:
+    files = {f"{n:04}{'.jpg' if n % 3 else '.md'}": b"x" * (n * 7) for n in range(300)}
+    (folder / "a.tgz").write_bytes(shards.packed(shards.tar_of(files), "tgz"))
+    source = open_sources([str(folder / "a.tgz")], Choice())[0]
+    (shard,) = listed([source])
+    assert isinstance(shard, Shard)
+    (span,) = source.split(shard, 5000)
+    parts = list(source.stream(shard, span, 5000))
+    names = [unit_of_span(shard, closed, "").name for closed, _ in parts]
+    assert len(set(names)) == len(names) > 10
+    assert sum(closed.records for closed, _ in parts) == 200
+    assert sum(closed.size for closed, _ in parts) <= shard.size

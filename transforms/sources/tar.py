@@ -234,12 +234,19 @@ def _members(
 
 
 def _check_end(tar: tarfile.TarFile) -> None:
-    """ReadError unless a block of zeros ends the tar: tarfile takes any bad header for an end."""
+    """ReadError unless zeros end the tar: tarfile takes any bad header for an end.
+
+    Reading to the end of a compressed tar verifies its checksum, too.
+    """
     assert tar.fileobj
-    tar.fileobj.seek(tar.offset)  # type: ignore[attr-defined]
-    if tar.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-        place = tar.offset  # type: ignore[attr-defined]
+    place = tar.offset  # type: ignore[attr-defined]
+    tar.fileobj.seek(place)
+    rest = tar.fileobj.read(tarfile.BLOCKSIZE)
+    if len(rest) < tarfile.BLOCKSIZE or any(rest):
         raise tarfile.ReadError(f"cut or damaged at byte {place}: no end mark")
+    while rest := tar.fileobj.read(1 << 16):
+        if any(rest):
+            raise tarfile.ReadError(f"more data behind the end mark at byte {place}")
 
 
 def _content(tar: tarfile.TarFile, info: tarfile.TarInfo, most: int | None = None) -> bytes:
