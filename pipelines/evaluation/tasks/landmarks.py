@@ -71,11 +71,6 @@ def mean_error(errors: Sequence[float]) -> float:
     return float(np.mean(errors))
 
 
-def share_found(errors: Sequence[float]) -> float:
-    """Return the share of faces that were found, 0..1."""
-    return float(np.mean([error < ERROR_OF_LOST_FACE for error in errors]))
-
-
 def find_face(detector: Network, pixels: np.ndarray, truth: np.ndarray) -> np.ndarray | None:
     """Return the corners [4] of the best face that overlaps the annotated points, or None."""
     _, _, rows, columns = detector.input_shape

@@ -221,7 +221,6 @@ def test_a_face_that_is_elsewhere_is_not_the_face(tmp_path):
     assert landmarks.find_face(network, picture, face) is None
     lost = landmarks.landmark_error(network, network, picture, face)
     assert lost == landmarks.ERROR_OF_LOST_FACE
-    assert landmarks.share_found([0.1, lost]) == 0.5
 
 
 @pytest.fixture(scope="module")
