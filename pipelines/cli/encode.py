@@ -134,6 +134,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="SECONDS",
         help="time limit for decoding one photo (default: 60)",
     )
+    faults.add_argument(
+        "--download-timeout",
+        type=seconds,
+        default=30.0,
+        metavar="SECONDS",
+        help="time that a web server may let pass without sending more of a photo (default 30)",
+    )
     machine = parser.add_argument_group("machine")
     machine.add_argument(
         "--workers",
@@ -202,6 +209,7 @@ def run(arguments: argparse.Namespace) -> int:
                 labels=tuple(map(parse_label, arguments.label)),
                 label_from_folder=arguments.label_from_folder,
                 tar_key=arguments.tar_key,
+                stall_s=arguments.download_timeout,
             ),
             max_layers=arguments.max_layers,
             effort=arguments.effort,

@@ -47,7 +47,9 @@ def open_sources(inputs: Sequence[str], choice: Choice) -> tuple[Source, ...]:
     choice.check()
     if ":" in choice.kind:
         return (_named_source(choice.kind, inputs),)
-    files = FileSource(label_from_folder=choice.label_from_folder)
+    files = FileSource(
+        label_from_folder=choice.label_from_folder, limits_of_time=choice.time_limits
+    )
     shards: dict[str, list[Shard]] = {}
     items = 0
     reasons: Counter[str] = Counter()
@@ -126,7 +128,7 @@ def _shard_source(kind: str, shards: tuple[Shard, ...], choice: Choice) -> Sourc
         return TFRecordSource.of(shards, choice.picture, choice.key, choice.labels)
     if kind == "parquet" and not (choice.kind == "auto" and _lists_addresses(shards[0].uri)):
         return ParquetSource.of(shards, choice.picture, choice.key, choice.labels)
-    return ManifestSource.of(shards, choice.url, choice.key, choice.labels)
+    return ManifestSource.of(shards, choice.url, choice.key, choice.labels, choice.time_limits)
 
 
 def _lists_addresses(uri: str) -> bool:

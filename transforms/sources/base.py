@@ -30,8 +30,9 @@ from underpaint.codec import limits
 from underpaint.codec.errors import PictureTooLarge
 from underpaint.codec.storage.extras import file_system
 from underpaint.codec.storage.files import with_retries
+from underpaint.codec.storage.web import DEFAULT_LIMITS, TimeLimits, download
 from underpaint.transforms.records import Item, Part, Record, Shard, Skipped, Span
-from underpaint.transforms.sources.addresses import is_local
+from underpaint.transforms.sources.addresses import is_local, is_web
 from underpaint.transforms.sources.recognition import HEAD_BYTES
 
 SPAN_RECORDS = 1024
@@ -129,8 +130,8 @@ def closed_spans(
         yield Span(start, start, first, 1, 0, broken=broken), []
 
 
-def read_bytes(uri: str) -> bytes:
-    """All bytes of a source picture.
+def read_bytes(uri: str, limits_of_time: TimeLimits = DEFAULT_LIMITS) -> bytes:
+    """All bytes of a source picture; a web server has so much time to send them.
 
     Raises PictureTooLarge where it has more than the limit, and OSError for folders, pipes and
     devices: they may have no end, or wait for someone.
@@ -143,7 +144,11 @@ def read_bytes(uri: str) -> bytes:
             if os.fstat(file.fileno()).st_size > limit:
                 raise PictureTooLarge(f"source of more than {limit} bytes")
             return file.read()
-    data: bytes = with_retries(lambda: fs.cat_file(path, start=0, end=limit + 1))
+    data: bytes = (
+        download(fs, path, limit + 1, limits_of_time)
+        if is_web(fs)
+        else with_retries(lambda: fs.cat_file(path, start=0, end=limit + 1))
+    )
     if len(data) > limit:
         raise PictureTooLarge(f"source of more than {limit} bytes")
     return data

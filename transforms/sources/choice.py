@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from underpaint.codec.errors import UsageError
+from underpaint.codec.storage.web import DEFAULT_LIMITS, TimeLimits
 from underpaint.transforms.sources.kinds import SHARD_SUFFIXES
 from underpaint.transforms.sources.labels import Declared, parse_type
 
@@ -31,6 +32,15 @@ class Choice:
     """Store the name of the folder that holds a picture as its label `label`."""
     tar_key: str = "first-dot"
     """Which dot of a member's base name ends the name of its sample: first-dot or last-dot."""
+    stall_s: float = DEFAULT_LIMITS.stall_s
+    """Seconds that a download may go on with hardly any bytes arriving."""
+
+    @property
+    def time_limits(self) -> TimeLimits:
+        """How long a download may take."""
+        connect = min(DEFAULT_LIMITS.connect_s, self.stall_s)
+        total = max(DEFAULT_LIMITS.total_s, self.stall_s)
+        return TimeLimits(connect_s=connect, stall_s=self.stall_s, total_s=total)
 
     def check(self) -> None:
         """UsageError for a value that cannot be chosen."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 
 import fsspec
 import pyarrow as pa
 
 from underpaint.codec.errors import UsageError
 from underpaint.codec.storage.extras import file_system
+from underpaint.codec.storage.web import DEFAULT_LIMITS, TimeLimits
 from underpaint.transforms.records import (
     UNKNOWN,
     Item,
@@ -81,6 +83,7 @@ class FileSource(Source):
 
     found: Spool = field(default_factory=Spool, compare=False, repr=False)
     label_from_folder: bool = False
+    limits_of_time: TimeLimits = DEFAULT_LIMITS
 
     def listing(self) -> Iterator[Item | Skipped]:
         """One item a picture."""
@@ -98,14 +101,15 @@ class FileSource(Source):
     def record(self, item: Item) -> Record:
         """The picture; a file whose name says nothing is looked into when it is fetched."""
         labels = folder_label(item.key) if self.label_from_folder else {}
-        return Record(item.key, item.uri, lambda: fetched(item.uri), item.size, labels)
+        fetch = partial(fetched, item.uri, self.limits_of_time)
+        return Record(item.key, item.uri, fetch, item.size, labels)
 
     def labels(self) -> pa.Schema:
         """The name of the folder, where it is wanted."""
         return pa.schema([FOLDER_LABEL] if self.label_from_folder else [])
 
 
-def fetched(uri: str) -> bytes:
+def fetched(uri: str, limits_of_time: TimeLimits = DEFAULT_LIMITS) -> bytes:
     """The bytes of a picture.
 
     NotAPicture for a file of a remote store whose name says nothing, and whose content is not that
@@ -115,7 +119,7 @@ def fetched(uri: str) -> bytes:
         fs, _ = file_system(uri)
         if not is_local(fs) and not is_web(fs) and not is_picture(read_head(uri)):
             raise NotAPicture(skip_reason(uri))
-    return read_bytes(uri)
+    return read_bytes(uri, limits_of_time)
 
 
 def find(inputs: Iterable[str]) -> Iterator[Found]:

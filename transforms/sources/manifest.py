@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from underpaint.codec.errors import PictureDamaged, UsageError
+from underpaint.codec.storage.web import DEFAULT_LIMITS, TimeLimits
 from underpaint.transforms.records import Part, Record, Shard, Span, clean_key, short_hash
 from underpaint.transforms.sources.addresses import address_key, folder_of, resolved
 from underpaint.transforms.sources.base import Source, failing, read_bytes
@@ -61,6 +62,7 @@ class ManifestSource(Source):
     key: str | None = None
     """Column that names the record; else the address does."""
     columns: Labels = field(default_factory=Labels)
+    limits_of_time: TimeLimits = DEFAULT_LIMITS
     spools: tuple[Spool | None, ...] = field(default=(), compare=False, repr=False)
     """Rows of the tables of JSON lines: what types they have, only reading all of them tells."""
 
@@ -70,6 +72,7 @@ class ManifestSource(Source):
         url: str | None = None,
         key: str | None = None,
         declared: Declared = (),
+        limits_of_time: TimeLimits = DEFAULT_LIMITS,
     ) -> ManifestSource:
         """The source of these tables; columns besides address and key become labels."""
         tables = look_at(shards, lambda shard: Table.at(shard.uri))
@@ -90,7 +93,8 @@ class ManifestSource(Source):
             )
         schemas = [_stated_labels(table, url, key) for table in tables]
         schemas.append(_inferred_labels(types, url, key))
-        return ManifestSource(shards, url, key, Labels.of(schemas, declared), tuple(spools))
+        columns = Labels.of(schemas, declared)
+        return ManifestSource(shards, url, key, columns, limits_of_time, tuple(spools))
 
     def listing(self) -> Iterator[Shard | Part]:
         """The tables; those of JSON lines, which are read by now, in spans."""
@@ -123,7 +127,8 @@ class ManifestSource(Source):
             if trouble:
                 yield Record(key, uri, failing(PictureDamaged(trouble)))
             else:
-                yield Record(key, uri, partial(read_bytes, uri), labels=labels, notes=notes)
+                fetch = partial(read_bytes, uri, self.limits_of_time)
+                yield Record(key, uri, fetch, labels=labels, notes=notes)
 
     def _spans(self, shard: Shard, rows: Iterator[TableRow]) -> Iterator[Span]:
         schema = pa.schema([*_ROW, *((f"label {item.name}", item.type) for item in self.labels())])

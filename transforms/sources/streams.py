@@ -21,6 +21,7 @@ import pyarrow as pa
 
 from underpaint.codec.storage.extras import file_system
 from underpaint.codec.storage.files import with_retries
+from underpaint.codec.storage.web import session_options
 from underpaint.transforms.sources.addresses import is_local
 from underpaint.transforms.sources.example import starts_record
 
@@ -58,7 +59,10 @@ def raw_file(uri: str, *, buffered: bool = True) -> IO[bytes]:
         buffered: whether more may be read than is asked for; False reads single headers of a local
             file for their own price.
     """
-    fs, path = _chained(uri, os.getpid()) if "::" in uri else file_system(uri)
+    if "::" in uri:
+        fs, path = _chained(uri, os.getpid())
+    else:
+        fs, path = file_system(uri, **session_options(uri))
     file = raw_stream(fs, path)
     return (
         cast(IO[bytes], io.BufferedReader(cast(Any, file))) if buffered and is_local(fs) else file

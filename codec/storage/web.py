@@ -1,0 +1,173 @@
+"""Files of web servers, with limits on the time that a server may take.
+
+A download fails if connecting takes too long, if too few bytes arrive, or if all of it takes too
+long. A host that refuses, is unknown or keeps silent is remembered, so that its other files fail at
+once.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+from urllib.parse import urlsplit
+
+import fsspec
+from fsspec.asyn import sync
+
+from underpaint.codec.storage.files import with_retries
+
+
+@dataclass(frozen=True)
+class TimeLimits:
+    """How long a download may take, in seconds."""
+
+    connect_s: float = 10.0
+    """To connect."""
+    stall_s: float = 30.0
+    """Without `least_bytes` more of the file."""
+    least_bytes: int = 16 << 10
+    total_s: float = 600.0
+    """Altogether."""
+
+
+DEFAULT_LIMITS = TimeLimits()
+
+MOST_STALLS = 3
+"""Downloads in a row that a host may let stall before it counts as dead."""
+
+DEAD_S = 300.0
+"""How long a dead host is not asked again, in seconds."""
+
+
+class HostDead(ConnectionError):
+    """A host did not answer a short while ago, and was not asked again."""
+
+
+def session_options(url: str, limits: TimeLimits = DEFAULT_LIMITS) -> dict[str, Any]:
+    """Options of the fsspec file system of a web address, for files that are read in parts."""
+    if not url.startswith(("http://", "https://")):
+        return {}
+    try:
+        import aiohttp
+    except ImportError:
+        return {}  # opening the file system names the extra
+    timeout = aiohttp.ClientTimeout(
+        total=None, sock_connect=limits.connect_s, sock_read=limits.stall_s
+    )
+    return {"client_kwargs": {"timeout": timeout}}
+
+
+def download(
+    fs: fsspec.AbstractFileSystem, url: str, limit: int, limits: TimeLimits = DEFAULT_LIMITS
+) -> bytes:
+    """The first `limit` bytes of a file on a web server; busy servers are asked again.
+
+    Raises FileNotFoundError, TimeoutError, ConnectionError, or the error of the HTTP status.
+    """
+    host = urlsplit(url).netloc.rpartition("@")[2]
+    hosts = _hosts()
+
+    def attempt() -> bytes:
+        hosts.check(host)
+        try:
+            data: bytes = sync(fs.loop, _get, fs, url, limit, limits)
+        except TimeoutError as error:
+            hosts.stalled(host)
+            raise _Final(TimeoutError(f"{host}: {error}")) from None
+        except OSError as error:
+            if not _is_unreachable(error):
+                raise
+            hosts.failed(host)
+            raise _Final(ConnectionError(str(error))) from None
+        hosts.answered(host)
+        return data
+
+    try:
+        return with_retries(attempt)
+    except _Final as final:
+        raise final.error from None
+
+
+class _Final(Exception):
+    """Carries an error past the retries."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class _Hosts:
+    """Which hosts are dead. Safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._stalls: dict[str, int] = {}
+        self._dead_until: dict[str, float] = {}
+
+    def check(self, host: str) -> None:
+        """Raise _Final for a dead host."""
+        with self._lock:
+            if self._dead_until.get(host, 0.0) > time.monotonic():
+                error = HostDead(f"{host} did not answer a short while ago; it was not asked again")
+                raise _Final(error)
+
+    def failed(self, host: str) -> None:
+        """Take down that a host cannot be reached."""
+        with self._lock:
+            self._dead_until[host] = time.monotonic() + DEAD_S
+
+    def stalled(self, host: str) -> None:
+        """Take down that a host has let a download stall."""
+        with self._lock:
+            self._stalls[host] = self._stalls.get(host, 0) + 1
+            if self._stalls[host] >= MOST_STALLS:
+                self._dead_until[host] = time.monotonic() + DEAD_S
+
+    def answered(self, host: str) -> None:
+        """Take down that a host is alive."""
+        with self._lock:
+            self._stalls.pop(host, None)
+            self._dead_until.pop(host, None)
+
+
+@cache
+def _hosts() -> _Hosts:
+    return _Hosts()
+
+
+def _is_unreachable(error: OSError) -> bool:
+    """Whether no connection came about: refused, unknown host, no route, bad certificate."""
+    import aiohttp
+
+    return isinstance(error, aiohttp.ClientConnectorError | ConnectionRefusedError)
+
+
+async def _get(fs: Any, url: str, limit: int, limits: TimeLimits) -> bytes:
+    import aiohttp
+
+    session = await fs.set_session()
+    timeout = aiohttp.ClientTimeout(
+        total=limits.total_s, sock_connect=limits.connect_s, sock_read=limits.stall_s
+    )
+    options = {key: value for key, value in fs.kwargs.items() if key != "timeout"}
+    parts: list[bytes] = []
+    size, mark, begin = 0, 0, time.monotonic()
+    try:
+        async with session.get(fs.encode_url(url), timeout=timeout, **options) as response:
+            fs._raise_not_found_for_status(response, url)
+            async for chunk in response.content.iter_any():
+                parts.append(chunk)
+                size += len(chunk)
+                now = time.monotonic()
+                if size - mark >= limits.least_bytes:
+                    mark, begin = size, now
+                elif now - begin > limits.stall_s:
+                    raise TimeoutError(f"{size - mark} bytes in {limits.stall_s:g} s")
+                if size >= limit:
+                    break
+    except (TimeoutError, aiohttp.ServerTimeoutError) as error:
+        raise TimeoutError(str(error) or f"more than {limits.total_s:g} s") from None
+    return b"".join(parts)[:limit]
