@@ -76,7 +76,8 @@ def download(
             data: bytes = sync(fs.loop, _get, fs, url, limit, limits)
         except TimeoutError as error:
             hosts.stalled(host)
-            raise _Final(TimeoutError(f"{host}: {error}")) from None
+            reason = error.__cause__ or error  # fsspec hides the text of the first one
+            raise _Final(TimeoutError(f"{host}: {str(reason) or 'no answer in time'}")) from None
         except OSError as error:
             if not _is_unreachable(error):
                 raise
@@ -165,9 +166,9 @@ async def _get(fs: Any, url: str, limit: int, limits: TimeLimits) -> bytes:
                 if size - mark >= limits.least_bytes:
                     mark, begin = size, now
                 elif now - begin > limits.stall_s:
-                    raise TimeoutError(f"{size - mark} bytes in {limits.stall_s:g} s")
+                    raise TimeoutError(f"only {size - mark} bytes in {limits.stall_s:g} s")
                 if size >= limit:
                     break
     except (TimeoutError, aiohttp.ServerTimeoutError) as error:
-        raise TimeoutError(str(error) or f"more than {limits.total_s:g} s") from None
+        raise TimeoutError(str(error) or f"not done in {limits.total_s:g} s") from None
     return b"".join(parts)[:limit]

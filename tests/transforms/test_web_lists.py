@@ -111,6 +111,16 @@ def test_a_file_that_hangs_does_not_condemn_its_host(tmp_path: Path, server: str
     assert all(isinstance(each, bytes) for each in found[1:-1])
 
 
+def test_a_timeout_says_what_was_waited_for(tmp_path: Path, server: str) -> None:
+    (tmp_path / "a.csv").write_text(f"url\n{server}/hang\n{server}/trickle\n")
+    silent, slow = read_all([tmp_path / "a.csv"])
+    host = server.removeprefix("http://")
+    with pytest.raises(TimeoutError, match=f"^{host}: Timeout on reading data from socket$"):
+        silent.fetch()
+    with pytest.raises(TimeoutError, match=rf"^{host}: only \d bytes in 1 s$"):
+        slow.fetch()
+
+
 def test_answers_are_final_and_busy_servers_are_asked_again(tmp_path: Path, server: str) -> None:
     found = outcomes(tmp_path / "a.csv", [f"{server}/gone.jpg", f"{server}/busy3.jpg?sig=x"])
     assert found == [FileNotFoundError, jpeg(3)]
