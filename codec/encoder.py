@@ -1,9 +1,4 @@
-"""What an encoder makes of pixels: the palette chain of a picture and its finest indices.
-
-pixels -> bands, turned -> texture energies -> costs of classes -> class map -> palette chain
-            |                                                         | masks
-            +---------------------------------------------------------+-> finest indices
-"""
+"""The encoder: symbols of pictures to streams of layers, and the choice among candidates."""
 
 from __future__ import annotations
 
@@ -12,99 +7,77 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from underpaint.codec.analysis import Analysis
+from underpaint.codec.bitstream import PictureHeader, pack_layer
+from underpaint.codec.decoder import Decoder
+from underpaint.codec.entropy.coder import EntropyCoder
 from underpaint.codec.entropy.state import Symbols
-from underpaint.codec.palette.classes import smooth_assignment, texture_energies
-from underpaint.codec.palette.merging import PaletteState, diffuse, merge_descriptors
-from underpaint.codec.palette.semantic_head import low_colours, own_inputs
-from underpaint.codec.quantize.quantizer import (
-    bands_and_low,
-    flatten,
-    pad_to_blocks,
-    quantise,
-    step_bands,
-)
-from underpaint.codec.quantize.rate_distortion import SMOOTHINGS, spare_dear_ones
-from underpaint.codec.transform.colour_rotation import find_turns, turned
+from underpaint.codec.quantize.rate_distortion import JUDGED_LAYERS, merit
+from underpaint.codec.reconstruct.dequantise import dequantise
+from underpaint.codec.runtime.threads import batches, in_threads
 from underpaint.codec.transform.subbands import geometry
 from underpaint.codec.weights.model import Weights
 
 
-class Analysis:
-    """Turns pixels into symbols with one set of weights on one torch device."""
+class Encoder:
+    """Encodes pictures with one set of weights on one torch device."""
 
     def __init__(self, weights: Weights, device: torch.device) -> None:
-        self._weights = weights
-        self._device = device
-        self._divergence = weights.classes.divergence()
+        self._weights, self._device = weights, device
+        self._analysis = Analysis(weights, device)
+        self._entropy = EntropyCoder(weights)
+        self._decoder = Decoder(weights)
+
+    def encode(
+        self, images: Sequence[np.ndarray], layers: int, effort: int
+    ) -> list[tuple[bytes, ...]]:
+        """Return the coarsest `layers` of uint8 [H, W, 3] images of any mix of sizes.
+
+        The bytes of an image do not depend on the other images.
+        """
+        finest = layers == len(self._weights.config.layers)
+        streams: dict[int, tuple[bytes, ...]] = {}
+        for batch in batches([image.shape[:2] for image in images]):
+            symbols = self.symbols([images[i] for i in batch], effort, finest)
+            packed = in_threads(
+                lambda job: self._pack(job[1], images[job[0]].shape[:2], layers),
+                list(zip(batch, symbols, strict=True)),
+            )
+            streams.update(zip(batch, packed, strict=True))
+        return [streams[i] for i in range(len(images))]
 
     @torch.inference_mode()
-    def candidates(
-        self, images: Sequence[np.ndarray], effort: int, finest: bool
-    ) -> tuple[list[list[Symbols]], list[torch.Tensor]]:
-        """Return symbols of images of one padded size for each class map worth a try, and bands.
+    def symbols(self, images: Sequence[np.ndarray], effort: int, finest: bool) -> list[Symbols]:
+        """Return the symbols of images of one padded size, the best candidate of each.
 
-        Symbols by image, then by class map; bands float32 [N, 3, ...], in turned colours.
-        `finest` says whether the finest state will be written, and is worth a search.
+        `finest` tells that the finest state will be coded: see `Analysis.candidates`.
         """
-        bands, low = bands_and_low(pad_to_blocks(images, self._device))
-        colours = low_colours(low).permute(0, 2, 3, 1).cpu().numpy()
-        turns = find_turns(bands, self._weights.config.profile)
-        bands = turned(bands, turns)
-        energies = texture_energies(bands, self._weights.steps).permute(0, 2, 3, 1).cpu().numpy()
-        looked = [self._looked_at(*fields) for fields in zip(energies, colours, strict=True)]
-        layouts = [geometry(*image.shape[:2]) for image in images]
-        found: list[list[Symbols]] = [[] for _ in images]
-        for factor in SMOOTHINGS[effort]:
-            palettes = [self._palette(*fields, factor) for fields in looked]
-            q = self._indices(bands, palettes, effort > 1 and finest)
-            for i, palette in enumerate(palettes):
-                found[i].append(Symbols(palette, flatten(q, i, layouts[i]), turns[i]))
-        return found, bands
+        candidates, bands = self._analysis.candidates(images, effort, finest)
+        if len(candidates[0]) == 1:
+            return [symbols for (symbols,) in candidates]
+        shapes = [image.shape[:2] for image in images]
+        return [
+            min(choices, key=lambda choice: self._merit(choice, [b[i] for b in bands], shapes[i]))
+            for i, choices in enumerate(candidates)
+        ]
 
-    def _indices(
-        self, bands: list[torch.Tensor], palettes: Sequence[list[PaletteState]], search: bool
-    ) -> list[torch.Tensor]:
-        """Return the finest indices of bands under the masks of their palettes, int16."""
-        config = self._weights.config
-        masks = position_masks(self._weights, [p[0].class_map for p in palettes], self._device)
-        steps = step_bands(self._weights.steps, masks)
-        limit = config.chain[0].zero
-        if not search:
-            return quantise(bands, steps, config.compander, limit)
-        values = [config.compander.compress(b / s) for b, s in zip(bands, steps, strict=True)]
-        return [v.clamp_(-limit, limit).to(torch.int16) for v in spare_dear_ones(values)]
+    def _merit(self, symbols: Symbols, bands: list[torch.Tensor], shape: tuple[int, ...]) -> float:
+        """Judge a candidate by the bytes and the error of one state before the network."""
+        layers = self._pack(symbols, shape, JUDGED_LAYERS)
+        decoded = dequantise(self._weights, [self._decoder.state(layers)], self._device)
+        errors = [
+            (coefficients - band).square().sum()
+            for coefficients, band in zip(decoded.coefficients(), bands, strict=True)
+        ]
+        return merit(sum(map(len, layers)), torch.stack(errors).sum().item())
 
-    def _looked_at(
-        self, energies: np.ndarray, colours: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return inputs, embeddings and costs of all classes of each position, [h, w, ...]."""
-        own = own_inputs(energies, colours)
-        embedded = self._weights.head.embed(own)
-        positions = own.shape[0] * own.shape[1]
-        costs = self._weights.classes.costs(
-            energies.reshape(positions, -1),
-            embedded.reshape(positions, -1),
-            self._weights.config.evidence,
-        )
-        return own, embedded, costs.reshape(*own.shape[:2], -1)
-
-    def _palette(
-        self, own: np.ndarray, embedded: np.ndarray, costs: np.ndarray, factor: float
-    ) -> list[PaletteState]:
-        """Return the palette chain of one image from what `_looked_at` gives.
-
-        `factor` multiplies the price of a class border.
-        """
-        config = self._weights.config
-        labels = smooth_assignment(costs, factor * config.smoothing)
-        descriptors = merge_descriptors(config.merge, own, embedded)
-        distance = np.float32(config.merge.latent) * self._divergence
-        return diffuse(labels, distance, config.palette_budgets, descriptors)
-
-
-def position_masks(
-    weights: Weights, class_maps: Sequence[np.ndarray], device: torch.device
-) -> torch.Tensor:
-    """Return the masking factor of each position, float32 [N, 1, h, w]."""
-    masks = weights.classes.mask[np.stack(class_maps)]
-    return torch.from_numpy(masks[:, None]).to(device)
+    def _pack(self, symbols: Symbols, shape: tuple[int, ...], layers: int) -> tuple[bytes, ...]:
+        """Code and frame the coarsest layers of one picture of a shape (height, width)."""
+        header: PictureHeader | None = PictureHeader(shape[0], shape[1], self._weights.id)
+        coded = self._entropy.encode(symbols, geometry(*shape), layers)
+        blobs, check = [], 0
+        for index, (count, payload) in enumerate(coded):
+            blob, check = pack_layer(index, count, payload, check, header)
+            blobs.append(blob)
+            header = None
+        return tuple(blobs)

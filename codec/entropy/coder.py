@@ -24,11 +24,11 @@ from underpaint.codec.entropy.steps import CellStep, ContextModel
 from underpaint.codec.errors import LayerDamaged
 from underpaint.codec.palette.merging import MOST_ENTRIES, PaletteState
 from underpaint.codec.quantize.cells import FAR_BITS, FAR_GROUPS
-from underpaint.codec.transform.colour_rotation import ANGLE_BITS, Turn
+from underpaint.codec.transform.colour_rotation import ANGLE_BITS, ColourRotation
 from underpaint.codec.transform.subbands import Geometry, view
 from underpaint.codec.weights.model import Weights
 
-TURN_BITS = 1 + 3 * ANGLE_BITS
+ROTATION_BITS = 1 + 3 * ANGLE_BITS
 """Most plain bits of a colour rotation."""
 
 MOST_BEYOND = 2 + FAR_BITS + FAR_GROUPS - 1
@@ -56,7 +56,7 @@ class EntropyCoder:
             most += plan.palette_steps * self._most_palette_symbols(layout)
             most += layout.coefficients  # each leaves zero, and shows its sign, once at most
             if index == 0:
-                most += TURN_BITS + self._most_beyond_first_cells(symbols.q, layout, peaks)
+                most += ROTATION_BITS + self._most_beyond_first_cells(symbols.q, layout, peaks)
             coder = rans.encoder(self._weights.cumulative, most)
             count = self._code_layer(coder, index, state, symbols, peaks)
             yield count, rans.payload(coder)
@@ -98,7 +98,7 @@ class EntropyCoder:
         self, coder: rans.RansCoder, index: int, state: CodedState, symbols: Symbols, peaks: Peaks
     ) -> int:
         plan = self._weights.config.layers[index]
-        count = self._code_turn(coder, state, symbols.turn) if index == 0 else 0
+        count = self._code_rotation(coder, state, symbols.rotation) if index == 0 else 0
         for _ in range(plan.palette_steps):
             count += self._code_palette_step(coder, index, state, symbols.palettes)
         picture = state.picture(symbols.q, peaks)
@@ -111,15 +111,17 @@ class EntropyCoder:
             count += coded
         return count
 
-    def _code_turn(self, coder: rans.RansCoder, state: CodedState, turn: Turn) -> int:
-        if not rans.code_bits(coder, 1, int(any(turn))):
+    def _code_rotation(
+        self, coder: rans.RansCoder, state: CodedState, rotation: ColourRotation
+    ) -> int:
+        if not rans.code_bits(coder, 1, int(any(rotation))):
             return 1
         half = 1 << (ANGLE_BITS - 1)
-        angles = [int(rans.code_bits(coder, ANGLE_BITS, angle + half)) - half for angle in turn]
+        angles = [int(rans.code_bits(coder, ANGLE_BITS, angle + half)) - half for angle in rotation]
         if not any(angles):
             raise LayerDamaged(0, "S20", "the colour rotation has three angles of zero")
-        state.turn = (angles[0], angles[1], angles[2])
-        return TURN_BITS
+        state.rotation = ColourRotation(*angles)
+        return ROTATION_BITS
 
     def _code_palette_step(
         self, coder: rans.RansCoder, index: int, state: CodedState, known: Sequence[PaletteState]

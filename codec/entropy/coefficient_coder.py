@@ -42,11 +42,14 @@ from underpaint.codec.transform.subbands import (
     BLOCK_SIDE,
     COMPONENT,
     COMPONENTS,
+    DYADIC_LEVELS,
     FLAGGED_LEVELS,
     LEVEL,
+    LEVELS,
     LIGHTNESS,
     OFFSET,
     ORIENTATION,
+    ORIENTATIONS,
     OTHER_CHROMA,
     PARENT,
     SIBLING_1,
@@ -54,7 +57,6 @@ from underpaint.codec.transform.subbands import (
     STRIDE,
     extent,
 )
-from underpaint.codec.transform.wavelet import DYADIC_LEVELS, LEVELS, ORIENTATIONS
 
 
 @kernel()

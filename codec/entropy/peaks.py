@@ -13,12 +13,12 @@ from underpaint.codec.transform.subbands import (
     FIRST_BAND,
     HEIGHT,
     OFFSET,
+    ORIENTATIONS,
     STRIDE,
     Geometry,
     extent,
     view,
 )
-from underpaint.codec.transform.wavelet import ORIENTATIONS
 
 
 @dataclass(frozen=True)

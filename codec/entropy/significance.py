@@ -18,14 +18,15 @@ from underpaint.codec.transform.subbands import (
     COARSER_GROUP,
     COMPONENT,
     COMPONENTS,
+    DYADIC_LEVELS,
     FIRST_BAND,
     FLAGGED_LEVELS,
     LEVEL,
     OFFSET,
+    ORIENTATIONS,
     STRIDE,
     extent,
 )
-from underpaint.codec.transform.wavelet import DYADIC_LEVELS, ORIENTATIONS
 
 (
     F_WEST, F_NORTH, F_NORTH_DIAGONALS, F_SIDES, F_CORNERS, F_PARENT, F_LIGHTNESS, F_EXPECTED,

@@ -10,9 +10,8 @@ from underpaint.codec.entropy.peaks import NO_PEAKS, Peaks
 from underpaint.codec.entropy.significance import clear_coded
 from underpaint.codec.entropy.steps import Picture, Scratch
 from underpaint.codec.palette.merging import PaletteState
-from underpaint.codec.transform.colour_rotation import NO_TURN, Turn
-from underpaint.codec.transform.subbands import BLOCK_SIDE, Geometry
-from underpaint.codec.transform.wavelet import BLOCK
+from underpaint.codec.transform.colour_rotation import NO_ROTATION, ColourRotation
+from underpaint.codec.transform.subbands import BLOCK, BLOCK_SIDE, Geometry
 
 FEW_STEPS = 2
 """Most steps of the scalar chain after which it is faster to clear what was written than all."""
@@ -28,7 +27,7 @@ class Symbols:
 
     palettes: list[PaletteState]
     q: np.ndarray
-    turn: Turn = NO_TURN
+    rotation: ColourRotation = NO_ROTATION
 
 
 class Workspace:
@@ -63,7 +62,7 @@ class CodedState:
     palettes: list[PaletteState] = field(default_factory=list)
     cell_step: int = 0
     workspace: Workspace = field(default_factory=Workspace)
-    turn: Turn = NO_TURN
+    rotation: ColourRotation = NO_ROTATION
 
     def __post_init__(self) -> None:
         size, block_size = self.layout.size, self.layout.block_size

@@ -17,11 +17,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from underpaint.codec.analysis import Spectrum, transform
 from underpaint.codec.extractors.base import Preprocessing, unit_length
 from underpaint.codec.extractors.names import UNDERPAINT
-from underpaint.codec.palette.classes import TEXTURE_BANDS, texture_energies
-from underpaint.codec.palette.semantic_head import low_colours, own_inputs
-from underpaint.codec.quantize.quantizer import bands_and_low
+from underpaint.codec.palette.classes import TEXTURE_BANDS
 from underpaint.codec.transform.subbands import COMPONENTS
 from underpaint.codec.weights.model import Weights
 
@@ -65,16 +64,14 @@ class TextureFeatures:
         """See `Extractor`."""
         pixels = torch.from_numpy(np.ascontiguousarray(fitted)).to(self._device)
         pixels = pixels.permute(0, 3, 1, 2).float()
-        bands, low = bands_and_low(pixels)
-        energies = texture_energies(bands, self._weights.steps).clamp(min=LEAST_ENERGY)
-        colours = low_colours(low)
-        layout = torch.nn.functional.adaptive_avg_pool2d(colours, GRID)
-        grid = energies.permute(0, 2, 3, 1).cpu().numpy()
-        by_position = grid.reshape(len(grid), -1, TEXTURE_BANDS)
+        spectrum = transform(pixels, self._weights.steps, profile=None)
+        layout = torch.nn.functional.adaptive_avg_pool2d(spectrum.colours, GRID)
+        energies = spectrum.energies_by_position.clip(LEAST_ENERGY)
+        by_position = energies.reshape(len(energies), -1, TEXTURE_BANDS)
         parts = (
             (HISTOGRAM_WEIGHT, self._histogram(by_position)),
             (TEXTURE_WEIGHT, self._texture(by_position)),
-            (MEANING_WEIGHT, self._meaning(grid, colours.permute(0, 2, 3, 1).cpu().numpy())),
+            (MEANING_WEIGHT, self._meaning(spectrum)),
             (COLOUR_WEIGHT, _colour(layout.flatten(2).cpu().numpy())),
         )
         return unit_length(np.concatenate([w * unit_or_zero(part) for w, part in parts], 1))
@@ -97,11 +94,10 @@ class TextureFeatures:
         scaled = scaled.clip(-MOST_DEVIATION, MOST_DEVIATION)
         return np.concatenate([scaled.mean(1), scaled.std(1)], 1)
 
-    def _meaning(self, energies: np.ndarray, colours: np.ndarray) -> np.ndarray:
+    def _meaning(self, spectrum: Spectrum) -> np.ndarray:
         """Mean of the semantic embeddings of all positions, [N, E]."""
         embed = self._weights.head.embed
-        found = [embed(own_inputs(*each)) for each in zip(energies, colours, strict=True)]
-        return np.stack([embedded.mean((0, 1)) for embedded in found])
+        return np.stack([embed(inputs).mean((0, 1)) for inputs in spectrum.head_inputs()])
 
 
 def _colour(opponent: np.ndarray) -> np.ndarray:

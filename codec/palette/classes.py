@@ -13,8 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from underpaint.codec.transform.subbands import COMPONENTS, band_index
-from underpaint.codec.transform.wavelet import DYADIC_LEVELS, ORIENTATIONS
+from underpaint.codec.transform.subbands import COMPONENTS, DYADIC_LEVELS, ORIENTATIONS, band_index
 
 TEXTURE_BANDS = COMPONENTS * ORIENTATIONS * DYADIC_LEVELS
 """Bands of the levels that lie within one position; they describe its texture."""

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from underpaint.codec.palette.classes import TEXTURE_BANDS
-from underpaint.codec.transform.wavelet import ORIENTATIONS
+from underpaint.codec.transform.subbands import ORIENTATIONS
 
 MOST_ENTRIES = 256
 """Most entries of one palette state."""

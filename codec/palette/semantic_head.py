@@ -19,8 +19,7 @@ import torch
 from numba import njit
 
 from underpaint.codec.palette.classes import TEXTURE_BANDS
-from underpaint.codec.transform.subbands import COMPONENTS
-from underpaint.codec.transform.wavelet import BLOCK
+from underpaint.codec.transform.subbands import BLOCK, COMPONENTS
 
 ENERGY_FLOOR = np.float32(0.35)
 """Lower bound of energies, in finest steps: below it every coefficient rounds to zero."""

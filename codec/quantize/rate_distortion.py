@@ -16,8 +16,8 @@ import math
 import torch
 from torch.nn import functional
 
-from underpaint.codec.quantize.quantizer import band_group
-from underpaint.codec.transform.wavelet import ORIENTATIONS
+from underpaint.codec.transform.band_lists import band_group
+from underpaint.codec.transform.subbands import ORIENTATIONS
 
 EFFORTS = (1, 2, 3)
 

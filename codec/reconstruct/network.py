@@ -1,4 +1,4 @@
-"""The backward network: estimates coefficients from any state of the chain.
+"""The backward network: estimates wavelet coefficients from any state of the chain.
 
                  class map, state
                         |
@@ -15,7 +15,6 @@ Blocks after Liu et al. 2022 (ConvNeXt, arXiv 2201.03545), without normalisation
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -25,9 +24,10 @@ from torch import nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from underpaint.codec.quantize.cells import Cells
-from underpaint.codec.quantize.quantizer import Compander, band_group, cell_bounds
-from underpaint.codec.transform.wavelet import DYADIC_LEVELS, synthesise
+from underpaint.codec.quantize.reconstruction_points import Dequantised, cell_bounds
+from underpaint.codec.transform.band_lists import band_group
+from underpaint.codec.transform.subbands import DYADIC_LEVELS
+from underpaint.codec.transform.wavelet import synthesise
 
 COARSE_CHANNELS = 3 + 9 + 36
 """Low band at 1/16, level 4, level 3 folded 2 x 2."""
@@ -36,14 +36,6 @@ FINE_CHANNELS = 3 + 9 + 36
 """Low band at 1/4, level 2, level 1 folded 2 x 2."""
 
 LIGHT_SCALE = 1 / 1024
-
-KERNELS_KEPT = 128
-"""Most kernels that each of the two caches of oneDNN in torch keeps, unless the environment says
-otherwise. Each size of picture has several of its own: at their own bound, 1,024 each, a process
-that decodes 300 sizes grows to 1.2 GB, and is no faster than with 0.6 GB."""
-
-for _cache in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
-    os.environ.setdefault(_cache, str(KERNELS_KEPT))  # read when torch first computes with oneDNN
 
 
 @dataclass(frozen=True)
@@ -88,13 +80,8 @@ def squash(x: torch.Tensor) -> torch.Tensor:
     return torch.log(x.abs() + torch.sqrt(x * x + 1)).copysign(x)
 
 
-def _fold(bands: list[torch.Tensor], by: int) -> torch.Tensor:
-    x = torch.cat(bands, 1)
-    return functional.pixel_unshuffle(x, by) if by > 1 else x
-
-
 class _Unfilled(TorchFunctionMode):
-    """Leaves out normal draws: on the meta device the first one imports torch's compiler, 0.7 s."""
+    """Skips normal draws: on the meta device, the first one imports torch's compiler (0.7 s)."""
 
     def __torch_function__(
         self,
@@ -138,63 +125,35 @@ class BackwardNetwork(nn.Module):
             return cls(shape)
 
     def forward(
-        self,
-        places: list[torch.Tensor],
-        cells: list[torch.Tensor],
-        steps: list[torch.Tensor],
-        classes: torch.Tensor,
-        state: Cells,
-        compander: Compander,
-        last_layer: torch.Tensor,
+        self, decoded: Dequantised, classes: torch.Tensor, last_layer: torch.Tensor
     ) -> list[torch.Tensor]:
         """Return the estimated bands in pixel units: levels 1 and 2 and the low band at 1/4.
 
-        `places` and `cells` as `latent.expected_places` takes and gives them, `steps` as
-        `latent.step_bands` does, `classes` int64 [N, h, w], `last_layer` int64 [N],
+        `decoded` from level 1 on, `classes` int64 [N, h, w], `last_layer` int64 [N], the index of
         the last layer that was read.
         """
-        width = state.width
         dtype = self.coarse_in.weight.dtype
-        low_unit = steps[band_group(0)][0] * width
+        low_unit = decoded.steps[band_group(0)][0] * decoded.state.width
         below = slice(band_group(DYADIC_LEVELS).stop, None)
-        low = synthesise([p * s for p, s in zip(places[below], steps[below], strict=True)])
-        levels_3_4 = slice(band_group(3).start, band_group(DYADIC_LEVELS).stop)
-        level_3, level_4 = places[band_group(3)], places[band_group(4)]
-        seen = torch.cat([low / low_unit, *(p / width for p in level_4)], 1)
-        seen = squash(torch.cat([seen, _fold([p / width for p in level_3], 2)], 1))
+        coarsest = zip(decoded.points[below], decoded.steps[below], strict=True)
+        low = synthesise([point * step for point, step in coarsest])
+
+        seen = _trunk_inputs(low / low_unit, decoded, 4)
         embedded = self.class_embedding(classes).permute(0, 3, 1, 2)
         x = torch.cat([seen.to(dtype), (low * LIGHT_SCALE).to(dtype), embedded], 1)
         x = x.contiguous(memory_format=torch.channels_last)
-        change, shared = self.look_coarse(x, last_layer)
+        change, shared = self.coarse_trunk(x, last_layer)
         change = change.float()
         low = low + change[:, :3] * low_unit
-        change_3 = functional.pixel_shuffle(change[:, 12:], 2)
-        changes = [*change_3.split(3, 1), *change[:, 3:12].split(3, 1)]
-        coarse = [
-            _clipped(p, c, d * width, state, compander) * s
-            for p, c, d, s in zip(
-                places[levels_3_4], cells[levels_3_4], changes, steps[levels_3_4], strict=True
-            )
-        ]
-        quarter = synthesise([*coarse, low])
-        fine_slice = slice(0, band_group(2).stop)
-        level_1, level_2 = places[band_group(1)], places[band_group(2)]
-        seen = torch.cat([quarter / low_unit, *(p / width for p in level_2)], 1)
-        seen = squash(torch.cat([seen, _fold([p / width for p in level_1], 2)], 1)).to(dtype)
-        y = torch.cat([seen, shared], 1).contiguous(memory_format=torch.channels_last)
-        change = self.look_fine(y, last_layer).float()
-        quarter = quarter + change[:, :3] * low_unit
-        change_1 = functional.pixel_shuffle(change[:, 12:], 2)
-        changes = [*change_1.split(3, 1), *change[:, 3:12].split(3, 1)]
-        fine = [
-            _clipped(p, c, d * width, state, compander) * s
-            for p, c, d, s in zip(
-                places[fine_slice], cells[fine_slice], changes, steps[fine_slice], strict=True
-            )
-        ]
-        return [*fine, quarter]
+        quarter = synthesise([*_corrected(decoded, 3, change), low])
 
-    def look_coarse(
+        seen = _trunk_inputs(quarter / low_unit, decoded, 2).to(dtype)
+        y = torch.cat([seen, shared], 1).contiguous(memory_format=torch.channels_last)
+        change = self.fine_trunk(y, last_layer).float()
+        quarter = quarter + change[:, :3] * low_unit
+        return [*_corrected(decoded, 1, change), quarter]
+
+    def coarse_trunk(
         self, x: torch.Tensor, last_layer: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Map the coarse trunk's inputs to changes [N, 48, h, w] and features [N, ., 4 h, 4 w]."""
@@ -202,18 +161,39 @@ class BackwardNetwork(nn.Module):
         x = self.coarse(x)
         return self.coarse_out(x), functional.pixel_shuffle(self.share(x), 4)
 
-    def look_fine(self, y: torch.Tensor, last_layer: torch.Tensor) -> torch.Tensor:
+    def fine_trunk(self, y: torch.Tensor, last_layer: torch.Tensor) -> torch.Tensor:
         """Map the fine trunk's inputs to changes [N, 48, 4 h, 4 w]."""
         y = self.fine_in(y) + self.fine_state(last_layer)[:, :, None, None]
         return self.fine_out(self.fine(y))
 
 
-def _clipped(
-    place: torch.Tensor,
-    cell: torch.Tensor,
-    change: torch.Tensor,
-    state: Cells,
-    compander: Compander,
-) -> torch.Tensor:
-    low, high = cell_bounds(cell, state, compander)
-    return torch.maximum(torch.minimum(place + change, high), low)
+def _trunk_inputs(low: torch.Tensor, decoded: Dequantised, level: int) -> torch.Tensor:
+    """Return what a trunk sees, [N, 48, h, w]: `low`, `level`, and the finer level folded 2 x 2.
+
+    `low` is in units of the cell width, as the levels are here.
+    """
+    width = decoded.state.width
+    same, finer = (
+        [point / width for point in decoded.points[band_group(number)]]
+        for number in (level, level - 1)
+    )
+    folded = functional.pixel_unshuffle(torch.cat(finer, 1), 2)
+    return squash(torch.cat([low, *same, folded], 1))
+
+
+def _corrected(decoded: Dequantised, finest: int, change: torch.Tensor) -> list[torch.Tensor]:
+    """Return the bands of level `finest` and the next coarser one in pixel units.
+
+    The points are moved by `change` [N, 48, h, w], in units of the cell width, within their cells.
+    """
+    finer = functional.pixel_shuffle(change[:, 12:], 2)
+    changes = [*finer.split(3, 1), *change[:, 3:12].split(3, 1)]
+    levels = slice(band_group(finest).start, band_group(finest + 1).stop)
+    bands = []
+    for point, cell, step, moved in zip(
+        decoded.points[levels], decoded.cells[levels], decoded.steps[levels], changes, strict=True
+    ):
+        low, high = cell_bounds(cell, decoded.state, decoded.compander)
+        point = point + moved * decoded.state.width
+        bands.append(torch.maximum(torch.minimum(point, high), low) * step)
+    return bands

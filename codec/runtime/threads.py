@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from underpaint.codec.transform.wavelet import BLOCK
+from underpaint.codec.transform.subbands import BLOCK
 
 BATCH_PIXELS = 1 << 19
 """Most padded pixels that go through the transforms at once: small batches stay in the caches."""

@@ -19,12 +19,8 @@ from underpaint.codec.entropy.tables import frequencies_from_counts
 from underpaint.codec.palette.classes import MAGNITUDE_UNIT, TextureClasses
 from underpaint.codec.palette.semantic_head import SemanticHead
 from underpaint.codec.quantize.cells import MOST_CHILDREN, Cells
-from underpaint.codec.quantize.quantizer import (
-    CENTROID_KINDS,
-    pad_to_blocks,
-    picture_bands,
-    step_bands,
-)
+from underpaint.codec.quantize.quantizer import step_bands
+from underpaint.codec.quantize.reconstruction_points import CENTROID_KINDS
 from underpaint.codec.reconstruct.network import BackwardNetwork, NetworkShape
 from underpaint.codec.training.fit_classes import (
     fit_masks,
@@ -36,9 +32,15 @@ from underpaint.codec.training.fit_contexts import class_of, fit_step
 from underpaint.codec.training.fit_head import fit_head, sample_positions
 from underpaint.codec.training.recipe import codec_config, finest_steps
 from underpaint.codec.training.settings import Recipe
-from underpaint.codec.transform.colour_rotation import turned
-from underpaint.codec.transform.subbands import BANDS, FLAG_GROUPS, LEVEL, geometry, view
-from underpaint.codec.transform.wavelet import LEVELS
+from underpaint.codec.transform.pictures import pad_to_blocks, picture_bands
+from underpaint.codec.transform.subbands import (
+    BANDS,
+    FLAG_GROUPS,
+    LEVEL,
+    LEVELS,
+    geometry,
+    view,
+)
 from underpaint.codec.weights.header import content_id
 from underpaint.codec.weights.loading import pack_weights
 from underpaint.codec.weights.model import Weights
@@ -194,8 +196,8 @@ def _with_centroids(
     sums, sizes = np.full(shape, 4.0), np.full(shape, 8.0)
     for photo, image in zip(photos, symbols, strict=False):
         masks = torch.from_numpy(weights.classes.mask[image.palettes[0].class_map])[None, None]
-        bands = picture_bands(pad_to_blocks([photo], torch.device("cpu")))
-        bands = turned(bands, [image.turn])
+        pixels = pad_to_blocks([photo], torch.device("cpu"))
+        bands = picture_bands(pixels, [image.rotation])
         steps = step_bands(weights.steps, masks)
         for place, (band, step) in enumerate(zip(bands, steps, strict=True)):
             level = place // 3 + 1 if place < 3 * LEVELS else 0

@@ -23,12 +23,15 @@ from underpaint.codec.transform.subbands import (
     BLOCK_SIDE,
     COARSER_GROUP,
     COMPONENT,
+    DYADIC_LEVELS,
     FIRST_BAND,
     FLAG_GROUPS,
     HEIGHT,
     LEVEL,
+    LEVELS,
     LIGHTNESS,
     OFFSET,
+    ORIENTATIONS,
     OTHER_CHROMA,
     PARENT,
     SIBLING_1,
@@ -38,7 +41,6 @@ from underpaint.codec.transform.subbands import (
     Geometry,
     view,
 )
-from underpaint.codec.transform.wavelet import DYADIC_LEVELS, LEVELS, ORIENTATIONS
 
 ACTIVITY_UNIT = 1 << 16
 """An activity of one cell width, as an integer."""

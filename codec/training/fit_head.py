@@ -18,27 +18,17 @@ import numpy as np
 import torch
 from torch import nn
 
-from underpaint.codec.palette.classes import texture_energies
-from underpaint.codec.palette.semantic_head import (
-    HEAD_INPUTS,
-    SemanticHead,
-    head_inputs,
-    low_colours,
-    own_inputs,
-)
-from underpaint.codec.quantize.quantizer import (
-    band_group,
-    bands_and_low,
-    bands_picture,
-    pad_to_blocks,
-    step_bands,
-)
+from underpaint.codec.analysis import transform
+from underpaint.codec.palette.semantic_head import HEAD_INPUTS, SemanticHead, head_inputs
+from underpaint.codec.quantize.quantizer import step_bands
 from underpaint.codec.training.pseudo_labels import fuse, pseudo_labels
 from underpaint.codec.training.semantic_layers import SemanticLayers
 from underpaint.codec.training.settings import Recipe
 from underpaint.codec.training.texture_features import texture_features
-from underpaint.codec.transform.colour_rotation import Turn, find_turns, turned
-from underpaint.codec.transform.wavelet import BLOCK, DYADIC_LEVELS
+from underpaint.codec.transform.band_lists import band_group
+from underpaint.codec.transform.colour_rotation import ColourRotation
+from underpaint.codec.transform.pictures import bands_picture, pad_to_blocks
+from underpaint.codec.transform.subbands import BLOCK, DYADIC_LEVELS
 
 log = logging.getLogger(__name__)
 
@@ -88,17 +78,13 @@ def sample_positions(
     rows: list[list[np.ndarray]] = []
     for index, photo in enumerate(photos):
         pixels = pad_to_blocks([photo], torch.device("cpu"))
-        bands, low = bands_and_low(pixels)
-        colours = low_colours(low)[0].permute(1, 2, 0).numpy()
-        turns = find_turns(bands, recipe.profile)
-        bands = turned(bands, turns)
-        energies = texture_energies(bands, steps)[0].permute(1, 2, 0).numpy()
-        own = own_inputs(energies, colours)
-        fields = [energies, head_inputs(own)]
+        spectrum = transform(pixels, steps, recipe.profile)
+        energies = spectrum.energies_by_position[0]
+        fields = [energies, head_inputs(spectrum.head_inputs()[0])]
         fields.append(texture_features(pixels[0]).numpy())
         changes = np.zeros((*energies.shape[:2], 0), np.float32)
         if extractor is not None:
-            coarse = _coarsened(bands, steps, turns)
+            coarse = _coarsened(spectrum.bands, steps, spectrum.rotations)
             layers = extractor(_as_picture(pixels))
             changes = _changes(layers, extractor(_as_picture(coarse)), pixels, coarse)
             fields += layers
@@ -118,12 +104,14 @@ def _as_picture(pixels: torch.Tensor) -> np.ndarray:
     return pixels[0].clamp(0, 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
 
 
-def _coarsened(bands: list[torch.Tensor], steps: np.ndarray, turns: Sequence[Turn]) -> torch.Tensor:
-    """Round turned bands to a coarse state's steps and go back to pixels."""
+def _coarsened(
+    bands: list[torch.Tensor], steps: np.ndarray, rotations: Sequence[ColourRotation]
+) -> torch.Tensor:
+    """Round bands in rotated colours to a coarse state's steps and go back to pixels."""
     flat = torch.ones(1, 1, *bands[band_group(DYADIC_LEVELS).start].shape[2:])
     coarse = [COARSE_WIDTH * step for step in step_bands(steps, flat)]
     rounded = [(band / step).round() * step for band, step in zip(bands, coarse, strict=True)]
-    return bands_picture(rounded, turns)
+    return bands_picture(rounded, rotations)
 
 
 def _changes(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from underpaint.codec.palette.merging import MergeWeights
-from underpaint.codec.quantize.quantizer import Compander
+from underpaint.codec.quantize.compander import Compander
 from underpaint.codec.training.settings import Recipe
 from underpaint.codec.transform.subbands import band_levels
 from underpaint.codec.weights.configuration import CodecConfig, LayerPlan

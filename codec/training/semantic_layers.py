@@ -16,7 +16,7 @@ import torch
 
 from underpaint.codec.errors import UsageError
 from underpaint.codec.storage.download import fetch
-from underpaint.codec.transform.wavelet import BLOCK
+from underpaint.codec.transform.subbands import BLOCK
 
 TEXTURE_ALONE = "none: texture alone"
 

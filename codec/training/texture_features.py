@@ -17,7 +17,8 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from underpaint.codec.transform.wavelet import BLOCK, to_opponent
+from underpaint.codec.transform.colours import to_opponent
+from underpaint.codec.transform.subbands import BLOCK
 
 WINDOW = 32
 """Side of the window around a position, in pixels."""

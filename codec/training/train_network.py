@@ -25,18 +25,15 @@ from safetensors.torch import load_file, save_file
 from underpaint.codec.entropy.state import Symbols
 from underpaint.codec.metrics import ms_ssim
 from underpaint.codec.quantize.cells import Cells
-from underpaint.codec.quantize.quantizer import (
-    bands_picture,
-    expected_places,
-    picture_bands,
-    quantise,
-    step_bands,
-)
+from underpaint.codec.quantize.quantizer import quantise, step_bands
+from underpaint.codec.quantize.reconstruction_points import Dequantised
 from underpaint.codec.reconstruct.network import BackwardNetwork
 from underpaint.codec.training.perceptual import FeatureDistance
 from underpaint.codec.training.settings import TrainingPlan
-from underpaint.codec.transform.colour_rotation import Turn, turned
-from underpaint.codec.transform.wavelet import BLOCK, DYADIC_LEVELS, synthesise
+from underpaint.codec.transform.colour_rotation import ColourRotation
+from underpaint.codec.transform.pictures import bands_picture, picture_bands
+from underpaint.codec.transform.subbands import BLOCK, DYADIC_LEVELS
+from underpaint.codec.transform.wavelet import synthesise
 from underpaint.codec.weights.model import Weights
 
 log = logging.getLogger(__name__)
@@ -62,7 +59,7 @@ class CropSource:
     def __init__(self, photos: Sequence[np.ndarray], symbols: Sequence[Symbols], crop: int) -> None:
         self._crop = crop
         self._items = [
-            (photo, image.palettes, image.turn)
+            (photo, image.palettes, image.rotation)
             for photo, image in zip(photos, symbols, strict=True)
             if min(photo.shape[:2]) >= crop
         ]
@@ -71,18 +68,21 @@ class CropSource:
 
     def draw(
         self, count: int, palette: int, rng: np.random.Generator
-    ) -> tuple[torch.Tensor, list[Turn], np.ndarray, np.ndarray]:
-        """Return pixels float32 [N, 3, crop, crop], the turns of their colours, the class map of
-        palette state 0 (masks) and that of state `palette` (what the network is told), int16
-        [N, crop / 16, crop / 16]."""
+    ) -> tuple[torch.Tensor, list[ColourRotation], np.ndarray, np.ndarray]:
+        """Return crops and what belongs to them.
+
+        Pixels float32 [N, 3, crop, crop], the rotations of their colours, the class map of palette
+        state 0 (masks) and that of state `palette` (the network's input), int16
+        [N, crop / 16, crop / 16].
+        """
         side = self._crop // BLOCK
         pixels = np.empty((count, self._crop, self._crop, 3), np.uint8)
         maps = np.empty((2, count, side, side), np.int16)
-        turns: list[Turn] = []
+        rotations: list[ColourRotation] = []
         chosen = rng.choice(len(self._items), count, p=self._chance)
         for place, index in enumerate(chosen):
-            photo, palettes, turn = self._items[index]
-            turns.append(turn)
+            photo, palettes, rotation = self._items[index]
+            rotations.append(rotation)
             row, column = (
                 rng.integers(0, length // BLOCK - side + 1) for length in photo.shape[:2]
             )
@@ -99,7 +99,7 @@ class CropSource:
                 pieces = [piece.swapaxes(0, 1) for piece in pieces]
             pixels[place], maps[0, place], maps[1, place] = pieces
         stack = torch.from_numpy(pixels).permute(0, 3, 1, 2).float()
-        return stack, turns, maps[0], maps[1]
+        return stack, rotations, maps[0], maps[1]
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ class _Draw:
     """First row and column of the pictures for perceptual losses: metrics and extractors sample
     pictures on their own grids, which should not coincide with that of the blocks."""
     pixels: torch.Tensor
-    turns: list[Turn]
+    rotations: list[ColourRotation]
     mask_map: np.ndarray
     class_map: np.ndarray
 
@@ -205,27 +205,27 @@ class NetworkTrainer:
         pixels = draw.pixels.to(self._device)
         state = config.chain[draw.stage.step]
         with torch.no_grad():
-            bands = turned(picture_bands(pixels), draw.turns)
+            bands = picture_bands(pixels, draw.rotations)
             masks = torch.from_numpy(weights.classes.mask[draw.mask_map][:, None])
             steps = step_bands(weights.steps, masks.to(self._device))
             q = quantise(bands, steps, config.compander, config.chain[0].zero)
             cells = [_cell_index(band, state) for band in q]
             centroids = weights.centroids[draw.stage.step - 1]
-            places = expected_places(cells, state, config.compander, centroids)
-            plain = [p * s for p, s in zip(places, steps, strict=True)]
+            decoded = Dequantised.of(cells, steps, state, config.compander, centroids)
+            plain = decoded.coefficients()
             plain_error = _squared(plain, bands)
         rate = plan.rate_at(self._step)
         for group in self._optimiser.param_groups:
             group["lr"] = rate
         with torch.autocast(self._device.type, torch.bfloat16, self._device.type == "cuda"):
             estimate = self.network(
-                places, cells, steps, torch.from_numpy(draw.class_map).long().to(self._device),
-                state, config.compander,
+                decoded,
+                torch.from_numpy(draw.class_map).long().to(self._device),
                 torch.full((plan.batch,), draw.stage.layer, device=self._device),
-            )  # fmt: skip
+            )
         error = _squared(estimate, bands)
         shares = [error / plain_error]
-        after = bands_picture(estimate, draw.turns).clamp(0, 255)
+        after = bands_picture(estimate, draw.rotations).clamp(0, 255)
         shares += self._perceptual_errors(draw, pixels, plain, after)
         weighted = zip(self._shares(len(shares)), shares, strict=True)
         loss = torch.stack([weight * share for weight, share in weighted]).sum()
@@ -255,7 +255,7 @@ class NetworkTrainer:
         plan, looks = self._plan, []
         if not (plan.ssim_weight or self._features):
             return []
-        before = bands_picture(plain, draw.turns).clamp(0, 255)
+        before = bands_picture(plain, draw.rotations).clamp(0, 255)
         row, column = draw.corner
         pixels, before, after = (p[..., row:, column:] for p in (pixels, before, after))
         if plan.ssim_weight:

@@ -16,9 +16,23 @@ from functools import lru_cache
 import numpy as np
 
 from underpaint.codec.runtime.jit import kernel
-from underpaint.codec.transform.wavelet import BLOCK, LEVELS, ORIENTATIONS
+
+BLOCK = 16
+"""Pixels a side of one latent position: pictures are padded to a multiple of it."""
+
+DYADIC_LEVELS = 4
+"""Levels that halve exactly, from pixels down to one sample a position. Classes and networks work
+at this resolution, 1/16."""
+
+LEVELS = 6
+"""All levels: the last two split the low band at 1/16 resolution further."""
+
+ORIENTATIONS = 3
+"""Detail bands a level: high along x, high along y, high along both."""
 
 COMPONENTS = 3
+"""Colour components: lightness and two of chroma."""
+
 MARGIN = 2
 """Zeros around each band, so that neighbours need no bounds check."""
 
@@ -157,6 +171,12 @@ def _layout(block_rows: int, block_columns: int) -> tuple[np.ndarray, np.ndarray
 def band_levels() -> np.ndarray:
     """Return level (0 the low band) and component of each band, int64 [BANDS, 2]."""
     return geometry(BLOCK, BLOCK).bands[:, LEVEL : COMPONENT + 1]
+
+
+@kernel(forceinline=True)
+def first_band(level, component):
+    """Return the row of the first of the three bands of a level and component, in a kernel."""
+    return COMPONENTS + ORIENTATIONS * (COMPONENTS * (LEVELS - level) + component)
 
 
 @kernel(forceinline=True)

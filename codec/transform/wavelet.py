@@ -1,11 +1,11 @@
-"""The linear path: an orthonormal colour transform and a six-level CDF 9/7 wavelet.
+"""The CDF 9/7 wavelet on torch tensors.
 
-Four levels bring the picture to 1/16 resolution, where classes and networks live; two more
-take the redundancy out of the low band. All functions are differentiable and run on any
-torch device, for sides of any length (symmetric extension); on a CPU, where no gradient is asked
-for, the wavelet runs in the compiled loops of `codec.transform.lifting`, to the same bits.
+All functions are differentiable and run on any torch device, for sides of any length (symmetric
+extension). On a CPU, where no gradient is needed, they run in the compiled loops of
+`transform.lifting`, with results equal to the bit.
 
-Source: Cohen, Daubechies, Feauveau 1992; lifting by Daubechies and Sweldens 1998.
+Source: Cohen, Daubechies and Feauveau 1992, "Biorthogonal bases of compactly supported wavelets";
+lifting by Daubechies and Sweldens 1998.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import math
 
 import torch
 
+from underpaint.codec.transform.colours import runs_compiled
 from underpaint.codec.transform.lifting import (
     PREDICT_1,
     PREDICT_2,
@@ -21,50 +22,9 @@ from underpaint.codec.transform.lifting import (
     UPDATE_1,
     UPDATE_2,
     join_planes,
-    mix_colours,
     split_planes,
 )
-
-BLOCK = 16
-"""Pixels a side of one latent position: pictures are padded to a multiple of it."""
-
-DYADIC_LEVELS = 4
-"""Levels that halve exactly, from pixels down to one sample a block."""
-
-LEVELS = 6
-"""All levels: the last two split the low band at 1/16 resolution further."""
-
-ORIENTATIONS = 3
-"""Detail bands a level: high along x, high along y, high along both."""
-
-_COLOUR = (
-    torch.tensor([[1.0, 1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 2.0, -1.0]], dtype=torch.float64)
-    / torch.tensor([[3.0], [2.0], [6.0]], dtype=torch.float64).sqrt()
-)
-_GREY = 128.0 * 3.0**0.5
-
-
-def to_opponent(rgb: torch.Tensor) -> torch.Tensor:
-    """Turn RGB in 0..255, float [N, 3, H, W], into orthonormal opponent colours around zero.
-
-    The axes are lightness, red against blue, and green against magenta: close to the principal
-    axes of photos, and orthonormal, so squared error in them is squared error in RGB.
-    """
-    colour = _COLOUR.to(rgb)
-    if in_loops(rgb):
-        opponent = torch.empty(rgb.shape)
-        mix_colours(rgb.detach().numpy(), colour.numpy(), opponent.numpy())
-    else:
-        opponent = torch.einsum("ij,njhw->nihw", colour, rgb)
-    opponent[:, 0] -= _GREY
-    return opponent
-
-
-def to_rgb(opponent: torch.Tensor) -> torch.Tensor:
-    """Invert `to_opponent`."""
-    colour = _COLOUR.to(opponent)
-    rgb = torch.einsum("ij,nihw->njhw", colour, opponent)
-    return rgb + 128.0
+from underpaint.codec.transform.subbands import LEVELS, ORIENTATIONS
 
 
 def _next(x: torch.Tensor, length: int) -> torch.Tensor:
@@ -123,13 +83,13 @@ def _swap(x: torch.Tensor) -> torch.Tensor:
 
 
 def analyse(x: torch.Tensor, levels: int = LEVELS) -> list[torch.Tensor]:
-    """Split float [..., H, W] into bands, finest first, three a level, the low band last.
+    """Split float [..., H, W] into subbands, finest level first, the low band last.
 
-    A band of level l (1 the finest) has shape [..., about H / 2**l, about W / 2**l]; within a
-    level the order is high along x, high along y, high along both.
+    A band of level l (1 the finest) has shape [..., about H / 2**l, about W / 2**l]. The three
+    bands of a level are high along x, high along y, and high along both.
     """
-    if in_loops(x):
-        return _analyse_in_loops(x, levels)
+    if runs_compiled(x):
+        return _analyse_compiled(x, levels)
     bands = []
     for _ in range(levels):
         low, high = _split(x)
@@ -141,8 +101,8 @@ def analyse(x: torch.Tensor, levels: int = LEVELS) -> list[torch.Tensor]:
 
 def synthesise(bands: list[torch.Tensor]) -> torch.Tensor:
     """Invert `analyse`: bands to float [..., H, W]."""
-    if all(map(in_loops, bands)):
-        return _synthesise_in_loops(bands)
+    if all(map(runs_compiled, bands)):
+        return _synthesise_compiled(bands)
     x = bands[-1]
     for level in range(len(bands) // ORIENTATIONS, 0, -1):
         across, down, both = bands[ORIENTATIONS * (level - 1) : ORIENTATIONS * level]
@@ -152,13 +112,7 @@ def synthesise(bands: list[torch.Tensor]) -> torch.Tensor:
     return x
 
 
-def in_loops(x: torch.Tensor) -> bool:
-    """Say whether the compiled loops can do it: on a CPU, in float32, with nobody to learn."""
-    learns = x.requires_grad and torch.is_grad_enabled()
-    return x.device.type == "cpu" and x.dtype == torch.float32 and not learns
-
-
-def _analyse_in_loops(x: torch.Tensor, levels: int) -> list[torch.Tensor]:
+def _analyse_compiled(x: torch.Tensor, levels: int) -> list[torch.Tensor]:
     shape = x.shape[:-2]
     low = x.detach().reshape(math.prod(shape), *x.shape[-2:]).numpy()
     bands = []
@@ -168,7 +122,7 @@ def _analyse_in_loops(x: torch.Tensor, levels: int) -> list[torch.Tensor]:
     return [torch.from_numpy(band).reshape(*shape, *band.shape[1:]) for band in [*bands, low]]
 
 
-def _synthesise_in_loops(bands: list[torch.Tensor]) -> torch.Tensor:
+def _synthesise_compiled(bands: list[torch.Tensor]) -> torch.Tensor:
     shape = bands[-1].shape[:-2]
     planes = [
         band.detach().reshape(math.prod(shape), *band.shape[-2:]).contiguous().numpy()

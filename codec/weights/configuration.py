@@ -8,7 +8,7 @@ from functools import cached_property
 from underpaint.codec.entropy.tables import TableLayout
 from underpaint.codec.palette.merging import MergeWeights
 from underpaint.codec.quantize.cells import Cells, chain, root
-from underpaint.codec.quantize.quantizer import Compander
+from underpaint.codec.quantize.compander import Compander
 
 
 @dataclass(frozen=True)

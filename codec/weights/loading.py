@@ -19,7 +19,7 @@ from underpaint.codec.errors import WeightsDamaged
 from underpaint.codec.palette.classes import TextureClasses
 from underpaint.codec.palette.merging import MergeWeights
 from underpaint.codec.palette.semantic_head import SemanticHead
-from underpaint.codec.quantize.quantizer import Compander
+from underpaint.codec.quantize.compander import Compander
 from underpaint.codec.reconstruct.network import BackwardNetwork, NetworkShape
 from underpaint.codec.weights.configuration import CodecConfig, LayerPlan
 from underpaint.codec.weights.header import (

@@ -33,10 +33,9 @@ from underpaint.codec.limits import (
 from underpaint.codec.palette.classes import TEXTURE_BANDS
 from underpaint.codec.palette.semantic_head import HEAD_INPUTS
 from underpaint.codec.quantize.cells import MOST_CHILDREN
-from underpaint.codec.quantize.quantizer import CENTROID_KINDS
+from underpaint.codec.quantize.reconstruction_points import CENTROID_KINDS
 from underpaint.codec.reconstruct.network import NetworkShape
-from underpaint.codec.transform.subbands import BANDS, FLAG_GROUPS
-from underpaint.codec.transform.wavelet import LEVELS
+from underpaint.codec.transform.subbands import BANDS, FLAG_GROUPS, LEVELS
 from underpaint.codec.weights.configuration import CodecConfig
 from underpaint.codec.weights.model import Weights
 

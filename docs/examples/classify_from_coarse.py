@@ -31,9 +31,9 @@ from torch.nn import functional
 
 from underpaint import Codec
 from underpaint.codec.archive import Archive, ArchiveWriter, LayerDataset, Row, publish
-from underpaint.codec.codec import fast_dtype
 from underpaint.codec.errors import UnderpaintError, UsageError
 from underpaint.codec.image_io.read import read_picture
+from underpaint.codec.reconstruct.backend import fast_dtype
 
 GROUPS: dict[str, tuple[tuple[int, int], ...]] = {
     "fish": ((1440000, 1499000), (2514000, 2656000)),

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from underpaint.codec.archive import Archive, ArchiveWriter
     from underpaint.codec.archive.torch.dataset import LayerDataset
     from underpaint.codec.archive.torch.map_style import LayerMap
-    from underpaint.codec.codec import Codec, Latents
+    from underpaint.codec.codec import Codec
+    from underpaint.codec.reconstruct.backend import Latents
 
 __all__ = ["Archive", "ArchiveWriter", "Codec", "Latents", "LayerDataset", "LayerMap"]
 
@@ -22,7 +23,7 @@ _MODULES = {
     "Archive": "underpaint.codec.archive",
     "ArchiveWriter": "underpaint.codec.archive",
     "Codec": "underpaint.codec.codec",
-    "Latents": "underpaint.codec.codec",
+    "Latents": "underpaint.codec.reconstruct.backend",
     "LayerDataset": "underpaint.codec.archive.torch.dataset",
     "LayerMap": "underpaint.codec.archive.torch.map_style",
 }

@@ -9,6 +9,7 @@ import torch
 from scipy.ndimage import uniform_filter
 from skimage import data
 
+from tests.helpers.backends import torch_latents
 from underpaint import Codec
 from underpaint.codec.bitstream import unpack_stream
 from underpaint.codec.errors import (
@@ -20,7 +21,9 @@ from underpaint.codec.errors import (
 )
 from underpaint.codec.metrics import psnr
 from underpaint.codec.palette.merging import MergeWeights
-from underpaint.codec.transform.wavelet import DYADIC_LEVELS, analyse, to_opponent
+from underpaint.codec.transform.colours import to_opponent
+from underpaint.codec.transform.subbands import DYADIC_LEVELS
+from underpaint.codec.transform.wavelet import analyse
 from underpaint.codec.weights.header import SHIPPED
 from underpaint.codec.weights.loading import load_weights, unpack_weights
 
@@ -75,7 +78,7 @@ def test_any_size_and_content(codec, shape, kind):
     assert np.abs(decoded.astype(int) - picture).max() <= 2.2 * widest
     symbols, known = codec.symbols(layers), codec.quantised([picture])[0]
     class_maps = [state.class_map for state in known.palettes]
-    assert _equal(symbols, [np.array(known.turn), *class_maps, known.q])
+    assert _equal(symbols, [np.array(known.rotation), *class_maps, known.q])
 
 
 def test_bytes_do_not_depend_on_the_batch(codec, photo, stream):
@@ -233,9 +236,8 @@ def test_gpu_decodes_the_same_symbols_and_nearly_the_same_picture(codec, photo, 
 def test_latents_of_one_picture_equal_those_of_a_batch(codec, layers, levels):
     pictures = [data.astronaut()[:70, :131], data.coffee()[100:117, 200:330], data.coffee()[:1, :1]]
     streams = [stream[:layers] for stream in codec.encode(pictures)]
-    alone, together = (
-        found(streams, levels=levels) for found in (codec.latents, codec._folded_batches)
-    )
+    alone = codec.latents(streams, levels=levels)
+    together = torch_latents(codec, streams, levels=levels)
     for one, other in zip(alone, together, strict=True):
         np.testing.assert_array_equal(one.class_map, other.class_map, strict=True)
         np.testing.assert_array_equal(one.embedding, other.embedding, strict=True)

@@ -83,8 +83,8 @@ def _steps_of_nothing(weights: Weights, steps: int, first: int = 0) -> list[tupl
 def test_a_turn_by_nothing_is_refused(weights):
     rest = [*_one_entry(weights), *_steps_of_nothing(weights, weights.config.layers[0].cell_steps)]
     for angles in ((-128, 127, 0), (0, 0, 1)):
-        assert _decode(weights, rest, angles=angles).turn == angles
-    assert _decode(weights, rest).turn == (0, 0, 0)
+        assert _decode(weights, rest, angles=angles).rotation == angles
+    assert _decode(weights, rest).rotation == (0, 0, 0)
     with _breaks("S20"):
         _decode(weights, rest, angles=(0, 0, 0))
 

@@ -31,6 +31,7 @@ import torch
 from PIL import Image
 from safetensors.numpy import load, save
 
+from tests.helpers.backends import torch_pictures
 from underpaint import Codec
 from underpaint.codec import bitstream as stream
 from underpaint.codec.archive import Archive, ArchiveWriter, DeadLetter, Row, publish
@@ -167,7 +168,7 @@ class Lenient(Codec):
 
 def walked(codec: Codec, layers: Sequence[bytes]) -> CodedState:
     """Decode layers to symbols, which must be within their bounds."""
-    state = codec._decoded(layers)
+    state = codec._decoder.state(layers)
     classes = len(codec._weights.classes.expected_magnitude)
     assert all(0 <= p.class_map.min() <= p.class_map.max() < classes for p in state.palettes)
     assert state.magnitude.min() >= 0
@@ -177,7 +178,7 @@ def walked(codec: Codec, layers: Sequence[bytes]) -> CodedState:
 
 def shown(codec: Codec, layers: Sequence[bytes], state: CodedState, texture: int | None) -> None:
     """Make of a state all that readers make of it; compiled loops check their indices here."""
-    assert codec._synthesised([state], texture).dtype == torch.uint8
+    assert torch_pictures(codec, [layers], texture=texture)[0].dtype == torch.uint8
     sides = (3, state.layout.height, state.layout.width)
     for refine in (True, False):
         [picture] = codec.decode_tensors([layers], texture=texture, refine=refine)

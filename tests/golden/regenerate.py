@@ -24,6 +24,7 @@ from underpaint.codec.entropy.coder import EntropyCoder
 from underpaint.codec.entropy.state import Symbols
 from underpaint.codec.palette.merging import MOST_ENTRIES, PaletteState
 from underpaint.codec.quantize.cells import FAR_BITS, FAR_GROUPS, NEAR_CELLS
+from underpaint.codec.transform.colour_rotation import ColourRotation
 from underpaint.codec.transform.subbands import BANDS, geometry, view
 from underpaint.codec.weights.loading import load_weights
 from underpaint.codec.weights.model import Weights
@@ -130,7 +131,7 @@ def _largest_magnitudes(weights: Weights, symbols: Symbols) -> None:
 def _turned_most(weights: Weights, symbols: Symbols) -> None:
     """Few coefficients, whose colours turn as far as they can."""
     _sparse(weights, symbols)
-    symbols.turn = (-128, 127, 1)
+    symbols.rotation = ColourRotation(-128, 127, 1)
 
 
 def _sparse(weights: Weights, symbols: Symbols) -> None:
@@ -233,9 +234,9 @@ def symbols_digest(codec: Codec, layers: Sequence[bytes]) -> str:
     """Return the SHA-256 that docs/stream.md defines of the symbols of a prefix of layers."""
     header = unpack_stream(layers[:1])[0].picture
     assert header is not None
-    turn, *class_maps, cells = codec.symbols(layers)
+    rotation, *class_maps, cells = codec.symbols(layers)
     layout = geometry(header.height, header.width)
-    arrays = [turn, *class_maps, *(view(cells, layout, band) for band in range(BANDS))]
+    arrays = [rotation, *class_maps, *(view(cells, layout, band) for band in range(BANDS))]
     digest = hashlib.sha256()
     for array in arrays:
         digest.update(array.astype("<i2").tobytes())

@@ -75,7 +75,7 @@ def test_symbols_are_written_as_the_same_bytes(weights, name):
     described, layers = _vector(name)
     state = _decoded(weights, layers)
     assert weights.config.chain[-1].width == 1
-    symbols = Symbols(state.palettes, state.cell, state.turn)
+    symbols = Symbols(state.palettes, state.cell, state.rotation)
     assert pack_symbols(weights, symbols, described["height"], described["width"]) == layers
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from underpaint.codec.archive.tools.view import StateView
-from underpaint.codec.transform.wavelet import BLOCK
+from underpaint.codec.transform.subbands import BLOCK
 
 PANEL_WIDTH = 300
 """In pixels; an image is scaled to this width."""

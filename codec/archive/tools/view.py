@@ -17,7 +17,7 @@ from underpaint.codec.archive.reader import Archive
 from underpaint.codec.archive.schema import Row
 from underpaint.codec.codec import Codec
 from underpaint.codec.image_io.read import write_picture
-from underpaint.codec.transform.wavelet import BLOCK
+from underpaint.codec.transform.subbands import BLOCK
 
 LONGEST_SIDE = 1600
 """Pictures of the page are reduced to this many pixels; their figures are of the stored image."""

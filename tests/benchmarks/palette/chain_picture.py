@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from underpaint.codec.codec import Codec
 from underpaint.codec.palette.merging import PaletteState, map_bits
-from underpaint.codec.transform.wavelet import BLOCK
+from underpaint.codec.transform.subbands import BLOCK
 from underpaint.codec.weights.model import Weights
 
 BUDGETS = (0.4, 0.8, 1.2, 1.8)

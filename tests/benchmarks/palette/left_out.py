@@ -22,8 +22,16 @@ from underpaint.codec.codec import Codec
 from underpaint.codec.entropy.coder import EntropyCoder
 from underpaint.codec.entropy.state import Symbols
 from underpaint.codec.image_io.read import read_picture
-from underpaint.codec.transform.subbands import COMPONENTS, Geometry, band_index, geometry, view
-from underpaint.codec.transform.wavelet import BLOCK, DYADIC_LEVELS, ORIENTATIONS
+from underpaint.codec.transform.subbands import (
+    BLOCK,
+    COMPONENTS,
+    DYADIC_LEVELS,
+    ORIENTATIONS,
+    Geometry,
+    band_index,
+    geometry,
+    view,
+)
 from underpaint.codec.weights.model import Weights
 from underpaint.pipelines.cli.console import table
 from underpaint.pipelines.evaluation.curves import rate_at

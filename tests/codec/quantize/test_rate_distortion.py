@@ -9,7 +9,7 @@ from underpaint import Codec
 from underpaint.codec.errors import UsageError
 from underpaint.codec.metrics import psnr
 from underpaint.codec.quantize.rate_distortion import merit, spare_dear_ones
-from underpaint.codec.transform.wavelet import LEVELS
+from underpaint.codec.transform.subbands import LEVELS
 
 
 @pytest.fixture(scope="module")

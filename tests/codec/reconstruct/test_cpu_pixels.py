@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.helpers.backends import torch_pictures
 from underpaint import Codec
 from underpaint.codec.weights.loading import load_weights
 
@@ -21,9 +22,7 @@ def codec(request: pytest.FixtureRequest) -> Codec:
 
 
 def _by_tensors(codec: Codec, stream: list[bytes], refine: bool) -> np.ndarray:
-    state = codec._decoded(stream)
-    picture = codec._synthesised([state], None, refine)[0]
-    return picture[:, : state.layout.height, : state.layout.width].numpy()
+    return torch_pictures(codec, [stream], refine=refine)[0].numpy()
 
 
 def _hold(codec: Codec, streams: list[list[bytes]]) -> None:

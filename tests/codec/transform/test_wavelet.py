@@ -5,7 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from underpaint.codec.transform.wavelet import analyse, synthesise, to_opponent, to_rgb
+from underpaint.codec.transform.colours import to_opponent, to_rgb
+from underpaint.codec.transform.wavelet import analyse, synthesise
 
 
 @settings(deadline=None, max_examples=40)

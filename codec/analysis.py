@@ -1,0 +1,187 @@
+"""Analysis of pictures: from pixels to the symbols that the encoder codes.
+
+    pixels -> subbands, rotated colours -> texture energies -> costs of classes -> class map
+                |                                                                    |
+                |                                                             palette chain
+                |                                                                    | masks
+                +-------------------------------------------------------------> finest indices
+
+The encoder, training and extractors share the steps of this module. A step runs inside a context
+manager with its name, so that a measurement can time the steps as the encoder runs them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+
+from underpaint.codec.entropy.state import Symbols
+from underpaint.codec.palette.classes import smooth_assignment, texture_energies
+from underpaint.codec.palette.merging import PaletteState, diffuse, merge_descriptors
+from underpaint.codec.palette.semantic_head import low_colours, own_inputs
+from underpaint.codec.quantize.quantizer import position_masks, quantise, step_bands
+from underpaint.codec.quantize.rate_distortion import SMOOTHINGS, spare_dear_ones
+from underpaint.codec.transform.band_lists import flatten
+from underpaint.codec.transform.colour_rotation import (
+    ColourRotation,
+    find_rotations,
+    rotate_colours,
+)
+from underpaint.codec.transform.pictures import bands_and_low, pad_to_blocks
+from underpaint.codec.transform.subbands import geometry
+from underpaint.codec.weights.model import Weights
+
+TRANSFORM = "transform"
+ENERGIES = "texture energies"
+SEMANTIC_HEAD = "semantic head"
+CLASSES = "choice of classes"
+PALETTES = "palette chain"
+QUANTISATION = "quantisation"
+
+Step = Callable[[str], AbstractContextManager[None]]
+"""Takes the name of a step; returns the context in which the step runs."""
+
+
+def unobserved(name: str) -> AbstractContextManager[None]:
+    """Run a step without observing it."""
+    return nullcontext()
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """Subbands of N pictures of one padded size, and their texture and colour at each position.
+
+    bands      float32 [N, 3, ...], finest level first, in rotated colours
+    rotations  of the colours of each picture
+    energies   float32 [N, 36, h, w], see `texture_energies`
+    colours    float32 [N, 3, h, w], mean opponent colour, not rotated
+    """
+
+    bands: list[torch.Tensor]
+    rotations: list[ColourRotation]
+    energies: torch.Tensor
+    colours: torch.Tensor
+
+    @cached_property
+    def energies_by_position(self) -> np.ndarray:
+        """Texture energies as an array, float32 [N, h, w, 36]."""
+        return self.energies.permute(0, 2, 3, 1).cpu().numpy()
+
+    def head_inputs(self) -> list[np.ndarray]:
+        """Return the inputs of the semantic head from each position itself, float32 [h, w, 39]."""
+        colours = self.colours.permute(0, 2, 3, 1).cpu().numpy()
+        return [
+            own_inputs(*fields) for fields in zip(self.energies_by_position, colours, strict=True)
+        ]
+
+
+def transform(
+    pixels: torch.Tensor, steps: np.ndarray, profile: str | None, step: Step = unobserved
+) -> Spectrum:
+    """Transform RGB in 0..255, float32 [N, 3, H, W], sides multiples of 16.
+
+    `steps` float32 [BANDS], finest quantisation steps, the unit of texture energies. `profile` of
+    the weights decides whether colours are rotated; with None they are not.
+    """
+    with step(TRANSFORM):
+        bands, low = bands_and_low(pixels)
+        rotations = find_rotations(bands, profile)
+        bands = rotate_colours(bands, rotations)
+    with step(ENERGIES):
+        return Spectrum(bands, rotations, texture_energies(bands, steps), low_colours(low))
+
+
+class Analysis:
+    """Finds the symbols of pictures with one set of weights on one torch device."""
+
+    def __init__(self, weights: Weights, device: torch.device, step: Step = unobserved) -> None:
+        """Take weights and a device; `step` observes the named steps."""
+        self._weights, self._device, self._step = weights, device, step
+        self._divergence = weights.classes.divergence()
+
+    @torch.inference_mode()
+    def candidates(
+        self, images: Sequence[np.ndarray], effort: int, finest: bool
+    ) -> tuple[list[list[Symbols]], list[torch.Tensor]]:
+        """Return the symbols of images of one padded size, and their bands.
+
+        Symbols are listed by image, then by candidate class map; bands are float32 [N, 3, ...] in
+        rotated colours. `finest` tells that the finest state will be coded: from effort 2 on, its
+        indices are optimised.
+        """
+        config = self._weights.config
+        pixels = pad_to_blocks(images, self._device)
+        spectrum = transform(pixels, self._weights.steps, config.profile, self._step)
+        positions = self._positions(spectrum)
+        layouts = [geometry(*image.shape[:2]) for image in images]
+        found: list[list[Symbols]] = [[] for _ in images]
+        for factor in SMOOTHINGS[effort]:
+            palettes = [self._palette_chain(position, factor) for position in positions]
+            with self._step(QUANTISATION):
+                q = self._indices(spectrum.bands, palettes, effort > 1 and finest)
+                for i, palette in enumerate(palettes):
+                    flat = flatten(q, i, layouts[i])
+                    found[i].append(Symbols(palette, flat, spectrum.rotations[i]))
+        return found, spectrum.bands
+
+    def _positions(self, spectrum: Spectrum) -> list[_Positions]:
+        """Return the costs of all classes at the positions of each picture."""
+        with self._step(SEMANTIC_HEAD):
+            own = spectrum.head_inputs()
+            embedded = [self._weights.head.embed(inputs) for inputs in own]
+        with self._step(CLASSES):
+            costs = [
+                self._weights.classes.costs(
+                    _flat(energies), _flat(vectors), self._weights.config.evidence
+                ).reshape(*energies.shape[:2], -1)
+                for energies, vectors in zip(spectrum.energies_by_position, embedded, strict=True)
+            ]
+        return [_Positions(*fields) for fields in zip(own, embedded, costs, strict=True)]
+
+    def _palette_chain(self, position: _Positions, factor: float) -> list[PaletteState]:
+        """Return the palette chain of an image; `factor` multiplies the price of a class border."""
+        config = self._weights.config
+        with self._step(CLASSES):
+            labels = smooth_assignment(position.costs, factor * config.smoothing)
+        with self._step(PALETTES):
+            descriptors = merge_descriptors(config.merge, position.own, position.embedded)
+            distance = np.float32(config.merge.latent) * self._divergence
+            return diffuse(labels, distance, config.palette_budgets, descriptors)
+
+    def _indices(
+        self, bands: list[torch.Tensor], palettes: Sequence[list[PaletteState]], optimise: bool
+    ) -> list[torch.Tensor]:
+        """Return the finest indices of bands under the masks of their palettes, int16."""
+        config = self._weights.config
+        class_maps = [chain[0].class_map for chain in palettes]
+        masks = position_masks(self._weights.classes.mask, class_maps, self._device)
+        steps = step_bands(self._weights.steps, masks)
+        limit = config.chain[0].zero
+        if not optimise:
+            return quantise(bands, steps, config.compander, limit)
+        values = [config.compander.compress(b / s) for b, s in zip(bands, steps, strict=True)]
+        return [v.clamp_(-limit, limit).to(torch.int16) for v in spare_dear_ones(values)]
+
+
+@dataclass(frozen=True)
+class _Positions:
+    """Fields over the positions of one picture, float32 [h, w, ...].
+
+    own       inputs of the semantic head
+    embedded  embeddings
+    costs     of each class, in bits
+    """
+
+    own: np.ndarray
+    embedded: np.ndarray
+    costs: np.ndarray
+
+
+def _flat(field: np.ndarray) -> np.ndarray:
+    """Return a field [h, w, ...] as one row a position."""
+    return field.reshape(-1, field.shape[-1])

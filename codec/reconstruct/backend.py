@@ -1,0 +1,93 @@
+"""Backends: from decoded states to pictures and latents.
+
+There are two. `TorchBackend` works on batches of tensors on any torch device; it is the simpler one
+to read, and the reference. `CpuBackend` does the same in compiled loops, one picture a thread.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from underpaint.codec.decoder import States
+from underpaint.codec.weights.model import Weights
+
+KERNELS_KEPT = 128
+"""Limit of each of the two kernel caches of oneDNN in torch. Each size of picture has several
+kernels of its own: with the default of 1,024, a process that decodes 300 sizes grows to 1.2 GB, and
+is no faster than with 0.6 GB."""
+
+
+@dataclass(frozen=True)
+class Latents:
+    """A state of a picture as tensors at 1/16 of its sides, without synthesis.
+
+    class_map     int64 [h, w]
+    embedding     float32 [E, h, w], unit vectors: the meaning of each position's class
+    coefficients  float32 [C, h, w], expected wavelet coefficients in pixel units, folded to one
+                  position, low band and coarse levels first; zero where the state knows nothing; in
+                  opponent colours, whether or not the picture's colours were rotated
+    """
+
+    class_map: np.ndarray
+    embedding: np.ndarray
+    coefficients: np.ndarray
+
+
+class Backend(Protocol):
+    """Reconstructs what states describe. Errors of decoding pass through: see `States`."""
+
+    def pictures(
+        self, states: States, *, refine: bool = True, texture: int | None = None
+    ) -> list[torch.Tensor]:
+        """Return the picture of each state, uint8 [3, H, W], on the device of the backend.
+
+        refine   estimate coefficients with the backward network
+        texture  seed of the fine texture to draw, see `reconstruct.texture`; None draws none
+        """
+        ...
+
+    def latents(self, states: States, *, levels: int) -> list[Latents]:
+        """Return each state as tensors; `levels` dyadic levels beside the low band, 0 to 4."""
+        ...
+
+
+def fast_dtype(device: torch.device) -> torch.dtype:
+    """Return bfloat16 where the device computes in it natively, else float32.
+
+    The network only estimates means, so its precision changes pixels by less than rounding does,
+    and symbols not at all.
+    """
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    return torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else torch.float32
+
+
+def limit_kernel_caches() -> None:
+    """Limit the kernel caches of oneDNN, unless the environment does.
+
+    It has an effect until torch first computes with oneDNN in this process.
+    """
+    for variable in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
+        os.environ.setdefault(variable, str(KERNELS_KEPT))
+
+
+def choose_backend(
+    weights: Weights, device: torch.device, dtype: torch.dtype | None = None
+) -> Backend:
+    """Return the backend for a device; the network computes in `dtype`, by default a fast one."""
+    from underpaint.codec.reconstruct.torch_backend import TorchBackend
+
+    limit_kernel_caches()
+    network = copy.deepcopy(weights.network).to(device, dtype or fast_dtype(device)).eval()
+    tensors = TorchBackend(weights, network, device)
+    if device.type != "cpu":
+        return tensors
+    from underpaint.codec.reconstruct.cpu.backend import CpuBackend
+
+    return CpuBackend(weights, network, tensors)

@@ -1,0 +1,1 @@
+"""Reconstruction in compiled loops on a CPU."""

@@ -1,0 +1,101 @@
+"""The backend in compiled loops on a CPU: one picture a thread, of any size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+import torch
+
+from underpaint.codec.decoder import States
+from underpaint.codec.entropy.state import CodedState
+from underpaint.codec.quantize.reconstruction_points import StateTables
+from underpaint.codec.reconstruct.backend import Latents
+from underpaint.codec.reconstruct.cpu.latents import embed, folded_coefficients
+from underpaint.codec.reconstruct.cpu.network import NetworkSynthesis
+from underpaint.codec.reconstruct.cpu.pixels import PictureSynthesis
+from underpaint.codec.reconstruct.cpu.state import StateArrays, state_arrays
+from underpaint.codec.reconstruct.dequantise import last_class_maps, last_layer
+from underpaint.codec.reconstruct.network import BackwardNetwork
+from underpaint.codec.reconstruct.torch_backend import TorchBackend
+from underpaint.codec.runtime.threads import in_threads
+from underpaint.codec.weights.model import Weights
+
+
+class CpuBackend:
+    """See `Backend`. Textures of coarse states are drawn by the torch backend."""
+
+    def __init__(self, weights: Weights, network: BackwardNetwork, tensors: TorchBackend) -> None:
+        """Take weights, their network in the dtype to compute in, and the torch backend."""
+        self._weights, self._network, self._tensors = weights, network, tensors
+        self._tables: dict[int, StateTables] = {}
+        self._networks: dict[int, NetworkSynthesis] = {}
+
+    def pictures(
+        self, states: States, *, refine: bool = True, texture: int | None = None
+    ) -> list[torch.Tensor]:
+        """See `Backend`."""
+        if texture is None and not refine:
+            return states.map(self._plain_picture)
+        return states.map_batches(partial(self._batch_pictures, refine=refine, texture=texture))
+
+    def latents(self, states: States, *, levels: int) -> list[Latents]:
+        """See `Backend`."""
+        return states.map(partial(self._latents, levels=levels))
+
+    def _batch_pictures(
+        self, states: Sequence[CodedState], *, refine: bool, texture: int | None
+    ) -> list[torch.Tensor]:
+        """Return the pictures of states of one padded size and number of layers."""
+        layer = last_layer(self._weights.config, states[0].cell_step)
+        if texture is not None and layer + 1 < len(self._weights.config.layers):
+            return self._tensors.batch_pictures(states, refine=refine, texture=texture)
+        if not refine:
+            return in_threads(self._plain_picture, states)
+        return self._network_synthesis(states[0].cell_step).pictures(
+            [self._synthesis(state) for state in states],
+            torch.from_numpy(last_class_maps(states)),
+            [(state.layout.height, state.layout.width) for state in states],
+        )
+
+    def _plain_picture(self, state: CodedState) -> torch.Tensor:
+        """Return the picture of a state without the network, uint8 [3, H, W]."""
+        picture = torch.empty((3, state.layout.height, state.layout.width), dtype=torch.uint8)
+        synthesis = self._synthesis(state)
+        half = synthesis.join(synthesis.low_band(), (4, 3, 2))
+        synthesis.write_picture(half, picture.numpy())
+        return picture
+
+    def _latents(self, state: CodedState, *, levels: int) -> Latents:
+        """Return the latents of a state."""
+        class_map = state.palettes[-1].class_map
+        return Latents(
+            class_map.astype(np.int64),
+            embed(class_map, self._weights.classes.embedding),
+            folded_coefficients(self._arrays(state), levels, state.rotation),
+        )
+
+    def _synthesis(self, state: CodedState) -> PictureSynthesis:
+        return PictureSynthesis(self._arrays(state), state.rotation)
+
+    def _arrays(self, state: CodedState) -> StateArrays:
+        return state_arrays(self._weights, self._state_tables(state.cell_step), state)
+
+    def _state_tables(self, step: int) -> StateTables:
+        """Return the tables of the state after `step` steps, computed at their first use."""
+        if step not in self._tables:
+            config, centroids = self._weights.config, self._weights.centroids[step - 1]
+            self._tables[step] = StateTables.of(config.chain, step, config.compander, centroids)
+        return self._tables[step]
+
+    def _network_synthesis(self, step: int) -> NetworkSynthesis:
+        """Return the network for the state after `step` steps, prepared at its first use."""
+        if step not in self._networks:
+            self._networks[step] = NetworkSynthesis(
+                self._network,
+                self._state_tables(step),
+                self._weights.steps,
+                last_layer(self._weights.config, step),
+            )
+        return self._networks[step]

@@ -1,0 +1,304 @@
+"""Pictures from states in compiled loops, over rows that stay in the caches.
+
+Each level is dequantised and inverse-lifted row by row: four rows of cells, one of each subband,
+give two rows lifted along x; the lifting steps along y that they allow then complete two earlier
+rows. Rows of the finest level are converted to bytes at once, so that the picture itself is the
+only array of its size that is written.
+
+Rows in progress are stored in halves, even samples before odd ones, and interleaved at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from underpaint.codec.reconstruct.cpu.latents import write_low_band
+from underpaint.codec.reconstruct.cpu.state import StateArrays
+from underpaint.codec.runtime.jit import kernel
+from underpaint.codec.transform.colour_rotation import ColourRotation
+from underpaint.codec.transform.colours import MID_GREY, OPPONENT, mix_colours
+from underpaint.codec.transform.lifting import (
+    HALVES,
+    HIGH_HALF,
+    LOW_HALF,
+    SCALE,
+    inverse_columns_fused,
+    inverse_row_fused,
+)
+from underpaint.codec.transform.subbands import (
+    COMPONENT,
+    COMPONENTS,
+    DYADIC_LEVELS,
+    HEIGHT,
+    LEVEL,
+    OFFSET,
+    ORIENTATION,
+    ORIENTATIONS,
+    STRIDE,
+    WIDTH,
+    first_band,
+)
+
+_ONE = np.float32(1)
+_LOW_GAIN, _BOTH_GAIN = np.float32(1 / SCALE**2), np.float32(SCALE**2)
+"""Gains of the low band and of the band that is high along both axes; the others' cancel."""
+
+_RING = 8
+"""Rows of a component in progress: six are between the first lifting step and the last."""
+
+_FOLDED_CHANNELS = 12
+"""Channels of a trunk from here on are those of the odd level, 2 x 2 of each position."""
+
+_GREY, _LEAST, _MOST = np.float32(MID_GREY), np.float32(0), np.float32(255)
+_ROUND = np.float32(3 << 22)
+"""A float32 of this size has no fraction: adding it rounds to an integer, halves to even."""
+
+_LIGHT, _RED_BLUE = np.float32(OPPONENT[0, 0]), np.float32(OPPONENT[1, 0])
+_GREEN, _MAGENTA = np.float32(OPPONENT[2, 1]), np.float32(-OPPONENT[2, 0])
+
+_NEXT = np.uint64(1)
+_NO_CHANGES = np.empty((0, 0, 0), np.float32)
+
+_FUSED = {"contract"}
+
+
+class _Scratch(NamedTuple):
+    """Memory that kernels work in.
+
+    scales  float32 [columns / 2], factor on the steps of each sample of a subband's row
+    halves  float32 [HALVES, columns / 2 + 2], see `lifting.inverse_row`
+    rings   float32 [3, _RING, columns], rows in progress of each component, in halves
+    colours uint8 [3, columns], red, green and blue of a row, in halves
+    """
+
+    scales: np.ndarray
+    halves: np.ndarray
+    rings: np.ndarray
+    colours: np.ndarray
+
+
+class PictureSynthesis:
+    """Joins the levels of one state, coarse to fine, to its picture.
+
+        low = synthesis.low_band()                  # float32 [3, h, w], one sample a position
+        low = synthesis.join(low, (4, 3, 2))        # float32 [3, 8 h, 8 w]
+        synthesis.write_picture(low, picture)       # uint8 [3, H, W]
+
+    Where a backward network corrects the points of some levels, `changes` float32 [rows, columns,
+    48] are its outputs, in widths of a cell, with the channels of its inputs. Corrected points are
+    clipped to their cells.
+    """
+
+    def __init__(self, state: StateArrays, rotation: ColourRotation) -> None:
+        """Take a state and the rotation of its colours."""
+        self._state, self._rotation = state, rotation
+        rows, columns = state.masks.shape
+        self.positions = rows, columns
+        width = columns << DYADIC_LEVELS
+        self._scratch = _Scratch(
+            np.empty(width // 2, np.float32),
+            np.empty((HALVES, width // 2 + 2), np.float32),
+            np.empty((COMPONENTS, _RING, width), np.float32),
+            np.empty((COMPONENTS, width), np.uint8),
+        )
+
+    def low_band(self) -> np.ndarray:
+        """Return the low band at one sample a position, float32 [3, h, w]."""
+        low = np.empty((COMPONENTS, *self.positions), np.float32)
+        write_low_band(self._state, low)
+        return low
+
+    def write_inputs(self, levels: Sequence[int], table: np.ndarray, inputs: np.ndarray) -> None:
+        """Write the entry of each cell in `table` [LEVELS + 1, 2, cells] to a network's inputs.
+
+        `inputs` [rows, columns, 48 or more]: channels from 3 on are the coefficients of an even
+        level, by orientation and component; those from 12 on of an odd level, 2 x 2 of each.
+        """
+        for level in levels:
+            _write_inputs(self._state.cell, self._state.bands, level, table[level], inputs)
+
+    def join(
+        self, low: np.ndarray, levels: Sequence[int], changes: np.ndarray = _NO_CHANGES
+    ) -> np.ndarray:
+        """Join levels, coarse to fine, to a low band; return float32 [3, ...]."""
+        for level in levels:
+            joined = np.empty((COMPONENTS, 2 * low.shape[1], 2 * low.shape[2]), np.float32)
+            _join_level(self._state, changes, level, low, self._scratch, joined)
+            low = joined
+        return low
+
+    def write_picture(
+        self, low: np.ndarray, picture: np.ndarray, changes: np.ndarray = _NO_CHANGES
+    ) -> None:
+        """Join the finest level to a low band and write the picture, uint8 [3, H, W].
+
+        The rotation of colours is undone in `low`, in place.
+        """
+        if any(self._rotation):
+            mix_colours(low, self._rotation.inverse_matrix(), low)
+        _write_picture(self._state, changes, low, self._scratch, picture)
+
+
+@kernel(forceinline=True)
+def _channel(level, component, orientation, y):
+    """Return a network's channel of a coefficient of row y, the first of two if level is odd."""
+    place = ORIENTATIONS * orientation + component
+    return _FOLDED_CHANNELS + 4 * place + 2 * (y & 1) if level & 1 else 3 + place
+
+
+@kernel()
+def _write_inputs(cell, bands, level, tables, inputs):
+    """Write the inputs of one level; see `PictureSynthesis.write_inputs`."""
+    first = first_band(level, 0)
+    middle = tables.shape[1] >> 1
+    folded = level & 1
+    for y in range(bands[first, HEIGHT]):
+        row = inputs[y >> folded]
+        for component in range(COMPONENTS):
+            table = tables[min(component, 1)]
+            for orientation in range(ORIENTATIONS):
+                band = first + ORIENTATIONS * component + orientation
+                start = bands[band, OFFSET] + y * bands[band, STRIDE]
+                columns = bands[band, WIDTH]
+                channel = _channel(level, component, orientation, y)
+                if folded:
+                    for x in range(columns >> 1):
+                        at = np.uint64(start + 2 * x)
+                        row[x, channel] = table[np.uint64(cell[at] + middle)]
+                        row[x, channel + 1] = table[np.uint64(cell[at + _NEXT] + middle)]
+                else:
+                    for x in range(columns):
+                        index = cell[np.uint64(start + x)] + middle
+                        row[x, channel] = table[np.uint64(index)]
+
+
+@kernel()
+def _dequantise_row(state, changes, band, y, gain, scales, row):
+    """Write row y of the coefficients of a band, times `gain`."""
+    bands = state.bands
+    level, component = bands[band, LEVEL], bands[band, COMPONENT]
+    table = state.points[level, min(component, 1)]
+    start = bands[band, OFFSET] + y * bands[band, STRIDE]
+    step = state.steps[band] * gain
+    if changes.size:
+        channel = _channel(level, component, bands[band, ORIENTATION], y)
+        corrections = changes[y >> 1] if level & 1 else changes[y]
+        _dequantise_corrected(state, table, start, corrections, channel, scales, step, row)
+    else:
+        _dequantise(state.cell, table, start, scales, step, row)
+
+
+@kernel(forceinline=True)
+def _dequantise(cell, table, start, scales, step, row):
+    """Write the coefficients of the cells from `start` on."""
+    middle = table.size >> 1
+    for x in range(row.size):
+        index = np.uint64(cell[np.uint64(start + x)] + middle)
+        row[x] = table[index] * (scales[x] * step)
+
+
+@kernel(forceinline=True)
+def _dequantise_corrected(state, table, start, corrections, channel, scales, step, row):
+    """Write the coefficients of cells whose points are corrected within the cells."""
+    folded = np.int64(channel >= _FOLDED_CHANNELS)
+    middle = table.size >> 1
+    for x in range(row.size):
+        index = np.uint64(state.cell[np.uint64(start + x)] + middle)
+        point = table[index] + corrections[x >> folded, channel + (x & folded)] * state.width
+        point = max(min(point, state.bounds[1, index]), state.bounds[0, index])
+        row[x] = point * (scales[x] * step)
+
+
+@kernel(fastmath=_FUSED)
+def _begin_rows(state, changes, first, y, low, scratch, ring):
+    """Write rows 2 y and 2 y + 1 of a level, lifted along x alone, from row y of its four bands."""
+    n = low.size
+    halves, scales = scratch.halves, scratch.scales
+    low_half, high_half = halves[LOW_HALF, :n], halves[HIGH_HALF, 1 : n + 1]
+    even_row, odd_row = ring[2 * y % _RING], ring[(2 * y + 1) % _RING]
+    for x in range(n):
+        low_half[x] = low[x] * _LOW_GAIN
+    _dequantise_row(state, changes, first, y, _ONE, scales, high_half)
+    inverse_row_fused(halves, even_row[:n], even_row[n : 2 * n])
+    _dequantise_row(state, changes, first + 1, y, _ONE, scales, low_half)
+    _dequantise_row(state, changes, first + 2, y, _BOTH_GAIN, scales, high_half)
+    inverse_row_fused(halves, odd_row[:n], odd_row[n : 2 * n])
+
+
+@kernel(forceinline=True)
+def _spread(masks, y, shift, scales):
+    """Write the factor on the steps of each sample of row y, where a row of positions begins."""
+    if y & ((1 << shift) - 1) == 0:
+        for x in range(masks.shape[1] << shift):
+            scales[x] = masks[y >> shift, x >> shift]
+
+
+@kernel(forceinline=True)
+def _interleave(halves, row):
+    """Write a row from its halves, as much of it as it has room for."""
+    half = halves.size >> 1
+    for x in range(row.size >> 1):
+        row[2 * x] = halves[x]
+        row[2 * x + 1] = halves[half + x]
+    if row.size & 1:
+        row[row.size - 1] = halves[row.size >> 1]
+
+
+@kernel()
+def _join_level(state, changes, level, low, scratch, joined):
+    """Join a level to a low band [3, n, m]; write float32 [3, 2 n, 2 m]."""
+    n, half = low.shape[1:]
+    for component in range(COMPONENTS):
+        first = first_band(level, component)
+        ring = scratch.rings[component]
+        for k in range(n + 2):
+            if k < n:
+                _spread(state.masks, k, DYADIC_LEVELS - level, scratch.scales)
+                _begin_rows(state, changes, first, k, low[component, k], scratch, ring)
+            inverse_columns_fused(ring, _RING - 1, k, n, n, 2 * half)
+            if k > 1:
+                for y in range(2 * k - 4, 2 * k - 2):
+                    _interleave(ring[y % _RING, : 2 * half], joined[component, y])
+
+
+@kernel()
+def _write_picture(state, changes, low, scratch, picture):
+    """Join the finest level of all components, row by row, and write the picture."""
+    n, half = low.shape[1:]
+    height = picture.shape[1]
+    rings, colours = scratch.rings, scratch.colours
+    for k in range(n + 2):
+        if 2 * k - 4 >= height:
+            break
+        for component in range(COMPONENTS):
+            ring = rings[component]
+            if k < n:
+                _spread(state.masks, k, DYADIC_LEVELS - 1, scratch.scales)
+                first = first_band(1, component)
+                _begin_rows(state, changes, first, k, low[component, k], scratch, ring)
+            inverse_columns_fused(ring, _RING - 1, k, n, n, 2 * half)
+        if k > 1:
+            for y in range(2 * k - 4, min(2 * k - 2, height)):
+                _to_rgb(rings[0, y % _RING], rings[1, y % _RING], rings[2, y % _RING], colours)
+                for colour in range(3):
+                    _interleave(colours[colour, : 2 * half], picture[colour, y])
+
+
+@kernel(fastmath=_FUSED)
+def _to_rgb(lights, reds, greens, colours):
+    """Convert a row of opponent colours, float32, to red, green and blue, uint8 [3, columns]."""
+    for x in range(colours.shape[1]):
+        grey = lights[x] * _LIGHT + _GREY
+        magenta = grey - greens[x] * _MAGENTA
+        colours[0, x] = _byte(magenta + reds[x] * _RED_BLUE)
+        colours[1, x] = _byte(grey + greens[x] * _GREEN)
+        colours[2, x] = _byte(magenta - reds[x] * _RED_BLUE)
+
+
+@kernel(forceinline=True)
+def _byte(value):
+    """Clip to 0 ... 255 and round to the nearest integer, halves to even."""
+    return np.uint8(np.int32((min(max(value, _LEAST), _MOST) + _ROUND) - _ROUND))

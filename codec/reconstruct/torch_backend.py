@@ -1,0 +1,89 @@
+"""The backend on torch tensors: batches of pictures of one padded size, on any device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+import torch
+
+from underpaint.codec.decoder import States
+from underpaint.codec.entropy.state import CodedState
+from underpaint.codec.reconstruct.backend import Latents
+from underpaint.codec.reconstruct.dequantise import dequantise, last_class_maps, last_layer
+from underpaint.codec.reconstruct.network import BackwardNetwork
+from underpaint.codec.reconstruct.texture import add_texture
+from underpaint.codec.runtime.threads import BATCH_PIXELS
+from underpaint.codec.transform.colour_rotation import rotate_colours
+from underpaint.codec.transform.pictures import bands_picture
+from underpaint.codec.transform.subbands import DYADIC_LEVELS, ORIENTATIONS
+from underpaint.codec.transform.wavelet import synthesise
+from underpaint.codec.weights.model import Weights
+
+
+class TorchBackend:
+    """See `Backend`."""
+
+    def __init__(self, weights: Weights, network: BackwardNetwork, device: torch.device) -> None:
+        """Take weights, and their network on the device and in the dtype to compute in."""
+        self._weights, self._network, self._device = weights, network, device
+
+    def pictures(
+        self, states: States, *, refine: bool = True, texture: int | None = None
+    ) -> list[torch.Tensor]:
+        """See `Backend`."""
+        return states.map_batches(partial(self.batch_pictures, refine=refine, texture=texture))
+
+    def latents(self, states: States, *, levels: int) -> list[Latents]:
+        """See `Backend`."""
+        most_pixels = BATCH_PIXELS * 4 ** (DYADIC_LEVELS - levels)
+        return states.map_batches(partial(self._batch_latents, levels=levels), most_pixels)
+
+    @torch.inference_mode()
+    def batch_pictures(
+        self, states: Sequence[CodedState], *, refine: bool, texture: int | None
+    ) -> list[torch.Tensor]:
+        """Return the pictures of states of one padded size and number of layers."""
+        decoded = dequantise(self._weights, states, self._device)
+        class_maps = last_class_maps(states)
+        layer = last_layer(self._weights.config, states[0].cell_step)
+        if refine:
+            bands = self._network(
+                decoded,
+                torch.from_numpy(class_maps).to(self._device),
+                torch.full((len(states),), layer, device=self._device),
+            )
+        else:
+            bands = decoded.coefficients()
+        if texture is not None and layer + 1 < len(self._weights.config.layers):
+            expected = self._weights.classes.expected_magnitude[class_maps]
+            add_texture(bands, decoded, expected, texture)
+        pixels = bands_picture(bands, [state.rotation for state in states])
+        pixels = pixels.clamp_(0, 255).round_().to(torch.uint8)
+        return [
+            picture[:, : state.layout.height, : state.layout.width]
+            for picture, state in zip(pixels, states, strict=True)
+        ]
+
+    @torch.inference_mode()
+    def _batch_latents(self, states: Sequence[CodedState], *, levels: int) -> list[Latents]:
+        """Return the latents of states of one padded size and number of layers."""
+        finest = DYADIC_LEVELS + 1 - levels
+        scaled = dequantise(self._weights, states, self._device, finest).coefficients()
+        detail, low = scaled[: ORIENTATIONS * levels], synthesise(scaled[ORIENTATIONS * levels :])
+        rotations = [state.rotation for state in states]
+        scaled = rotate_colours([*detail, low], rotations, finest, inverse=True)
+        parts = [scaled[-1]]
+        for level in range(DYADIC_LEVELS, finest - 1, -1):
+            first = ORIENTATIONS * (level - finest)
+            bands = torch.cat(scaled[first : first + ORIENTATIONS], 1)
+            side = 1 << (DYADIC_LEVELS - level)
+            parts.append(torch.nn.functional.pixel_unshuffle(bands, side))
+        packed = torch.cat(parts, 1).cpu().numpy()
+        class_maps = last_class_maps(states)
+        embedded = self._weights.classes.embedding[class_maps].transpose(0, 3, 1, 2)
+        return [
+            Latents(*fields)
+            for fields in zip(class_maps, np.ascontiguousarray(embedded), packed, strict=True)
+        ]

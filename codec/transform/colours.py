@@ -1,0 +1,60 @@
+"""Opponent colours: an orthonormal transform of RGB, fixed for all pictures.
+
+The axes are lightness, red against blue, and green against magenta. They are close to the principal
+axes of photos; being orthonormal, they keep squared error equal to squared error in RGB.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from underpaint.codec.runtime.jit import kernel
+
+OPPONENT = np.array([[1, 1, 1], [1, 0, -1], [-1, 2, -1]]) / np.sqrt([[3.0], [2.0], [6.0]])
+"""Opponent colours of an RGB colour, float64 [3, 3]; the transpose is the inverse."""
+
+MID_GREY = 128.0
+_MID_LIGHTNESS = MID_GREY * 3.0**0.5
+
+
+def to_opponent(rgb: torch.Tensor) -> torch.Tensor:
+    """Transform RGB in 0..255, float [N, 3, H, W], to opponent colours, zero at mid-grey."""
+    matrix = torch.from_numpy(OPPONENT).to(rgb)
+    if runs_compiled(rgb):
+        opponent = torch.empty(rgb.shape)
+        for picture, target in zip(rgb.detach().numpy(), opponent.numpy(), strict=True):
+            mix_colours(picture, matrix.numpy(), target)
+    else:
+        opponent = torch.einsum("ij,njhw->nihw", matrix, rgb)
+    opponent[:, 0] -= _MID_LIGHTNESS
+    return opponent
+
+
+def to_rgb(opponent: torch.Tensor) -> torch.Tensor:
+    """Invert `to_opponent`."""
+    matrix = torch.from_numpy(OPPONENT).to(opponent)
+    return torch.einsum("ij,nihw->njhw", matrix, opponent) + MID_GREY
+
+
+def runs_compiled(x: torch.Tensor) -> bool:
+    """Tell whether compiled loops can process a tensor: on a CPU, float32, without gradient."""
+    learns = x.requires_grad and torch.is_grad_enabled()
+    return x.device.type == "cpu" and x.dtype == torch.float32 and not learns
+
+
+@kernel()
+def mix_colours(planes, matrix, mixed):
+    """Multiply each colour of float32 [3, H, W] by `matrix`, float32 [3, 3].
+
+    `mixed` may be `planes` itself.
+    """
+    for y in range(planes.shape[1]):
+        for x in range(planes.shape[2]):
+            first, second, third = planes[0, y, x], planes[1, y, x], planes[2, y, x]
+            for component in range(3):
+                mixed[component, y, x] = (
+                    matrix[component, 0] * first
+                    + matrix[component, 1] * second
+                    + matrix[component, 2] * third
+                )
