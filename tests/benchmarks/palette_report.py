@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from underpaint.codec.analysis import TRANSFORM
 from underpaint.codec.errors import UnderpaintError, UsageError
 from underpaint.codec.weights.loading import load_weights
 from underpaint.pipelines.cli.console import table
@@ -89,12 +90,12 @@ def _time(arguments: argparse.Namespace) -> None:
 
     photos = spread(find_photos(arguments.photos), arguments.limit)
     times = step_times(load_weights(arguments.weights), photos, arguments.repeat)
-    analysis = times["analysis"]
+    transform = times[TRANSFORM]
     rows = [
-        [name, f"{1000 * seconds:.3f}", f"{seconds / analysis:.3f}"]
+        [name, f"{1000 * seconds:.3f}", f"{seconds / transform:.3f}"]
         for name, seconds in times.items()
     ]
-    print(table([["step", "ms per megapixel", "relative to analysis"], *rows]))
+    print(table([["step", "ms per megapixel", "relative to transform"], *rows]))
 
 
 def _ablation(arguments: argparse.Namespace) -> None:

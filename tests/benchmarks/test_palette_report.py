@@ -46,9 +46,9 @@ def test_the_picture_shows_states_that_lead_to_each_other(photos, tmp_path):
 def test_times_are_given_for_each_step(photos, capsys):
     assert main(["time", str(photos), "--limit", "1", "--repeat", "1"]) == 0
     heading, _, *lines = capsys.readouterr().out.splitlines()
-    assert heading.split() == ["step", "ms", "per", "megapixel", "relative", "to", "analysis"]
-    assert [line.split("  ")[0] for line in lines][:2] == ["analysis", "texture energies"]
-    assert len(lines) == 6
+    assert heading.split() == ["step", "ms", "per", "megapixel", "relative", "to", "transform"]
+    assert [line.split("  ")[0] for line in lines][:2] == ["transform", "texture energies"]
+    assert len(lines) == 7
     assert all(float(number) > 0 for line in lines for number in line.split()[-2:])
 
 

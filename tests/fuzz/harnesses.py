@@ -33,11 +33,12 @@ from safetensors.numpy import load, save
 
 from tests.helpers.backends import torch_pictures
 from underpaint import Codec
-from underpaint.codec import bitstream as stream
+from underpaint.codec import bitstream
 from underpaint.codec.archive import Archive, ArchiveWriter, DeadLetter, Row, publish
 from underpaint.codec.archive.parquet.footer import parse_footer
 from underpaint.codec.archive.parquet.pages import blob_pages, page_values
 from underpaint.codec.archive.records import MANIFEST, encode_json
+from underpaint.codec.decoder import Decoder
 from underpaint.codec.entropy.state import CodedState, Workspace
 from underpaint.codec.entropy.tables import TableLayout
 from underpaint.codec.errors import (
@@ -51,7 +52,8 @@ from underpaint.codec.image_io import headers as picture_headers
 from underpaint.codec.image_io.read import read_picture
 from underpaint.codec.transform.subbands import geometry
 from underpaint.codec.weights.header import SHIPPED
-from underpaint.codec.weights.loading import unpack_weights
+from underpaint.codec.weights.loading import load_weights, unpack_weights
+from underpaint.codec.weights.model import Weights
 
 FOLDER = Path(__file__).parent
 GOLDEN = FOLDER.parent / "golden"
@@ -101,7 +103,7 @@ def expect_one_line(error: Exception) -> None:
 
 @cache
 def _codec() -> Codec:
-    return Lenient.load()
+    return lenient(load_weights(None))
 
 
 def vectors() -> Iterator[list[bytes]]:
@@ -126,7 +128,7 @@ def mended(layers: list[bytes], weights_id: str, most_pixels: int) -> list[bytes
     check, result = 0, []
     for index, layer in enumerate(layers):
         blob = bytearray(layer.ljust(16, b"\0"))
-        blob[:3] = stream.MAGIC, stream.VERSION, index
+        blob[:3] = bitstream.MAGIC, bitstream.VERSION, index
         at = next((i for i in range(7, 11) if blob[i] < 0x80), 11) + 1
         if index == 0:
             blob += bytes(max(0, at + 12 - len(blob)))
@@ -139,31 +141,38 @@ def mended(layers: list[bytes], weights_id: str, most_pixels: int) -> list[bytes
         words = max(2, (len(blob) - at) // 4)
         blob = (blob + bytes(8))[: at + 4 * words]
         frame, body = bytes(blob[:3]), bytes(blob[7:])
-        check = stream.zlib.crc32(body, stream.zlib.crc32(frame, check))
+        check = bitstream.zlib.crc32(body, bitstream.zlib.crc32(frame, check))
         result.append(frame + check.to_bytes(4, "little") + body)
     return result
 
 
-class Lenient(Codec):
-    """A codec that goes on where only the end of a payload or its count of symbols is wrong.
+class Lenient(Decoder):
+    """A decoder that goes on where only the end of a payload or its count of symbols is wrong.
 
     Who forges a stream gets these right, but a fuzzer would never come to the second layer.
     """
 
-    def _decoded(self, layers: Sequence[bytes], workspace: Workspace | None = None) -> CodedState:
-        opened = stream.unpack_stream(layers)
+    def state(self, stream: Sequence[bytes], workspace: Workspace | None = None) -> CodedState:
+        opened = bitstream.unpack_stream(stream)
         header = opened[0].picture
         assert header is not None
         state = CodedState(
             geometry(header.height, header.width), workspace=workspace or Workspace()
         )
-        for layer in opened[: self.layers]:
+        for layer in opened[: self._layers]:
             try:
                 self._entropy.decode(layer.payload, layer.symbols, layer.index, state)
             except LayerDamaged as error:
                 if "were written" not in error.reason and "does not end where" not in error.reason:
                     raise
         return state
+
+
+def lenient(weights: Weights) -> Codec:
+    """Return a codec with a lenient decoder."""
+    codec = Codec(weights)
+    codec._decoder = Lenient(weights)
+    return codec
 
 
 def walked(codec: Codec, layers: Sequence[bytes]) -> CodedState:
@@ -198,7 +207,7 @@ def run_stream(data: bytes, most_pixels: int = MOST_STREAM_PIXELS) -> None:
     layers = parts_of(data[1:], codec.layers + 1)
     with contextlib.suppress(StreamError):
         if not data[0] & 1:
-            header = stream.unpack_stream(layers)[0].picture
+            header = bitstream.unpack_stream(layers)[0].picture
             assert header is not None
             if header.height * header.width <= most_pixels:
                 codec.check(layers)
@@ -299,7 +308,7 @@ def run_weights(data: bytes) -> None:
     except WeightsDamaged as error:
         expect_one_line(error)
         return
-    codec = Lenient(weights)
+    codec = lenient(weights)
     for layers in _streams_for_weights():
         with contextlib.suppress(StreamError):
             forged = mended(layers, codec.weights_id, MOST_STREAM_PIXELS)
@@ -330,9 +339,9 @@ def _archive_files() -> dict[str, bytes]:
             root, unit, layers=("c", "f"), weights_id="0" * 16, label_schema=schema
         ) as writer:
             for number, key in enumerate(keys):
-                header = stream.PictureHeader(8, 8, "0" * 16)
-                first, check = stream.pack_layer(0, 1, rng.bytes(16), 0, header)
-                second, _ = stream.pack_layer(1, 1, rng.bytes(24), check, None)
+                header = bitstream.PictureHeader(8, 8, "0" * 16)
+                first, check = bitstream.pack_layer(0, 1, rng.bytes(16), 0, header)
+                second, _ = bitstream.pack_layer(1, 1, rng.bytes(24), check, None)
                 writer.add(Row(key, (first, second), 8, 8, labels={"class": number}))
             writer.fail(DeadLetter(f"bad-{unit}", "", "read", "PictureDamaged"))
     publish(root)
@@ -442,7 +451,7 @@ def pages_seeds() -> Iterator[bytes]:
     page = content[4 : len(content) // 2]
     yield b"\2" + page
     yield b"\3" + page
-    at = content.index(bytes([stream.MAGIC, stream.VERSION, 0]))
+    at = content.index(bytes([bitstream.MAGIC, bitstream.VERSION, 0]))
     yield b"\2" + content[at - 64 : at + 200]
 
 
@@ -474,7 +483,7 @@ def _with_crc(body: bytes) -> bytes:
             value >>= 7
         return bytes([*out, value])
 
-    check = stream.zlib.crc32(body)
+    check = bitstream.zlib.crc32(body)
     check -= (check >> 31) << 32
     size = zigzag(len(body))
     header = b"\x15\0\x15" + size + b"\x15" + size + b"\x15" + zigzag(check)
