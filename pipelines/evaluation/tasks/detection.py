@@ -104,7 +104,8 @@ def _average_precision(found: Sequence[Boxes], truth: Sequence[Boxes], wanted: i
             open_overlap = np.where(free, overlap, 0)
             hit = bool(open_overlap.max(initial=0) >= MATCH_IOU)
             if hit:
-                free[open_overlap.argmax()] = False
+                last_best = len(free) - 1 - open_overlap[::-1].argmax()  # of equal ones, as COCO
+                free[last_best] = False
             scores.append(float(score))
             hits.append(hit)
     if not hits:
