@@ -16,6 +16,7 @@ import os
 import secrets
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, astuple, dataclass, field, replace
@@ -55,6 +56,9 @@ PART_BYTES = 4 << 20
 _SHARD = '{"kind": "shard"'
 """Start of a line that stands for a shard."""
 
+LISTING = "listing-"
+"""Prefix of the units that record what a listing of inputs skipped."""
+
 DUPLICATE = "Duplicate"
 """Error class of dead letters of pictures that were left out as duplicates."""
 
@@ -80,6 +84,8 @@ class JobPlan:
     filtered: bool
     """Whether records are compared with the keys that the archive holds."""
     units: int
+    skipped: Mapping[str, int] = field(default_factory=dict)
+    """Number of listed files that are not pictures, by reason."""
 
 
 @dataclass(frozen=True)
@@ -133,9 +139,11 @@ def make_job_plan(
     folder = f"{PLANS}/{time.strftime('%Y%m%dT%H%M%S')}-{secrets.token_hex(4)}"
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="surrogateescape") as spool:
         total, inputs, shards = 0, 0, []
+        skipped: Counter[str] = Counter()
         parts: list[Part] = []
         for each in listed(sources):
             if isinstance(each, Skipped):
+                skipped[each.reason] += 1
                 continue
             inputs += 1
             if isinstance(each, Part):
@@ -173,7 +181,8 @@ def make_job_plan(
             due = state.due(unit_of_span(part.shard, part.span, settings[part.shard.source]))
             if due:
                 writer.unit(due)
-        return writer.plan(span_bytes, inputs, bool(foreign))
+        plan = writer.plan(span_bytes, inputs, bool(foreign))
+        return replace(plan, skipped=dict(skipped))
 
 
 def plan_elements(storage: Storage, part: str) -> Iterator[str]:
@@ -247,7 +256,7 @@ def _foreign(
     """Return the commits that the present inputs, cut as they are now, would not produce."""
     if not committed:
         return frozenset()
-    names = {base_name(name) for name in committed}
+    names = {base_name(name) for name in committed if not name.startswith(LISTING)}
     for group in chunked(items, span_bytes):
         names.discard(unit_of_items(group).name)
     prefixes = {shard_name(shard, settings[shard.source]) for shard in shards}

@@ -39,7 +39,7 @@ class Counts:
     failed: int = 0
     duplicates: int = 0
     """Pictures left out because the archive or the inputs hold the same bytes already."""
-    skipped: int = 0
+    done_before: int = 0
     """Records that an earlier run had done."""
     pixels: int = 0
     bytes_in: int = 0
@@ -53,13 +53,16 @@ class Counts:
     """Peak memory of a process in bytes; of several processes the largest."""
     causes: Mapping[str, int] = field(default_factory=dict)
     """Number of failures by "stage: error class"."""
+    skipped: Mapping[str, int] = field(default_factory=dict)
+    """Number of inputs that are not pictures, by reason."""
 
     def __add__(self, other: Counts) -> Counts:
-        sums = {f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)[:-2]}
+        sums = {f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)[:-3]}
         return Counts(
             **sums,
             peak_memory=max(self.peak_memory, other.peak_memory),
             causes=dict(Counter(self.causes) + Counter(other.causes)),
+            skipped=dict(Counter(self.skipped) + Counter(other.skipped)),
         )
 
 

@@ -34,6 +34,8 @@ class Facts:
     """Fraction of failed inputs up to which the job counts as a success."""
     shown: Mapping[str, Any]
     """Further content of the report, such as options and versions; JSON values."""
+    strict: bool = False
+    """Whether the job fails if inputs were skipped."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,8 @@ def result_of(storage: Storage, counts: Counts, facts: Facts) -> EncodeResult:
             break
     failed = statistics.failed - _duplicates(statistics)
     status = int(failed > facts.max_failed * (statistics.images + failed))
+    if facts.strict and statistics.skipped:
+        status = 1
     return EncodeResult(counts, statistics, time.time() - facts.begun, status, tuple(letters))
 
 
@@ -95,6 +99,7 @@ def write_report(storage: Storage, result: EncodeResult, facts: Facts, **more: A
             "failed": result.failed,
             "duplicates": result.duplicates,
             "failures": dict(statistics.failures),
+            "skipped": dict(statistics.skipped),
             "layer_bytes": list(statistics.layer_bytes),
         },
         "exit_status": result.status,

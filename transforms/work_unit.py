@@ -39,7 +39,7 @@ from underpaint.transforms.job_plan import DUPLICATE
 from underpaint.transforms.keys import KeySet
 from underpaint.transforms.prefetch import Prefetcher, Ready
 from underpaint.transforms.progress import Counts, ProgressStore, peak_memory
-from underpaint.transforms.records import Record, Skipped, WorkUnit, clean_key
+from underpaint.transforms.records import NotAPicture, Record, Skipped, WorkUnit, clean_key
 from underpaint.transforms.sources import Source
 from underpaint.transforms.sources.base import failing
 
@@ -169,6 +169,9 @@ def encode_unit(
         retries=retries,
     )
     work = _Work(unit, writer, encoder, embedder, settings, progress_store)
+    if retries is not None:
+        for reason, count in read_commit(storage, retries).skipped.items():
+            writer.skip(reason, count)
     with suppress(UnitConflict), writer:
         work.run(
             records_of(unit, source, records), prefetcher, exclusions or Exclusions(KeySet(), {})
@@ -190,6 +193,7 @@ def counts_of(commit: Commit) -> Counts:
         input_bytes=commit.source_bytes,
         units=1,
         causes=commit.failures,
+        skipped=commit.skipped,
     )
 
 
@@ -267,13 +271,15 @@ class _Work:
     ) -> Iterator[Record]:
         for record in records:
             if isinstance(record, Skipped):
+                if self._unit.only is None:  # a retry takes these counts from the unit it retries
+                    self._skip(record.reason)
                 continue
             if self._unit.only is not None:
                 if record.key not in self._missing:
                     continue
                 del self._missing[record.key]
             elif record.key in exclusions.done:
-                self._count(Counts(skipped=1))
+                self._count(Counts(done_before=1))
                 continue
             if record.key in exclusions.duplicates:
                 of = exclusions.duplicates[record.key]
@@ -318,6 +324,9 @@ class _Work:
         embedding: np.ndarray | Exception | None,
     ) -> None:
         record, picture = ready.record, ready.picture
+        if isinstance(ready.error, NotAPicture):
+            self._skip(ready.error.reason)
+            return
         if picture is None:
             self._fail(record, ready.stage, ready.error or RuntimeError("no picture"))
             return
@@ -382,6 +391,10 @@ class _Work:
         cause = f"{letter.stage}: {letter.error}"
         _LOG.warning("%s: %s: %s", letter.key, cause, letter.message)
         self._count(Counts(failed=1, causes={cause: 1}))
+
+    def _skip(self, reason: str) -> None:
+        self._writer.skip(reason)
+        self._count(Counts(skipped={reason: 1}))
 
     def _count(self, counts: Counts) -> None:
         self.counts += counts

@@ -45,6 +45,8 @@ class Statistics:
     """Number of dead letters that count."""
     failures: Mapping[str, int]
     """Number of dead letters by cause, "stage: error class"."""
+    skipped: Mapping[str, int]
+    """Number of inputs that are not pictures, by reason, the most frequent first."""
     layer_names: tuple[str, ...]
     layer_bytes: tuple[int, ...]
     """Bytes of each layer's column: its blobs with their headers and checksums."""
@@ -137,8 +139,10 @@ class Archive:
         """Return counts of images, pixels, bytes and failures; no data file is read."""
         units = self.manifest.units
         failures: Counter[str] = Counter()
-        for unit in self.manifest.failed_units:
+        skipped: Counter[str] = Counter()
+        for unit in self.manifest.current_units:
             failures.update(unit.failures)
+            skipped.update(unit.skipped)
         layers = range(len(self.layer_names))
         entries = [entry for unit in units for entry in (unit.data, unit.failed) if entry]
         return Statistics(
@@ -147,6 +151,7 @@ class Archive:
             source_bytes=sum(unit.source_bytes for unit in units),
             failed=sum(unit.dead_letters for unit in self.manifest.failed_units),
             failures=dict(sorted(failures.items(), key=lambda item: (-item[1], item[0]))),
+            skipped=dict(sorted(skipped.items(), key=lambda item: (-item[1], item[0]))),
             layer_names=self.layer_names,
             layer_bytes=tuple(sum(unit.layer_bytes[layer] for unit in units) for layer in layers),
             file_bytes=sum(entry.bytes for entry in entries),

@@ -78,11 +78,13 @@ class Commit:
     """Bytes of all blobs of each layer."""
     failures: Mapping[str, int] = field(default_factory=dict)
     """Number of dead letters by cause, "stage: error class"."""
+    skipped: Mapping[str, int] = field(default_factory=dict)
+    """Number of inputs that are not pictures, by reason (".txt", "dot file")."""
     first_key: str | None = None
     last_key: str | None = None
     """Smallest and greatest key of the rows, by code point."""
     retries: str | None = None
-    """Unit whose dead letters this unit has retried: they no longer count."""
+    """Unit that this unit has retried: its dead letters and skipped inputs no longer count."""
     extractor: str | None = None
     """Identity of the extractor that made the embeddings; None: unknown, or no embeddings."""
 
@@ -147,10 +149,15 @@ class Manifest:
         return sum(commit.rows for commit in self.units)
 
     @property
-    def failed_units(self) -> tuple[Commit, ...]:
-        """Commits whose dead letters count: those that no later unit has retried."""
+    def current_units(self) -> tuple[Commit, ...]:
+        """Commits whose dead letters and skipped inputs count: no later unit has retried them."""
         retried = {commit.retries for commit in self.units}
-        return tuple(unit for unit in self.units if unit.failed and unit.unit not in retried)
+        return tuple(unit for unit in self.units if unit.unit not in retried)
+
+    @property
+    def failed_units(self) -> tuple[Commit, ...]:
+        """Current units that have dead letters."""
+        return tuple(unit for unit in self.current_units if unit.failed)
 
     @property
     def identity(self) -> str:
@@ -266,6 +273,10 @@ def _as_json(commit: Commit) -> dict[str, Any]:
     value["source"] = value.pop("keeps_source")
     if commit.extractor is None:
         del value["extractor"]
+    if commit.skipped:
+        value["skipped"] = dict(sorted(commit.skipped.items()))
+    else:
+        del value["skipped"]
     return {_RENAMED.get(name, name): item for name, item in value.items()}
 
 
@@ -290,6 +301,7 @@ def _from_json(value: Mapping[str, Any], name: str) -> Commit:
             source_bytes=_count(value["source_bytes"]),
             layer_bytes=tuple(map(_count, _list(value["layer_bytes"], limits.MAX_LAYERS))),
             failures={_text(cause): _count(n) for cause, n in value["failures"].items()},
+            skipped={_text(reason): _count(n) for reason, n in value.get("skipped", {}).items()},
             first_key=None if value["first_key"] is None else _text(value["first_key"]),
             last_key=None if value["last_key"] is None else _text(value["last_key"]),
             retries=None if value["retries"] is None else check_unit(_text(value["retries"])),

@@ -120,6 +120,7 @@ class ArchiveWriter:
         self._rows: list[tuple[Any, ...]] = []
         self._chunks: list[pa.Table] = []
         self._letters: list[DeadLetter] = []
+        self._skipped: Counter[str] = Counter()
         self._coarse = self._total = self._loose = 0
         self._layer_bytes = [0] * len(layers)
         self._pixels = self._source_bytes = 0
@@ -197,6 +198,10 @@ class ArchiveWriter:
         )
         self._letters.append(letter)
 
+    def skip(self, reason: str, count: int = 1) -> None:
+        """Count inputs that are not pictures; `reason` is short: ".txt", "dot file"."""
+        self._skipped[redacted(printable(reason))] += count
+
     def _take_key(self, key: str) -> None:
         digest = hashlib.blake2b(key.encode(), digest_size=16).digest()
         if digest in self._seen:
@@ -223,6 +228,8 @@ class ArchiveWriter:
     def _finish(self) -> None:
         self._flush()
         data = self._data.store(self._storage, f"{DATA}/{self.unit}") if self._data else None
+        for reason, count in sorted(self._skipped.items()):
+            self._content.update(b"skipped" + _packed(reason.encode(), str(count).encode()))
         commit = Commit(
             unit=self.unit,
             weights_id=self.weights_id,
@@ -237,6 +244,7 @@ class ArchiveWriter:
             source_bytes=self._source_bytes,
             layer_bytes=tuple(self._layer_bytes),
             failures=dict(Counter(f"{item.stage}: {item.error}" for item in self._letters)),
+            skipped=dict(self._skipped),
             first_key=self._first_key,
             last_key=self._last_key,
             retries=self._retries,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from pathlib import Path
 
 from underpaint.codec.errors import UsageError
-from underpaint.pipelines.cli.evaluate import count, positive
+from underpaint.pipelines.cli import options
+from underpaint.pipelines.cli.console import count
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -22,19 +22,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.set_defaults(run=run)
     add = parser.add_argument
     add("photos", nargs="+", metavar="PHOTOS", help="folders, globs or files")
-    add(
-        "--weights",
-        metavar="FILE",
-        help="profile name, path or URL of a weights file (default: perceptual)",
-    )
-    add(
-        "--workers",
-        type=positive,
-        default=os.cpu_count() or 1,
-        metavar="N",
-        help="number of processes",
-    )
-    add("--limit", type=positive, metavar="N", help="at most N photos, evenly spread")
+    options.add_weights(parser, "perceptual")
+    options.add_sample(parser)
     add(
         "--codec-photos",
         type=count,

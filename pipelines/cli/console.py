@@ -68,6 +68,11 @@ def positive(text: str) -> int:
     return value
 
 
+def count(text: str) -> int:
+    """Parse an integer of at least 0 (argparse type)."""
+    return 0 if text.strip() == "0" else positive(text)
+
+
 def seconds(text: str) -> float:
     """Parse a positive number of seconds (argparse type)."""
     try:
@@ -161,7 +166,7 @@ class ProgressLine:
 
     def text(self, counts: Counts, elapsed: float) -> str:
         """Return the line."""
-        done = counts.images + counts.failed + counts.duplicates + counts.skipped
+        done = counts.images + counts.failed + counts.duplicates + counts.done_before
         of = f" of {self._total_images:,}" if self._total_images else ""
         parts = [
             f"{done:,}{of} images",

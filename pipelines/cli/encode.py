@@ -123,6 +123,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="largest share of failed photos with exit status 0, such as 0.01 or 1%% (default: 0)",
     )
     faults.add_argument(
+        "--strict", action="store_true", help="treat skipped files as failures: exit status 1"
+    )
+    faults.add_argument(
         "--retry-failed",
         action="store_true",
         help="also try again the photos that failed in earlier runs",
@@ -213,6 +216,7 @@ def run(arguments: argparse.Namespace) -> int:
             ),
             max_layers=arguments.max_layers,
             effort=arguments.effort,
+            strict=arguments.strict,
             max_failed=arguments.max_failed,
             retry_failed=arguments.retry_failed,
             deduplicate=arguments.deduplicate,

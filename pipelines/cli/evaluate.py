@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
 from underpaint.codec.errors import UsageError
+from underpaint.pipelines.cli import options
+from underpaint.pipelines.cli.console import count, positive
 
 DEFAULT_PEERS = "jpeg,webp,avif"
 DEFAULT_METRICS = "psnr,ms-ssim"
@@ -41,11 +42,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         default=DEFAULT_METRICS,
         help="any of psnr, ms-ssim, ssimulacra2 (default: %(default)s)",
     )
-    add(
-        "--weights",
-        metavar="FILE",
-        help="profile name, path or URL of a weights file (default: perceptual)",
-    )
+    options.add_weights(parser, "perceptual")
     add(
         "--effort",
         type=int,
@@ -61,14 +58,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="with --tasks: add random fine texture to coarse states",
     )
     add("--peers-only", action="store_true", help="measure the other codecs only")
-    add(
-        "--workers",
-        type=positive,
-        default=os.cpu_count() or 1,
-        metavar="N",
-        help="number of processes",
-    )
-    add("--limit", type=positive, metavar="N", help="at most N photos, evenly spread")
+    options.add_sample(parser)
     add(
         "--cache",
         type=Path,
@@ -84,22 +74,6 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     add("--page", action="store_true", help="also write a page with crops at equal bytes")
     add("--page-photos", type=positive, default=4, metavar="N", help="number of photos on the page")
-
-
-def positive(text: str) -> int:
-    """An argument that is a whole number from 1 on."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("at least 1")
-    return value
-
-
-def count(text: str) -> int:
-    """An argument that is a whole number from 0 on."""
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError("at least 0")
-    return value
 
 
 def run(arguments: argparse.Namespace) -> int:

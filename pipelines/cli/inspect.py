@@ -29,7 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Inspect; 0."""
     from underpaint.codec.archive import Archive
     from underpaint.pipelines.cli.console import shown, size_text, table
-    from underpaint.pipelines.cli.summary import layers_table
+    from underpaint.pipelines.cli.summary import layers_table, skipped_line
 
     archive = Archive.open(arguments.archive)
     statistics = archive.statistics()
@@ -46,6 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
             "source_bytes": statistics.source_bytes,
             "failed": statistics.failed,
             "failures": dict(statistics.failures),
+            "skipped": dict(statistics.skipped),
             "weights": statistics.weights_id,
             "layers": layers,
             "file_bytes": statistics.file_bytes,
@@ -75,6 +76,8 @@ def run(arguments: argparse.Namespace) -> int:
     print(table(rows, header=False, width=shutil.get_terminal_size().columns))
     if size:
         print(f"embedding by {shown(extractor or 'an extractor that is not recorded')}")
+    if statistics.skipped:
+        print(skipped_line(statistics.skipped))
     for cause, count in statistics.failures.items():
         print(f"  {count:,} x {shown(cause)}")
     if statistics.layer_names:

@@ -7,6 +7,7 @@ parser or a group.
 from __future__ import annotations
 
 import argparse
+import os
 import re
 
 from underpaint.pipelines.cli.console import positive
@@ -88,4 +89,18 @@ def add_workers(parser: argparse._ActionsContainer) -> None:
         type=positive,
         metavar="N",
         help="number of local processes (default: one for each core)",
+    )
+
+
+def add_sample(parser: argparse._ActionsContainer) -> None:
+    """`--workers N` and `--limit N` of a measurement on a sample of photos."""
+    parser.add_argument(
+        "--workers",
+        type=positive,
+        default=os.cpu_count() or 1,
+        metavar="N",
+        help="number of processes (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--limit", type=positive, metavar="N", help="at most N photos, evenly spread"
     )

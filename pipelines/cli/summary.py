@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from underpaint.codec.storage.redaction import redacted
@@ -21,18 +22,25 @@ def print_summary(result: EncodeResult, output: str) -> None:
     rows.append(("failed", f"{counts.failed:,}", f"{result.failed:,}"))
     if result.duplicates:
         rows.append(("duplicates", f"{counts.duplicates:,}", f"{result.duplicates:,}"))
-    if counts.skipped:
-        rows.append(("done before", f"{counts.skipped:,}", ""))
+    if counts.skipped or statistics.skipped:
+        here, whole = sum(counts.skipped.values()), sum(statistics.skipped.values())
+        rows.append(("skipped", f"{here:,}", f"{whole:,}"))
+    if counts.done_before:
+        rows.append(("done before", f"{counts.done_before:,}", ""))
     rows += [
         ("megapixels", f"{counts.pixels / 1e6:,.2f}", f"{statistics.pixels / 1e6:,.2f}"),
         ("source bytes", size_text(counts.bytes_in), size_text(statistics.source_bytes)),
         ("layer bytes", size_text(counts.bytes_out), size_text(sum(statistics.layer_bytes))),
         ("time", time_text(result.seconds), ""),
-        ("rate", f"{rate:.2f} Mpx/s", ""),
+        *([("rate", f"{rate:.2f} Mpx/s", "")] if counts.pixels else []),
     ]
+    if not (counts.images or counts.failed or counts.duplicates):
+        print("nothing to do: the archive holds these inputs already; its rows keep their settings")
     print(table(rows))
     print()
     print(layers_table(statistics))
+    if statistics.skipped:
+        print(skipped_line(statistics.skipped), file=sys.stderr)
     for cause, count in statistics.failures.items():
         print(f"{count:,} x {shown(cause)}", file=sys.stderr)
     for letter in result.letters:
@@ -41,6 +49,12 @@ def print_summary(result: EncodeResult, output: str) -> None:
     if result.failed > len(result.letters):
         print(f"failed: … and {result.failed - len(result.letters):,} more", file=sys.stderr)
     print(f"\n{redacted(output)}: {statistics.images:,} images of weights {statistics.weights_id}")
+
+
+def skipped_line(skipped: Mapping[str, int]) -> str:
+    """Return, for example, "skipped 12: .txt 9, .mov 3"."""
+    causes = ", ".join(f"{shown(reason)} {count:,}" for reason, count in skipped.items())
+    return f"skipped {sum(skipped.values()):,}: {causes}"
 
 
 def layers_table(statistics: Statistics) -> str:

@@ -36,6 +36,7 @@ from underpaint.pipelines.runners.select import (
 from underpaint.transforms.embedding import Embedding
 from underpaint.transforms.encode import EncodePictures, Job
 from underpaint.transforms.job_plan import PLANS, JobPlan, make_job_plan, remove_job_plan
+from underpaint.transforms.listing import commit_listing
 from underpaint.transforms.progress import Counts, ProgressStore, peak_memory, progress_folder
 from underpaint.transforms.report import JOB, EncodeResult, Facts, result_of, write_report
 from underpaint.transforms.sources import Choice, all_labels, open_sources
@@ -58,6 +59,8 @@ class EncodeOptions:
     max_layers: int | None = None
     effort: int = 1
     """How long to search for fewer bytes, 1 to 3 (see `codec.quantize.rate_distortion`)."""
+    strict: bool = False
+    """Whether skipped files make the job fail."""
     max_failed: float = 0.0
     """Fraction of failed inputs up to which the job counts as a success."""
     retry_failed: bool = False
@@ -134,7 +137,8 @@ def encode(options: EncodeOptions) -> EncodeResult | dataflow.Submission:
     if not plan.shards:
         most = plan.units if options.workers else plan.units // UNITS_FOR_A_PROCESS
         workers = max(1, min(workers, most))
-    facts = Facts(begin, options.max_failed, _shown(options, settings, plan, workers, runner))
+    shown = _shown(options, settings, plan, workers, runner)
+    facts = Facts(begin, options.max_failed, shown, options.strict)
     job = Job(
         sources=sources,
         plan=plan,
@@ -150,6 +154,7 @@ def encode(options: EncodeOptions) -> EncodeResult | dataflow.Submission:
     if launch and launch.staged:
         _pipeline(job, options, runner, workers, accelerator).run()
         return dataflow.Submission("the job is staged; its plan lies in the archive's folder")
+    commit_listing(options.inputs, plan, settings, committed)
     over = launch is None  # a job on Dataflow continues when this process stops
     try:
         with ExitStack() as cleanup:
@@ -161,6 +166,7 @@ def encode(options: EncodeOptions) -> EncodeResult | dataflow.Submission:
         publish(storage)
         if over:
             remove_job_plan(storage, plan)
+    counts += Counts(skipped=plan.skipped)
     result = result_of(storage, counts, facts)
     write_report(storage, result, facts, driver_peak_memory=peak_memory())
     return result

@@ -193,7 +193,7 @@ def test_what_is_done_or_double_is_left_out(
     keys = [item.key for item in unit.items]
     left_out = Exclusions(KeySet.of(keys[:2]), {keys[4]: keys[3]})
     counts = encode_unit(unit, None, source, codec, settings, prefetcher, exclusions=left_out)
-    assert (counts.images, counts.failed, counts.skipped, counts.duplicates) == (2, 1, 2, 1)
+    assert (counts.images, counts.failed, counts.done_before, counts.duplicates) == (2, 1, 2, 1)
     letters = {letter.key: letter for letter in opened(settings).dead_letters()}
     assert letters[keys[4]].error == "Duplicate"
     assert keys[3] in letters[keys[4]].message

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import tarfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import islice
 from typing import IO
@@ -21,15 +21,15 @@ from underpaint.codec import limits
 from underpaint.codec.errors import PictureTooLarge, UsageError
 from underpaint.transforms.records import Record, Shard, Skipped, Span
 from underpaint.transforms.sources.addresses import archive_chain
-from underpaint.transforms.sources.base import SPAN_RECORDS, Source, closed_spans, whole
-from underpaint.transforms.sources.labels import Declared, look_at, peek_budget, until_damage
+from underpaint.transforms.sources.base import SPAN_RECORDS, closed_spans, whole
+from underpaint.transforms.sources.labels import peek_budget, until_damage
+from underpaint.transforms.sources.member_source import MemberSource
 from underpaint.transforms.sources.recognition import HEAD_BYTES
 from underpaint.transforms.sources.samples import (
     LINK,
     Member,
     SampleRules,
     is_left_out,
-    label_columns,
     label_types,
     member_name,
     read_ahead,
@@ -50,32 +50,13 @@ _TAR_ERRORS = (tarfile.TarError, OSError, EOFError, ValueError)
 
 
 @dataclass(frozen=True)
-class TarSource(Source):
+class TarSource(MemberSource):
     """Tar shards."""
 
-    shards: tuple[Shard, ...]
-    rules: SampleRules = field(default_factory=SampleRules)
-
     @staticmethod
-    def of(
-        shards: tuple[Shard, ...], rules: SampleRules | None = None, declared: Declared = ()
-    ) -> TarSource:
-        """The source of these shards; see `labels` for which labels they have."""
-        rules = rules or SampleRules()
-        types = look_at(shards, lambda shard: _peek(shard, rules))
-        return TarSource(shards, replace(rules, labels=label_columns(types, declared, rules)))
-
-    def listing(self) -> Iterator[Shard]:
-        """The shards."""
-        yield from self.shards
-
-    def labels(self) -> pa.Schema:
-        """One column an extension."""
-        return self.rules.labels.schema
-
-    def settings(self) -> str:
-        """How members become records."""
-        return f"{self.rules.picture} {self.rules.last_dot}"
+    def label_types(shard: Shard, rules: SampleRules) -> dict[str, pa.DataType]:
+        """See `MemberSource`."""
+        return _peek(shard, rules)
 
     def split(self, shard: Shard, span_bytes: int) -> Iterator[Span]:
         """Runs of whole samples, found by going through the headers only, where that is cheap."""

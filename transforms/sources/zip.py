@@ -9,7 +9,7 @@ from __future__ import annotations
 import zipfile
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import partial
 
 import pyarrow as pa
@@ -18,14 +18,14 @@ from underpaint.codec import limits
 from underpaint.codec.errors import PictureDamaged, PictureTooLarge, UsageError
 from underpaint.transforms.records import Record, Shard, Skipped, Span
 from underpaint.transforms.sources.addresses import archive_chain
-from underpaint.transforms.sources.base import SPAN_RECORDS, Source
-from underpaint.transforms.sources.labels import Declared, look_at, until_damage
+from underpaint.transforms.sources.base import SPAN_RECORDS
+from underpaint.transforms.sources.labels import until_damage
+from underpaint.transforms.sources.member_source import MemberSource
 from underpaint.transforms.sources.recognition import HEAD_BYTES
 from underpaint.transforms.sources.samples import (
     Member,
     SampleRules,
     is_left_out,
-    label_columns,
     label_types,
     member_name,
     records_of_sample,
@@ -39,32 +39,13 @@ _ZIP_ERRORS = (zipfile.BadZipFile, OSError, EOFError, ValueError, NotImplemented
 
 
 @dataclass(frozen=True)
-class ZipSource(Source):
+class ZipSource(MemberSource):
     """Zip shards; spans count members in the order in which they lie in the file."""
 
-    shards: tuple[Shard, ...]
-    rules: SampleRules = field(default_factory=SampleRules)
-
     @staticmethod
-    def of(
-        shards: tuple[Shard, ...], rules: SampleRules | None = None, declared: Declared = ()
-    ) -> ZipSource:
-        """The source of these shards; see `labels` for which labels they have."""
-        rules = rules or SampleRules()
-        types = look_at(shards, lambda shard: _peek(shard, rules))
-        return ZipSource(shards, replace(rules, labels=label_columns(types, declared, rules)))
-
-    def listing(self) -> Iterator[Shard]:
-        """The shards."""
-        yield from self.shards
-
-    def labels(self) -> pa.Schema:
-        """One column an extension."""
-        return self.rules.labels.schema
-
-    def settings(self) -> str:
-        """How members become records."""
-        return f"{self.rules.picture} {self.rules.last_dot}"
+    def label_types(shard: Shard, rules: SampleRules) -> dict[str, pa.DataType]:
+        """See `MemberSource`."""
+        return _peek(shard, rules)
 
     def split(self, shard: Shard, span_bytes: int) -> Iterator[Span]:
         """Runs of whole samples, by the directory of the zip."""

@@ -55,6 +55,8 @@ def trim(source: str | os.PathLike[str], target: str | os.PathLike[str], layers:
                 writer.add_group(_with_states(reader.read(unit.data, group, kept), layers))
             for letter in _letters(reader, unit):
                 writer.fail(letter)
+            for reason, count in unit.skipped.items():
+                writer.skip(reason, count)
     return publish(str(target))
 
 

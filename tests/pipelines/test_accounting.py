@@ -1,0 +1,91 @@
+"""Inputs are rows, dead letters or skipped files, each counted and shown."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from skimage import data
+
+from tests.helpers.pictures import underpaint
+from underpaint.codec.archive import Archive
+from underpaint.codec.archive.tools.maintenance import trim
+
+
+def png(number: int) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(data.astronaut()[number : number + 32, :48]).save(out, "PNG")
+    return out.getvalue()
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    """Three pictures, one of them without a suffix; a broken one; six files of other kinds."""
+    folder = tmp_path / "corpus"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "a.png").write_bytes(png(0))
+    (folder / "sub" / "without-suffix").write_bytes(png(1))
+    (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 cut")
+    for name in ("a.txt", "b.txt", "clip.mov", ".hidden"):
+        (folder / name).write_bytes(b"no picture")
+    with tarfile.open(folder / "shard.tar", "w") as tar:
+        for name, content in (("x.png", png(2)), ("._x.png", b"fork"), ("notes.mov", b"film")):
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return folder
+
+
+SKIPPED = {".mov": 2, ".txt": 2, "dot file": 1, "macOS ._ file": 1}
+
+
+def test_skipped_files_are_counted_and_shown(
+    corpus: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    archive = tmp_path / "archive"
+    assert underpaint("encode", corpus, "--output", archive, "--max-failed", "50%") == 0
+    told = capfd.readouterr()
+    assert "skipped 6: .mov 2, .txt 2, dot file 1, macOS ._ file 1" in told.err
+    statistics = Archive.open(archive).statistics()
+    assert (statistics.images, statistics.failed, statistics.skipped) == (3, 1, SKIPPED)
+    report = json.loads((archive / "job.json").read_text())
+    assert report["archive"]["skipped"] == SKIPPED == report["counts"]["skipped"]
+    assert underpaint("inspect", archive, "--json") == 0
+    assert json.loads(capfd.readouterr().out)["skipped"] == SKIPPED
+    assert underpaint("inspect", archive) == 0
+    assert "skipped 6: .mov 2" in capfd.readouterr().out
+
+
+def test_a_second_run_and_a_retry_count_nothing_twice(
+    corpus: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    archive = tmp_path / "archive"
+    command = ("encode", corpus, "--output", archive, "--max-failed", "50%")
+    assert underpaint(*command) == 0
+    capfd.readouterr()
+    assert underpaint(*command) == 0
+    assert "nothing to do" in capfd.readouterr().out
+    assert Archive.open(archive).statistics().skipped == SKIPPED
+    assert underpaint(*command, "--retry-failed") == 0
+    assert Archive.open(archive).statistics().skipped == SKIPPED
+    (corpus / "a.txt").unlink()
+    assert underpaint(*command) == 0
+    assert Archive.open(archive).statistics().skipped == SKIPPED | {".txt": 1}
+    assert underpaint("verify", archive) == 0
+
+
+def test_skipped_files_fail_a_strict_job(corpus: Path, tmp_path: Path) -> None:
+    command = ("encode", corpus, "--output", tmp_path / "archive", "--max-failed", "50%")
+    assert underpaint(*command, "--strict") == 1
+    assert underpaint(*command) == 0
+
+
+def test_a_trimmed_archive_keeps_the_counts(corpus: Path, tmp_path: Path) -> None:
+    archive = tmp_path / "archive"
+    underpaint("encode", corpus, "--output", archive, "--max-failed", "50%")
+    trim(archive, tmp_path / "trimmed", 2)
+    assert Archive.open(tmp_path / "trimmed").statistics().skipped == SKIPPED

@@ -1,0 +1,45 @@
+"""Records, in the archive, what the listing of a job's inputs skipped.
+
+The counts are committed as a unit without rows, named after the inputs. A later listing of the same
+inputs with other counts is committed as a retry of that unit, so that only its counts stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from underpaint.codec.archive import ArchiveWriter, Commit
+from underpaint.codec.archive.records import Manifest
+from underpaint.transforms.job_plan import LISTING, JobPlan, base_name
+from underpaint.transforms.records import short_hash
+from underpaint.transforms.work_unit import Settings
+
+
+def commit_listing(
+    inputs: Sequence[str], plan: JobPlan, settings: Settings, committed: Mapping[str, Commit]
+) -> None:
+    """Commit the counts of skipped files, unless the archive holds the same counts already."""
+    base = LISTING + short_hash("\n".join(sorted(inputs)), 16)
+    known = [
+        commit
+        for commit in Manifest(tuple(committed.values())).current_units
+        if base_name(commit.unit) == base
+    ]
+    standing = known[0] if known else None
+    if dict(plan.skipped) == dict(standing.skipped if standing else {}):
+        return
+    attempts = sum(base_name(name) == base for name in committed)
+    writer = ArchiveWriter(
+        settings.archive,
+        f"{base}-retry{attempts}" if standing else base,
+        layers=settings.layer_names,
+        weights_id=settings.weights_id,
+        label_schema=settings.labels,
+        embedding_size=settings.embedding.size if settings.embedding else None,
+        extractor=settings.embedding.identity if settings.embedding else None,
+        keep_source=settings.keep_source,
+        retries=standing.unit if standing else None,
+    )
+    with writer:
+        for reason, count in plan.skipped.items():
+            writer.skip(reason, count)
