@@ -22,6 +22,12 @@ class UsageError(UnderpaintError):
     code = "usage"
 
 
+class RangesUnsupported(UsageError):
+    """A web server ignores byte ranges and sends whole files."""
+
+    code = "ranges-unsupported"
+
+
 class PictureError(UnderpaintError):
     """A source picture cannot be decoded to pixels."""
 

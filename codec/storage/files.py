@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from underpaint.codec.errors import RangesUnsupported
 from underpaint.codec.storage.extras import file_system
 
 T = TypeVar("T")
@@ -127,7 +128,13 @@ class Storage:
                     parts.append(part)
                     start += len(part)
             return parts[0] if len(parts) == 1 else b"".join(parts)
-        return with_retries(lambda: self.fs.cat_file(self.path(name), start=start, end=stop))
+        data: bytes = with_retries(lambda: self.fs.cat_file(self.path(name), start=start, end=stop))
+        if len(data) > stop - start:
+            raise RangesUnsupported(
+                f"{self.root}: the server sends whole files where a byte range is requested; use a "
+                "server that supports ranges, or copy the archive to a local folder"
+            )
+        return data
 
     def size(self, name: str) -> int:
         """Return the size of a file in bytes; FileNotFoundError if there is none."""

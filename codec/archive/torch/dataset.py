@@ -71,13 +71,14 @@ class LayerDataset(IterableDataset[Sample]):
         labels: all label columns, none, or those named.
         features: whether samples hold the archive's embeddings.
         seed: seed of the shuffle; None: the order of the archive.
-        rank, world_size: of this process; by default those of torch.distributed, or 0 of 1.
+        rank, world_size: of this process; by default those of torch.distributed, else of the
+            environment variables RANK and WORLD_SIZE, which torchrun sets, else 0 of 1.
         window_bytes: bytes of row groups shuffled together. A worker's memory holds this much, …
         prefetch_bytes: … and this much loaded ahead by `threads` threads.
         decode_batch: images decoded at once.
         weights, device: as in `Codec.load`; pictures stay on the device that decodes them.
         refine: whether pictures go through the backward network, as in `Codec.decode`: 0.2 to 0.3
-            dB better, many times as slow on a CPU. None: yes for coarse states, no for all layers.
+            dB better, many times as slow on a CPU.
         on_damage: called with each `Damage`; the image is then left out. None: an error is raised.
     """
 
@@ -98,7 +99,7 @@ class LayerDataset(IterableDataset[Sample]):
         decode_batch: int = 16,
         weights: str | None = None,
         device: str = "cpu",
-        refine: bool | None = None,
+        refine: bool = False,
         on_damage: OnDamage | None = None,
     ) -> None:
         super().__init__()
@@ -390,7 +391,15 @@ def _place(rank: int | None, world_size: int | None) -> tuple[int, int]:
         distributed = torch.distributed
         if distributed.is_available() and distributed.is_initialized():
             return distributed.get_rank(), distributed.get_world_size()
-        return 0, 1
+        rank, world_size = _of_environment("RANK", 0), _of_environment("WORLD_SIZE", 1)
     if not 0 <= rank < world_size:
         raise UsageError(f"rank {rank} of {world_size}")
     return rank, world_size
+
+
+def _of_environment(name: str, default: int) -> int:
+    """Return an environment variable that torchrun sets; UsageError if it is no integer."""
+    text = os.environ.get(name, str(default))
+    if not text.isdecimal():
+        raise UsageError(f"environment variable {name}: {text!r} is not an integer")
+    return int(text)

@@ -41,7 +41,7 @@ class LayerMap(Dataset[Sample | None]):
         cache_bytes: int = CACHE_BYTES,
         weights: str | None = None,
         device: str = "cpu",
-        refine: bool | None = None,
+        refine: bool = False,
         on_damage: OnDamage | None = None,
     ) -> None:
         self.archive = archive if isinstance(archive, Archive) else Archive.open(archive)

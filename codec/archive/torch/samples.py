@@ -57,7 +57,7 @@ class SampleMaker:
         features: bool,
         weights: str | None,
         device: str,
-        refine: bool | None,
+        refine: bool,
         on_damage: OnDamage | None,
     ) -> None:
         if output not in ("image", "latent", "bytes"):
@@ -212,10 +212,7 @@ class SampleMaker:
     def _tensors(self, streams: list[tuple[bytes, ...]]) -> list[Sample]:
         codec = self.codec
         if self._output == "image":
-            refine = self._refine
-            if refine is None:
-                refine = len(self.layer_columns) < codec.layers
-            pictures = codec.decode_tensors(streams, refine=refine)
+            pictures = codec.decode_tensors(streams, refine=self._refine)
             return [{"image": picture.contiguous()} for picture in pictures]
         return [
             {
