@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -89,3 +90,25 @@ def test_a_trimmed_archive_keeps_the_counts(corpus: Path, tmp_path: Path) -> Non
     underpaint("encode", corpus, "--output", archive, "--max-failed", "50%")
     trim(archive, tmp_path / "trimmed", 2)
     assert Archive.open(tmp_path / "trimmed").statistics().skipped == SKIPPED
+
+
+def test_shards_and_folders_of_one_name_have_keys_of_their_own(tmp_path: Path) -> None:
+    folder = tmp_path / "corpus"
+    (folder / "cats").mkdir(parents=True)
+    (folder / "cats" / "x.png").write_bytes(png(0))
+    with (
+        tarfile.open(folder / "cats.tar", "w") as tar,
+        zipfile.ZipFile(folder / "cats.zip", "w") as archive_file,
+    ):
+        member = tarfile.TarInfo("x.png")
+        member.size = len(png(1))
+        tar.addfile(member, io.BytesIO(png(1)))
+        archive_file.writestr("x.png", png(2))
+    with tarfile.open(folder / "dogs.tar", "w") as tar:
+        tar.addfile(member, io.BytesIO(png(1)))
+    archive = tmp_path / "archive"
+    assert underpaint("encode", folder, "--output", archive) == 0
+    assert sorted(Archive.open(archive).keys()) == [
+        "cats.tar/x.png", "cats.zip/x.png", "cats/x.png", "dogs/x.png",
+    ]  # fmt: skip
+    assert underpaint("verify", archive) == 0

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import importlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import pyarrow as pa
@@ -50,20 +50,23 @@ def open_sources(inputs: Sequence[str], choice: Choice) -> tuple[Source, ...]:
     files = FileSource(
         label_from_folder=choice.label_from_folder, limits_of_time=choice.time_limits
     )
-    shards: dict[str, list[Shard]] = {}
+    found_shards: dict[str, list[Found]] = {}
+    folders: set[str] = set()
     items = 0
     reasons: Counter[str] = Counter()
     for found in find(inputs):
         kind = kind_of(found, choice.kind)
         if kind in SHARD_SUFFIXES:
-            shard = Shard(found.uri, without_shard_suffix(found.key), found.size)
-            shards.setdefault(kind, []).append(shard)
+            found_shards.setdefault(kind, []).append(found)
             continue
         each = _loose(found, kind)
-        items += isinstance(each, Item)
+        if isinstance(each, Item):
+            items += 1
+            folders.update(_folders_of(each.key))
         if isinstance(each, Skipped):
             reasons[each.reason] += 1
         files.add(each)
+    shards = _with_prefixes(found_shards, folders)
     if not items and not shards:
         wanted = "pictures or shards" if choice.kind == "auto" else f"{choice.kind} files"
         hint = "; tables need --source parquet or manifest" if choice.kind == "auto" else ""
@@ -108,6 +111,33 @@ def counted(reasons: Counter[str]) -> str:
     """How many files were skipped, and why: `skipped 12: .txt 9, .mov 3`."""
     causes = ", ".join(f"{reason} {count:,}" for reason, count in reasons.most_common())
     return f"skipped {reasons.total():,}: {causes}"
+
+
+def _folders_of(key: str) -> Iterator[str]:
+    """Yield the folders that a key lies in: "a/b/c.jpg" lies in "a/b" and "a"."""
+    while "/" in key:
+        key = key.rpartition("/")[0]
+        yield key
+
+
+def _with_prefixes(
+    found: Mapping[str, Sequence[Found]], folders: Collection[str]
+) -> dict[str, list[Shard]]:
+    """Return the shards of each kind, with prefixes that make the keys of their records unique.
+
+    A prefix is the shard's path without its suffix. Beside a folder or another shard of that name,
+    as `cats.tar` beside `cats/` or `cats.zip`, the prefix keeps the suffix.
+    """
+    taken = Counter(without_shard_suffix(each.key) for kind in found.values() for each in kind)
+
+    def prefix(key: str) -> str:
+        short = without_shard_suffix(key)
+        return key if taken[short] > 1 or short in folders else short
+
+    return {
+        kind: [Shard(each.uri, prefix(each.key), each.size) for each in group]
+        for kind, group in found.items()
+    }
 
 
 def _loose(found: Found, kind: str) -> Item | Skipped:
