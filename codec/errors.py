@@ -22,6 +22,18 @@ class UsageError(UnderpaintError):
     code = "usage"
 
 
+class SourceChanged(UnderpaintError):
+    """A file whose picture the archive holds has other content now."""
+
+    code = "source-changed"
+
+
+class KeyConflict(UnderpaintError):
+    """The key of a picture belongs to a picture of another source."""
+
+    code = "key-conflict"
+
+
 class RangesUnsupported(UsageError):
     """A web server ignores byte ranges and sends whole files."""
 

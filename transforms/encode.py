@@ -28,8 +28,8 @@ from underpaint.codec.errors import NotAnArchive
 from underpaint.codec.storage.files import Storage
 from underpaint.transforms.device import load_codec, prepare_arrow
 from underpaint.transforms.embedding import Embedder
+from underpaint.transforms.identity import Held
 from underpaint.transforms.job_plan import JobPlan, State, plan_elements, shard_of, unit_of
-from underpaint.transforms.keys import KeySet
 from underpaint.transforms.prefetch import Prefetcher
 from underpaint.transforms.progress import Counts, ProgressStore
 from underpaint.transforms.records import Record, Shard, Skipped, Span, WorkUnit, unit_of_span
@@ -61,12 +61,11 @@ class Job:
         storage = Storage(self.settings.archive)
         return State.from_json(storage.read(f"{self.plan.folder}/state.json"))
 
-    def done(self) -> KeySet:
-        """Return the keys that records are compared with."""
+    def held(self) -> Held:
+        """Return the inputs that the archive held when the run began, if records need them."""
         if not self.plan.filtered:
-            return KeySet()
-        storage = Storage(self.settings.archive)
-        return KeySet(storage.read(f"{self.plan.folder}/done.keys"))
+            return Held()
+        return Held.load(Storage(self.settings.archive), self.plan.folder)
 
 
 class EncodePictures(beam.PTransform):
@@ -166,7 +165,7 @@ class EncodeUnits(beam.DoFn):
             self._embedder = self._shared_embedder.acquire(lambda: embedding.load(job.device))
         self._storage = Storage(job.settings.archive)
         self._state = job.state()
-        self._done = job.done()
+        self._held = job.held()
         self._progress_store = ProgressStore(job.progress_store) if job.progress_store else None
 
     def process(  # type: ignore[override]
@@ -190,7 +189,7 @@ class EncodeUnits(beam.DoFn):
                 self._job.settings,
                 self._prefetcher,
                 self._progress_store,
-                Exclusions(self._done, same),
+                Exclusions(self._held, same),
                 self._embedder,
                 records,
             )

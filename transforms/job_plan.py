@@ -1,7 +1,7 @@
 """The plan of a job: the inputs cut into work units, without the units that are already committed.
 
     sources ──list──> items, shards ──plan──> plans/RUN/plan-00000.jsonl …  one unit or shard a line
-    commits/* ─────────────────────────────>  plans/RUN/state.json, done.keys
+    commits/* ─────────────────────────────>  plans/RUN/state.json, held.*
 
 The plan is written to the archive's folder, because the job graph of a cluster has no room for it.
 The units depend on the inputs alone, not on the number of workers or on the time. If the archive
@@ -25,7 +25,7 @@ from typing import Any
 from underpaint.codec.archive import Archive, Commit, DeadLetter
 from underpaint.codec.archive.manifest import Manifest
 from underpaint.codec.storage.files import Storage
-from underpaint.transforms.keys import KeySet
+from underpaint.transforms.identity import Held
 from underpaint.transforms.records import (
     Item,
     Part,
@@ -71,7 +71,7 @@ class JobPlan:
     """The work of one run, and what the listing found."""
 
     folder: str
-    """Folder below the archive with `parts`, `state.json` and, if `filtered`, `done.keys`."""
+    """Folder below the archive with `parts`, `state.json` and, if `filtered`, `held.*`."""
     parts: tuple[str, ...]
     span_bytes: int
     bytes: int
@@ -134,6 +134,7 @@ def make_job_plan(
     *,
     retry_failed: bool = False,
     span_bytes: int | None = None,
+    on_conflict: str = "rename",
 ) -> JobPlan:
     """List the inputs, compare them with the commits, and write the plan to the archive."""
     folder = f"{PLANS}/{time.strftime('%Y%m%dT%H%M%S')}-{secrets.token_hex(4)}"
@@ -159,18 +160,19 @@ def make_job_plan(
         settings = [f"{source.settings()} {span_bytes}" for source in sources]
         cut = [*shards, *{part.shard: None for part in parts}]
         foreign = _foreign(_spooled(spool), cut, settings, committed, span_bytes)
-        done = KeySet()
+        held = Held()
         if foreign:
-            archive = Archive(storage, Manifest(tuple(committed.values())))
-            letters = (letter.key for letter in archive.dead_letters())
-            done = KeySet.of(key for keys in (archive.keys(), letters) for key in keys)
-            storage.put(f"{folder}/done.keys", done.data)
+            held = Held.of(Archive(storage, Manifest(tuple(committed.values()))))
+            held.store(storage, folder)
         state = _state(storage, committed, retry_failed)
         storage.put(f"{folder}/state.json", state.to_json().encode())
         writer = _PlanWriter(storage, folder)
         for unit in _foreign_retries(storage, committed, state, foreign):
             writer.unit(unit)
-        items = (item for item in _spooled(spool) if not foreign or item.key not in done)
+        items: Iterable[Item] = _spooled(spool)
+        if foreign:
+            decided = (held.item(item, on_conflict) for item in _spooled(spool))
+            items = (item for item in decided if item is not None)
         for group in chunked(items, span_bytes):
             due = state.due(unit_of_items(group))
             if due:

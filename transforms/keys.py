@@ -45,4 +45,4 @@ class KeySet:
 
 
 def _digest(key: str) -> bytes:
-    return hashlib.blake2b(key.encode(), digest_size=16).digest()
+    return hashlib.blake2b(key.encode("utf-8", "surrogateescape"), digest_size=16).digest()

@@ -32,6 +32,10 @@ class Item:
     """In bytes."""
     source: int = 0
     """Index of the source, among the job's sources, that lists it."""
+    note: str = ""
+    """A note for the row, for example about another key."""
+    conflict: str = ""
+    """"Error: message" of a conflict with the archive; the item becomes a dead letter."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +158,10 @@ class WorkUnit:
 def unit_of_items(items: Iterable[Item]) -> WorkUnit:
     """Return the unit of some loose pictures."""
     items = tuple(items)
-    identity = "\n".join(f"{item.key}\t{item.uri}\t{item.size}" for item in items)
+    identity = "\n".join(
+        f"{item.key}\t{item.uri}\t{item.size}" + (f"\t{item.conflict}" if item.conflict else "")
+        for item in items
+    )
     return WorkUnit(
         name=f"files-{short_hash(identity, 16)}",
         size=sum(max(item.size, 0) for item in items),

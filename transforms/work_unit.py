@@ -35,11 +35,11 @@ from underpaint.codec.storage.redaction import redacted
 from underpaint.transforms.batching import halving, shape_batches
 from underpaint.transforms.embedding import STAGE as EMBED
 from underpaint.transforms.embedding import Embedder, Embedding
+from underpaint.transforms.identity import Held, conflict_error
 from underpaint.transforms.job_plan import DUPLICATE
-from underpaint.transforms.keys import KeySet
 from underpaint.transforms.prefetch import Prefetcher, Ready
 from underpaint.transforms.progress import Counts, ProgressStore, peak_memory
-from underpaint.transforms.records import NotAPicture, Record, Skipped, WorkUnit, clean_key
+from underpaint.transforms.records import Item, NotAPicture, Record, Skipped, WorkUnit, clean_key
 from underpaint.transforms.sources import Source
 from underpaint.transforms.sources.base import failing
 
@@ -89,6 +89,8 @@ class Settings:
     """Bytes that the pictures in one worker may take."""
     effort: int = 1
     """How long the codec searches for fewer bytes, 1 to 3."""
+    on_conflict: str = "rename"
+    """What becomes of a picture whose key belongs to another source, see `transforms.identity`."""
     keep_source: bool = False
     embedding: Embedding | None = None
     """The extractor of the column `embedding`; None for no such column."""
@@ -125,8 +127,8 @@ class Settings:
 class Exclusions:
     """Records that a unit must leave out."""
 
-    done: KeySet
-    """Keys that the archive holds already."""
+    held: Held
+    """Inputs that the archive holds already."""
     duplicates: Mapping[str, str]
     """Key of each duplicate -> key of the picture that has the same bytes and is stored."""
 
@@ -174,7 +176,7 @@ def encode_unit(
             writer.skip(reason, count)
     with suppress(UnitConflict), writer:
         work.run(
-            records_of(unit, source, records), prefetcher, exclusions or Exclusions(KeySet(), {})
+            records_of(unit, source, records), prefetcher, exclusions or Exclusions(Held(), {})
         )
     if progress_store:
         final = Counts(input_bytes=unit.size, units=1, peak_memory=peak_memory())
@@ -202,7 +204,7 @@ def records_of(
 ) -> Iterator[Record | Skipped]:
     """Yield the records of a unit; `records` are those of a part of an open-ended span."""
     if unit.shard is None or unit.span is None:
-        yield from map(source.record, unit.items)
+        yield from (_record_of(item, source) for item in unit.items)
         return
     prefix, span = unit.shard.prefix, unit.span
     done = 0
@@ -219,6 +221,13 @@ def records_of(
     if trouble is not None:
         key = clean_key(f"{prefix}@{span.first + done:08d}")
         yield Record(key, unit.shard.uri, failing(trouble))
+
+
+def _record_of(item: Item, source: Source) -> Record:
+    record = source.record(item)
+    if item.conflict:
+        return replace(record, fetch=failing(conflict_error(item.conflict)))
+    return replace(record, notes=(*record.notes, item.note)) if item.note else record
 
 
 class _Work:
@@ -274,15 +283,22 @@ class _Work:
                 if self._unit.only is None:  # a retry takes these counts from the unit it retries
                     self._skip(record.reason)
                 continue
+            own_key = record.key
             if self._unit.only is not None:
                 if record.key not in self._missing:
                     continue
                 del self._missing[record.key]
-            elif record.key in exclusions.done:
-                self._count(Counts(done_before=1))
-                continue
-            if record.key in exclusions.duplicates:
-                of = exclusions.duplicates[record.key]
+            elif self._unit.shard is not None:  # loose pictures are compared in the plan
+                decided = exclusions.held.record(record, self._settings.on_conflict)
+                if decided is None:
+                    self._count(Counts(done_before=1))
+                    continue
+                if isinstance(decided, Exception):
+                    record = replace(record, fetch=failing(decided))
+                else:
+                    record = decided
+            if own_key in exclusions.duplicates:
+                of = exclusions.duplicates[own_key]
                 record = Record(record.key, record.uri, failing(_Duplicate(f"same bytes as {of}")))
             yield record
 

@@ -123,6 +123,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="largest share of failed photos with exit status 0, such as 0.01 or 1%% (default: 0)",
     )
     faults.add_argument(
+        "--on-conflict",
+        choices=("rename", "skip", "fail"),
+        default="rename",
+        help="a picture whose key the archive holds from another source: rename stores it under a "
+        "key with a hash of its address, skip leaves it out, fail makes it a dead letter. A stored "
+        "file that has other content now fails, or is left out with skip (default: %(default)s)",
+    )
+    faults.add_argument(
         "--strict", action="store_true", help="treat skipped files as failures: exit status 1"
     )
     faults.add_argument(
@@ -216,6 +224,7 @@ def run(arguments: argparse.Namespace) -> int:
             ),
             max_layers=arguments.max_layers,
             effort=arguments.effort,
+            on_conflict=arguments.on_conflict,
             strict=arguments.strict,
             max_failed=arguments.max_failed,
             retry_failed=arguments.retry_failed,

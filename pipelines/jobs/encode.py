@@ -59,6 +59,8 @@ class EncodeOptions:
     max_layers: int | None = None
     effort: int = 1
     """How long to search for fewer bytes, 1 to 3 (see `codec.quantize.rate_distortion`)."""
+    on_conflict: str = "rename"
+    """What becomes of a picture whose key belongs to another source (`transforms.identity`)."""
     strict: bool = False
     """Whether skipped files make the job fail."""
     max_failed: float = 0.0
@@ -117,6 +119,7 @@ def encode(options: EncodeOptions) -> EncodeResult | dataflow.Submission:
         weights_id=weights.id,
         layer_names=layers,
         effort=options.effort,
+        on_conflict=options.on_conflict,
         labels=all_labels(sources),
         memory=_memory_of_a_worker(options.memory, workers if runner == LOCAL else None),
         keep_source=options.keep_source,
@@ -131,6 +134,7 @@ def encode(options: EncodeOptions) -> EncodeResult | dataflow.Submission:
         committed,
         retry_failed=options.retry_failed,
         span_bytes=options.unit_bytes,
+        on_conflict=options.on_conflict,
     )
     if not plan.inputs:
         raise UsageError(f"no pictures in {', '.join(options.inputs)}")
