@@ -28,6 +28,19 @@ COARSE_LEVELS = 2
 """Default number of wavelet levels in latents: 48 channels with the low band."""
 
 
+def available_device(device: str | torch.device) -> torch.device:
+    """Return a torch device; UsageError if there is no such device on this machine."""
+    try:
+        found = torch.device(device)
+    except RuntimeError:
+        raise UsageError(f"device {device!r}: not a torch device; try cpu or cuda") from None
+    if found.type == "cuda" and not torch.cuda.is_available():
+        raise UsageError(f"device {str(device)!r}: PyTorch finds no CUDA GPU here; use cpu")
+    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
+        raise UsageError(f"device {str(device)!r}: there are {torch.cuda.device_count()} GPUs")
+    return found
+
+
 class Codec:
     """Encodes and decodes pictures with one set of weights on one torch device."""
 
@@ -39,9 +52,10 @@ class Codec:
     ) -> None:
         """Take weights; the network computes in `dtype`, by default one that is fast here."""
         self._weights = weights
-        self._encoder = Encoder(weights, torch.device(device))
+        place = available_device(device)
+        self._encoder = Encoder(weights, place)
         self._decoder = Decoder(weights)
-        self._backend = choose_backend(weights, torch.device(device), dtype)
+        self._backend = choose_backend(weights, place, dtype)
 
     @classmethod
     def load(cls, weights: str | None = None, *, device: str | torch.device = "cpu") -> Codec:

@@ -163,7 +163,7 @@ class Archive:
         count = len(self.layer_names)
         layers = count if layers is None else layers
         if not 1 <= layers <= count and (count or layers < 1):
-            raise UsageError(f"layer {layers} of {count}: choose 1 to {count}")
+            raise UsageError(f"layers: {layers}; the archive has layers 1 to {count}")
         return [layer_column(layer) for layer in range(layers)]
 
     def row_groups(
@@ -343,6 +343,10 @@ class Archive:
         known = self.schema.names if self.files else names
         unknown = [name for name in names if name not in known]
         if unknown:
+            if EMBEDDING in unknown:
+                raise UsageError(
+                    f"{self.storage.root}: no embeddings; encode with --embedding NAME"
+                )
             raise UsageError(f"{self.storage.root}: no column {unknown[0]!r}")
 
     def _read(

@@ -205,7 +205,7 @@ def decode_json(data: bytes, name: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         raise ArchiveDamaged(f"{name}: not JSON, or cut") from None
     if not isinstance(value, dict) or value.get("format") != FORMAT:
-        raise NotAnArchive(f"{name}: not of a Underpaint archive")
+        raise NotAnArchive(f"{name}: not a record of an Underpaint archive")
     seal = data[-79:]
     digest = hashlib.sha256(data[:-79] + b"}").hexdigest()
     if seal != f',\n"sha256":"{digest}"}}\n'.encode():

@@ -57,7 +57,11 @@ def fetch_weights(path: str | None) -> bytes:
     try:
         return fetch(location)
     except OSError as error:
-        raise UsageError(f"no weights at {location}: {error}") from error
+        reason = error.strerror or type(error).__name__
+        profiles = ", ".join(PROFILES)
+        raise UsageError(
+            f"no weights at {location}: {reason}; give a path, a URL or a profile ({profiles})"
+        ) from error
 
 
 def metadata(data: bytes) -> dict[str, Any]:

@@ -6,6 +6,9 @@ import argparse
 
 from underpaint.pipelines.cli import options
 
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+"""Suffixes of the files that `--picture` writes."""
+
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Describe the command."""
@@ -39,6 +42,9 @@ def run(arguments: argparse.Namespace) -> int:
     from underpaint.codec.errors import UsageError
     from underpaint.pipelines.cli.console import shown, table
 
+    if arguments.picture and Path(arguments.picture).suffix.lower() not in PICTURE_SUFFIXES:
+        suffixes = ", ".join(PICTURE_SUFFIXES)
+        raise UsageError(f"--picture {arguments.picture}: the suffix must be one of {suffixes}")
     archive = Archive.open(arguments.archive)
     key = arguments.key if arguments.key is not None else next(archive.keys(), None)
     if key is None:

@@ -322,7 +322,7 @@ def test_a_path_without_an_archive_is_named(tmp_path: Path) -> None:
         with pytest.raises(NotAnArchive, match="no archive there"):
             Archive.open(path)
     (tmp_path / "manifest.json").write_text('{"name": "a web app"}')
-    with pytest.raises(NotAnArchive, match="not of a Underpaint archive"):
+    with pytest.raises(NotAnArchive, match="not a record of an Underpaint archive"):
         Archive.open(tmp_path)
 
 
