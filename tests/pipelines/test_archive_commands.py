@@ -35,7 +35,7 @@ def test_trim(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert "1 images, 2 of" in capsys.readouterr().out
     assert len(Archive.open(tmp_path / "t").layer_names) == 2
     assert main(["trim", str(root / "one"), "--layers", "99", "--output", str(tmp_path)]) == 2
-    assert "layer 99 of" in capsys.readouterr().err
+    assert "layers: 99; the archive has layers 1 to" in capsys.readouterr().err
 
 
 def test_merge(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -248,7 +248,7 @@ def test_a_missing_data_file_is_found(archive: Path, tmp_path: Path) -> None:
         (["encode", "photos", "--output", "archive", "--max-layers", "1"], "layers"),
         (["encode", "photos", "--output", "new", "--weights", "none"], "none"),
         (["encode", "photos", "--output", "new", "--source", "tapes"], "tapes"),
-        (["decode", "archive", "--output", "out", "--layers", "9"], "layer 9 of"),
+        (["decode", "archive", "--output", "out", "--layers", "9"], "layers: 9; the archive has"),
         (["decode", "photos", "--output", "out"], "no archive"),
         (["inspect", "nowhere"], "no archive"),
         (["verify", "empty"], "no archive"),

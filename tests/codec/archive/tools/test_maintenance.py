@@ -64,7 +64,7 @@ def test_trim_keeps_all_but_the_finer_layers_and_reads_none_of_them(tmp_path: Pa
 def test_trim_refuses_mistakes(tmp_path: Path) -> None:
     write(tmp_path / "a", "one", ["k"])
     write(tmp_path / "c", "other", ["k"])
-    with pytest.raises(UsageError, match="layer 4 of 3"):
+    with pytest.raises(UsageError, match="layers: 4; the archive has layers 1 to 3"):
         trim(tmp_path / "a", tmp_path / "b", 4)
     with pytest.raises(UsageError, match="cannot be written over itself"):
         trim(tmp_path / "a", tmp_path / "a", 1)

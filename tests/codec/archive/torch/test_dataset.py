@@ -307,7 +307,7 @@ def test_map_style_by_index_and_by_batch(archive: Archive) -> None:
 
 
 def test_mistakes_get_one_line(archive: Archive) -> None:
-    with pytest.raises(UsageError, match="layer 3 of 2: choose 1 to 2"):
+    with pytest.raises(UsageError, match="layers: 3; the archive has layers 1 to 2"):
         reader(archive, layers=3)
     with pytest.raises(UsageError, match="no label 'shape'"):
         reader(archive, labels=["shape"])
