@@ -34,8 +34,9 @@ from underpaint.transforms.prefetch import Prefetcher
 from underpaint.transforms.progress import Counts, ProgressStore
 from underpaint.transforms.records import Record, Shard, Skipped, Span, WorkUnit, unit_of_span
 from underpaint.transforms.report import Facts, result_of, write_report
+from underpaint.transforms.settings import Settings
 from underpaint.transforms.sources import Source
-from underpaint.transforms.work_unit import Exclusions, Settings, encode_unit, records_of
+from underpaint.transforms.work_unit import Exclusions, encode_unit, records_of
 
 NAMESPACE = "underpaint"
 """Namespace of the Beam metrics."""

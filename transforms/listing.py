@@ -12,7 +12,7 @@ from underpaint.codec.archive import ArchiveWriter, Commit
 from underpaint.codec.archive.records import Manifest
 from underpaint.transforms.job_plan import LISTING, JobPlan, base_name
 from underpaint.transforms.records import short_hash
-from underpaint.transforms.work_unit import Settings
+from underpaint.transforms.settings import Settings
 
 
 def commit_listing(

@@ -39,8 +39,8 @@ from underpaint.transforms.job_plan import PLANS, JobPlan, make_job_plan, remove
 from underpaint.transforms.listing import commit_listing
 from underpaint.transforms.progress import Counts, ProgressStore, peak_memory, progress_folder
 from underpaint.transforms.report import JOB, EncodeResult, Facts, result_of, write_report
+from underpaint.transforms.settings import Settings
 from underpaint.transforms.sources import Choice, all_labels, open_sources
-from underpaint.transforms.work_unit import Settings
 
 REMOTE_MEMORY = 3 << 30
 """Default memory for pictures in a worker of a cluster, in bytes."""

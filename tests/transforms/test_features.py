@@ -25,8 +25,9 @@ from underpaint.codec.image_io.read import read_picture
 from underpaint.transforms.embedding import BATCH_PIXELS, CUDA_BATCH_PIXELS, Embedding
 from underpaint.transforms.features import FAILED, FEATURES, ExtractFeatures, FeatureHandler
 from underpaint.transforms.records import Item, unit_of_items
+from underpaint.transforms.settings import Settings
 from underpaint.transforms.sources import Choice, open_sources
-from underpaint.transforms.work_unit import Settings, encode_unit
+from underpaint.transforms.work_unit import encode_unit
 
 BLACK = np.zeros((30, 40, 3), np.uint8)
 """Has no features by the network with a logarithm."""

@@ -20,14 +20,9 @@ from underpaint.transforms.identity import Held
 from underpaint.transforms.prefetch import Prefetcher
 from underpaint.transforms.progress import ProgressStore
 from underpaint.transforms.records import Item, Record, Span, WorkUnit, unit_of_items, unit_of_span
+from underpaint.transforms.settings import AHEAD_BYTES, BYTES_PER_PIXEL, Settings
 from underpaint.transforms.sources import Choice, Source, open_sources
-from underpaint.transforms.work_unit import (
-    AHEAD_BYTES,
-    BYTES_PER_PIXEL,
-    Exclusions,
-    Settings,
-    encode_unit,
-)
+from underpaint.transforms.work_unit import Exclusions, encode_unit
 
 
 @pytest.fixture(scope="module")
