@@ -1,9 +1,9 @@
-"""Where pictures come from: folders and globs, tar, zip, TFRecord and Parquet shards, tables of
+"""Sources of pictures: folders and globs, tar, zip, TFRecord and Parquet shards, tables of
 addresses.
 
     inputs --find--> files --kind--> sources --listing--> Item, Shard, Part, Skipped
 
-Inputs are listed once. Every file becomes an item, a shard, or is counted as skipped.
+Inputs are listed once. Every file becomes an item or a shard, or is counted as skipped.
 """
 
 from __future__ import annotations
@@ -38,12 +38,13 @@ from underpaint.transforms.sources.zip import ZipSource
 __all__ = ["Choice", "Source", "all_labels", "counted", "listed", "open_sources"]
 
 TAKEN_IN_FOLDERS = ("tar", "zip", "tfrecord")
-"""Kinds of shards that are taken where they lie in a folder: a table there may be about anything,
-and is taken where it is named, or its kind is."""
+"""Kinds of shards that are read wherever they lie in a folder. A table may be about anything, so it
+is read only if it is named or its kind is requested.
+"""
 
 
 def open_sources(inputs: Sequence[str], choice: Choice) -> tuple[Source, ...]:
-    """The sources that read the inputs; UsageError where one is missing or nothing is found."""
+    """Return the sources that read the inputs; UsageError if one is missing or nothing is found."""
     choice.check()
     if ":" in choice.kind:
         return (_named_source(choice.kind, inputs),)
@@ -78,7 +79,9 @@ def open_sources(inputs: Sequence[str], choice: Choice) -> tuple[Source, ...]:
 
 
 def kind_of(found: Found, wanted: str) -> str:
-    """Which kind of source a found file is for, of the kind that is wanted; "" for none."""
+    """Return the kind of source for a found file, given the requested kind; "" if it is not
+    read.
+    """
     if found.skipped:
         return ""
     chain = archive_chain(found.uri)
@@ -91,7 +94,7 @@ def kind_of(found: Found, wanted: str) -> str:
 
 
 def listed(sources: Sequence[Source]) -> Iterator[Item | Shard | Part | Skipped]:
-    """Everything that the sources list; items and shards with the number of their source."""
+    """Yield everything that the sources list; items and shards carry the index of their source."""
     for number, source in enumerate(sources):
         for each in source.listing():
             if isinstance(each, Skipped):
@@ -103,12 +106,12 @@ def listed(sources: Sequence[Source]) -> Iterator[Item | Shard | Part | Skipped]
 
 
 def all_labels(sources: Iterable[Source]) -> pa.Schema:
-    """Label columns of all sources together; UsageError where two disagree on a type."""
+    """Return the label columns of all sources; UsageError if two disagree on a type."""
     return merged(source.labels() for source in sources)
 
 
 def counted(reasons: Counter[str]) -> str:
-    """How many files were skipped, and why: `skipped 12: .txt 9, .mov 3`."""
+    """Return, for example, `skipped 12: .txt 9, .mov 3`."""
     causes = ", ".join(f"{reason} {count:,}" for reason, count in reasons.most_common())
     return f"skipped {reasons.total():,}: {causes}"
 
@@ -162,7 +165,7 @@ def _shard_source(kind: str, shards: tuple[Shard, ...], choice: Choice) -> Sourc
 
 
 def _lists_addresses(uri: str) -> bool:
-    """Whether a Parquet file is plainly a table of addresses."""
+    """Return whether a Parquet file is clearly a table of addresses."""
     schema = read_schema(uri)
     return not holds_pictures(schema) and any(name in URL_COLUMNS for name in schema.names)
 

@@ -1,8 +1,8 @@
-"""Paths and URLs: how a file is addressed again, and what a picture is called by its address.
+"""Paths and URLs: the address under which a file can be opened again, and the key derived from it.
 
     /data/a.jpg     gs://bucket/a.jpg     https://host/a.jpg?id=7     zip://a.jpg::gs://bucket/b.zip
 
-The last form is a chain, as fsspec writes it: a file system inside a file of another one.
+The last form is an fsspec chain: a file system inside a file of another file system.
 """
 
 from __future__ import annotations
@@ -17,31 +17,31 @@ from fsspec.implementations.local import LocalFileSystem
 WEB = ("http://", "https://")
 
 ARCHIVE_SCHEMES = ("zip", "tar")
-"""Schemes of chains whose first link is a shard that is read here, in one pass."""
+"""Schemes of chains whose first link is a shard, which is read in one pass."""
 
 _SIGNATURE = re.compile(
     r"(?i)x-amz-\w[\w-]*|x-goog-\w[\w-]*|.*(?:signature|credential|token|secret|passw|api_?key"
     r"|access_?key|accesskeyid|auth|policy)[\w.-]*|sig|key-pair-id|googleaccessid|expires|key|pwd"
     r"|s[vertpk]|sk[eotsv]id?|spr|sip"
 )
-"""Parameters of signed URLs (Amazon, Google, Azure): they say who may read, and until when."""
+"""Parameters of signed URLs (Amazon, Google, Azure); they grant access for a limited time."""
 
 
 def is_local(fs: fsspec.AbstractFileSystem) -> bool:
-    """Whether files of this file system are files of this machine."""
+    """Return whether the file system is that of this machine."""
     return isinstance(fs, LocalFileSystem)
 
 
 def is_web(fs: fsspec.AbstractFileSystem) -> bool:
-    """Whether files are web addresses: no folders, no listing."""
+    """Return whether the file system is the web, which has no folders and no listing."""
     return "http" in fs.protocol or "https" in fs.protocol
 
 
 def to_uri(fs: fsspec.AbstractFileSystem, path: str, of: str = "") -> str:
-    """The address under which anyone can open the file again.
+    """Return the address under which the file can be opened again.
 
     Args:
-        of: the address that the file was found below; where that is a chain, so is the result.
+        of: the address that the file was found below; if it is a chain, so is the result.
     """
     if is_local(fs) and "::" not in of:
         return path
@@ -55,7 +55,9 @@ def to_uri(fs: fsspec.AbstractFileSystem, path: str, of: str = "") -> str:
 
 
 def archive_chain(text: str) -> tuple[str, str, str] | None:
-    """Scheme, pattern of members and shard of `zip://PATTERN::SHARD`; None for other addresses."""
+    """Return scheme, member pattern and shard of `zip://PATTERN::SHARD`; None for other
+    addresses.
+    """
     head, chained, shard = text.partition("::")
     scheme, mark, pattern = head.partition("://")
     if not chained or scheme not in ARCHIVE_SCHEMES or (mark and not shard):
@@ -64,15 +66,15 @@ def archive_chain(text: str) -> tuple[str, str, str] | None:
 
 
 def path_of(uri: str) -> str:
-    """The address without the query and fragment that a web address may have."""
+    """Return an address without the query and fragment of a web address."""
     last = uri.partition("::")[0]
     return last.split("?", 1)[0].split("#", 1)[0] if last.startswith(WEB) else last
 
 
 def address_key(uri: str) -> str:
-    """What names a picture by its address: host, path and query.
+    """Return the key for a picture at an address: host, path and query.
 
-    Parameters of a signature are left out: they are secret, and others each time.
+    Signature parameters are left out: they are secret and differ each time.
     """
     head = uri.partition("::")[0] or uri
     scheme, mark, _ = head.partition("://")
@@ -93,7 +95,7 @@ def address_key(uri: str) -> str:
 
 
 def resolved(path: str, folder: str) -> str:
-    """An address that may be relative to a folder, as one that stands alone."""
+    """Return an absolute address for one that may be relative to a folder."""
     if "://" in path or "::" in path or path.startswith("/"):
         return path
     if folder.startswith(WEB):
@@ -103,16 +105,16 @@ def resolved(path: str, folder: str) -> str:
 
 
 def folder_of(uri: str) -> str:
-    """The address of the folder that a file is in, with its last slash."""
+    """Return the address of a file's folder, with the final slash."""
     path = path_of(uri)
     return path[: path.rfind("/") + 1]
 
 
 def name_of(uri: str) -> str:
-    """The last part of an address, percent signs resolved."""
+    """Return the last part of an address, with percent escapes decoded."""
     return unquote(posixpath.basename(path_of(uri)))
 
 
 def _inside(path: str) -> str:
-    """The path without what would lead out of a folder."""
+    """Return a path without parts that would lead out of a folder."""
     return "/".join(part for part in path.split("/") if part not in ("", ".", "..")) or path

@@ -36,32 +36,32 @@ from underpaint.transforms.sources.addresses import is_local, is_web
 from underpaint.transforms.sources.recognition import HEAD_BYTES
 
 SPAN_RECORDS = 1024
-"""Most records in one unit of work."""
+"""Most records in one work unit."""
 
 STREAM_BYTES = 32 << 20
-"""Bytes of records after which a span of a stream is closed: they are held in memory."""
+"""A span of a stream is closed after this many bytes of records, which are held in memory."""
 
 FOLDER_LABEL = pa.field("label", pa.string())
-"""The label that names the folder of a picture."""
+"""The label that holds the name of a picture's folder."""
 
 
 class Source(ABC):
-    """Where pictures come from. Picklable: it travels to the workers."""
+    """A source of pictures. It can be pickled, because it travels to the workers."""
 
     @abstractmethod
     def listing(self) -> Iterator[Item | Shard | Part | Skipped]:
-        """Every file of the inputs, always in the same order.
+        """Yield every file of the inputs, always in the same order.
 
-        UsageError where an input is missing.
+        UsageError if an input is missing.
         """
 
     def split(self, shard: Shard, span_bytes: int) -> Iterator[Span]:
-        """The shard in spans of about `span_bytes`; as one span unless a source can do better."""
+        """Yield spans of about `span_bytes`; a single span unless a source can do better."""
         yield Span(start=0, stop=0, first=0, records=0, size=max(shard.size, 0))
 
     @abstractmethod
     def read(self, shard: Shard, span: Span) -> Iterator[Record | Skipped]:
-        """The records of a span, always in the same order."""
+        """Yield the records of a span, always in the same order."""
 
     def stream(
         self, shard: Shard, span: Span, span_bytes: int
@@ -74,20 +74,20 @@ class Source(ABC):
         raise NotImplementedError(f"{type(self).__name__} makes no open-ended spans")
 
     def record(self, item: Item) -> Record:
-        """The record of a loose picture that `listing` named."""
+        """Return the record of a loose picture that `listing` yielded."""
         return Record(item.key, item.uri, partial(read_bytes, item.uri), item.size)
 
     def labels(self) -> pa.Schema:
-        """Columns that come with the pictures; the values of `Record.labels` are of these types."""
+        """Return the label columns; the values of `Record.labels` have these types."""
         return pa.schema([])
 
     def settings(self) -> str:
-        """What besides the shard decides what its records are; part of the names of units."""
+        """Return the options that change a shard's records; they are part of the units' names."""
         return ""
 
 
 def whole(shard: Shard) -> Span:
-    """The open-ended span of a shard that is read from start to end."""
+    """Return the open-ended span of a shard that is read from start to end."""
     return Span(0, 0, 0, 0, max(shard.size, 0), open_ended=True)
 
 
@@ -112,7 +112,7 @@ def closed_spans(
         record = None
         try:
             record = next(records, None)
-        except Exception as error:  # a shard format raises what it likes; its rest is one failure
+        except Exception as error:  # a shard format raises any error; it ends the shard
             broken = f"{type(error).__name__}: {error}"
         if record is None or (held and (size >= most or count >= SPAN_RECORDS)):
             if held:
@@ -131,10 +131,10 @@ def closed_spans(
 
 
 def read_bytes(uri: str, limits_of_time: TimeLimits = DEFAULT_LIMITS) -> bytes:
-    """All bytes of a source picture; a web server has so much time to send them.
+    """Return all bytes of a source picture; a web server has limited time to send them.
 
-    Raises PictureTooLarge where it has more than the limit, and OSError for folders, pipes and
-    devices: they may have no end, or wait for someone.
+    Raises PictureTooLarge if there are more than the limit, and OSError for folders, pipes and
+    devices, which may have no end or block.
     """
     fs, path = file_system(uri)
     limit = limits.MAX_SOURCE_BYTES
@@ -155,7 +155,7 @@ def read_bytes(uri: str, limits_of_time: TimeLimits = DEFAULT_LIMITS) -> bytes:
 
 
 def read_head(uri: str) -> bytes:
-    """The first bytes of a file, by which it is recognised."""
+    """Return the first bytes of a file, which identify its format."""
     fs, path = file_system(uri)
     if is_local(fs):
         _check_regular(path)
@@ -165,15 +165,15 @@ def read_head(uri: str) -> bytes:
 
 
 def folder_label(key: str) -> dict[str, str]:
-    """The label that a picture has from the folder it lies in, by its key."""
+    """Return the label with the name of a picture's folder, taken from the picture's key."""
     parts = key.split("/")
     return {FOLDER_LABEL.name: parts[-2]} if len(parts) > 1 else {}
 
 
 def roots_to_prefixes(roots: Iterable[str]) -> dict[str, str]:
-    """What the keys below each input folder begin with: nothing for one folder, else its name.
+    """Return the key prefix for each input folder: empty for a single folder, else its name.
 
-    Folders of the same name get as many of their parents as it takes to tell them apart.
+    Folders of the same name get as many of their parents as are needed to distinguish them.
     """
     distinct = list(dict.fromkeys(root.rstrip("/") for root in roots))
     if len(distinct) == 1:
@@ -189,7 +189,7 @@ def roots_to_prefixes(roots: Iterable[str]) -> dict[str, str]:
 
 
 def failing(error: Exception) -> Callable[[], bytes]:
-    """The `fetch` of a record that could not be read."""
+    """Return a `fetch` that raises `error`, for a record that cannot be read."""
 
     def fetch() -> bytes:
         raise error

@@ -1,4 +1,4 @@
-"""What a user chooses of how inputs are read."""
+"""The options of reading inputs that a user can choose."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from underpaint.transforms.sources.kinds import SHARD_SUFFIXES
 from underpaint.transforms.sources.labels import Declared, parse_type
 
 KINDS = ("auto", "files", *SHARD_SUFFIXES)
-"""What `--source` takes, besides the dotted name `module:Class` of a Source."""
+"""Values of `--source`, besides the dotted name `module:Class` of a source."""
 
 TAR_KEYS = ("first-dot", "last-dot")
 
 
 @dataclass(frozen=True)
 class Choice:
-    """How inputs are to be read."""
+    """How inputs are read."""
 
     kind: str = "auto"
     picture: str | None = None
@@ -37,13 +37,13 @@ class Choice:
 
     @property
     def time_limits(self) -> TimeLimits:
-        """How long a download may take."""
+        """Return the time limits of a download."""
         connect = min(DEFAULT_LIMITS.connect_s, self.stall_s)
         total = max(DEFAULT_LIMITS.total_s, self.stall_s)
         return TimeLimits(connect_s=connect, stall_s=self.stall_s, total_s=total)
 
     def check(self) -> None:
-        """UsageError for a value that cannot be chosen."""
+        """UsageError for an invalid value."""
         if ":" not in self.kind and self.kind not in KINDS:
             raise UsageError(f"no source {self.kind!r}: choose from {', '.join(KINDS)}")
         if self.tar_key not in TAR_KEYS:
@@ -53,7 +53,7 @@ class Choice:
 
 
 def parse_label(text: str) -> tuple[str, str]:
-    """Name and type of a label that is written NAME:TYPE; UsageError for anything else."""
+    """Parse NAME:TYPE as the name and type of a label; UsageError for anything else."""
     name, mark, kind = text.rpartition(":")
     if not mark or not name:
         raise UsageError(f"--label {text}: write NAME:TYPE, as in --label cls:int64")

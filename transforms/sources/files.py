@@ -1,4 +1,4 @@
-"""Pictures in files of their own: below folders, behind globs, or named one by one."""
+"""Pictures in files of their own: below folders, matched by globs, or named one by one."""
 
 from __future__ import annotations
 
@@ -52,18 +52,18 @@ from underpaint.transforms.sources.walk import Entry, walk
 
 @dataclass(frozen=True)
 class Found:
-    """A file that an input leads to."""
+    """A file found in the inputs."""
 
     key: str
     """Its path below the input folder (below the fixed part of a glob)."""
     uri: str
     size: int
     named: bool
-    """Whether the user named the file itself: then it is tried whatever its name is."""
+    """Whether the user named the file itself; it is then read whatever its name is."""
     skipped: str = ""
-    """Why it is left out, whatever it holds."""
+    """The reason for skipping it whatever its content; empty if there is none."""
     remote: bool = False
-    """Whether opening it takes a request to another machine."""
+    """Whether opening it requires a request to another machine."""
 
 
 @dataclass(frozen=True)
@@ -74,38 +74,40 @@ class _Input:
     kind: str
     path: str
     chain: str = ""
-    """What stands before the address of a shard in a chain that asks for some of its members."""
+    """The part of a chain before the shard's address, which selects some of its members."""
 
 
 @dataclass(frozen=True)
 class FileSource(Source):
-    """Loose pictures, and the files that are left out, as `open_sources` has found them."""
+    """Loose pictures and skipped files, as `open_sources` found them."""
 
     found: Spool = field(default_factory=Spool, compare=False, repr=False)
     label_from_folder: bool = False
     limits_of_time: TimeLimits = DEFAULT_LIMITS
 
     def listing(self) -> Iterator[Item | Skipped]:
-        """One item a picture."""
+        """Yield one item for each picture."""
         for values in self.found:
             yield Skipped(**values) if "reason" in values else Item(**values)
 
     def add(self, each: Item | Skipped) -> None:
-        """Take up what was found."""
+        """Add a found file."""
         self.found.append(asdict(each))
 
     def read(self, shard: Shard, span: Span) -> Iterator[Record]:
-        """Nothing: there are no shards."""
+        """Yield nothing: there are no shards."""
         yield from ()
 
     def record(self, item: Item) -> Record:
-        """The picture; a file whose name says nothing is looked into when it is fetched."""
+        """Return the record of a picture; a file whose name says nothing is examined when
+        fetched.
+        """
         labels = folder_label(item.key) if self.label_from_folder else {}
         fetch = partial(fetched, item.uri, self.limits_of_time)
         return Record(item.key, item.uri, fetch, item.size, labels)
 
     def labels(self) -> pa.Schema:
-        """The name of the folder, where it is wanted."""
+        """Return the column with the folder's name, if it is requested."""
         return pa.schema([FOLDER_LABEL] if self.label_from_folder else [])
 
 
@@ -123,9 +125,9 @@ def fetched(uri: str, limits_of_time: TimeLimits = DEFAULT_LIMITS) -> bytes:
 
 
 def find(inputs: Iterable[str]) -> Iterator[Found]:
-    """Every file of the inputs in order, those that are left out too.
+    """Yield every file of the inputs in order, skipped ones included.
 
-    UsageError where an input does not exist.
+    UsageError if an input does not exist.
     """
     resolved = [_resolve(text) for text in inputs]
     prefixes = roots_to_prefixes(to_uri(each.fs, each.root) for each in resolved if each.root)
@@ -142,10 +144,10 @@ def find(inputs: Iterable[str]) -> Iterator[Found]:
 
 
 def loose(found: Found) -> Item | Skipped:
-    """A found file that is not a shard: a picture of its own, or a file that is left out.
+    """Return a found file that is no shard as an item, or as skipped.
 
-    A file of this machine is looked into where its name is not that of a picture. On a remote store
-    a name of `OTHER_FILES` is trusted, and one that says nothing is looked into when it is read.
+    A local file is examined if its name is not that of a picture. On a remote store, a name of
+    `OTHER_FILES` is trusted, and a file whose name says nothing is examined when it is read.
     """
     if found.skipped:
         return Skipped(found.uri, found.skipped)
@@ -158,7 +160,7 @@ def loose(found: Found) -> Item | Skipped:
     try:
         head = read_head(found.uri)
     except OSError:
-        return item  # reading it says why
+        return item  # reading it reports the reason
     return item if is_picture(head) else Skipped(found.uri, skip_reason(found.uri))
 
 
@@ -196,7 +198,7 @@ def _entries(each: _Input) -> Iterator[Entry]:
 
 
 def _globbed(each: _Input) -> Iterator[Entry]:
-    """What a pattern matches; a folder among it is walked."""
+    """Yield the matches of a pattern; a folder among them is walked."""
     found = each.fs.glob(each.path, detail=True)
     walked: set[str] = set()
     for path in sorted(found):

@@ -1,7 +1,7 @@
-"""What a file is by its name: a picture, a shard of some kind, or plainly neither.
+"""Classifies files by name: a picture, a shard of some kind, or neither.
 
-A name decides only what is tried first. The content decides what a file is: a shard may be
-compressed under a name that does not say so, and a file whose name says nothing is looked into.
+A name only decides what is tried first; the content decides what a file is. A shard may be
+compressed under a name that does not say so, and a file whose name says nothing is examined.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SHARD_SUFFIXES: dict[str, tuple[str, ...]] = {
         f"{name}{packed}" for name in (".csv", ".tsv", ".jsonl", ".ndjson") for packed in _PACKED
     ),
 }
-"""Lower-case suffixes by which shards of each kind are found."""
+"""Lower-case suffixes of the shards of each kind."""
 
 UNREADABLE_PICTURES = frozenset(
     {".heic", ".heif", ".hif", ".psd", ".psb", ".dds", ".tga", ".exr", ".hdr", ".jxl", ".jxr"}
@@ -45,29 +45,29 @@ OTHER_FILES = frozenset(
     | {".7z", ".rar", ".gz", ".bz2", ".xz", ".zst", ".zip", ".tar", ".tgz", ".parquet", ".arrow"}
     | {".feather", ".tfrecord", ".tfrecords", ".db", ".sqlite", ".lnk", ".srt", ".vtt", ".cls"}
 )
-"""Suffixes of files that are no pictures. On a remote store such a file is not opened."""
+"""Suffixes of files that are not pictures. On a remote store such a file is not opened."""
 
 VIDEO_SUFFIXES = frozenset(
     {".mov", ".mp4", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp"}
     | {".mts", ".m2ts"}
 )
-"""Of those, videos: as members of a tar they are no labels either."""
+"""Suffixes of videos; as members of a tar they are not labels either."""
 
 _NUMBERED_TFRECORD = re.compile(r"\.tfrecords?-\d")
 
 
 def suffix_of(uri: str) -> str:
-    """Lower-case suffix of a path or URL, with its dot; "" for none."""
+    """Return the lower-case suffix of a path or URL, with its dot; "" for none."""
     return posixpath.splitext(path_of(uri).rstrip("/").lower())[1]
 
 
 def has_picture_suffix(uri: str) -> bool:
-    """Whether the suffix is one of a picture, in a format that can be read or not."""
+    """Return whether the suffix is that of a picture, in a readable format or not."""
     return suffix_of(uri) in PICTURE_SUFFIXES | UNREADABLE_PICTURES
 
 
 def shard_kind(uri: str) -> str:
-    """The kind of shard that a name stands for; "" where it is not the name of a shard."""
+    """Return the kind of shard that a name indicates; "" if it is not the name of a shard."""
     name = path_of(uri).lower()
     for kind, suffixes in SHARD_SUFFIXES.items():
         if name.endswith(suffixes):
@@ -76,7 +76,7 @@ def shard_kind(uri: str) -> str:
 
 
 def without_shard_suffix(key: str) -> str:
-    """The key of a shard less the suffix that names its kind."""
+    """Return a shard's key without the suffix that indicates its kind."""
     lower = key.lower()
     suffixes = (suffix for group in SHARD_SUFFIXES.values() for suffix in group)
     for suffix in sorted(suffixes, key=len, reverse=True):
@@ -86,7 +86,7 @@ def without_shard_suffix(key: str) -> str:
 
 
 def reserved_name(name: str) -> str:
-    """Why a file is left out whatever it holds ("dot file", "macOS ._ file"); "" for others."""
+    """Return why a file is skipped whatever its content ("dot file"); "" for other files."""
     parts = name.split("/")
     if parts[-1].startswith("._") or "__MACOSX" in parts:
         return "macOS ._ file"
@@ -95,7 +95,7 @@ def reserved_name(name: str) -> str:
 
 
 def skip_reason(uri: str) -> str:
-    """The reason by which a file that is no picture is counted: its suffix where it has one."""
+    """Return the reason under which a file that is not a picture is counted: its suffix, if any."""
     suffix = suffix_of(uri)
     if not suffix:
         return "no suffix"

@@ -23,11 +23,11 @@ from underpaint.codec.errors import UsageError
 from underpaint.transforms.records import Shard
 
 PEEKED_SHARDS = 16
-"""Most shards, besides the first, whose labels are looked at."""
+"""Most shards, besides the first, that are examined for labels."""
 
 PEEKED_SHARE = 16
 PEEKED_BYTES = 64 << 10
-"""Looking for labels reads at most a 16th of a shard, or this much of a small one."""
+"""At most a 16th of a shard is read to find its labels, or this many bytes of a small one."""
 
 Declared = tuple[tuple[str, str], ...]
 """Name and Arrow type of labels whose types are stated."""
@@ -37,22 +37,24 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Labels:
-    """The label columns of a source, and how values are made to fit them."""
+    """The label columns of a source, and the conversion of values to their types."""
 
     schema: pa.Schema = field(default_factory=lambda: pa.schema([]))
 
     @staticmethod
     def of(schemas: Iterable[pa.Schema], declared: Declared = ()) -> Labels:
-        """All columns of all schemas, a wider number type for two; declared types go first.
+        """Combine all columns of all schemas; numbers widen; declared types take precedence.
 
-        UsageError where two schemas clash in a type that is not declared.
+        UsageError if two schemas clash in a type that is not declared.
         """
         types = {label_name(name): parse_type(kind) for name, kind in declared}
         found = [[item for item in schema if item.name not in types] for schema in schemas]
         return Labels(merged([*map(pa.schema, found), pa.schema(list(types.items()))]))
 
     def fit(self, values: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
-        """The values as their columns take them, and a note for each that is not stored."""
+        """Return the values converted to their columns' types, and a note for each that is not
+        stored.
+        """
         fitted: dict[str, Any] = {}
         notes: list[str] = []
         for original, value in values.items():
@@ -102,7 +104,7 @@ def fit(value: Any, kind: pa.DataType) -> Any:
 
 
 def plain(scalar: pa.Scalar) -> Any:
-    """The Python value of a scalar; nanoseconds, which datetime cannot hold, as numpy has them."""
+    """Return the Python value of a scalar; nanoseconds, which datetime cannot hold, as numpy's."""
     kind = scalar.type
     if (pa.types.is_timestamp(kind) or pa.types.is_duration(kind)) and kind.unit == "ns":
         return (
@@ -116,7 +118,7 @@ class NoValue:
 
 
 def python_values(column: pa.Array) -> list[Any]:
-    """The Python values of an array; nanoseconds come as numpy has them."""
+    """Return the Python values of an array; nanoseconds as numpy values."""
     kind = column.type
     if (pa.types.is_timestamp(kind) or pa.types.is_duration(kind)) and kind.unit == "ns":
         values = column.to_numpy(zero_copy_only=False)
@@ -128,9 +130,9 @@ def python_values(column: pa.Array) -> list[Any]:
 
 
 def look_at(shards: Sequence[Shard], look: Callable[[Shard], T]) -> list[T]:
-    """What `look` finds at shards spread evenly over all, the first one first.
+    """Return the results of `look` for shards that are spread evenly, the first shard first.
 
-    The first shard's errors are passed on; of others a UsageError is left to their reading.
+    Errors of the first shard are raised. A UsageError of another shard is left to reading it.
     """
     first, *others = _spread(shards)
 
@@ -148,7 +150,7 @@ def look_at(shards: Sequence[Shard], look: Callable[[Shard], T]) -> list[T]:
 
 
 def merged(schemas: Iterable[pa.Schema]) -> pa.Schema:
-    """All columns of all schemas, a wider number type for two; UsageError where types clash."""
+    """Combine all columns of all schemas; numbers widen; UsageError if types clash."""
     try:
         return pa.unify_schemas(list(schemas), promote_options="permissive")
     except pa.ArrowException as error:
@@ -160,7 +162,7 @@ def merged(schemas: Iterable[pa.Schema]) -> pa.Schema:
 
 
 def union(kinds: Iterable[pa.DataType]) -> pa.DataType:
-    """One type for all of these: the wider number, else text, which holds them as JSON."""
+    """Return one type for all of these: the wider number, else text, which holds them as JSON."""
     schemas = [pa.schema([("", kind)]) for kind in kinds]
     try:
         return pa.unify_schemas(schemas, promote_options="permissive").field(0).type
@@ -169,7 +171,7 @@ def union(kinds: Iterable[pa.DataType]) -> pa.DataType:
 
 
 def inferred(values: Iterable[Any]) -> pa.DataType:
-    """The type of values that were read from JSON."""
+    """Return the type of values that were parsed from JSON."""
     present = [value for value in values if value is not None]
     kinds = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string()}
     types = {type(value) for value in present}
@@ -186,7 +188,9 @@ def inferred(values: Iterable[Any]) -> pa.DataType:
 
 
 def parse_type(text: str) -> pa.DataType:
-    """The Arrow type of this name, such as `int64`, `string` or `list<float>`; UsageError else."""
+    """Return the Arrow type of a name such as `int64`, `string` or `list<float>`; UsageError
+    else.
+    """
     text = text.strip()
     if text.startswith("list<") and text.endswith(">"):
         return pa.list_(parse_type(text[5:-1]))
@@ -215,18 +219,20 @@ def stored_type(kind: pa.DataType) -> pa.DataType:
 
 
 def label_name(name: str) -> str:
-    """The name of a label column: `label_…` where the archive has a column of that name itself."""
+    """Return the name of a label column: `label_…` if the archive itself has a column of that
+    name.
+    """
     return f"label_{name}" if is_reserved(name) else name
 
 
 def until_damage(values: Iterable[T]) -> Iterator[T]:
-    """The values up to the first that cannot be read: for looking around only."""
-    with suppress(Exception):  # a shard format raises what it likes; reading it reports the damage
+    """Yield the values up to the first unreadable one; only for examining a shard."""
+    with suppress(Exception):  # a shard format raises any error; reading the shard reports it
         yield from values
 
 
 def peek_budget(size: int) -> int:
-    """Bytes of a shard that looking for its labels may read."""
+    """Return how many bytes of a shard may be read to find its labels."""
     return max(PEEKED_BYTES, size // PEEKED_SHARE)
 
 

@@ -33,7 +33,7 @@ from underpaint.transforms.sources.spool import Spool
 from underpaint.transforms.sources.tables import Table, TableRow
 
 URL_COLUMNS = ("url", "uri", "image_url", "path", "file_name", "filename", "file", "image")
-"""Names under which the column of addresses is looked for, in this order."""
+"""Names of the address column, in order of preference."""
 
 ROWS_PER_SPAN = 256
 """Most rows in one unit of work: what a picture behind an address weighs is not known …"""
@@ -74,7 +74,7 @@ class ManifestSource(Source):
         declared: Declared = (),
         limits_of_time: TimeLimits = DEFAULT_LIMITS,
     ) -> ManifestSource:
-        """The source of these tables; columns besides address and key become labels."""
+        """Return the source of these tables; columns other than address and key become labels."""
         tables = look_at(shards, lambda shard: Table.at(shard.uri))
         spools: list[Spool | None] = []
         names, types = dict.fromkeys(tables[0].names), []
@@ -105,11 +105,11 @@ class ManifestSource(Source):
                 yield from (Part(shard, span) for span in self._spans(shard, _spooled_rows(spool)))
 
     def labels(self) -> pa.Schema:
-        """The other columns: text in CSV, the types of its schema in Parquet."""
+        """Return the other columns: text in CSV, typed by the schema in Parquet."""
         return self.columns.schema
 
     def settings(self) -> str:
-        """The columns that make address and key."""
+        """Return the names of the address and key columns."""
         return f"{self.url} {self.key}"
 
     def split(self, shard: Shard, span_bytes: int) -> Iterator[Span]:
@@ -122,7 +122,7 @@ class ManifestSource(Source):
         yield from self._spans(shard, rows)
 
     def read(self, shard: Shard, span: Span) -> Iterator[Record]:
-        """One record a row."""
+        """Yield one record for each row."""
         for uri, key, trouble, notes, labels in _unpacked(span.rows):
             if trouble:
                 yield Record(key, uri, failing(PictureDamaged(trouble)))
@@ -155,7 +155,7 @@ class ManifestSource(Source):
             yield Span(place, place, first, 1, 0, broken=broken)
 
     def _row(self, shard: Shard, row: TableRow, names: _Names) -> dict[str, Any]:
-        """What a span carries of a row."""
+        """Return the part of a row that a span carries."""
         values = dict(row.values)
         url = values.pop(self.url, None)
         if not isinstance(url, str) or not url.strip():
@@ -204,11 +204,11 @@ def _is_json(shard: Shard) -> bool:
     try:
         return Table.at(shard.uri).format == "jsonl"
     except UsageError:
-        return False  # splitting it reports why
+        return False  # splitting it reports the reason
 
 
 def _spooled_types(shard: Shard, spool: Spool) -> dict[str, pa.DataType]:
-    """Read a table of JSON lines into a spool; the type of each column over all of its rows."""
+    """Read a table of JSON lines into a spool; return the type of each column over all rows."""
     kinds: dict[str, pa.DataType] = {}
     block: list[dict[str, Any]] = []
 
@@ -258,7 +258,7 @@ def _inferred_labels(found: list[dict[str, pa.DataType]], *others: str | None) -
 
 
 def _packed(rows: list[dict[str, Any]], schema: pa.Schema) -> str:
-    """Rows as text that travels with a span: an Arrow stream, compressed, in base64."""
+    """Return rows as text that travels with a span: a compressed Arrow stream in base64."""
     table = pa.Table.from_pylist(rows, schema)
     sink = pa.BufferOutputStream()
     options = pa.ipc.IpcWriteOptions(compression="zstd")
@@ -270,7 +270,7 @@ def _packed(rows: list[dict[str, Any]], schema: pa.Schema) -> str:
 def _unpacked(
     text: str,
 ) -> Iterator[tuple[str, str, str, tuple[str, ...], dict[str, Any]]]:
-    """Address, key, trouble, notes and labels of each row that a span carries."""
+    """Yield address, key, error, notes and labels of each row that a span carries."""
     table = pa.ipc.open_stream(base64.b64decode(text)).read_all().combine_chunks()
     columns = {
         name: python_values(table.column(name).combine_chunks()) for name in table.column_names

@@ -37,13 +37,13 @@ from underpaint.transforms.sources.labels import (
 from underpaint.transforms.sources.streams import kept, raw_file
 
 PICTURE_COLUMNS = ("image", "image_bytes", "picture", "bytes", "jpg", "jpeg", "png", "content")
-"""Names under which the picture column is looked for, in this order."""
+"""Names of the picture column, in order of preference."""
 
 ROWS_AT_ONCE = 64
-"""Rows that are held in memory while a span is read."""
+"""Rows held in memory while a span is read."""
 
 READ_BYTES = 1 << 20
-"""Bytes that are read of a column at once."""
+"""Bytes of a column read at a time."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class ParquetSource(Source):
         key: str | None = None,
         declared: Declared = (),
     ) -> ParquetSource:
-        """The source of these shards; columns besides picture and key become labels."""
+        """Return the source of these shards; columns other than picture and key become labels."""
         schema = read_schema(shards[0].uri)
         picture = picture or _picture_column(schema, shards[0].uri)
         for name in (picture, key):
@@ -78,19 +78,19 @@ class ParquetSource(Source):
         return ParquetSource(shards, picture, key, Labels.of(labels, declared))
 
     def listing(self) -> Iterator[Shard]:
-        """The shards."""
+        """Yield the shards."""
         yield from self.shards
 
     def labels(self) -> pa.Schema:
-        """The other columns, with their types."""
+        """Return the other columns, with their types."""
         return self.columns.schema
 
     def settings(self) -> str:
-        """The columns that make picture and key."""
+        """Return the names of the picture and key columns."""
         return f"{self.picture} {self.key}"
 
     def split(self, shard: Shard, span_bytes: int) -> Iterator[Span]:
-        """Runs of row groups; a large one is an open-ended span of its own."""
+        """Yield runs of row groups; a large row group is an open-ended span of its own."""
         try:
             groups = read_footer(shard.uri).groups
         except (OSError, PictureDamaged) as error:
@@ -112,13 +112,13 @@ class ParquetSource(Source):
             yield Span(start, stop, start, stop - start, size)
 
     def read(self, shard: Shard, span: Span) -> Iterator[Record]:
-        """One record a row."""
+        """Yield one record for each row."""
         names = class_names(kept(shard.uri, _schema))
         for row, values in read_rows(shard.uri, span.start, span.stop):
             yield self._record(shard, row, values | _class_labels(values, names))
 
     def stream(self, shard: Shard, span: Span, span_bytes: int) -> Iterator[tuple[Span, list[Any]]]:
-        """The rows of one row group, unpacked once."""
+        """Yield the rows of one row group, which is unpacked once."""
         progress = 0
 
         def records() -> Iterator[Record]:
@@ -153,9 +153,9 @@ class ParquetSource(Source):
 
 
 def label_columns(schema: pa.Schema, *others: str | None) -> pa.Schema:
-    """The label columns of a table that has these other ones.
+    """Return the label columns of a table whose other columns are `others`.
 
-    A column of Hugging Face class labels gets one more with the names of the classes.
+    A column of Hugging Face class labels gets a second column with the names of the classes.
     """
     fields = [
         (label_name(column.name), stored_type(column.type))
@@ -171,7 +171,9 @@ def label_columns(schema: pa.Schema, *others: str | None) -> pa.Schema:
 
 
 def class_names(schema: pa.Schema) -> dict[str, list[str]]:
-    """Names of the classes of each column of class labels, as Hugging Face datasets states them."""
+    """Return the class names of each column of class labels, as Hugging Face datasets stores
+    them.
+    """
     try:
         stated = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
         features = stated["info"]["features"]
@@ -189,12 +191,12 @@ def class_names(schema: pa.Schema) -> dict[str, list[str]]:
 
 
 def holds_pictures(schema: pa.Schema) -> bool:
-    """Whether a table has a column that can hold the bytes of pictures."""
+    """Return whether a table has a column that can hold the bytes of pictures."""
     return any(_holds_bytes(column.type) for column in schema)
 
 
 def read_schema(uri: str) -> pa.Schema:
-    """Arrow schema of a Parquet file; UsageError where it is none."""
+    """Return the Arrow schema of a Parquet file; UsageError if it is not one."""
     try:
         return kept(uri, _schema)
     except FileNotFoundError:
@@ -204,7 +206,7 @@ def read_schema(uri: str) -> pa.Schema:
 
 
 def read_footer(uri: str) -> Footer:
-    """The footer of a Parquet file; PictureDamaged where it is none, or lies."""
+    """Return the footer of a Parquet file; PictureDamaged if it is none or inconsistent."""
     return kept(uri, _footer)
 
 
@@ -241,7 +243,7 @@ def _python_rows(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
 
 
 def _class_labels(values: dict[str, Any], names: dict[str, list[str]]) -> dict[str, str]:
-    """The name of the class of each class label that has one."""
+    """Return the class name of each class label that has one."""
     found = {}
     for column, classes in names.items():
         value = values.get(column)
@@ -265,7 +267,7 @@ def _footer(uri: str) -> Footer:
 
 
 def _read_footer(file: IO[bytes]) -> Footer:
-    """The footer, its row groups read without pyarrow, whose accessors may end the process."""
+    """Parse the footer and its row groups without pyarrow, whose accessors may end the process."""
     size = file.seek(0, io.SEEK_END)
     file.seek(max(0, size - CLOSING_BYTES))
     closing = file.read(CLOSING_BYTES)

@@ -1,11 +1,11 @@
-"""Whether a file is a picture, by its first bytes."""
+"""Recognises pictures by their first bytes."""
 
 from __future__ import annotations
 
 import re
 
 HEAD_BYTES = 4096
-"""Bytes at the start of a file that its format is recognised by."""
+"""Number of bytes at the start of a file that identify its format."""
 
 _PICTURES = re.compile(
     rb"""(?xs)
@@ -27,5 +27,5 @@ _SVG = re.compile(
 
 
 def is_picture(head: bytes) -> bool:
-    """Whether these first bytes are those of a picture, in a format that can be read or not."""
+    """Return whether these first bytes are those of a picture, in a readable format or not."""
     return bool(_PICTURES.match(head) or _SVG.match(head))

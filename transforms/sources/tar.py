@@ -1,7 +1,7 @@
 """Tar files of pictures, WebDataset shards among them; see `samples` for what becomes of a member.
 
-A plain tar of this machine is cut into spans by its headers alone, and each is read by itself.
-One that is compressed or on a remote store is read from start to end by one worker.
+A plain tar of this machine is cut into spans by its headers alone, and each is read by itself. One
+that is compressed or on a remote store is read from start to end by one worker.
 """
 
 from __future__ import annotations
