@@ -23,7 +23,8 @@ POLICIES = ("rename", "skip", "fail")
 its own, the picture is left out, or it becomes a dead letter. A changed file of a known source
 becomes a dead letter, and is left out with "skip"."""
 
-_NAMES = ("keys", "sources", "contents", "records", "letters")
+_FOR_RECORDS = ("keys", "records")
+"""Sets that workers need: loose pictures are compared when the plan is made."""
 
 
 @dataclass(frozen=True)
@@ -67,14 +68,15 @@ class Held:
         )
 
     def store(self, storage: Storage, folder: str) -> None:
-        """Write the sets below a folder of the archive."""
-        for name in _NAMES:
+        """Write, below a folder of the archive, what `record` needs."""
+        for name in _FOR_RECORDS:
             storage.put(f"{folder}/held.{name}", getattr(self, name).data)
 
     @staticmethod
     def load(storage: Storage, folder: str) -> Held:
-        """Read what `store` wrote."""
-        return Held(*(KeySet(storage.read(f"{folder}/held.{name}")) for name in _NAMES))
+        """Read what `store` wrote: sets that suffice for `record`."""
+        read = {name: KeySet(storage.read(f"{folder}/held.{name}")) for name in _FOR_RECORDS}
+        return Held(**read)
 
     def item(self, item: Item, policy: str) -> Item | None:
         """Return a loose picture as it is to be encoded; None if there is nothing to do."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from underpaint.codec.archive import ArchiveWriter, Commit
+from underpaint.codec.archive import Commit
 from underpaint.codec.archive.records import Manifest
 from underpaint.transforms.job_plan import LISTING, JobPlan, base_name
 from underpaint.transforms.records import short_hash
@@ -29,17 +29,7 @@ def commit_listing(
     if dict(plan.skipped) == dict(standing.skipped if standing else {}):
         return
     attempts = sum(base_name(name) == base for name in committed)
-    writer = ArchiveWriter(
-        settings.archive,
-        f"{base}-retry{attempts}" if standing else base,
-        layers=settings.layer_names,
-        weights_id=settings.weights_id,
-        label_schema=settings.labels,
-        embedding_size=settings.embedding.size if settings.embedding else None,
-        extractor=settings.embedding.identity if settings.embedding else None,
-        keep_source=settings.keep_source,
-        retries=standing.unit if standing else None,
-    )
-    with writer:
+    unit = f"{base}-retry{attempts}" if standing else base
+    with settings.writer(unit, standing.unit if standing else None) as writer:
         for reason, count in plan.skipped.items():
             writer.skip(reason, count)

@@ -91,6 +91,12 @@ class Skipped:
     ("dot file", "link loop")."""
 
 
+def skipped_text(reasons: Mapping[str, int]) -> str:
+    """Return counts of skipped files as text: "skipped 12: .txt 9, .mov 3"."""
+    causes = ", ".join(f"{reason} {count:,}" for reason, count in reasons.items())
+    return f"skipped {sum(reasons.values()):,}: {causes}"
+
+
 class NotAPicture(Exception):
     """Raised by `Record.fetch` for a file whose content shows that it is no picture.
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from underpaint.codec.archive import ArchiveWriter
 from underpaint.transforms.embedding import Embedding
 from underpaint.transforms.prefetch import Prefetcher
 
@@ -56,6 +57,21 @@ class Settings:
     def window_pixels(self) -> int:
         """Most pixels of a batch."""
         return min(WINDOW_PIXELS, self.memory // 2 // BYTES_PER_PIXEL)
+
+    def writer(self, unit: str, retries: str | None = None) -> ArchiveWriter:
+        """Return the writer of one unit; `retries` names the commit whose records it retries."""
+        return ArchiveWriter(
+            self.archive,
+            unit,
+            layers=self.layer_names,
+            weights_id=self.weights_id,
+            label_schema=self.labels,
+            embedding_size=self.embedding.size if self.embedding else None,
+            extractor=self.embedding.identity if self.embedding else None,
+            keep_source=self.keep_source,
+            row_group_limit=min(64 << 20, max(1 << 20, self.memory // 32)),
+            retries=retries,
+        )
 
     def prefetcher(self) -> Prefetcher:
         """Return the prefetcher of one worker."""

@@ -98,18 +98,7 @@ def encode_unit(
         if progress_store:
             progress_store.add(counts, now=True)
         return counts
-    writer = ArchiveWriter(
-        settings.archive,
-        unit.name,
-        layers=settings.layer_names,
-        weights_id=settings.weights_id,
-        label_schema=settings.labels,
-        embedding_size=settings.embedding.size if settings.embedding else None,
-        extractor=settings.embedding.identity if settings.embedding else None,
-        keep_source=settings.keep_source,
-        row_group_limit=min(64 << 20, max(1 << 20, settings.memory // 32)),
-        retries=retries,
-    )
+    writer = settings.writer(unit.name, retries)
     work = _Work(unit, writer, encoder, embedder, settings, progress_store)
     if retries is not None:
         for reason, count in read_commit(storage, retries).skipped.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 
+from underpaint.pipelines.cli import options
 from underpaint.pipelines.cli.console import parse_share, parse_size, positive, seconds
 from underpaint.pipelines.runners.worker import use_one_thread
 
@@ -102,12 +103,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="store a feature vector of each photo, computed by underpaint, torchvision:NETWORK, "
         "timm:NETWORK, onnx:FILE#sha256=DIGEST (path or URL), or module:Class of your own",
     )
-    stored.add_argument(
-        "--weights",
-        metavar="FILE",
-        help="profile name (perceptual or fidelity), path or URL of a weights file (default: "
-        "perceptual)",
-    )
+    options.add_weights(stored, "perceptual")
     stored.add_argument(
         "--weights-sha256",
         metavar="DIGEST",
@@ -153,12 +149,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="time that a web server may let pass without sending more of a photo (default 30)",
     )
     machine = parser.add_argument_group("machine")
-    machine.add_argument(
-        "--workers",
-        type=positive,
-        metavar="N",
-        help="number of local processes (default: one for each core)",
-    )
+    options.add_workers(machine)
     machine.add_argument(
         "--memory",
         type=parse_size,
@@ -166,9 +157,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="memory for photos that are being processed, in all local workers together (default: "
         "half of the machine's memory); a photo that does not fit is a failure",
     )
-    machine.add_argument(
-        "--device", default="auto", help="torch device: auto, cpu, cuda (default auto)"
-    )
+    options.add_device(machine)
     machine.add_argument(
         "--unit-size",
         type=parse_size,

@@ -29,7 +29,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Inspect; 0."""
     from underpaint.codec.archive import Archive
     from underpaint.pipelines.cli.console import shown, size_text, table
-    from underpaint.pipelines.cli.summary import layers_table, skipped_line
+    from underpaint.pipelines.cli.summary import layers_table
+    from underpaint.transforms.records import skipped_text
 
     archive = Archive.open(arguments.archive)
     statistics = archive.statistics()
@@ -77,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
     if size:
         print(f"embedding by {shown(extractor or 'an extractor that is not recorded')}")
     if statistics.skipped:
-        print(skipped_line(statistics.skipped))
+        print(shown(skipped_text(statistics.skipped)))
     for cause, count in statistics.failures.items():
         print(f"  {count:,} x {shown(cause)}")
     if statistics.layer_names:

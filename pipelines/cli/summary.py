@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from underpaint.codec.storage.redaction import redacted
 from underpaint.pipelines.cli.console import shown, size_text, table, time_text
+from underpaint.transforms.records import skipped_text
 
 if TYPE_CHECKING:
     from underpaint.codec.archive import Statistics
@@ -40,7 +40,7 @@ def print_summary(result: EncodeResult, output: str) -> None:
     print()
     print(layers_table(statistics))
     if statistics.skipped:
-        print(skipped_line(statistics.skipped), file=sys.stderr)
+        print(shown(skipped_text(statistics.skipped)), file=sys.stderr)
     for cause, count in statistics.failures.items():
         print(f"{count:,} x {shown(cause)}", file=sys.stderr)
     for letter in result.letters:
@@ -49,12 +49,6 @@ def print_summary(result: EncodeResult, output: str) -> None:
     if result.failed > len(result.letters):
         print(f"failed: … and {result.failed - len(result.letters):,} more", file=sys.stderr)
     print(f"\n{redacted(output)}: {statistics.images:,} images of weights {statistics.weights_id}")
-
-
-def skipped_line(skipped: Mapping[str, int]) -> str:
-    """Return, for example, "skipped 12: .txt 9, .mov 3"."""
-    causes = ", ".join(f"{shown(reason)} {count:,}" for reason, count in skipped.items())
-    return f"skipped {sum(skipped.values()):,}: {causes}"
 
 
 def layers_table(statistics: Statistics) -> str:

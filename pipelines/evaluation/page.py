@@ -6,8 +6,7 @@ import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
+from underpaint.codec.runtime.pages import page_environment
 from underpaint.pipelines.evaluation.crops import CropRow
 
 
@@ -44,14 +43,7 @@ def evaluation_page(
     photos: Sequence[PhotoCrops],
 ) -> str:
     """Return the evaluation as an HTML document; all text is escaped."""
-    environment = Environment(
-        loader=PackageLoader("underpaint.pipelines.evaluation"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    environment = page_environment("underpaint.pipelines.evaluation")
     environment.filters["data_url"] = _data_url
     return environment.get_template("evaluation.html").render(
         title=title, summary=summary, sections=sections, plots=plots, photos=photos

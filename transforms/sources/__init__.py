@@ -16,7 +16,7 @@ from dataclasses import replace
 import pyarrow as pa
 
 from underpaint.codec.errors import UsageError
-from underpaint.transforms.records import Item, Part, Shard, Skipped
+from underpaint.transforms.records import Item, Part, Shard, Skipped, skipped_text
 from underpaint.transforms.sources.addresses import archive_chain
 from underpaint.transforms.sources.base import Source
 from underpaint.transforms.sources.choice import Choice
@@ -35,7 +35,7 @@ from underpaint.transforms.sources.tar import TarSource
 from underpaint.transforms.sources.tfrecord import TFRecordSource
 from underpaint.transforms.sources.zip import ZipSource
 
-__all__ = ["Choice", "Source", "all_labels", "counted", "listed", "open_sources"]
+__all__ = ["Choice", "Source", "all_labels", "listed", "open_sources"]
 
 TAKEN_IN_FOLDERS = ("tar", "zip", "tfrecord")
 """Kinds of shards that are read wherever they lie in a folder. A table may be about anything, so it
@@ -71,7 +71,7 @@ def open_sources(inputs: Sequence[str], choice: Choice) -> tuple[Source, ...]:
     if not items and not shards:
         wanted = "pictures or shards" if choice.kind == "auto" else f"{choice.kind} files"
         hint = "; tables need --source parquet or manifest" if choice.kind == "auto" else ""
-        said = f" ({counted(reasons)})" if reasons else ""
+        said = f" ({skipped_text(dict(reasons.most_common()))})" if reasons else ""
         raise UsageError(f"no {wanted} in {', '.join(inputs)}{said}{hint}")
     sources: list[Source] = [files] if items or reasons else []
     sources += [_shard_source(kind, tuple(found), choice) for kind, found in shards.items()]
@@ -108,12 +108,6 @@ def listed(sources: Sequence[Source]) -> Iterator[Item | Shard | Part | Skipped]
 def all_labels(sources: Iterable[Source]) -> pa.Schema:
     """Return the label columns of all sources; UsageError if two disagree on a type."""
     return merged(source.labels() for source in sources)
-
-
-def counted(reasons: Counter[str]) -> str:
-    """Return, for example, `skipped 12: .txt 9, .mov 3`."""
-    causes = ", ".join(f"{reason} {count:,}" for reason, count in reasons.most_common())
-    return f"skipped {reasons.total():,}: {causes}"
 
 
 def _folders_of(key: str) -> Iterator[str]:

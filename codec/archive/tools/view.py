@@ -17,6 +17,7 @@ from underpaint.codec.archive.reader import Archive
 from underpaint.codec.archive.schema import Row
 from underpaint.codec.codec import Codec
 from underpaint.codec.image_io.read import write_picture
+from underpaint.codec.runtime.pages import page_environment
 from underpaint.codec.transform.subbands import BLOCK
 
 LONGEST_SIDE = 1600
@@ -101,16 +102,7 @@ def page_of(
 
 def render(row: Row, states: Sequence[StateView]) -> str:
     """Return the HTML page of a row and its states."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("underpaint.codec.archive.tools"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    environment = page_environment("underpaint.codec.archive.tools")
     environment.filters["data_url"] = _data_url
     facts = [
         ("Size", f"{row.width} × {row.height}"),
