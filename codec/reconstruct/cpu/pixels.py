@@ -239,12 +239,12 @@ def _spread(masks, y, shift, scales):
 @kernel(forceinline=True)
 def _interleave(halves, row):
     """Write a row from its halves, as much of it as it has room for."""
-    half = halves.size >> 1
+    evens, odds = halves[: halves.size >> 1], halves[halves.size >> 1 :]
     for x in range(row.size >> 1):
-        row[2 * x] = halves[x]
-        row[2 * x + 1] = halves[half + x]
+        row[2 * x] = evens[x]
+        row[2 * x + 1] = odds[x]
     if row.size & 1:
-        row[row.size - 1] = halves[row.size >> 1]
+        row[row.size - 1] = evens[row.size >> 1]
 
 
 @kernel()
