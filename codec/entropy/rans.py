@@ -11,9 +11,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
-from underpaint.codec.runtime.jit import kernel, unsigned
+from underpaint.codec.runtime.jit import compiled, kernel, unsigned
 
 PROBABILITY_BITS = 16
 """Frequencies of one table sum to 1 << 16."""
@@ -172,7 +171,7 @@ def code_bits(coder, bits, value):
     return result
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _pack_intervals(intervals: np.ndarray) -> np.ndarray:
     """Turn recorded intervals, uint32 [symbols], into the payload, uint32 words."""
     words = np.empty(intervals.size // 2 + 4, np.uint32)

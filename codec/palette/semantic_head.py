@@ -16,9 +16,9 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from numba import njit
 
 from underpaint.codec.palette.classes import TEXTURE_BANDS
+from underpaint.codec.runtime.jit import compiled
 from underpaint.codec.transform.subbands import BLOCK, COMPONENTS
 
 ENERGY_FLOOR = np.float32(0.35)
@@ -76,7 +76,7 @@ class SemanticHead:
         return embedded
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _add_and_rectify(total, bias, hidden):
     """Add a bias to each row and rectify its first `hidden` columns."""
     for row in range(len(total)):
@@ -88,7 +88,7 @@ def _add_and_rectify(total, bias, hidden):
             linear[i] += bias_of_linear[i]
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _add_and_normalise(embedded, total, hidden):
     """Add the linear path, the columns from `hidden` on, to each row and scale it to length 1."""
     for row in range(len(embedded)):
@@ -141,7 +141,7 @@ def head_inputs(own: np.ndarray) -> np.ndarray:
     return inputs
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _average(inputs, source, target, apart):
     """Write means of columns `source` on, over 3 x 3 positions that are `apart` from each other."""
     height, width, _ = inputs.shape

@@ -1,22 +1,46 @@
-"""How inner loops are compiled: once a machine, without Python's lock, without reference counts.
+"""Just-in-time compilation of inner loops: once for each machine, without the interpreter lock.
 
-A kernel takes arrays and allocates none, so there is nothing to count references for; numba would
-do so all the same, atomically, for every array that a kernel hands to another. In the
-entropy coder that took four fifths of the time.
+numba caches compiled code on disk. If none of the folders that it tries is writable (a read-only
+installation, a user without a home), functions are compiled in memory, in each process anew.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from types import FunctionType
 from typing import Any
 
 import numpy as np
 from numba import njit
+from numba.core import event
 
-kernel = partial(njit, nogil=True, cache=True, _nrt=False)
-"""Compile a function that allocates nothing: `@kernel()`."""
+from underpaint.codec.runtime import compilation
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def kernel(**options: Any) -> Decorator:
+    """Return a decorator that compiles a function that allocates nothing: `@kernel()`.
+
+    Such a function needs no reference counts. numba would count all the same, atomically, for every
+    array that one kernel passes to another: in the entropy coder that took four fifths of the time.
+    """
+    return compiled(_nrt=False, **options)
+
+
+def compiled(**options: Any) -> Decorator:
+    """Return a decorator that compiles a function that may allocate: `@compiled()`."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        try:
+            return njit(nogil=True, cache=True, **options)(function)
+        except RuntimeError as error:
+            if "cannot cache" not in str(error):
+                raise
+            compilation.keep_in_memory()
+            return njit(nogil=True, **options)(function)
+
+    return decorate
 
 
 def fused_copy(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -37,3 +61,16 @@ def fused_copy(function: Callable[..., Any]) -> Callable[..., Any]:
 def unsigned(index):
     """Make an index unsigned: numba then leaves out the check for one that counts from the end."""
     return np.uint64(index)
+
+
+class _Listener(event.Listener):
+    """Reports numba's compilations; it sends no event for functions loaded from the cache."""
+
+    def on_start(self, event: event.Event) -> None:
+        compilation.begin()
+
+    def on_end(self, event: event.Event) -> None:
+        compilation.end()
+
+
+event.register("numba:compile", _Listener())

@@ -19,6 +19,7 @@ from importlib import metadata
 from types import ModuleType
 
 from underpaint.codec.errors import UnderpaintError, UsageError
+from underpaint.codec.runtime import compilation
 from underpaint.codec.runtime.child_process import SAFE_PATH
 from underpaint.codec.storage.extras import install_hint, missing_extra
 from underpaint.codec.storage.redaction import redact_logs, redacted
@@ -37,6 +38,7 @@ COMMANDS = (
     "export",
     "sweep",
     "train",
+    "warm",
     "evaluate",
     "benchmark",
 )
@@ -67,6 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault(SAFE_PATH, "1")  # for child processes that libraries start
     atexit.register(gc.freeze)  # skip a last collection over all objects of torch and Beam
     redact_logs()
+    compilation.announce(sys.stderr)
     parser = build_parser()
     known, rest = parser.parse_known_args(arguments)
     if rest and not hasattr(known, "beam_options"):

@@ -18,6 +18,7 @@ from apache_beam import Pipeline
 from underpaint.codec.archive import Commit, committed_units, publish
 from underpaint.codec.archive.manifest import COMMITS, DATA, FAILED, MANIFEST
 from underpaint.codec.errors import UnderpaintError, UsageError
+from underpaint.codec.reconstruct.preload import compile_ahead
 from underpaint.codec.storage.files import Storage
 from underpaint.codec.weights.header import WeightsHeader, fetch_weights, read_header
 from underpaint.pipelines.cli.console import ProgressLine
@@ -193,6 +194,8 @@ def _run(
     else:
         counts = CommitWatch(storage, frozenset(committed)).total
     logging.getLogger().setLevel(logging.INFO if options.verbose else logging.CRITICAL)
+    if runner == LOCAL and workers > 1:
+        compile_ahead()
     pipeline = _pipeline(job, options, runner, workers, accelerator)
     errors: tuple[type[Exception], ...] = (RuntimeError, OSError)
     if dataflow.is_dataflow(runner):

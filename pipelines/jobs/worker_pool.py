@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from underpaint.codec.archive import Row
 from underpaint.codec.errors import UsageError, WeightsMismatch
+from underpaint.codec.reconstruct.preload import compile_ahead
 from underpaint.codec.runtime.child_process import safe_path
 from underpaint.codec.weights.loading import matching
 
@@ -85,6 +86,7 @@ def work(
         _load(weights, device)
         yield from map(function, tasks)
         return
+    compile_ahead()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     context = multiprocessing.get_context("spawn")
     with safe_path(), ProcessPoolExecutor(workers, context, _load, (weights, device)) as pool:
