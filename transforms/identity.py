@@ -6,17 +6,16 @@ known by its URI, whatever its key. A record of a shard is known by its key and 
 
 from __future__ import annotations
 
-import json
-import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from underpaint.codec.archive import Archive
+from underpaint.codec.archive.key_conflicts import key_for, note_of
 from underpaint.codec.errors import KeyConflict, SourceChanged, UnderpaintError
 from underpaint.codec.storage.files import Storage
 from underpaint.codec.storage.redaction import redacted
 from underpaint.transforms.keys import KeySet
-from underpaint.transforms.records import UNKNOWN, Item, Record, clean_key, short_hash
+from underpaint.transforms.records import UNKNOWN, Item, Record
 
 POLICIES = ("rename", "skip", "fail")
 """What becomes of a picture of another source under a key that is taken: the picture gets a key of
@@ -97,7 +96,7 @@ class Held:
         if policy == "fail":
             return self._conflicting(item, "KeyConflict: the key belongs to another source")
         key = key_for(item.key, item.uri)
-        return None if key in self.keys else replace(item, key=key, note=_note(item.key))
+        return None if key in self.keys else replace(item, key=key, note=note_of(item.key))
 
     def record(self, record: Record, policy: str) -> Record | UnderpaintError | None:
         """Return a record of a shard as it is to be encoded, a conflict, or None: nothing to do."""
@@ -112,7 +111,7 @@ class Held:
         key = key_for(record.key, record.uri)
         if key in self.keys:
             return None
-        return replace(record, key=key, notes=(*record.notes, _note(record.key)))
+        return replace(record, key=key, notes=(*record.notes, note_of(record.key)))
 
     def _conflicting(self, item: Item, conflict: str) -> Item | None:
         message = conflict.partition(": ")[2]
@@ -120,20 +119,10 @@ class Held:
         return None if known else replace(item, conflict=conflict)
 
 
-def key_for(key: str, uri: str) -> str:
-    """Return a key for a picture whose own key is taken: with a short hash of its URI."""
-    stem, suffix = posixpath.splitext(key)
-    return clean_key(f"{stem}-{short_hash(redacted(uri), 8)}{suffix}")
-
-
 def conflict_error(conflict: str) -> UnderpaintError:
     """Return the error of an item's conflict."""
     kind, _, message = conflict.partition(": ")
     return {"SourceChanged": SourceChanged, "KeyConflict": KeyConflict}[kind](message)
-
-
-def _note(key: str) -> str:
-    return f"renamed: the key {json.dumps(key, ensure_ascii=False)} belongs to another source"
 
 
 def _rows(archive: Archive) -> Iterator[tuple[str, str, int]]:

@@ -23,6 +23,7 @@ from dataclasses import asdict, astuple, dataclass, field, replace
 from typing import Any
 
 from underpaint.codec.archive import Archive, Commit, DeadLetter
+from underpaint.codec.archive.key_conflicts import original_unit
 from underpaint.codec.archive.manifest import Manifest
 from underpaint.codec.storage.files import Storage
 from underpaint.transforms.identity import Held
@@ -231,7 +232,8 @@ def chunked(items: Iterable[Item], span_bytes: int) -> Iterator[tuple[Item, ...]
 
 
 def base_name(unit: str) -> str:
-    """Return the name of the unit that a retry belongs to; the name itself for other units."""
+    """Return the unit that a retry or a rewritten unit stems from; the name itself for others."""
+    unit = original_unit(unit)
     base, mark, attempt = unit.rpartition("-retry")
     return base if mark and attempt.isdigit() else unit
 

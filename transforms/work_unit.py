@@ -21,6 +21,7 @@ from typing import Protocol
 import numpy as np
 
 from underpaint.codec.archive import ArchiveWriter, Commit, DeadLetter, Row
+from underpaint.codec.archive.key_conflicts import key_for, note_of
 from underpaint.codec.archive.manifest import read_commit
 from underpaint.codec.errors import (
     DuplicateKey,
@@ -302,7 +303,7 @@ class _Work:
             source=ready.data if self._settings.keep_source else None,
         )
         try:
-            self._writer.add(row)
+            self._add(row)
         except (RowInvalid, DuplicateKey) as error:
             self._fail(record, "write", error)
             return
@@ -314,6 +315,16 @@ class _Work:
                 bytes_out=sum(map(len, stream)),
             )
         )
+
+    def _add(self, row: Row) -> None:
+        """Write a row, under another key if the unit holds another picture of its key."""
+        try:
+            self._writer.add(row)
+        except DuplicateKey:
+            if self._settings.on_conflict != "rename":
+                raise
+            key, notes = key_for(row.key, row.source_uri), (*row.notes, note_of(row.key))
+            self._writer.add(replace(row, key=key, notes=notes))
 
     def _fail(self, record: Record, stage: str, error: Exception) -> None:
         duplicate = isinstance(error, _Duplicate)

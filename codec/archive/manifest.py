@@ -1,4 +1,4 @@
-"""Gathers commit records into the manifest, which defines the files of an archive.
+"""The files that make an archive: commit records, the manifest, and those that neither names.
 
 data/….parquet   failed/….parquet     written first, named by their own SHA-256
            └──────────┬──────────┘
@@ -14,18 +14,8 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from underpaint.codec.archive.records import (
-    COMMITS,
-    DATA,
-    FAILED,
-    MANIFEST,
-    Commit,
-    Manifest,
-    decode_commit,
-    decode_manifest,
-    encode_manifest,
-    manifest_of,
-)
+from underpaint.codec.archive.record_json import decode_commit, decode_manifest
+from underpaint.codec.archive.records import COMMITS, DATA, FAILED, MANIFEST, Commit, Manifest
 from underpaint.codec.errors import ArchiveDamaged, NotAnArchive
 from underpaint.codec.storage.files import TEMPORARY_PREFIX, Storage
 
@@ -46,39 +36,18 @@ def committed_units(
 
     Reads the manifest and only those commit records that it lacks.
     """
-    storage = _storage(root, options)
+    storage = opened(root, options)
     try:
         published = {unit.unit: unit for unit in read_manifest(storage).units}
     except (NotAnArchive, ArchiveDamaged):
         published = {}  # rebuilt from the commit records, which have their own checksums
-    return {unit.unit: unit for unit in _gather(storage, published)}
-
-
-def publish(root: str | Storage, options: Mapping[str, Any] | None = None) -> Manifest:
-    """Gather all commit records into `manifest.json`.
-
-    It may run repeatedly, and concurrently with other calls and with writers. After writing, it
-    lists the folder again and repeats if a commit was added in between, so the call that writes
-    last has seen every commit that existed when it wrote. Raises ArchiveError if commits disagree
-    on weights, layers or labels.
-    """
-    storage = _storage(root, options)
-    known: dict[str, Commit] = {}
-    while True:
-        units = _gather(storage, known)
-        known = {unit.unit: unit for unit in units}
-        manifest = manifest_of(units, storage.root)
-        data = encode_manifest(manifest)
-        if _stored(storage) != data:
-            storage.put(MANIFEST, data)
-        names = {name for name in storage.names(COMMITS) if name.endswith(".json")}
-        if names == {f"{unit}.json" for unit in known} and _stored(storage) == data:
-            return manifest
+    units = Manifest(gather(storage, published)).units
+    return {unit.unit: unit for unit in units}
 
 
 def orphans(root: str | Storage, options: Mapping[str, Any] | None = None) -> dict[str, int]:
     """Return the files that no commit names (left by killed writers), with their sizes in bytes."""
-    storage = _storage(root, options)
+    storage = opened(root, options)
     found = {
         f"{folder}/{name}": size
         for folder in (DATA, FAILED, COMMITS)
@@ -109,7 +78,7 @@ def sweep(
     Keep the age above the duration of one work unit: a running writer's files are orphans until it
     commits.
     """
-    storage = _storage(root, options)
+    storage = opened(root, options)
     swept = {}
     for name, size in orphans(storage).items():
         try:
@@ -128,7 +97,8 @@ def read_commit(storage: Storage, unit: str) -> Commit:
     return decode_commit(storage.read(name), f"{storage.root}/{name}")
 
 
-def _gather(storage: Storage, known: Mapping[str, Commit]) -> tuple[Commit, ...]:
+def gather(storage: Storage, known: Mapping[str, Commit]) -> tuple[Commit, ...]:
+    """Return all commits in the order of their names; the records of `known` ones are not read."""
     names = [
         name.removesuffix(".json")
         for name in storage.names(COMMITS)
@@ -149,12 +119,6 @@ def _gather(storage: Storage, known: Mapping[str, Commit]) -> tuple[Commit, ...]
     return tuple(everything[name] for name in sorted(names))
 
 
-def _stored(storage: Storage) -> bytes | None:
-    try:
-        return storage.read(MANIFEST)
-    except FileNotFoundError:
-        return None
-
-
-def _storage(root: str | Storage, options: Mapping[str, Any] | None) -> Storage:
+def opened(root: str | Storage, options: Mapping[str, Any] | None) -> Storage:
+    """Return the storage of an archive that is named by its location or given as such."""
     return root if isinstance(root, Storage) else Storage(root, options)

@@ -12,22 +12,21 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from underpaint.codec.archive.key_hashes import RepeatedKeys, hashes_of
+from underpaint.codec.archive.letters import read_letters
 from underpaint.codec.archive.manifest import read_manifest
 from underpaint.codec.archive.parquet.ranges import RangeReader, Traffic
 from underpaint.codec.archive.records import Commit, FileEntry, Manifest
+from underpaint.codec.archive.rows import DeadLetter, Row
 from underpaint.codec.archive.salvage import Damage, salvage
 from underpaint.codec.archive.schema import (
-    DEAD_LETTER_SCHEMA,
     EMBEDDING,
     FIXED_NAMES,
     SOURCE,
-    DeadLetter,
-    Row,
     is_blob,
     layer_column,
-    rows_of,
-    vectors_of,
 )
+from underpaint.codec.archive.tables import rows_of, vectors_of
 from underpaint.codec.errors import ArchiveDamaged, NoSuchKey, UsageError
 from underpaint.codec.storage.files import Storage
 
@@ -248,27 +247,16 @@ class Archive:
             yield from group.table.column("key").to_pylist()
 
     def duplicate_keys(self) -> list[str]:
-        """Return keys that occur more than once, sorted (none in a sound archive). Takes 8 bytes a
-        row.
-        """
-        from hashlib import blake2b
-
-        def digests(keys: pa.ChunkedArray) -> np.ndarray:
-            hashed = (blake2b(key.encode(), digest_size=8).digest() for key in keys.to_pylist())
-            return np.frombuffer(b"".join(hashed), dtype="<u8")
-
-        parts = [digests(group.table.column("key")) for group in self.row_groups(["key"])]
-        if not parts:
-            return []
-        values, counts = np.unique(np.concatenate(parts), return_counts=True)
-        suspects = values[counts > 1]
-        if not len(suspects):
-            return []
+        """Return the keys that occur more than once, sorted; a sound archive has none."""
+        with RepeatedKeys() as found:
+            for group in self.row_groups(["key"]):
+                found.add(hashes_of(group.table.column("key").to_pylist()))
+            repeated = found.repeated()
         seen: Counter[str] = Counter()
-        for group in self.row_groups(["key"]):
-            keys = group.table.column("key")
-            hit = np.isin(digests(keys), suspects)
-            seen.update(keys.filter(pa.array(hit)).to_pylist())
+        for group in self.row_groups(["key"]) if len(repeated) else ():
+            keys = group.table.column("key").to_pylist()
+            hit = np.isin(hashes_of(keys), repeated)
+            seen.update(key for key, suspect in zip(keys, hit, strict=True) if suspect)
         return sorted(key for key, count in seen.items() if count > 1)
 
     def dead_letters(self) -> Iterator[DeadLetter]:
@@ -276,9 +264,7 @@ class Archive:
         for unit in self.manifest.failed_units:
             assert unit.failed
             for group in range(len(unit.failed.row_groups)):
-                table = self._reader.read(unit.failed, group, DEAD_LETTER_SCHEMA.names)
-                for values in zip(*(c.to_pylist() for c in table.columns), strict=True):
-                    yield DeadLetter(*values)
+                yield from read_letters(self._reader, unit.failed, group)
 
     def check_files(self) -> Iterator[Damage]:
         """Yield files that are missing or changed since their commit. Reads everything once."""
@@ -329,12 +315,11 @@ class Archive:
 
     def _row_columns(self, layers: int | None, *, labels: bool, source: bool) -> list[str]:
         names = [*FIXED_NAMES, *(self.label_names if labels else ())]
-        units = self.manifest.units
-        if units and units[0].embedding_size is not None:
+        if self.manifest.embedding_size is not None:
             names.append(EMBEDDING)
         names += self.layer_columns(layers)
         if source:
-            if units and not units[0].keeps_source:
+            if self.files and not self.manifest.keeps_source:
                 raise UsageError(f"{self.storage.root}: this archive keeps no source bytes")
             names.append(SOURCE)
         return names

@@ -1,4 +1,4 @@
-"""Rows and dead letters, and the Parquet columns that hold them.
+"""The Parquet columns of data files and of files of dead letters.
 
     key │ source_uri │ source_sha256 │ … │ labels… │ embedding │ layer_0 │ … │ layer_n │ source
     └────────── small columns: zstd, dictionary, statistics ─────────┘ └── blobs: stored raw ──┘
@@ -9,7 +9,6 @@ Column `layer_0` holds layer 1.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,50 +18,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from underpaint.codec import limits
-from underpaint.codec.errors import ArchiveDamaged, RowInvalid, UsageError
+from underpaint.codec.archive.rows import Row, check_key, printable
+from underpaint.codec.errors import RowInvalid, UsageError
 from underpaint.codec.storage.redaction import redacted
-
-
-@dataclass(frozen=True)
-class Row:
-    """One image of an archive."""
-
-    key: str
-    """Name of the image, unique in the archive (usually its path below the input folder)."""
-    layers: tuple[bytes, ...]
-    """Layers as bytes, coarsest first; at least one, at most as many as the archive has columns."""
-    width: int
-    """In pixels, after EXIF orientation."""
-    height: int
-    source_uri: str = ""
-    source_sha256: bytes = b""
-    """32 bytes, or empty if the source is unknown."""
-    source_bytes: int = 0
-    source_format: str = ""
-    """Format as Pillow names it: "JPEG", "PNG", …"""
-    notes: tuple[str, ...] = ()
-    """Conversions and losses of decoding the source."""
-    labels: Mapping[str, Any] = field(default_factory=dict)
-    """Values of the archive's label columns; a missing one is null."""
-    embedding: np.ndarray | None = None
-    """Floats [embedding size of the archive], stored as float16; in all rows or in none."""
-    source: bytes | None = None
-    """The original bytes, in an archive that keeps them."""
-
-
-@dataclass(frozen=True)
-class DeadLetter:
-    """An input that did not become a row, and the reason."""
-
-    key: str
-    source_uri: str
-    stage: str
-    """Step that failed: "read", "decode", "encode", …"""
-    error: str
-    """Class name of the error."""
-    message: str = ""
-    trace: str = ""
-
 
 FIXED_FIELDS = (
     pa.field("key", pa.string(), nullable=False),
@@ -97,14 +55,24 @@ def layer_column(layer: int) -> str:
     return f"layer_{layer}"
 
 
+def is_layer(name: str) -> bool:
+    """Return whether a column holds a layer."""
+    return name.startswith("layer_") and name[6:].isdigit()
+
+
 def is_blob(name: str) -> bool:
     """Return whether a column holds blobs: a layer or the source bytes."""
-    return name == SOURCE or (name.startswith("layer_") and name[6:].isdigit())
+    return name == SOURCE or is_layer(name)
 
 
 def is_reserved(name: str) -> bool:
     """Return whether a name is not allowed for a label."""
     return name in (*FIXED_NAMES, EMBEDDING) or is_blob(name)
+
+
+def label_fields(schema: pa.Schema) -> pa.Schema:
+    """Return the columns of a data file that are labels."""
+    return pa.schema([item for item in schema if not is_reserved(item.name)])
 
 
 @dataclass(frozen=True)
@@ -190,23 +158,6 @@ class Columns:
         return tuple(values)
 
 
-def check_key(key: str) -> None:
-    """RowInvalid unless a key has 1 to MAX_KEY_BYTES bytes of UTF-8 without control characters."""
-    try:
-        length = len(key.encode())
-    except UnicodeEncodeError:
-        raise RowInvalid(f"key {key!r} is not valid Unicode") from None
-    if not 1 <= length <= limits.MAX_KEY_BYTES:
-        raise RowInvalid(f"a key has 1 to {limits.MAX_KEY_BYTES} bytes, not {length}")
-    if any(character < " " or character == "\x7f" for character in key):
-        raise RowInvalid(f"key {key!r} holds a control character")
-
-
-def printable(text: str) -> str:
-    """Return text that UTF-8 can represent: lone surrogates (undecodable names) are escaped."""
-    return text.encode("utf-8", "backslashreplace").decode()
-
-
 def _checked_label(row: Row, label: pa.Field) -> Any:
     value = row.labels.get(label.name)
     try:
@@ -249,67 +200,12 @@ def breach(table: pa.Table, *, failed: bool) -> str:
     return ""
 
 
-def vectors_of(column: pa.ChunkedArray) -> np.ndarray:
-    """Return the embeddings of a column, float16 [rows, size]; ArchiveDamaged if it holds none."""
-    if not pa.types.is_fixed_size_list(column.type) or column.null_count:
-        raise ArchiveDamaged(f"embeddings of type {column.type}, or missing")
-    size = column.type.list_size
-    parts = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in column.chunks]
-    values = np.concatenate(parts) if parts else np.zeros(0, np.float16)
-    return values.astype(np.float16, copy=False).reshape(-1, size)
-
-
-def table(schema: pa.Schema, rows: Sequence[tuple[Any, ...]]) -> pa.Table:
-    """Return the Arrow table of rows given as tuples in the order of `schema`."""
-    columns = list(zip(*rows, strict=True)) if rows else [()] * len(schema)
-    arrays = [
-        pa.array(list(values), type=column.type, from_pandas=False)
-        for values, column in zip(columns, schema, strict=True)
-    ]
-    return pa.Table.from_arrays(arrays, schema=schema)
-
-
-def _values(column: pa.ChunkedArray) -> list[Any]:
-    """Return the values of a column; nanoseconds, which datetime cannot represent, as numpy
-    values.
-    """
-    kind = column.type
-    if (pa.types.is_timestamp(kind) or pa.types.is_duration(kind)) and kind.unit == "ns":
-        return [None if np.isnat(value) else value for value in column.to_numpy()]
-    return column.to_pylist()
-
-
-def rows_of(table: pa.Table) -> Iterator[Row]:
-    """Yield the rows of a table of archive columns."""
-    names = table.column_names
-    layers = [name for name in names if name.startswith("layer_") and name[6:].isdigit()]
-    fixed = [name for name in names if name in FIXED_NAMES and name not in ("states", "weights_id")]
-    labels = [n for n in names if n not in (*FIXED_NAMES, *layers, EMBEDDING, SOURCE)]
-    columns = {name: _values(table.column(name)) for name in names}
-    for index in range(table.num_rows):
-        values: dict[str, Any] = {name: columns[name][index] for name in fixed}
-        if "notes" in values:
-            values["notes"] = tuple(values["notes"])
-        if "source_sha256" in values:
-            values["source_sha256"] = values["source_sha256"] or b""
-        if EMBEDDING in columns and columns[EMBEDDING][index] is not None:
-            values["embedding"] = np.array(columns[EMBEDDING][index], dtype=np.float16)
-        if SOURCE in columns:
-            values["source"] = columns[SOURCE][index]
-        blobs = (columns[name][index] for name in layers)
-        yield Row(
-            **values,
-            layers=tuple(blob for blob in blobs if blob is not None),
-            labels={name: columns[name][index] for name in labels},
-        )
-
-
 def parquet_settings(schema: pa.Schema) -> dict[str, Any]:
     """Return the arguments of `pq.ParquetWriter` for a data or dead-letter file.
 
     Blob columns: uncompressed, PLAIN, no statistics, pages of about PAGE_BYTES. Small columns:
-    zstd,
-    dictionary, statistics for plain types. All pages have a CRC-32, and the file has a page index.
+    zstd, dictionary, statistics for plain types. All pages have a CRC-32, and the file has a page
+    index.
     """
     sink = pa.BufferOutputStream()
     pq.write_table(schema.empty_table(), sink)

@@ -10,12 +10,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import astuple
 from types import TracebackType
-from typing import IO, Any
+from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from underpaint.codec.archive.manifest import read_commit
+from underpaint.codec.archive.parquet.file_writer import FileWriter
+from underpaint.codec.archive.record_json import encode_commit
 from underpaint.codec.archive.records import (
     COMMITS,
     DATA,
@@ -23,21 +24,11 @@ from underpaint.codec.archive.records import (
     Commit,
     FileEntry,
     check_unit,
-    encode_commit,
 )
-from underpaint.codec.archive.schema import (
-    DEAD_LETTER_SCHEMA,
-    Columns,
-    DeadLetter,
-    Row,
-    check_key,
-    is_blob,
-    parquet_settings,
-    printable,
-    rows_of,
-    table,
-)
-from underpaint.codec.errors import ArchiveError, DuplicateKey, RowInvalid, UnitConflict
+from underpaint.codec.archive.rows import DeadLetter, Row, check_key, printable
+from underpaint.codec.archive.schema import DEAD_LETTER_SCHEMA, Columns, is_blob
+from underpaint.codec.archive.tables import rows_of, table
+from underpaint.codec.errors import DuplicateKey, RowInvalid, UnitConflict
 from underpaint.codec.storage.files import Storage
 from underpaint.codec.storage.redaction import redacted
 
@@ -71,8 +62,8 @@ class ArchiveWriter:
     same content again changes nothing; other content raises UnitConflict, whose `commit` is the one
     that stands.
 
-    Keys are unique in a unit (DuplicateKey). Across units the caller ensures it by deriving units
-    and keys from the inputs; `Archive.duplicate_keys` finds violations.
+    Keys are unique in a unit (DuplicateKey). Where two units hold rows of one key, `publish` makes
+    the keys unique.
 
     Args:
         unit: name derived from the inputs, 1 to 160 of `A-Z a-z 0-9 . _ = + @ -`.
@@ -83,7 +74,8 @@ class ArchiveWriter:
         keep_source: whether rows hold the source bytes.
         row_group_bytes: a row group is closed when its layer 1 has this many bytes …
         row_group_limit: … or all its blobs do. The writer's memory is about this, plus two rows.
-        retries: unit whose dead letters this unit retries; they no longer count.
+        retries: unit that this unit retries; its dead letters and skipped inputs no longer count.
+        replaces: unit whose rows this unit holds instead; its rows no longer count.
         options: options of the fsspec file system.
     """
 
@@ -101,6 +93,7 @@ class ArchiveWriter:
         row_group_bytes: int = ROW_GROUP_BYTES,
         row_group_limit: int = ROW_GROUP_LIMIT,
         retries: str | None = None,
+        replaces: str | None = None,
         options: Mapping[str, Any] | None = None,
     ) -> None:
         labels = label_schema if label_schema is not None else pa.schema([])
@@ -110,6 +103,7 @@ class ArchiveWriter:
         self._extractor = extractor
         self.commit: Commit | None = None
         self._retries = check_unit(retries) if retries is not None else None
+        self._replaces = check_unit(replaces) if replaces is not None else None
         self._schema = self.columns.schema()
         self._blobs = [index for index, name in enumerate(self._schema.names) if is_blob(name)]
         self._first_layer = self._schema.get_field_index("layer_0")
@@ -127,7 +121,35 @@ class ArchiveWriter:
         self._first_key: str | None = None
         self._last_key: str | None = None
         self._exit = ExitStack()
-        self._data: _File | None = None
+        self._data: FileWriter | None = None
+
+    @classmethod
+    def like(
+        cls,
+        root: str | os.PathLike[str],
+        commit: Commit,
+        labels: pa.Schema,
+        *,
+        layers: int | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> ArchiveWriter:
+        """Return the writer of a copy of a unit with its coarsest `layers` layers (None: all).
+
+        `labels` are the Arrow fields of its label columns.
+        """
+        return cls(
+            root,
+            commit.unit,
+            layers=commit.layer_names[:layers],
+            weights_id=commit.weights_id,
+            label_schema=labels,
+            embedding_size=commit.embedding_size,
+            extractor=commit.extractor,
+            keep_source=commit.keeps_source,
+            retries=commit.retries,
+            replaces=commit.replaces,
+            options=options,
+        )
 
     def __enter__(self) -> ArchiveWriter:
         return self
@@ -222,7 +244,7 @@ class ArchiveWriter:
     def _write(self, group: pa.Table) -> None:
         if self._data is None:
             scratch = self._exit.enter_context(self._storage.scratch(f"{DATA}/{self.unit}"))
-            self._data = _File(scratch, self._schema)
+            self._data = FileWriter(scratch, self._schema)
         self._data.write(group)
 
     def _finish(self) -> None:
@@ -248,6 +270,7 @@ class ArchiveWriter:
             first_key=self._first_key,
             last_key=self._last_key,
             retries=self._retries,
+            replaces=self._replaces,
             extractor=self._extractor,
         )
         self.commit = commit_once(self._storage, commit)
@@ -256,7 +279,7 @@ class ArchiveWriter:
         if not self._letters:
             return None
         with self._storage.scratch(f"{FAILED}/{self.unit}") as scratch:
-            file = _File(scratch, DEAD_LETTER_SCHEMA)
+            file = FileWriter(scratch, DEAD_LETTER_SCHEMA)
             rows = [astuple(letter) for letter in self._letters]
             file.write(table(DEAD_LETTER_SCHEMA, rows))
             return file.store(self._storage, f"{FAILED}/{self.unit}")
@@ -279,81 +302,6 @@ def commit_once(storage: Storage, commit: Commit) -> Commit:
     if (standing.content, standing.shape) != (commit.content, commit.shape):
         raise UnitConflict(commit.unit, standing)
     return standing
-
-
-class _File:
-    """A Parquet file that is being written to a local scratch file and hashed at the same time."""
-
-    def __init__(self, scratch: str, schema: pa.Schema) -> None:
-        self._path = scratch
-        self._sink = _HashingSink(scratch)
-        self._parquet = pq.ParquetWriter(self._sink, schema, **parquet_settings(schema))
-        self._row_groups: list[int] = []
-
-    def write(self, rows: pa.Table) -> None:
-        """Append one row group."""
-        self._parquet.write_table(rows, row_group_size=max(1, rows.num_rows))
-        self._row_groups.append(rows.num_rows)
-
-    def store(self, storage: Storage, stem: str) -> FileEntry:
-        """Finish the file and store it under a name derived from its content."""
-        self._parquet.close()
-        self._sink.close()
-        size = os.path.getsize(self._path)
-        if size != self._sink.length:
-            raise ArchiveError(f"{self._path}: {size} bytes on disk of {self._sink.length} written")
-        with open(self._path, "rb") as file:
-            file.seek(-8, os.SEEK_END)
-            footer_bytes = int.from_bytes(file.read(4), "little") + 8
-            file.seek(-footer_bytes, os.SEEK_END)
-            footer_sha256 = hashlib.sha256(file.read()).hexdigest()
-        digest = self._sink.digest.hexdigest()
-        name = f"{stem}-{digest[:16]}.parquet"
-        storage.put_file(name, self._path)
-        return FileEntry(name, size, digest, footer_bytes, footer_sha256, tuple(self._row_groups))
-
-    def abandon(self) -> None:
-        """Close without storing."""
-        self._parquet.close()
-        self._sink.close()
-
-
-class _HashingSink:
-    """A write-only file object that hashes and counts the bytes."""
-
-    def __init__(self, path: str) -> None:
-        self._file: IO[bytes] = open(path, "wb")  # noqa: SIM115
-        self.digest = hashlib.sha256()
-        self.length = 0
-
-    @property
-    def closed(self) -> bool:
-        return self._file.closed
-
-    def write(self, data: Any) -> int:
-        view = memoryview(data)
-        self.digest.update(view)
-        self.length += view.nbytes
-        self._file.write(view)
-        return view.nbytes
-
-    def tell(self) -> int:
-        return self.length
-
-    def flush(self) -> None:
-        self._file.flush()
-
-    def close(self) -> None:
-        self._file.close()
-
-    def readable(self) -> bool:
-        return False
-
-    def writable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return False
 
 
 def _packed(*parts: bytes) -> bytes:

@@ -23,7 +23,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(arguments: argparse.Namespace) -> int:
     """Merge; 0."""
     from underpaint.codec.archive import Archive
-    from underpaint.codec.archive.tools.maintenance import merge
+    from underpaint.codec.archive.tools.merge import merge
     from underpaint.pipelines.cli.console import size_text
 
     merge(arguments.archives, arguments.output)

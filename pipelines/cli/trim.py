@@ -27,7 +27,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(arguments: argparse.Namespace) -> int:
     """Trim; 0."""
     from underpaint.codec.archive import Archive
-    from underpaint.codec.archive.tools.maintenance import trim
+    from underpaint.codec.archive.tools.trim import trim
     from underpaint.pipelines.cli.console import size_text
 
     trim(arguments.archive, arguments.output, arguments.layers)

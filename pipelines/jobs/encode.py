@@ -15,13 +15,14 @@ from typing import Any
 
 from apache_beam import Pipeline
 
-from underpaint.codec.archive import Commit, committed_units, publish
-from underpaint.codec.archive.manifest import COMMITS, DATA, FAILED, MANIFEST
+from underpaint.codec.archive import Archive, Commit, Manifest, committed_units, publish
+from underpaint.codec.archive.key_conflicts import RENAMED
+from underpaint.codec.archive.records import COMMITS, DATA, FAILED, MANIFEST
 from underpaint.codec.errors import UnderpaintError, UsageError
 from underpaint.codec.reconstruct.preload import compile_ahead
 from underpaint.codec.storage.files import Storage
 from underpaint.codec.weights.header import WeightsHeader, fetch_weights, read_header
-from underpaint.pipelines.cli.console import ProgressLine
+from underpaint.pipelines.cli.console import ProgressLine, shown
 from underpaint.pipelines.jobs.commit_watch import CommitWatch
 from underpaint.pipelines.runners import dataflow
 from underpaint.pipelines.runners.local_workers import silent_threads
@@ -142,8 +143,8 @@ def encode(options: EncodeOptions) -> EncodeResult | dataflow.Submission:
     if not plan.shards:
         most = plan.units if options.workers else plan.units // UNITS_FOR_A_PROCESS
         workers = max(1, min(workers, most))
-    shown = _shown(options, settings, plan, workers, runner)
-    facts = Facts(begin, options.max_failed, shown, options.strict)
+    described = _shown(options, settings, plan, workers, runner)
+    facts = Facts(begin, options.max_failed, described, options.strict)
     job = Job(
         sources=sources,
         plan=plan,
@@ -168,13 +169,23 @@ def encode(options: EncodeOptions) -> EncodeResult | dataflow.Submission:
             counts = _run(job, options, runner, workers, accelerator, storage, committed)
             over = True
     finally:
-        publish(storage)
+        _report_renamed(storage, publish(storage), committed)
         if over:
             remove_job_plan(storage, plan)
     counts += Counts(skipped=plan.skipped)
     result = result_of(storage, counts, facts)
     write_report(storage, result, facts, driver_peak_memory=peak_memory())
     return result
+
+
+def _report_renamed(storage: Storage, manifest: Manifest, committed: Mapping[str, Commit]) -> None:
+    """Print the rows of this run that got another key because theirs belongs to another source."""
+    units = tuple(u for u in manifest.units if u.replaces and u.unit not in committed)
+    for group in Archive(storage, Manifest(units)).row_groups(["key", "notes"]):
+        for row in group.table.to_pylist():
+            for note in row["notes"]:
+                if note.startswith(RENAMED):
+                    print(shown(f"{row['key']}: {note}"), file=sys.stderr)
 
 
 def _run(

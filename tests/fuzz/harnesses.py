@@ -37,7 +37,8 @@ from underpaint.codec import bitstream
 from underpaint.codec.archive import Archive, ArchiveWriter, DeadLetter, Row, publish
 from underpaint.codec.archive.parquet.footer import parse_footer
 from underpaint.codec.archive.parquet.pages import blob_pages, page_values
-from underpaint.codec.archive.records import MANIFEST, encode_json
+from underpaint.codec.archive.record_json import encode_json
+from underpaint.codec.archive.records import MANIFEST
 from underpaint.codec.decoder import Decoder
 from underpaint.codec.entropy.state import CodedState, Workspace
 from underpaint.codec.entropy.tables import TableLayout

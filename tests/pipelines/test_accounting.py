@@ -14,7 +14,7 @@ from skimage import data
 
 from tests.helpers.pictures import underpaint
 from underpaint.codec.archive import Archive
-from underpaint.codec.archive.tools.maintenance import trim
+from underpaint.codec.archive.tools.trim import trim
 
 
 def png(number: int) -> bytes:

@@ -112,3 +112,23 @@ def test_policies(
         statistics = Archive.open(archive).statistics()
         assert (statistics.images, statistics.failed) == (rows, failed)
     assert {letter.error for letter in Archive.open(archive).dead_letters()} <= {"KeyConflict"}
+
+
+def test_keys_that_tables_state_twice_are_kept_apart(tmp_path: Path) -> None:
+    for table, numbers in (("one", (0, 1, 2)), ("two", (3, 4))):
+        lines = ["path,name"]
+        for number in numbers:
+            save(tmp_path / f"{number}.png", number)
+            lines.append(f"{tmp_path}/{number}.png,{'cat' if number != 1 else 'dog'}")
+        (tmp_path / f"{table}.csv").write_text("\n".join(lines))
+    arguments = (tmp_path / "one.csv", tmp_path / "two.csv", "--url-column", "path")
+    archive = tmp_path / "archive"
+    assert encode(archive, *arguments, "--key-column", "name") == 0
+    assert len(Archive.open(archive).files) == 2  # a unit for each table
+    found = sources(archive)
+    assert len(set(found.values())) == len(found) == 5
+    assert found["cat"].endswith("/0.png")
+    assert Archive.open(archive).duplicate_keys() == []
+    before = (archive / "manifest.json").read_bytes()
+    assert encode(archive, *arguments, "--key-column", "name") == 0  # nothing is left to do
+    assert (archive / "manifest.json").read_bytes() == before

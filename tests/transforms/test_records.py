@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from underpaint.codec import limits
-from underpaint.codec.archive.schema import check_key
+from underpaint.codec.archive.rows import check_key
 from underpaint.transforms.records import (
     Item,
     Retry,

@@ -19,8 +19,8 @@ from typing import Any, Literal
 from urllib.parse import quote
 
 from underpaint.codec.archive.reader import Archive, OnDamage
+from underpaint.codec.archive.rows import Row
 from underpaint.codec.archive.salvage import Damage
-from underpaint.codec.archive.schema import Row
 from underpaint.codec.codec import Codec
 from underpaint.codec.errors import LayerDamaged, StreamError, UsageError
 from underpaint.codec.image_io.read import WRITE_SUFFIX, write_picture

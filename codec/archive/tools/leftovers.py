@@ -17,8 +17,14 @@ import pyarrow as pa
 from underpaint.codec.archive.manifest import read_commit, read_manifest
 from underpaint.codec.archive.parquet.footer import parse_footer
 from underpaint.codec.archive.parquet.ranges import REQUEST_BYTES, RangeReader
-from underpaint.codec.archive.records import COMMITS, DATA, FAILED, Commit, FileEntry
-from underpaint.codec.archive.schema import EMBEDDING, FIXED_NAMES, SOURCE, is_blob, layer_column
+from underpaint.codec.archive.records import COMMITS, DATA, FAILED, Commit, FileEntry, Manifest
+from underpaint.codec.archive.schema import (
+    EMBEDDING,
+    SOURCE,
+    is_layer,
+    label_fields,
+    layer_column,
+)
 from underpaint.codec.errors import ArchiveDamaged, ArchiveError, UsageError
 from underpaint.codec.storage.files import TEMPORARY_PREFIX, Storage
 
@@ -46,10 +52,12 @@ def find_units(storage: Storage, report: Report) -> tuple[list[Commit], list[Com
         except (ArchiveError, UsageError) as error:
             report(f"commit record: {error}")
     known = {entry.path for unit in units.values() for entry in (unit.data, unit.failed) if entry}
+    replaced = {commit.replaces for commit in units.values()}
     adopted: list[Commit] = []
     for unit, found in sorted(_unnamed(storage, known, report).items()):
         if unit in units:
-            report(f"unit {unit}: files that its record does not name: left out")
+            if unit not in replaced:
+                report(f"unit {unit}: files that its record does not name: left out")
             continue
         template = next(iter([*units.values(), *adopted]), None)
         try:
@@ -57,7 +65,8 @@ def find_units(storage: Storage, report: Report) -> tuple[list[Commit], list[Com
             report(f"unit {unit}: its commit record is lost; its files are whole")
         except ArchiveDamaged as error:
             report(str(error))
-    kept = _of_one_archive([*(units[name] for name in sorted(units)), *adopted], report)
+    found_units = [*(units[name] for name in sorted(units)), *adopted]
+    kept = Manifest(tuple(_of_one_archive(found_units, report))).units
     return [unit for unit in kept if unit.unit in units], [u for u in kept if u.unit not in units]
 
 
@@ -137,7 +146,7 @@ def _adopted(
         reader = RangeReader(storage)
         schema = reader.footer(data).schema
         weights = reader.read(data, 0, ["weights_id"]).column("weights_id")[0].as_py()
-        layers = sum(name.startswith("layer_") for name in schema.names if is_blob(name))
+        layers = sum(map(is_layer, schema.names))
         names = tuple(layer_column(layer) for layer in range(layers))
         if template is not None and len(template.layer_names) == layers:
             names = template.layer_names
@@ -148,24 +157,18 @@ def _adopted(
             layer_names=names,
             labels=template.labels
             if template is not None and _are_labels(schema, template.labels)
-            else tuple((label.name, str(label.type)) for label in label_columns(schema)),
+            else tuple((label.name, str(label.type)) for label in label_fields(schema)),
             embedding_size=size,
             extractor=template.extractor if template is not None and size else None,
             keeps_source=SOURCE in schema.names,
             content="0" * 64,
         )
-    return replace(base, unit=unit, data=data, failed=failed, retries=None)
-
-
-def label_columns(schema: pa.Schema) -> pa.Schema:
-    """Return the label columns of a data file."""
-    taken = (*FIXED_NAMES, EMBEDDING)
-    return pa.schema([item for item in schema if item.name not in taken and not is_blob(item.name)])
+    return replace(base, unit=unit, data=data, failed=failed, retries=None, replaces=None)
 
 
 def _are_labels(schema: pa.Schema, labels: tuple[tuple[str, str], ...]) -> bool:
     """Return whether the labels of a data file are these; Parquet renames the items of lists."""
-    found = [(label.name, _plain(str(label.type))) for label in label_columns(schema)]
+    found = [(label.name, _plain(str(label.type))) for label in label_fields(schema)]
     return found == [(name, _plain(kind)) for name, kind in labels]
 
 

@@ -21,18 +21,15 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pyarrow as pa
 
-from underpaint.codec.archive.manifest import committed_units, publish
+from underpaint.codec.archive.letters import read_letters
+from underpaint.codec.archive.manifest import committed_units
 from underpaint.codec.archive.parquet.ranges import RangeReader
+from underpaint.codec.archive.publishing import publish
 from underpaint.codec.archive.records import Commit, FileEntry
+from underpaint.codec.archive.rows import DeadLetter
 from underpaint.codec.archive.salvage import Damage, salvage
-from underpaint.codec.archive.schema import (
-    DEAD_LETTER_SCHEMA,
-    SOURCE,
-    Columns,
-    DeadLetter,
-    is_blob,
-)
-from underpaint.codec.archive.tools.leftovers import Report, find_units, label_columns
+from underpaint.codec.archive.schema import SOURCE, Columns, is_layer, label_fields
+from underpaint.codec.archive.tools.leftovers import Report, find_units
 from underpaint.codec.archive.writer import ArchiveWriter
 from underpaint.codec.errors import ArchiveDamaged, NotAnArchive, RowInvalid, UsageError
 from underpaint.codec.storage.files import Storage
@@ -115,7 +112,7 @@ def _label_schema(reader: RangeReader, units: Sequence[Commit]) -> pa.Schema:
     for unit in units:
         if unit.data:
             with suppress(ArchiveDamaged):
-                return label_columns(reader.footer(unit.data).schema)
+                return label_fields(reader.footer(unit.data).schema)
     kinds = {"double": "float64", "float": "float32", "halffloat": "float16"}
     named = units[0].labels if units else ()
     return pa.schema([(name, pa.type_for_alias(kinds.get(kind, kind))) for name, kind in named])
@@ -145,7 +142,7 @@ def _repair_unit(
         report(f"unit {unit.unit}: all of its {unit.rows:,} images are lost")
         return
     done.units += 1
-    with _writer(target, unit, labels) as writer:
+    with ArchiveWriter.like(target.root, unit, labels, options=target.options) as writer:
         for group in range(len(entry.row_groups) if entry else 0):
             assert entry
             table = _rescued(reader, entry, group, writer.columns, done, report)
@@ -160,6 +157,8 @@ def _repair_unit(
                 writer.fail(letter)
                 done.failed.add(_digest(letter.key))
                 done.letters += 1
+        for reason, count in unit.skipped.items():
+            writer.skip(reason, count)
 
 
 def _write_lost(
@@ -174,24 +173,10 @@ def _write_lost(
     name = "repair"
     while name in {unit.unit for unit in units}:
         name += "+"
-    with _writer(target, replace(units[0], unit=name, retries=None), labels) as writer:
+    unit = replace(units[0], unit=name, retries=None, replaces=None)
+    with ArchiveWriter.like(target.root, unit, labels, options=target.options) as writer:
         for key, reason in lost.items():
             writer.fail(DeadLetter(key, "", "repair", "ArchiveDamaged", reason))
-
-
-def _writer(target: Storage, unit: Commit, labels: pa.Schema) -> ArchiveWriter:
-    return ArchiveWriter(
-        target.root,
-        unit.unit,
-        layers=unit.layer_names,
-        weights_id=unit.weights_id,
-        label_schema=labels,
-        embedding_size=unit.embedding_size,
-        extractor=unit.extractor,
-        keep_source=unit.keeps_source,
-        retries=unit.retries,
-        options=target.options,
-    )
 
 
 def _readable(reader: RangeReader, unit: Commit, report: Report) -> bool:
@@ -292,7 +277,7 @@ def _rescued(
 
 def _with_states(table: pa.Table) -> pa.Table:
     """Return the table with `states`, the number of layers of each row, recomputed."""
-    layers = [name for name in table.column_names if is_blob(name) and name != SOURCE]
+    layers = [name for name in table.column_names if is_layer(name)]
     states = sum((~np.asarray(table.column(name).is_null())).astype(np.int32) for name in layers)
     place = table.schema.get_field_index("states")
     return table.set_column(place, table.schema.field(place), pa.array(states, pa.int32()))
@@ -304,9 +289,6 @@ def _letters(reader: RangeReader, unit: Commit, report: Report) -> Iterator[Dead
     for group in groups:
         assert unit.failed
         try:
-            table = reader.read(unit.failed, group, DEAD_LETTER_SCHEMA.names)
+            yield from read_letters(reader, unit.failed, group)
         except ArchiveDamaged as error:
             report(f"{error}: {unit.failed.row_groups[group]:,} dead letters are lost")
-            continue
-        for values in zip(*(column.to_pylist() for column in table.columns), strict=True):
-            yield DeadLetter(*values)

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from underpaint.codec.archive.reader import Archive
-from underpaint.codec.archive.schema import EMBEDDING, vectors_of
+from underpaint.codec.archive.schema import EMBEDDING
+from underpaint.codec.archive.tables import vectors_of
 from underpaint.codec.errors import UsageError
 
 BLOCK_ROWS = 1024

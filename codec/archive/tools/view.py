@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from underpaint.codec.archive.reader import Archive
-from underpaint.codec.archive.schema import Row
+from underpaint.codec.archive.rows import Row
 from underpaint.codec.codec import Codec
 from underpaint.codec.image_io.read import write_picture
 from underpaint.codec.runtime.pages import page_environment

@@ -12,7 +12,8 @@ import torch
 
 from underpaint.codec.archive.reader import Archive, OnDamage
 from underpaint.codec.archive.salvage import Damage
-from underpaint.codec.archive.schema import EMBEDDING, PAGE_BYTES, vectors_of
+from underpaint.codec.archive.schema import EMBEDDING, PAGE_BYTES
+from underpaint.codec.archive.tables import vectors_of
 from underpaint.codec.errors import ArchiveDamaged, LayerDamaged, StreamError, UsageError
 
 if TYPE_CHECKING:

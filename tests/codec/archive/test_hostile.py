@@ -12,7 +12,7 @@ import pytest
 
 from underpaint.codec import limits
 from underpaint.codec.archive import Archive, ArchiveWriter, DeadLetter, Row, publish
-from underpaint.codec.archive.records import encode_json
+from underpaint.codec.archive.record_json import encode_json
 from underpaint.codec.bitstream import PictureHeader, pack_layer
 from underpaint.codec.errors import ArchiveDamaged, UnknownArchiveVersion
 
@@ -213,7 +213,7 @@ def test_a_file_that_two_units_name_is_refused(tmp_path: Path) -> None:
 def test_requirements_that_are_no_list_are_damage(tmp_path: Path, requires: object) -> None:
     _write(tmp_path, ["one"])
     reseal(tmp_path, lambda value: value.update(requires=requires))
-    with pytest.raises(ArchiveDamaged, match="no list of what it requires"):
+    with pytest.raises(ArchiveDamaged, match="`requires` is not a list"):
         Archive.open(tmp_path)
 
 

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from underpaint.codec.archive import Archive, ArchiveWriter, DeadLetter, Row, orphans, publish
 from underpaint.codec.archive.tools.export import LONGEST_NAME, export, export_name
-from underpaint.codec.archive.tools.maintenance import merge, trim
+from underpaint.codec.archive.tools.merge import merge
+from underpaint.codec.archive.tools.trim import trim
 from underpaint.codec.archive.tools.view import PaletteEntry, StateView, page_of, render
 from underpaint.codec.bitstream import PictureHeader, pack_layer
 from underpaint.codec.codec import Codec

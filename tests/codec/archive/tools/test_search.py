@@ -10,8 +10,9 @@ import pytest
 
 from underpaint import LayerDataset
 from underpaint.codec.archive import Archive, ArchiveWriter, Row, publish
-from underpaint.codec.archive.tools.maintenance import merge, trim
+from underpaint.codec.archive.tools.merge import merge
 from underpaint.codec.archive.tools.search import embeddings, near_duplicates, nearest
+from underpaint.codec.archive.tools.trim import trim
 from underpaint.codec.archive.torch.map_style import LayerMap
 from underpaint.codec.errors import ArchiveError, NoSuchKey, UsageError
 
@@ -124,7 +125,7 @@ def test_a_vector_of_another_size_is_refused(tmp_path: Path) -> None:
 
 def test_commits_of_other_extractors_are_no_one_archive(tmp_path: Path) -> None:
     write(tmp_path, vectors(4))
-    with pytest.raises(ArchiveError, match="embedding"):
+    with pytest.raises(ArchiveError, match="extractor"):
         write(tmp_path, vectors(4), "other", first=4, extractor="net#sha256=34")
 
 
@@ -138,7 +139,7 @@ def test_trimmed_and_merged_archives_name_the_extractor(tmp_path: Path) -> None:
         assert made.manifest.extractor == first.manifest.extractor == second.manifest.extractor
         assert sum(len(keys) for keys, _ in embeddings(made)) == rows
     write(tmp_path / "c", vectors(6), "third", first=12, extractor="net#sha256=34")
-    with pytest.raises(ArchiveError, match="embedding"):
+    with pytest.raises(ArchiveError, match="extractor"):
         merge([tmp_path / "a", tmp_path / "c"], tmp_path / "mixed")
 
 

@@ -1,0 +1,56 @@
+"""Copies an archive without its finer layers; nothing is decoded."""
+
+from __future__ import annotations
+
+import os
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from underpaint.codec.archive.letters import read_letters
+from underpaint.codec.archive.manifest import committed_units
+from underpaint.codec.archive.parquet.ranges import RangeReader
+from underpaint.codec.archive.publishing import publish
+from underpaint.codec.archive.reader import Archive
+from underpaint.codec.archive.records import Manifest
+from underpaint.codec.archive.schema import SOURCE, is_blob
+from underpaint.codec.archive.tools.targets import check_target
+from underpaint.codec.archive.writer import ArchiveWriter
+from underpaint.codec.storage.files import Storage
+
+
+def trim(source: str | os.PathLike[str], target: str | os.PathLike[str], layers: int) -> Manifest:
+    """Copy an archive with layers 1 to `layers` only.
+
+    The finer columns are never fetched and nothing is encoded again; row groups and dead letters
+    stay. Units are committed one by one, so a killed run resumes where it stopped. Raises
+    UsageError if `layers` is out of range or `target` holds other units.
+    """
+    archive = Archive.open(source)
+    columns = archive.layer_columns(layers)
+    check_target(archive.storage, Storage(target), [unit.unit for unit in archive.manifest.units])
+    reader = RangeReader(archive.storage)
+    done = committed_units(str(target))
+    names = archive.schema.names
+    kept = [n for n in names if not is_blob(n) or n in columns or n == SOURCE]
+    labels = pa.schema([archive.schema.field(name) for name in archive.label_names])
+    for unit in archive.manifest.units:
+        if unit.unit in done:
+            continue
+        with ArchiveWriter.like(target, unit, labels, layers=layers) as writer:
+            for group in range(len(unit.data.row_groups) if unit.data else 0):
+                assert unit.data
+                writer.add_group(_with_states(reader.read(unit.data, group, kept), layers))
+            for group in range(len(unit.failed.row_groups) if unit.failed else 0):
+                assert unit.failed
+                for letter in read_letters(reader, unit.failed, group):
+                    writer.fail(letter)
+            for reason, count in unit.skipped.items():
+                writer.skip(reason, count)
+    return publish(str(target))
+
+
+def _with_states(group: pa.Table, layers: int) -> pa.Table:
+    place = group.schema.get_field_index("states")
+    states = pc.min_element_wise(group.column(place), pa.scalar(layers, pa.int32()))
+    return group.set_column(place, group.schema.field(place), states)
