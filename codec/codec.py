@@ -152,7 +152,7 @@ class Codec:
         refine: bool = True,
     ) -> list[torch.Tensor]:
         """Decode as `decode` does, to uint8 [3, H, W] on the device of the codec."""
-        states = self._decoder.states(streams)
+        states = self._decoder.states(_checked_streams(streams))
         return self._backend.pictures(states, refine=refine, texture=texture)
 
     def latents(
@@ -166,7 +166,7 @@ class Codec:
         """
         if not 0 <= levels <= DYADIC_LEVELS:
             raise UsageError(f"levels: {levels} of {DYADIC_LEVELS}")
-        return self._backend.latents(self._decoder.states(streams), levels=levels)
+        return self._backend.latents(self._decoder.states(_checked_streams(streams)), levels=levels)
 
     def check(self, stream: Sequence[bytes]) -> None:
         """Decode every layer of one image to symbols, without synthesis; raises as `decode`."""
@@ -188,6 +188,23 @@ class Codec:
         if effort not in EFFORTS:
             raise UsageError(f"effort: {effort} of {EFFORTS[-1]}")
         for image in images:
+            if not isinstance(image, np.ndarray):
+                raise UsageError(
+                    f"want uint8 [H, W, 3] arrays, not {type(image).__name__}: for a Pillow image "
+                    'pass np.asarray(image.convert("RGB"))'
+                )
+            if isinstance(images, np.ndarray) and image.ndim == 2:
+                raise UsageError("want a list of images: pass [image] for a single one")
             if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
                 raise UsageError(f"want uint8 [H, W, 3], not {image.dtype} {list(image.shape)}")
             check_sides(*image.shape[:2])
+
+
+def _checked_streams(streams: Sequence[Sequence[bytes]]) -> Sequence[Sequence[bytes]]:
+    """Return the streams; UsageError if they are the layers of one image, or rows."""
+    for stream in streams:
+        if isinstance(stream, bytes):
+            raise UsageError("want a list of images: pass [row.layers] for a single one")
+        if not isinstance(stream, Sequence):
+            raise UsageError(f"want the layers of each image, not {type(stream).__name__}")
+    return streams

@@ -25,7 +25,8 @@ from fsspec.implementations.local import LocalFileSystem
 from underpaint.codec.errors import ChecksumMismatch, UsageError
 from underpaint.codec.limits import MAX_FETCHED_BYTES
 from underpaint.codec.storage.extras import file_system
-from underpaint.codec.storage.files import with_retries
+from underpaint.codec.storage.retries import with_retries
+from underpaint.codec.storage.web import session_options
 
 try:
     import fcntl
@@ -75,7 +76,7 @@ def fetch(location: str) -> bytes:
     UsageError for an address that no file system accepts.
     """
     address = Address.parse(location)
-    fs, path = file_system(address.url)
+    fs, path = file_system(address.url, **session_options(address.url))
     local = isinstance(fs, LocalFileSystem)
     if address.sha256 is None or local:
         return _matching(_read(fs, path, local), address)

@@ -14,63 +14,21 @@ import os
 import random
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from underpaint.codec.errors import RangesUnsupported
 from underpaint.codec.storage.extras import file_system
-
-T = TypeVar("T")
-
-ATTEMPTS = 6
-"""Attempts of one storage call before its error is raised."""
-
-FIRST_WAIT_S = 0.2
-"""Wait after the first failure in seconds; it doubles each time, with jitter."""
+from underpaint.codec.storage.retries import T, is_transient, with_retries
+from underpaint.codec.storage.web import WEB, is_final, plain_error, session_options
 
 TEMPORARY_PREFIX = ".tmp-"
 """Prefix of unfinished local files; readers ignore them and `sweep` removes them."""
-
-_ANSWERS = (
-    FileNotFoundError,
-    FileExistsError,
-    PermissionError,
-    IsADirectoryError,
-    NotADirectoryError,
-)
-_TRANSIENT_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
-
-
-def is_transient(error: BaseException) -> bool:
-    """Return whether a storage error may pass by itself (network, throttling, server error)."""
-    if isinstance(error, _ANSWERS):
-        return False
-    status = getattr(error, "code", getattr(error, "status", None))
-    if isinstance(status, int):
-        return status in _TRANSIENT_STATUS
-    if isinstance(error, OSError | TimeoutError | ConnectionError):
-        return "Forbidden" not in str(error)
-    return type(error).__module__.split(".")[0] in {"aiohttp", "requests", "urllib3"}
-
-
-def with_retries(
-    call: Callable[[], T], *, attempts: int = ATTEMPTS, wait_s: float = FIRST_WAIT_S
-) -> T:
-    """Return `call()`; retry transient errors with exponential waits and jitter."""
-    for attempt in range(1, attempts + 1):
-        try:
-            return call()
-        except Exception as error:
-            if attempt == attempts or not is_transient(error):
-                raise
-        time.sleep(wait_s * 2 ** (attempt - 1) * random.uniform(0.5, 1.0))
-    raise AssertionError("unreachable")
 
 
 class Storage:
@@ -84,12 +42,13 @@ class Storage:
         self, root: str | os.PathLike[str], options: Mapping[str, Any] | None = None
     ) -> None:
         self.root = os.fspath(root).rstrip("/") or "/"
-        self.options = dict(options or {})
+        self.options = {**session_options(self.root, total=True), **(options or {})}
         self._fs: fsspec.AbstractFileSystem | None = None
         self._pid = -1
         _, self._base = file_system(self.root, **self.options)
         self._base = self._base.rstrip("/")
         self.is_local = isinstance(self.fs, LocalFileSystem)
+        self._is_web = self.root.startswith(WEB)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_fs": None, "_pid": -1}
@@ -114,7 +73,7 @@ class Storage:
         """Return all bytes of a file; FileNotFoundError if there is none."""
         if self.is_local:
             return Path(self.path(name)).read_bytes()
-        return with_retries(lambda: self.fs.cat_file(self.path(name)))
+        return self._retried(lambda: self.fs.cat_file(self.path(name)))
 
     def read_range(self, name: str, start: int, stop: int) -> bytes:
         """Return bytes [start, stop) of a file, fewer if it ends earlier, in one request."""
@@ -128,7 +87,9 @@ class Storage:
                     parts.append(part)
                     start += len(part)
             return parts[0] if len(parts) == 1 else b"".join(parts)
-        data: bytes = with_retries(lambda: self.fs.cat_file(self.path(name), start=start, end=stop))
+        data: bytes = self._retried(
+            lambda: self.fs.cat_file(self.path(name), start=start, end=stop)
+        )
         if len(data) > stop - start:
             raise RangesUnsupported(
                 f"{self.root}: the server sends whole files where a byte range is requested; use a "
@@ -145,7 +106,7 @@ class Storage:
             self.fs.invalidate_cache()
             return int(self.fs.info(self.path(name))["size"])
 
-        return with_retries(ask)
+        return self._retried(ask)
 
     def names(self, folder: str) -> dict[str, int]:
         """Return names (without the folder) and sizes of the files directly in `folder`, sorted."""
@@ -161,13 +122,13 @@ class Storage:
                 str(entry["name"]).rsplit("/", 1)[-1]: int(entry["size"] or 0) for entry in files
             }
 
-        return dict(sorted(with_retries(ask).items()))
+        return dict(sorted(self._retried(ask).items()))
 
     def modified(self, name: str) -> float:
         """Return the time of the last change in seconds since 1970."""
         if self.is_local:
             return os.stat(self.path(name)).st_mtime
-        return float(with_retries(lambda: self.fs.modified(self.path(name))).timestamp())
+        return float(self._retried(lambda: self.fs.modified(self.path(name))).timestamp())
 
     def put(self, name: str, data: bytes) -> None:
         """Write a small file; readers see the old bytes or the new ones, never a mixture."""
@@ -177,7 +138,7 @@ class Storage:
                 os.replace(temporary, self.path(name))
                 _sync_folder(os.path.dirname(self.path(name)))
             return
-        with_retries(lambda: self.fs.pipe_file(self.path(name), data))
+        self._retried(lambda: self.fs.pipe_file(self.path(name), data))
 
     def put_new(self, name: str, data: bytes) -> bool:
         """Write a small file unless it exists; return whether the file now holds `data`.
@@ -190,7 +151,7 @@ class Storage:
         with suppress(FileNotFoundError):  # stores without preconditions: check first
             return self.read(name) == data
         with suppress(FileExistsError):
-            with_retries(lambda: self.fs.pipe_file(self.path(name), data, mode="create"))
+            self._retried(lambda: self.fs.pipe_file(self.path(name), data, mode="create"))
         return self.read(name) == data
 
     def put_file(self, name: str, local: str) -> None:
@@ -202,7 +163,7 @@ class Storage:
             os.replace(local, self.path(name))
             _sync_folder(os.path.dirname(self.path(name)))
             return
-        with_retries(lambda: self.fs.put_file(local, self.path(name)))
+        self._retried(lambda: self.fs.put_file(local, self.path(name)))
         want, have = os.path.getsize(local), self.size(name)
         if have != want:
             raise OSError(f"{self.path(name)}: {have} bytes arrived of {want}")
@@ -211,7 +172,16 @@ class Storage:
     def delete(self, name: str) -> None:
         """Remove a file; no error if there is none."""
         with suppress(FileNotFoundError):
-            with_retries(lambda: self.fs.rm_file(self.path(name)))
+            self._retried(lambda: self.fs.rm_file(self.path(name)))
+
+    def _retried(self, call: Callable[[], T]) -> T:
+        """Return `call()`, retried; web servers that refuse or keep silent are not asked again."""
+        if not self._is_web:
+            return with_retries(call)
+        try:
+            return with_retries(call, transient=lambda e: is_transient(e) and not is_final(e))
+        except Exception as error:
+            raise plain_error(error, self.root) from None
 
     @contextmanager
     def scratch(self, name: str) -> Iterator[str]:

@@ -17,7 +17,10 @@ from urllib.parse import urlsplit
 import fsspec
 from fsspec.asyn import sync
 
-from underpaint.codec.storage.files import with_retries
+from underpaint.codec.storage.retries import with_retries
+
+WEB = ("http://", "https://")
+"""Beginnings of web addresses."""
 
 
 @dataclass(frozen=True)
@@ -46,16 +49,23 @@ class HostDead(ConnectionError):
     """A host did not answer a short while ago, and was not asked again."""
 
 
-def session_options(url: str, limits: TimeLimits = DEFAULT_LIMITS) -> dict[str, Any]:
-    """Options of the fsspec file system of a web address, for files that are read in parts."""
-    if not url.startswith(("http://", "https://")):
+def session_options(
+    url: str, limits: TimeLimits = DEFAULT_LIMITS, *, total: bool = False
+) -> dict[str, Any]:
+    """Return the options of the fsspec file system of a web address; {} for other addresses.
+
+    `total` says whether `limits.total_s` applies to each request: not for files that are streamed.
+    """
+    if not url.startswith(WEB):
         return {}
     try:
         import aiohttp
     except ImportError:
         return {}  # opening the file system names the extra
     timeout = aiohttp.ClientTimeout(
-        total=None, sock_connect=limits.connect_s, sock_read=limits.stall_s
+        total=limits.total_s if total else None,
+        sock_connect=limits.connect_s,
+        sock_read=limits.stall_s,
     )
     return {"client_kwargs": {"timeout": timeout}}
 
@@ -139,7 +149,26 @@ def _hosts() -> _Hosts:
     return _Hosts()
 
 
-def _is_unreachable(error: OSError) -> bool:
+def is_final(error: BaseException) -> bool:
+    """Return whether asking a web server again would only take more time.
+
+    That is the case if it did not answer in time, or if no connection came about.
+    """
+    return isinstance(error, TimeoutError) or _is_unreachable(error)
+
+
+def plain_error(error: Exception, url: str) -> Exception:
+    """Return an error that names the address and the reason; the error itself if it does so."""
+    import aiohttp
+
+    if isinstance(error, TimeoutError):
+        return TimeoutError(f"{url}: the server did not answer in time")
+    if isinstance(error, aiohttp.ClientResponseError):
+        return OSError(f"{url}: HTTP {error.status} {error.message}")
+    return error
+
+
+def _is_unreachable(error: BaseException) -> bool:
     """Whether no connection came about: refused, unknown host, no route, bad certificate."""
     import aiohttp
 

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from underpaint.pipelines.cli import options
 from underpaint.pipelines.cli.console import parse_size
+
+if TYPE_CHECKING:
+    from underpaint.codec.archive import Damage
+    from underpaint.codec.archive.tools.export import Exported
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -18,7 +24,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         description="Write every picture, decoded from all layers or the first ones, with its key "
         "and labels: as WebDataset shards (NAME.png, NAME.json) or as a folder with "
         "metadata.jsonl, which Hugging Face datasets reads as an imagefolder. A name is the key "
-        "with every character but letters, digits, _, - and / percent-encoded.",
+        "with every character but letters, digits, _, - and / percent-encoded. With --original, "
+        "write the original files instead, verified against their SHA-256.",
     )
     parser.add_argument(
         "--output", required=True, metavar="FOLDER", help="empty folder, local or URL"
@@ -29,6 +36,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         choices=("png", "jpeg", "webp", "layers"),
         default="png",
         help="pictures, or the layers as they are stored (default png)",
+    )
+    parser.add_argument(
+        "--original",
+        action="store_true",
+        help="write the original files, which encode --keep-source stored, under their own names",
     )
     options.add_layers(parser)
     parser.add_argument(
@@ -44,8 +56,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(arguments: argparse.Namespace) -> int:
     """Export; 0, or 1 where an image was damaged and left out."""
-    from underpaint.codec.archive import Damage
-    from underpaint.codec.archive.tools.export import export
+    from underpaint.codec.archive.tools.originals import export_originals
     from underpaint.pipelines.cli.console import shown, size_text
 
     damaged = 0
@@ -55,7 +66,23 @@ def run(arguments: argparse.Namespace) -> int:
         damaged += 1
         print(shown(damage), file=sys.stderr)
 
-    done = export(
+    if arguments.original:
+        done = export_originals(arguments.archive, arguments.output, on_damage=report)
+    else:
+        done = _exported(arguments, report)
+    print(
+        f"{arguments.output}: {done.images:,} images in {done.files:,} files, "
+        f"{size_text(done.bytes)}"
+    )
+    if damaged:
+        print(f"damaged {damaged:,}")
+    return int(bool(damaged))
+
+
+def _exported(arguments: argparse.Namespace, report: Callable[[Damage], None]) -> Exported:
+    from underpaint.codec.archive.tools.export import export
+
+    return export(
         arguments.archive,
         arguments.output,
         form=arguments.form,
@@ -66,10 +93,3 @@ def run(arguments: argparse.Namespace) -> int:
         device=arguments.device,
         on_damage=report,
     )
-    print(
-        f"{arguments.output}: {done.images:,} images in {done.files:,} files, "
-        f"{size_text(done.bytes)}"
-    )
-    if damaged:
-        print(f"damaged {damaged:,}")
-    return int(bool(damaged))

@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 
 from underpaint.codec.archive import Archive, Damage, Row
+from underpaint.codec.archive.tools.output_names import OutputNames
 from underpaint.codec.codec import COARSE_LEVELS
 from underpaint.codec.errors import LayerDamaged, UnderpaintError, UsageError
 from underpaint.codec.image_io.read import WRITE_SUFFIX, write_picture
 from underpaint.codec.reconstruct.backend import Latents
 from underpaint.codec.storage.files import Storage
 from underpaint.pipelines.cli.console import ProgressLine, shown
-from underpaint.pipelines.jobs.outputs import OutputNames
 from underpaint.pipelines.jobs.worker_pool import (
     batches,
     find_weights,

@@ -6,11 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from scipy.ndimage import uniform_filter
 from skimage import data
 
 from tests.helpers.backends import torch_backend, torch_latents
 from underpaint import Codec
+from underpaint.codec.archive import Row
 from underpaint.codec.bitstream import unpack_stream
 from underpaint.codec.errors import (
     LayerDamaged,
@@ -213,6 +215,16 @@ def test_mistakes_get_a_clear_line(codec, photo):
         Codec.load("/nowhere/weights.safetensors")
     with pytest.raises(LayerDamaged):
         codec.decode([[]])
+    [layers] = codec.encode([photo], layers=1)
+    for decode in (codec.decode, codec.latents):
+        with pytest.raises(UsageError, match=r"pass \[row\.layers\] for a single one"):
+            decode(layers)
+        with pytest.raises(UsageError, match="not Row"):
+            decode([Row("key", layers, 8, 8)])
+    with pytest.raises(UsageError, match=r"pass np\.asarray\(image\.convert"):
+        codec.encode([Image.fromarray(photo)])
+    with pytest.raises(UsageError, match=r"pass \[image\] for a single one"):
+        codec.encode(photo)
 
 
 def test_damaged_weights_are_refused():

@@ -188,6 +188,11 @@ def test_keep_source_stores_the_original_bytes(made: Path, tmp_path: Path) -> No
     assert encode(made / "photos" / "right", "--output", output, "--keep-source") == 0
     for row in Archive.open(output).rows(source=True):
         assert row.source == (made / "photos" / "right" / row.key).read_bytes()
+    assert underpaint("export", output, "--original", "--output", tmp_path / "back") == 0
+    for path in (made / "photos" / "right").rglob("*"):
+        if path.is_file():
+            back = tmp_path / "back" / path.relative_to(made / "photos" / "right")
+            assert back.read_bytes() == path.read_bytes()
 
 
 def test_verify_is_content_with_a_sound_archive(

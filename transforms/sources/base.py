@@ -29,7 +29,7 @@ import pyarrow as pa
 from underpaint.codec import limits
 from underpaint.codec.errors import PictureTooLarge
 from underpaint.codec.storage.extras import file_system
-from underpaint.codec.storage.files import with_retries
+from underpaint.codec.storage.retries import with_retries
 from underpaint.codec.storage.web import DEFAULT_LIMITS, TimeLimits, download
 from underpaint.transforms.records import Item, Part, Record, Shard, Skipped, Span
 from underpaint.transforms.sources.addresses import is_local, is_web

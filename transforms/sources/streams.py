@@ -20,7 +20,7 @@ import fsspec
 import pyarrow as pa
 
 from underpaint.codec.storage.extras import file_system
-from underpaint.codec.storage.files import with_retries
+from underpaint.codec.storage.retries import with_retries
 from underpaint.codec.storage.web import session_options
 from underpaint.transforms.sources.addresses import is_local
 from underpaint.transforms.sources.example import starts_record

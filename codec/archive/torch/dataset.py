@@ -9,15 +9,24 @@ from itertools import islice
 from typing import Any, NoReturn
 
 import torch
-from torch.utils.data import IterableDataset, get_worker_info
+from torch.utils.data import IterableDataset
 
 from underpaint.codec.archive.parquet.ranges import Traffic
 from underpaint.codec.archive.reader import Archive, OnDamage
 from underpaint.codec.archive.torch.order import EpochOrder, Interval, Piece, count, subtract, union
+from underpaint.codec.archive.torch.passes import Passes
 from underpaint.codec.archive.torch.prefetch import prefetched
-from underpaint.codec.archive.torch.samples import Group, Output, Sample, SampleMaker, Wanted
+from underpaint.codec.archive.torch.ranks import rank_place, worker_place
+from underpaint.codec.archive.torch.samples import (
+    Group,
+    Output,
+    Sample,
+    SampleMaker,
+    SampleOptions,
+    Wanted,
+)
 from underpaint.codec.archive.torch.state import ReaderState, gather
-from underpaint.codec.errors import StateMismatch, UsageError
+from underpaint.codec.errors import StateMismatch
 
 WINDOW_BYTES = 64 << 20
 """Default size, in bytes of row groups, of a window whose rows are shuffled together."""
@@ -47,22 +56,16 @@ class LayerDataset(IterableDataset[Sample]):
     Images differ in size, so give the loader a `collate_fn` or `batch_size=None`.
 
     **Resuming.** `state_dict()` records the consumed positions of the epoch. `load_state_dict()`
-    takes one
-    such state, a list of the states of all ranks, or a StatefulDataLoader's state (or a list of
-    them), and
-    divides the rest among the present ranks and workers. Each image comes exactly once an epoch,
-    even if
-    the number of ranks or workers changes, and however often. With equal numbers each worker
-    continues
-    where it was, in the same order. A worker's progress counts where this object is iterated; with
-    a plain
-    DataLoader of several workers call `acknowledge(batch["position"])` in the training process, and
-    save
-    that process's `state_dict()`.
+    takes one such state, a list of the states of all ranks, or a StatefulDataLoader's state (or a
+    list of them), and divides the rest among the present ranks and workers. Each image comes
+    exactly once an epoch, even if the number of ranks or workers changes, and however often. With
+    equal numbers each worker continues where it was, in the same order. A worker's progress counts
+    where this object is iterated; with a plain DataLoader of several workers call
+    `acknowledge(batch["position"])` in the training process, and save that process's
+    `state_dict()`.
 
     **Epochs.** Iterating to the end and again starts the next epoch. Breaking off and iterating
-    again
-    restarts the same epoch. `set_epoch` goes to any epoch.
+    again restarts the same epoch. `set_epoch` goes to any epoch.
 
     Args:
         archive: an open archive, a local path or an fsspec URL.
@@ -104,18 +107,9 @@ class LayerDataset(IterableDataset[Sample]):
     ) -> None:
         super().__init__()
         self.archive = archive if isinstance(archive, Archive) else Archive.open(archive)
-        self.rank, self.world_size = _place(rank, world_size)
-        self._maker = SampleMaker(
-            self.archive,
-            layers=layers,
-            output=output,
-            labels=labels,
-            features=features,
-            weights=weights,
-            device=device,
-            refine=refine,
-            on_damage=on_damage,
-        )
+        self.rank, self.world_size = rank_place(rank, world_size)
+        wanted = SampleOptions(layers, output, labels, features, weights, device, refine, on_damage)
+        self._maker = SampleMaker(self.archive, wanted)
         self._seed, self._window_bytes = seed, window_bytes
         self._prefetch_bytes, self._threads = prefetch_bytes, threads
         self._decode_batch = decode_batch
@@ -174,7 +168,7 @@ class LayerDataset(IterableDataset[Sample]):
         """Return the progress of this worker, or of this rank if there are no workers."""
         if self._resumed is not None and not self._begun:
             return self._resumed.as_dict()
-        worker, workers = _worker()
+        worker, workers = worker_place()
         return ReaderState(
             order=self._order_id,
             epoch=self._epoch,
@@ -194,7 +188,7 @@ class LayerDataset(IterableDataset[Sample]):
             )
         whole = len(self.archive) and count(loaded.consumed) == len(self.archive)
         epoch = loaded.epoch + 1 if whole else loaded.epoch
-        worker, workers = _worker()
+        worker, workers = worker_place()
         self._passes.restart(epoch, worker if workers else None)
         self._followed = epoch
         self._restart(epoch)
@@ -203,7 +197,7 @@ class LayerDataset(IterableDataset[Sample]):
     def __iter__(self) -> Iterator[Sample]:
         """Yield the samples of this worker's share of the epoch."""
         self._follow()
-        worker, workers = _worker()
+        worker, workers = worker_place()
         order = self._begin(workers)
         share = order.deal(self._base, self.world_size, max(workers, 1))[self.rank][worker]
         left = [
@@ -230,7 +224,7 @@ class LayerDataset(IterableDataset[Sample]):
         same_ranks = resumed.ranks == self.world_size
         known = resumed.knows(self.rank)
         if resumed.workers == workers > 0:
-            known = known or (self.rank, _worker()[0]) in resumed.covers
+            known = known or (self.rank, worker_place()[0]) in resumed.covers
         if not (known if same_ranks else resumed.complete):
             raise StateMismatch(
                 f"the state covers {len(resumed.covers)} workers of {resumed.ranks} ranks of "
@@ -274,7 +268,7 @@ class LayerDataset(IterableDataset[Sample]):
             if last:
                 self._consumed = union([*self._consumed, (piece.start, piece.stop)])
                 self._open = (0, 0)
-        self._passes.end(_worker()[0])
+        self._passes.end(worker_place()[0])
 
     def _made(self, order: EpochOrder, pieces: Sequence[Piece]) -> Iterator[Made]:
         """Yield batches of samples; the next one is made meanwhile. Errors come in their place."""
@@ -327,79 +321,5 @@ class LayerDataset(IterableDataset[Sample]):
             held.clear()
 
 
-class Passes:
-    """Counts whole passes over an epoch, in memory that a loader's workers share.
-
-    Workers that live for one epoch do not know of earlier ones. So each worker counts the passes it
-    has ended in a slot of its own, and the epoch of a pass is the number of passes that all workers
-    have ended. An interrupted pass has not been ended by all, so its epoch starts again.
-    """
-
-    MOST_WORKERS = 1024
-
-    def __init__(self) -> None:
-        shared = torch.zeros(2 + self.MOST_WORKERS, dtype=torch.int64)
-        self._shared = shared.share_memory_()  # type: ignore[no-untyped-call]
-        self._shared[1] = 1
-
-    @property
-    def first(self) -> int:
-        """The epoch that was set or loaded."""
-        return int(self._shared[0])
-
-    def epoch(self) -> int:
-        """The epoch of the next pass, or of the running one."""
-        workers = int(self._shared[1])
-        return self.first + int(self._shared[2 : 2 + workers].min())
-
-    def restart(self, epoch: int, worker: int | None = None) -> None:
-        """Start with an epoch, for all workers or for one that has loaded its own state."""
-        self._shared[0] = epoch
-        if worker is None:
-            self._shared[2:] = 0
-        else:
-            self._shared[2 + worker] = 0
-
-    def begin(self, workers: int) -> int:
-        """Return the epoch of a pass with this number of workers (0: only this process)."""
-        if workers > self.MOST_WORKERS:
-            raise UsageError(f"{workers} workers of a loader: at most {self.MOST_WORKERS}")
-        self._shared[1] = max(workers, 1)
-        return self.epoch()
-
-    def end(self, worker: int) -> None:
-        """Count a pass that a worker has ended."""
-        self._shared[2 + worker] += 1
-
-
 def _raise(error: Exception) -> NoReturn:
     raise error
-
-
-def _worker() -> tuple[int, int]:
-    """Return the index of this DataLoader worker and the number of workers; (0, 0) outside of
-    one.
-    """
-    info = get_worker_info()
-    return (info.id, info.num_workers) if info else (0, 0)
-
-
-def _place(rank: int | None, world_size: int | None) -> tuple[int, int]:
-    if (rank is None) != (world_size is None):
-        raise UsageError("give both rank and world_size, or neither")
-    if rank is None or world_size is None:
-        distributed = torch.distributed
-        if distributed.is_available() and distributed.is_initialized():
-            return distributed.get_rank(), distributed.get_world_size()
-        rank, world_size = _of_environment("RANK", 0), _of_environment("WORLD_SIZE", 1)
-    if not 0 <= rank < world_size:
-        raise UsageError(f"rank {rank} of {world_size}")
-    return rank, world_size
-
-
-def _of_environment(name: str, default: int) -> int:
-    """Return an environment variable that torchrun sets; UsageError if it is no integer."""
-    text = os.environ.get(name, str(default))
-    if not text.isdecimal():
-        raise UsageError(f"environment variable {name}: {text!r} is not an integer")
-    return int(text)

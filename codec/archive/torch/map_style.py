@@ -12,7 +12,14 @@ from torch.utils.data import Dataset
 
 from underpaint.codec.archive.parquet.ranges import Traffic
 from underpaint.codec.archive.reader import Archive, OnDamage
-from underpaint.codec.archive.torch.samples import Group, Output, Sample, SampleMaker, Wanted
+from underpaint.codec.archive.torch.samples import (
+    Group,
+    Output,
+    Sample,
+    SampleMaker,
+    SampleOptions,
+    Wanted,
+)
 
 CACHE_BYTES = 256 << 20
 """Default size of the cache of row groups in bytes."""
@@ -45,17 +52,8 @@ class LayerMap(Dataset[Sample | None]):
         on_damage: OnDamage | None = None,
     ) -> None:
         self.archive = archive if isinstance(archive, Archive) else Archive.open(archive)
-        self._maker = SampleMaker(
-            self.archive,
-            layers=layers,
-            output=output,
-            labels=labels,
-            features=features,
-            weights=weights,
-            device=device,
-            refine=refine,
-            on_damage=on_damage,
-        )
+        wanted = SampleOptions(layers, output, labels, features, weights, device, refine, on_damage)
+        self._maker = SampleMaker(self.archive, wanted)
         self._ends = np.cumsum(self._maker.rows)
         self._cache_bytes = cache_bytes
         self._cache: OrderedDict[int, Group] = OrderedDict()

@@ -45,22 +45,25 @@ class Wanted:
     row: int
 
 
-class SampleMaker:
-    """Loads row groups and converts their rows to samples; see `LayerDataset` for the arguments."""
+@dataclass(frozen=True)
+class SampleOptions:
+    """Content of the samples of a data set; see `LayerDataset` for the meanings."""
 
-    def __init__(
-        self,
-        archive: Archive,
-        *,
-        layers: int | None,
-        output: Output,
-        labels: bool | Sequence[str],
-        features: bool,
-        weights: str | None,
-        device: str,
-        refine: bool,
-        on_damage: OnDamage | None,
-    ) -> None:
+    layers: int | None = None
+    output: Output = "latent"
+    labels: bool | Sequence[str] = True
+    features: bool = False
+    weights: str | None = None
+    device: str = "cpu"
+    refine: bool = False
+    on_damage: OnDamage | None = None
+
+
+class SampleMaker:
+    """Loads row groups of an archive and converts their rows to samples."""
+
+    def __init__(self, archive: Archive, options: SampleOptions) -> None:
+        output, labels = options.output, options.labels
         if output not in ("image", "latent", "bytes"):
             raise UsageError(f"output {output!r}: choose image, latent or bytes")
         if isinstance(labels, bool):
@@ -71,17 +74,16 @@ class SampleMaker:
         if unknown:
             raise UsageError(f"{archive.storage.root}: no label {unknown[0]!r}")
         size = archive.manifest.embedding_size
-        if features and archive.files and size is None:
+        if options.features and archive.files and size is None:
             raise UsageError(f"{archive.storage.root}: has no embeddings to take features from")
-        self._features = features and size is not None
+        self._features = options.features and size is not None
         self.archive = archive
-        self.layer_columns = archive.layer_columns(layers)
+        self.layer_columns = archive.layer_columns(options.layers)
         self._small = ["key", *self.labels, *([EMBEDDING] if self._features else [])]
         self.columns = [*self._small, *self.layer_columns]
-        self._output, self._on_damage = output, on_damage
-        self._weights, self._device, self._refine = weights, device, refine
+        self._options = options
         self._codec: Codec | None = None
-        if output != "bytes" and torch.device(device).type == "cpu":
+        if output != "bytes" and torch.device(options.device).type == "cpu":
             from underpaint.codec.reconstruct.preload import load_kernels
 
             load_kernels()  # here, so that the workers that a DataLoader forks inherit it
@@ -107,9 +109,9 @@ class SampleMaker:
             table = self.archive.read_group(file, index, self.columns)
             return Group(file, index, table.combine_chunks(), None)
         except ArchiveDamaged as error:
-            if self._on_damage is None:
+            if self._options.on_damage is None:
                 raise
-            return self._salvaged(file, index, error, self._on_damage)
+            return self._salvaged(file, index, error, self._options.on_damage)
 
     def load_rows(self, number: int, rows: Sequence[int]) -> Group:
         """Load some rows of row group `number`: by their pages if that costs less than the
@@ -139,7 +141,7 @@ class SampleMaker:
                 rows.append((one, place))
         samples = [self._plain(one, place) for one, place in rows]
         streams = [self._stream(one.group.table, place) for one, place in rows]
-        if self._output == "bytes":
+        if self._options.output == "bytes":
             for sample, stream in zip(samples, streams, strict=True):
                 sample["layers"] = stream
             return samples
@@ -192,7 +194,7 @@ class SampleMaker:
         try:
             return [*self._tensors(streams)]
         except StreamError as error:
-            if self._on_damage is None and len(streams) == 1:
+            if self._options.on_damage is None and len(streams) == 1:
                 raise _with_key(error, samples[0]["key"]) from None
         return [
             self._decoded_alone(stream, one, sample["key"])
@@ -203,17 +205,17 @@ class SampleMaker:
         try:
             return self._tensors([stream])[0]
         except StreamError as error:
-            if self._on_damage is None:
+            if self._options.on_damage is None:
                 raise _with_key(error, key) from None
             path = self.archive.files[one.group.file].path
             layer = error.layer if isinstance(error, LayerDamaged) else None
-            self._on_damage(Damage(path, one.group.index, key, layer or None, str(error)))
+            self._options.on_damage(Damage(path, one.group.index, key, layer or None, str(error)))
             return None
 
     def _tensors(self, streams: list[tuple[bytes, ...]]) -> list[Sample]:
         codec = self.codec
-        if self._output == "image":
-            pictures = codec.decode_tensors(streams, refine=self._refine)
+        if self._options.output == "image":
+            pictures = codec.decode_tensors(streams, refine=self._options.refine)
             return [{"image": picture.contiguous()} for picture in pictures]
         return [
             {
@@ -233,7 +235,7 @@ class SampleMaker:
             from underpaint.codec.codec import Codec
 
             self._codec = Codec.load_for(
-                self.archive.weights_id, self._weights, device=self._device
+                self.archive.weights_id, self._options.weights, device=self._options.device
             )
         return self._codec
 

@@ -115,7 +115,7 @@ def test_what_a_server_answers_is_one_line_without_credentials(
 ) -> None:
     assert main([command, f"http://me:{SECRET}@{server}/archive?token={SECRET}&x="]) == 1
     told = capsys.readouterr().err
-    assert told.startswith("underpaint: ClientResponseError: 403")
+    assert told.endswith("HTTP 403 Forbidden\n")
     assert told.count("\n") == 1
     assert "token=***" in told
     assert SECRET not in told

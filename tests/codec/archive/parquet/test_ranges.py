@@ -19,7 +19,7 @@ from underpaint.codec.archive import Archive, ArchiveWriter, LayerDataset, Row, 
 from underpaint.codec.archive.parquet.ranges import ChunkFile, coalesce
 from underpaint.codec.archive.torch.prefetch import prefetched
 from underpaint.codec.errors import ArchiveDamaged
-from underpaint.codec.storage.files import is_transient, with_retries
+from underpaint.codec.storage.retries import is_transient, with_retries
 
 ROWS = 20_000
 COARSE = 500

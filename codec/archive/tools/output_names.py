@@ -1,4 +1,4 @@
-"""File names of decoded pictures: from a key to a path that never leaves the output folder."""
+"""File names of exported pictures: from a key to a path that never leaves the output folder."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ class OutputNames:
 
     The name is the key with the new suffix. If another key of the same stem has that name already,
     the name keeps the key's own suffix too: `a.jpg` and `a.png` become `a.png` and `a.png.png`.
+    With `suffix` None, names keep the suffixes of their keys.
     """
 
-    def __init__(self, suffix: str) -> None:
+    def __init__(self, suffix: str | None) -> None:
         self._suffix = suffix
         self._taken: set[str] = set()
 
@@ -30,13 +31,15 @@ class OutputNames:
         if any(len(part.encode()) > LONGEST_PART for part in parts):
             return None
         path = "/".join(parts)
-        stem = posixpath.splitext(path)[0]
-        name = stem + self._suffix
+        stem, own = posixpath.splitext(path)
+        suffix = own if self._suffix is None else self._suffix
+        base = stem if self._suffix is None else path
+        name = stem + suffix
         if self._folded(name) in self._taken:
-            name = path + self._suffix
+            name = base + suffix
         number = 2
         while self._folded(name) in self._taken:
-            name = f"{path}-{number}{self._suffix}"
+            name = f"{base}-{number}{suffix}"
             number += 1
         self._taken.add(self._folded(name))
         return name

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from underpaint import Codec
 from underpaint.codec.archive import ArchiveWriter, Row, publish
+from underpaint.codec.archive.tools.output_names import OutputNames
 from underpaint.pipelines.cli.main import main
-from underpaint.pipelines.jobs.outputs import OutputNames
 
 
 def test_names_are_stems_and_a_second_one_keeps_its_extension() -> None:
