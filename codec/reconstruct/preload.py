@@ -68,9 +68,13 @@ def load_groups() -> Iterator[Group]:
         for stream in codec.encode([orange, pixel]):
             streams.extend((stream[:1], stream))
 
+    def check() -> None:
+        for stream in streams:
+            codec.check(stream)
+
     steps: dict[str, Callable[[], object]] = {
         "encoding": encode,
-        "entropy decoding": lambda: [codec.check(stream) for stream in streams],
+        "entropy decoding": check,
         "latents": lambda: codec.latents(streams, levels=4),
         "pictures": lambda: codec.decode(streams, refine=False),
         "refined pictures": lambda: codec.decode(streams),

@@ -63,7 +63,7 @@ def unsigned(index):
     return np.uint64(index)
 
 
-class _Listener(event.Listener):
+class _Listener(event.Listener):  # type: ignore[misc]  # numba has no types
     """Reports numba's compilations; it sends no event for functions loaded from the cache."""
 
     def on_start(self, event: event.Event) -> None:
