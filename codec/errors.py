@@ -34,6 +34,12 @@ class KeyConflict(UnderpaintError):
     code = "key-conflict"
 
 
+class ShardCut(UnderpaintError):
+    """The rest of a shard cannot be read, and how many records it has is unknown."""
+
+    code = "shard-cut"
+
+
 class RangesUnsupported(UsageError):
     """A web server ignores byte ranges and sends whole files."""
 

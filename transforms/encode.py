@@ -304,7 +304,7 @@ def split_or_broken(source: Source, shard: Shard, span_bytes: int) -> Iterator[S
             yield span
             done = span.first + span.records
     except Exception as error:  # a source raises any error; it ends the shard
-        yield Span(0, 0, done, 1, 0, broken=f"{type(error).__name__}: {error}")
+        yield Span(0, 0, done, 0, 0, broken=f"{type(error).__name__}: {error}")
 
 
 def all_but_one(

@@ -62,6 +62,7 @@ class Span:
     first: int
     """Index, within the shard, of the first record."""
     records: int
+    """Number of records; 0 in a broken span, where it is unknown."""
     size: int
     """Number of the shard's bytes that the span stands for."""
     broken: str = ""

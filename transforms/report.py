@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from underpaint.codec.archive import Archive, DeadLetter, Statistics
+from underpaint.codec.errors import ShardCut
 from underpaint.codec.storage.files import Storage
 from underpaint.codec.storage.redaction import redacted
 from underpaint.transforms.job_plan import DUPLICATE
@@ -73,6 +74,9 @@ def result_of(storage: Storage, counts: Counts, facts: Facts) -> EncodeResult:
             break
     failed = statistics.failed - _duplicates(statistics)
     status = int(failed > facts.max_failed * (statistics.images + failed))
+    cut = any(cause.endswith(f": {ShardCut.__name__}") for cause in statistics.failures)
+    if cut and facts.max_failed < 1:  # the number of lost records is unknown
+        status = 1
     if facts.strict and statistics.skipped:
         status = 1
     return EncodeResult(counts, statistics, time.time() - facts.begun, status, tuple(letters))

@@ -27,6 +27,7 @@ from underpaint.codec.errors import (
     DuplicateKey,
     PictureTooLarge,
     RowInvalid,
+    ShardCut,
     UnderpaintError,
     UnitConflict,
 )
@@ -132,25 +133,37 @@ def counts_of(commit: Commit) -> Counts:
 def records_of(
     unit: WorkUnit, source: Source, records: Iterable[Record | Skipped] | None = None
 ) -> Iterator[Record | Skipped]:
-    """Yield the records of a unit; `records` are those of a part of an open-ended span."""
+    """Yield the records of a unit; `records` are those of a part of an open-ended span.
+
+    A record that cannot be read is yielded too, and fails when it is fetched. If a shard breaks off
+    and the number of lost records is unknown, one record stands for them (ShardCut).
+    """
     if unit.shard is None or unit.span is None:
         yield from (_record_of(item, source) for item in unit.items)
         return
-    prefix, span = unit.shard.prefix, unit.span
+    span = unit.span
     done = 0
-    trouble: Exception | None = RuntimeError(span.broken) if span.broken else None
-    if trouble is None:
+    trouble: Exception | None = None
+    if span.broken:
+        trouble = ShardCut(span.broken)
+    else:
         try:
             for record in source.read(unit.shard, span) if records is None else records:
                 yield record
                 done += isinstance(record, Record)
-        except Exception as error:  # a shard format raises any error; it ends the shard
+        except Exception as error:  # a shard format raises any error; it ends the span
             trouble = error
-    if trouble is None and span.records > done:
-        trouble = OSError(f"{span.records - done} records of the span are not there any more")
-    if trouble is not None:
-        key = clean_key(f"{prefix}@{span.first + done:08d}")
-        yield Record(key, unit.shard.uri, failing(trouble))
+    lost = span.records - done
+    if trouble is None and lost > 0:
+        trouble = OSError(f"{lost} records of the span are not there any more")
+    if trouble:
+        for ordinal in range(span.first + done, span.first + done + max(1, lost)):
+            yield Record(lost_key(unit, ordinal), unit.shard.uri, failing(trouble))
+
+
+def lost_key(unit: WorkUnit, ordinal: int) -> str:
+    """Return the key of a record of a shard whose own key could not be read; "" without a shard."""
+    return clean_key(f"{unit.shard.prefix}@{ordinal:08d}") if unit.shard else ""
 
 
 def _record_of(item: Item, source: Source) -> Record:
@@ -208,16 +221,20 @@ class _Work:
     def _wanted(
         self, records: Iterator[Record | Skipped], exclusions: Exclusions
     ) -> Iterator[Record]:
+        ordinal = self._unit.span.first if self._unit.span else 0
         for record in records:
             if isinstance(record, Skipped):
                 if self._unit.only is None:  # a retry takes these counts from the unit it retries
                     self._skip(record.reason)
                 continue
             own_key = record.key
+            names = {record.key, lost_key(self._unit, ordinal)} & self._missing.keys()
+            ordinal += 1
             if self._unit.only is not None:
-                if record.key not in self._missing:
+                if not names:
                     continue
-                del self._missing[record.key]
+                for name in names:
+                    del self._missing[name]
             elif self._unit.shard is not None:  # loose pictures are compared in the plan
                 decided = exclusions.held.record(record, self._settings.on_conflict)
                 if decided is None:

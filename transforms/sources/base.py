@@ -127,7 +127,7 @@ def closed_spans(
             count += 1
             size += max(record.size, 0)
     if broken:
-        yield Span(start, start, first, 1, 0, broken=broken), []
+        yield Span(start, start, first, 0, 0, broken=broken), []
 
 
 def read_bytes(uri: str, limits_of_time: TimeLimits = DEFAULT_LIMITS) -> bytes:

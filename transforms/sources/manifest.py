@@ -117,7 +117,7 @@ class ManifestSource(Source):
         try:
             rows = Table.at(shard.uri).rows()
         except UsageError as error:
-            yield Span(0, 0, 0, 1, max(shard.size, 0), broken=f"PictureDamaged: {error}")
+            yield Span(0, 0, 0, 0, max(shard.size, 0), broken=f"PictureDamaged: {error}")
             return
         yield from self._spans(shard, rows)
 
@@ -152,7 +152,7 @@ class ManifestSource(Source):
             if row is None:
                 break
         if broken:
-            yield Span(place, place, first, 1, 0, broken=broken)
+            yield Span(place, place, first, 0, 0, broken=broken)
 
     def _row(self, shard: Shard, row: TableRow, names: _Names) -> dict[str, Any]:
         """Return the part of a row that a span carries."""

@@ -94,7 +94,7 @@ class ParquetSource(Source):
         try:
             groups = read_footer(shard.uri).groups
         except (OSError, PictureDamaged) as error:
-            yield Span(0, 0, 0, 1, max(shard.size, 0), broken=f"{type(error).__name__}: {error}")
+            yield Span(0, 0, 0, 0, max(shard.size, 0), broken=f"{type(error).__name__}: {error}")
             return
         start = stop = size = 0
         for group in groups:
@@ -112,10 +112,18 @@ class ParquetSource(Source):
             yield Span(start, stop, start, stop - start, size)
 
     def read(self, shard: Shard, span: Span) -> Iterator[Record]:
-        """Yield one record for each row."""
+        """Yield one record for each row; those of a row group that cannot be read fail."""
         names = class_names(kept(shard.uri, _schema))
-        for row, values in read_rows(shard.uri, span.start, span.stop):
-            yield self._record(shard, row, values | _class_labels(values, names))
+        for start, stop in _row_ranges(shard.uri, span):
+            done = start
+            try:
+                for row, values in read_rows(shard.uri, start, stop):
+                    done = row + 1
+                    yield self._record(shard, row, values | _class_labels(values, names))
+            except ARROW_ERRORS as error:
+                for lost in range(done, stop):
+                    key = clean_key(f"{shard.prefix}@{lost:08d}")
+                    yield Record(key, f"{shard.uri}#{lost}", failing(error))
 
     def stream(self, shard: Shard, span: Span, span_bytes: int) -> Iterator[tuple[Span, list[Any]]]:
         """Yield the rows of one row group, which is unpacked once."""
@@ -250,6 +258,16 @@ def _class_labels(values: dict[str, Any], names: dict[str, list[str]]) -> dict[s
         if isinstance(value, int) and 0 <= value < len(classes):
             found[f"{column}_name"] = classes[value]
     return found
+
+
+def _row_ranges(uri: str, span: Span) -> Iterator[tuple[int, int]]:
+    """Yield the first row and the end of each part of a span that lies in one row group."""
+    first = 0
+    for group in read_footer(uri).groups:
+        start, stop = max(first, span.start), min(first + group.rows, span.stop)
+        if start < stop:
+            yield start, stop
+        first += group.rows
 
 
 def _group_bytes(group: Any) -> int:

@@ -86,7 +86,7 @@ class TarSource(MemberSource):
         if stop > start:
             yield Span(start, stop, first, ordinal - first, stop - start)
         if broken:
-            yield Span(stop, stop, ordinal, 1, 0, broken=broken)
+            yield Span(stop, stop, ordinal, 0, 0, broken=broken)
 
     def read(self, shard: Shard, span: Span) -> Iterator[Record | Skipped]:
         """The records of a part of a plain tar of this machine."""

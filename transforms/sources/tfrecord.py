@@ -116,7 +116,7 @@ class TFRecordSource(Source):
         if ordinal > first:
             yield Span(start, stop, first, ordinal - first, stop - start)
         if broken:
-            yield Span(stop, stop, ordinal, 1, 0, broken=broken)
+            yield Span(stop, stop, ordinal, 0, 0, broken=broken)
 
     def read(self, shard: Shard, span: Span) -> Iterator[Record]:
         """The records of a part of a plain file of this machine."""

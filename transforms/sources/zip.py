@@ -52,12 +52,12 @@ class ZipSource(MemberSource):
         try:
             archive = _directory(shard)
         except _ZIP_ERRORS as error:
-            yield Span(0, 0, 0, 1, max(shard.size, 0), broken=f"{type(error).__name__}: {error}")
+            yield Span(0, 0, 0, 0, max(shard.size, 0), broken=f"{type(error).__name__}: {error}")
             return
         members = list(_members(archive, shard))
         if not members and archive_chain(shard.uri):
             broken = f"FileNotFoundError: no member of the archive matches {shard.uri}"
-            yield Span(0, 0, 0, 1, 0, broken=broken)
+            yield Span(0, 0, 0, 0, 0, broken=broken)
             return
         start = first = ordinal = size = 0
         for sample in samples(members, self.rules):
