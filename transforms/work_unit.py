@@ -189,6 +189,8 @@ class _Work:
         self._unit, self._writer, self._encoder = unit, writer, encoder
         self._embedder, self._settings, self._progress_store = embedder, settings, progress_store
         self._missing: dict[str, None] = dict.fromkeys(unit.only or ())
+        self._written: set[tuple[str, str]] = set()
+        """Key and URI of the loose pictures written so far."""
 
     def run(
         self, found: Iterator[Record | Skipped], prefetcher: Prefetcher, exclusions: Exclusions
@@ -334,14 +336,20 @@ class _Work:
         )
 
     def _add(self, row: Row) -> None:
-        """Write a row, under another key if the unit holds another picture of its key."""
+        """Write a row, under another key if the unit holds another picture of its key.
+
+        Raises DuplicateKey for a loose picture that the unit lists twice.
+        """
         try:
             self._writer.add(row)
         except DuplicateKey:
-            if self._settings.on_conflict != "rename":
+            listed_twice = (row.key, row.source_uri) in self._written
+            if listed_twice or self._settings.on_conflict != "rename":
                 raise
             key, notes = key_for(row.key, row.source_uri), (*row.notes, note_of(row.key))
             self._writer.add(replace(row, key=key, notes=notes))
+        if self._unit.shard is None:
+            self._written.add((row.key, row.source_uri))
 
     def _fail(self, record: Record, stage: str, error: Exception) -> None:
         duplicate = isinstance(error, _Duplicate)

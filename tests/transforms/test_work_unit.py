@@ -169,16 +169,18 @@ def test_a_picture_without_room_is_a_failure(
     assert len(opened(settings)) == 1
 
 
-def test_two_records_of_one_key_are_one_row_and_one_failure(
+def test_pictures_of_one_key_are_kept_and_one_listed_twice_is_a_failure(
     tmp_path: Path, codec: Codec, settings: Settings, prefetcher: Prefetcher
 ) -> None:
     source, unit = files(tmp_path / "photos", 2)
     twins = unit_of_items([replace(item, key="same") for item in (*unit.items, *unit.items[:1])])
     counts = encode_unit(twins, None, source, codec, settings, prefetcher)
-    assert (counts.images, counts.failed) == (1, 2)
-    letters = list(opened(settings).dead_letters())
-    assert {letter.error for letter in letters} == {"DuplicateKey"}
-    assert len({letter.key for letter in letters}) == 2
+    assert (counts.images, counts.failed) == (2, 1)
+    (letter,) = opened(settings).dead_letters()
+    assert (letter.error, letter.source_uri) == ("DuplicateKey", unit.items[0].uri)
+    own, other = sorted(opened(settings).rows(), key=lambda row: len(row.key))
+    assert own.key == "same" and other.key.startswith("same-")
+    assert {own.source_uri, other.source_uri} == {item.uri for item in unit.items}
 
 
 def test_duplicates_are_left_out(
