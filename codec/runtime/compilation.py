@@ -94,4 +94,7 @@ def end() -> None:
 
 def _show() -> None:
     if _compilation.notices:
-        _compilation.notices.progress(_compilation.functions, busy=_compilation.depth > 0)
+        try:
+            _compilation.notices.progress(_compilation.functions, busy=_compilation.depth > 0)
+        except (OSError, ValueError):  # the stream is closed: compilation goes on in silence
+            announce(None)

@@ -96,6 +96,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _complain(f"{type(error).__name__}: {error}", DAMAGED)
         sys.stderr.write(redacted(traceback.format_exc()))  # a bug: show everything
         return DAMAGED
+    finally:
+        compilation.announce(None)
     return status
 
 
