@@ -1,9 +1,10 @@
 """Makes the keys of an archive unique where units that were written separately share some.
 
 Two jobs that run at the same time, or two parts of one table that states its keys, can commit rows
-of one key. Before such commits are published, the rows are ordered by source URI. The first keeps
-the key. A later row that repeats an earlier one (same source, bytes and labels) is left out. Any
-other row gets a key with a hash of its source URI, and a note that says so.
+of one key. Before such commits are published, rows of a lower generation than another row of their
+key are left out: that row replaces them. The others are ordered by source URI. The first keeps the
+key. A later row that repeats an earlier one (same source, bytes and labels) is left out. Any other
+row gets a key with a hash of its source URI, and a note that says so.
 
     commits/U.json          stays: its dead letters count, its rows no longer do
     commits/U.keys1.json    replaces U: the same rows, without those left out, others under new keys
@@ -48,6 +49,8 @@ _REWRITTEN = re.compile(r"(?P<unit>.+)\.keys(?P<number>\d+)")
 class _Occurrence:
     """A row whose key occurs more than once."""
 
+    rank: int
+    """Minus the generation of its unit: the lowest rank replaces all others."""
     source_uri: str
     sha256: str
     """Of the source, in hex; "" if unknown."""
@@ -162,7 +165,10 @@ def _occurrences(
                 rows = reader.read(unit.data, group, columns) if len(hit) else None
                 for row in rows.take(pa.array(hit)).to_pylist() if rows else ():
                     key, uri, sha256 = (row.pop(name) for name in columns[:3])
-                    found[key].append(_Occurrence(uri, (sha256 or b"").hex(), repr(row), unit.unit))
+                    digest = (sha256 or b"").hex()
+                    found[key].append(
+                        _Occurrence(-unit.generation, uri, digest, repr(row), unit.unit)
+                    )
     return {key: rows for key, rows in found.items() if len(rows) > 1}
 
 
@@ -174,6 +180,10 @@ def _decided(
     for key, rows in sorted(conflicts.items()):
         kept: list[_Occurrence] = []
         for row in sorted(rows):
+            if kept and row.rank > kept[0].rank:
+                changes[row.unit][key] = None
+                report(f"{key}: {row.source_uri} is replaced by {kept[0].source_uri}")
+                continue
             if any(row.repeats(other) for other in kept):
                 changes[row.unit][key] = None
                 continue

@@ -47,10 +47,10 @@ _MEMBERS = {
 }
 """Field of `Commit` -> member of its JSON object, where the two differ."""
 
-_OPTIONAL = ("extractor", "skipped", "replaces")
+_OPTIONAL = ("extractor", "generation", "replaces", "roots", "skipped")
 """Fields whose member is absent if they have their default value."""
 
-_DEFAULTS = {item.name: item.default for item in fields(Commit)} | {"skipped": {}}
+_DEFAULTS = {item.name: item.default for item in fields(Commit)} | {"roots": {}, "skipped": {}}
 
 
 def encode_json(value: Mapping[str, Any]) -> bytes:
@@ -160,6 +160,8 @@ def _from_json(value: Mapping[str, Any], name: str) -> Commit:
             retries=_optional_unit(value["retries"]),
             replaces=_optional_unit(value.get("replaces")),
             extractor=_optional_text(value.get("extractor")),
+            generation=_count(value.get("generation", 0)),
+            roots={_text(uri): _text(prefix) for uri, prefix in value.get("roots", {}).items()},
         )
     except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
         raise ArchiveDamaged(f"{name}: {type(error).__name__} in a unit: {error}") from None

@@ -71,6 +71,10 @@ class Commit:
     """Unit whose rows this unit holds instead: its rows no longer count."""
     extractor: str | None = None
     """Identity of the extractor that made the embeddings; None: unknown, or no embeddings."""
+    generation: int = 0
+    """Rows replace rows of the same key in units of a lower generation."""
+    roots: Mapping[str, str] = field(default_factory=dict)
+    """Input folders, by URI, and the prefix that the keys of their files have."""
 
     @property
     def rows(self) -> int:
@@ -166,6 +170,11 @@ class Manifest:
     def rows(self) -> int:
         """Number of images of the archive."""
         return sum(commit.rows for commit in self.units)
+
+    @property
+    def roots(self) -> dict[str, str]:
+        """Input folders, by URI, and the prefix of the keys of their files."""
+        return {uri: prefix for unit in self.units for uri, prefix in unit.roots.items()}
 
     @property
     def current_units(self) -> tuple[Commit, ...]:

@@ -27,6 +27,8 @@ class Row:
     source_sha256: bytes = b""
     """32 bytes, or empty if the source is unknown."""
     source_bytes: int = 0
+    source_version: str | None = None
+    """Marks a version of the source, as its storage gives it: a time of modification or an ETag."""
     source_format: str = ""
     """Format as Pillow names it: "JPEG", "PNG", …"""
     notes: tuple[str, ...] = ()

@@ -76,6 +76,8 @@ class ArchiveWriter:
         row_group_limit: … or all its blobs do. The writer's memory is about this, plus two rows.
         retries: unit that this unit retries; its dead letters and skipped inputs no longer count.
         replaces: unit whose rows this unit holds instead; its rows no longer count.
+        generation: rows replace rows of the same key in units of a lower generation, see `publish`.
+        roots: input folders, by URI, and the prefix of the keys of their files.
         options: options of the fsspec file system.
     """
 
@@ -94,6 +96,8 @@ class ArchiveWriter:
         row_group_limit: int = ROW_GROUP_LIMIT,
         retries: str | None = None,
         replaces: str | None = None,
+        generation: int = 0,
+        roots: Mapping[str, str] | None = None,
         options: Mapping[str, Any] | None = None,
     ) -> None:
         labels = label_schema if label_schema is not None else pa.schema([])
@@ -104,6 +108,8 @@ class ArchiveWriter:
         self.commit: Commit | None = None
         self._retries = check_unit(retries) if retries is not None else None
         self._replaces = check_unit(replaces) if replaces is not None else None
+        self._generation = generation
+        self._roots = {redacted(printable(uri)): prefix for uri, prefix in (roots or {}).items()}
         self._schema = self.columns.schema()
         self._blobs = [index for index, name in enumerate(self._schema.names) if is_blob(name)]
         self._first_layer = self._schema.get_field_index("layer_0")
@@ -148,6 +154,8 @@ class ArchiveWriter:
             keep_source=commit.keeps_source,
             retries=commit.retries,
             replaces=commit.replaces,
+            generation=commit.generation,
+            roots=commit.roots,
             options=options,
         )
 
@@ -252,6 +260,8 @@ class ArchiveWriter:
         data = self._data.store(self._storage, f"{DATA}/{self.unit}") if self._data else None
         for reason, count in sorted(self._skipped.items()):
             self._content.update(b"skipped" + _packed(reason.encode(), str(count).encode()))
+        for uri, prefix in sorted(self._roots.items()):
+            self._content.update(b"root" + _packed(uri.encode(), prefix.encode()))
         commit = Commit(
             unit=self.unit,
             weights_id=self.weights_id,
@@ -272,6 +282,8 @@ class ArchiveWriter:
             retries=self._retries,
             replaces=self._replaces,
             extractor=self._extractor,
+            generation=self._generation,
+            roots=self._roots,
         )
         self.commit = commit_once(self._storage, commit)
 

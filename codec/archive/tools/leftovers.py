@@ -163,7 +163,8 @@ def _adopted(
             keeps_source=SOURCE in schema.names,
             content="0" * 64,
         )
-    return replace(base, unit=unit, data=data, failed=failed, retries=None, replaces=None)
+    plain = replace(base, retries=None, replaces=None, generation=0, roots={})
+    return replace(plain, unit=unit, data=data, failed=failed)
 
 
 def _are_labels(schema: pa.Schema, labels: tuple[tuple[str, str], ...]) -> bool:

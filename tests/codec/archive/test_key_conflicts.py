@@ -40,9 +40,17 @@ def row(key: str, uri: str, text: str = "", caption: str = "") -> Row:
     )
 
 
-def write(root: Path, unit: str, rows: list[Row], failed: tuple[str, ...] = ()) -> None:
+def write(
+    root: Path, unit: str, rows: list[Row], failed: tuple[str, ...] = (), generation: int = 0
+) -> None:
     with ArchiveWriter(
-        root, unit, layers=("a", "b"), weights_id="w" * 16, label_schema=LABELS, row_group_bytes=40
+        root,
+        unit,
+        layers=("a", "b"),
+        weights_id="w" * 16,
+        label_schema=LABELS,
+        row_group_bytes=40,
+        generation=generation,
     ) as writer:
         for item in rows:
             writer.add(item)
@@ -94,6 +102,34 @@ def test_other_bytes_or_labels_of_one_source_are_kept(tmp_path: Path) -> None:
     found = [(item.layers[0], item.labels["caption"]) for item in Archive.open(tmp_path).rows()]
     assert sorted(found) == [(b"coarse x", "cat"), (b"coarse x", "dog"), (b"coarse y", "cat")]
     assert len(sources(tmp_path)) == 3
+
+
+def test_a_later_generation_replaces_rows_of_its_keys(tmp_path: Path) -> None:
+    write(tmp_path, "one", [row("a", "/a"), row("b", "/b"), row("c", "/c")], ("lost",))
+    publish(str(tmp_path))
+    before = (tmp_path / "manifest.json").read_bytes()
+    write(tmp_path, "two", [row("a", "/a", "edited"), row("b", "/other/b")], generation=1)
+    write(tmp_path, "three", [row("a", "/a", "edited again")], generation=2)
+    assert (tmp_path / "manifest.json").read_bytes() == before  # readers see the old rows
+    said: list[str] = []
+    publish(str(tmp_path), report=said.append)
+    assert sources(tmp_path) == {"a": "/a", "b": "/other/b", "c": "/c"}
+    assert Archive.open(tmp_path).get("a").layers == row("", "/a", "edited again").layers
+    assert said == ["a: /a is replaced by /a"] * 2 + ["b: /b is replaced by /other/b"]
+    statistics = Archive.open(tmp_path).statistics()
+    assert (statistics.images, statistics.failed, statistics.pixels) == (3, 1, 3 * 64)
+    after = (tmp_path / "manifest.json").read_bytes()
+    (tmp_path / "manifest.json").unlink()
+    publish(str(tmp_path))
+    assert (tmp_path / "manifest.json").read_bytes() == after
+
+
+def test_a_unit_whose_rows_are_all_replaced_has_no_data(tmp_path: Path) -> None:
+    write(tmp_path, "one", [row("a", "/a")])
+    write(tmp_path, "two", [row("a", "/a", "edited")], generation=1)
+    publish(str(tmp_path))
+    assert len(Archive.open(tmp_path).files) == 1
+    assert Archive.open(tmp_path).get("a").layers == row("", "/a", "edited").layers
 
 
 def test_rows_without_a_known_source_are_never_taken_for_repeated(tmp_path: Path) -> None:
