@@ -5,20 +5,30 @@ checksums. It returns the bytes for the decoder: the whole file, or only the par
 frame. Text, thumbnails, further frames and other metadata never reach a decoder.
 
 Sources: JPEG ITU-T T.81 annex B; PNG ISO/IEC 15948 section 5 and 11; GIF89a; WebP RFC 9649 section
-2.7; JPEG 2000 ITU-T T.800 annex A and I; AVIF and HEIF ISO/IEC 23008-12; Netpbm manual pages.
+2.7; JPEG 2000 ITU-T T.800 annex A and I; Netpbm manual pages.
 """
 
 from __future__ import annotations
 
 import re
 import struct
-import zlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import numpy as np
 
 from underpaint.codec.errors import PictureDamaged, PictureTooLarge, UnsupportedFormat
+from underpaint.codec.image_io.header import Header, check_length, check_size
+from underpaint.codec.image_io.heif import scan_heif
+from underpaint.codec.image_io.png import scan_png
+from underpaint.codec.image_io.raster import (
+    is_tga,
+    scan_dds,
+    scan_pcx,
+    scan_qoi,
+    scan_sgi,
+    scan_sun,
+    scan_tga,
+)
 from underpaint.codec.image_io.tiff import (
     BITS,
     COMPRESSION,
@@ -29,48 +39,15 @@ from underpaint.codec.image_io.tiff import (
     SAMPLE_FORMAT,
     SAMPLES,
     WIDTH,
-    exif_orientation,
     keep_structure,
     read_first_directory,
 )
+from underpaint.codec.image_io.unreadable import raw_photo, unreadable_format
 from underpaint.codec.limits import (
     MAX_JPEG_SCANS,
     MAX_PICTURE_PARTS,
-    MAX_PIXELS,
-    MAX_PROFILE_BYTES,
-    MAX_SIDE,
     MAX_SOURCE_BYTES,
 )
-
-
-@dataclass(frozen=True)
-class Header:
-    """A scanned picture: its format, the bytes for the decoder, and facts that the decoder
-    omits.
-    """
-
-    format: str
-    data: bytes
-    depth: int = 8
-    orientation: int = 1
-    profile: bytes | None = None
-    unsigned: bool = True
-    white_is_zero: bool = False
-    notes: tuple[str, ...] = ()
-
-
-def check_size(format: str, width: int, height: int) -> None:
-    """Raise PictureTooLarge if sides or pixels exceed the limits, PictureDamaged if a side is 0."""
-    if width < 1 or height < 1:
-        raise PictureDamaged(f"{format} of {width} x {height} pixels has no pixels")
-    if max(width, height) > MAX_SIDE:
-        raise PictureTooLarge(
-            f"{format} of {width} x {height} pixels: sides go up to {MAX_SIDE} pixels"
-        )
-    if width * height > MAX_PIXELS:
-        raise PictureTooLarge(
-            f"{format} of {width} x {height} pixels: the limit is {MAX_PIXELS} pixels"
-        )
 
 
 def scan(data: bytes) -> Header:
@@ -82,12 +59,19 @@ def scan(data: bytes) -> Header:
         raise PictureTooLarge(f"{len(data)} bytes: the limit is {MAX_SOURCE_BYTES} bytes")
     if not data:
         raise UnsupportedFormat("the file is empty")
+    if data[8:10] == b"CR" and data.startswith(b"II*\0"):
+        raise UnsupportedFormat("CR2 (Canon raw) is not read")
     for signature, scanner in _SCANNERS:
         if signature.match(data):
             try:
                 return scanner(data)
             except (struct.error, IndexError) as error:
                 raise PictureDamaged("the header is cut") from error
+    name = unreadable_format(data)
+    if name:
+        raise UnsupportedFormat(f"{name} is not read")
+    if is_tga(data):
+        return scan_tga(data)
     raise UnsupportedFormat(f"no known picture format begins with the bytes {data[:8].hex(' ')}")
 
 
@@ -122,105 +106,6 @@ def _scan_jpeg(data: bytes) -> Header:
     if scans > MAX_JPEG_SCANS:
         raise PictureTooLarge(f"JPEG of {scans} scans: the limit is {MAX_JPEG_SCANS} scans")
     return Header("JPEG", data, notes=notes)
-
-
-_DEFLATE_RATIO = 1032
-"""Most bytes that one byte of a deflate stream can expand to (258 bytes in two bits)."""
-
-_PNG_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
-_PNG_DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
-
-
-def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Yield name, start of content and length of each chunk up to IEND; check critical
-    checksums.
-    """
-    at = 8
-    for _ in range(MAX_PICTURE_PARTS):
-        if at + 12 > len(data):
-            raise PictureDamaged("PNG is cut: its end is missing")
-        length, name = struct.unpack_from(">I4s", data, at)
-        if at + 12 + length > len(data):
-            raise PictureDamaged(f"PNG is cut in its {name.decode('latin-1')!r} chunk")
-        if not name.isalpha():
-            raise PictureDamaged(f"PNG chunk has the bad name {name!r}")
-        if name[0] < 0x60 and not _png_sound(data, at, length):
-            raise PictureDamaged(f"PNG chunk {name.decode()} fails its checksum")
-        yield name, at + 8, length
-        at += 12 + length
-        if name == b"IEND":
-            return
-    raise PictureDamaged(f"PNG has more than {MAX_PICTURE_PARTS} chunks")
-
-
-def _png_sound(data: bytes, start: int, length: int) -> bool:
-    content = memoryview(data)[start + 4 : start + 8 + length]
-    (expected,) = struct.unpack_from(">I", data, start + 8 + length)
-    return zlib.crc32(content) == expected
-
-
-def _scan_png(data: bytes) -> Header:
-    if data[4:8] != b"\r\n\x1a\n":
-        raise PictureDamaged("PNG signature was altered, as by a transfer in text mode")
-    kept = bytearray(data[:8])
-    profile: bytes | None = None
-    orientation, depth, pixels_end, packed, unpacked = 1, 0, 0, 0, 0
-    notes: dict[str, str] = {}
-    for name, start, length in _png_chunks(data):
-        content = data[start : start + length] if name != b"IDAT" else b""
-        if (name == b"IHDR") != (depth == 0):
-            raise PictureDamaged("PNG does not begin with one IHDR chunk")
-        if name == b"IHDR":
-            width, height, depth, colour, *methods = struct.unpack(">IIBBBBB", content)
-            check_size("PNG", width, height)
-            if depth not in _PNG_DEPTHS.get(colour, ()) or max(methods[:2]) or methods[2] > 1:
-                raise PictureDamaged(f"PNG has no colour type {colour} of {depth} bits")
-            unpacked = height * (width * depth * _PNG_SAMPLES[colour] // 8)
-        elif name == b"IDAT":
-            if pixels_end and pixels_end != start - 8:
-                raise PictureDamaged("PNG has chunks between its IDAT chunks")
-            pixels_end = start + length + 4
-            packed += length
-        elif name[0] < 0x60 and name not in (b"PLTE", b"IEND"):
-            raise PictureDamaged(f"PNG has the unknown critical chunk {name.decode()}")
-        elif name in (b"tRNS", b"iCCP", b"eXIf") and not _png_sound(data, start - 8, length):
-            notes["damaged"] = f"damaged {name.decode()} chunk ignored"
-            continue
-        if name == b"iCCP":
-            profile = _png_profile(content)
-        elif name == b"eXIf":
-            orientation = exif_orientation(content)
-        elif name == b"acTL":
-            notes["frames"] = "first frame of an animation"
-        elif name == b"cICP":
-            notes["cicp"] = "colour space of the cICP chunk not applied"
-        elif name == b"gAMA" and length == 4:
-            gamma = int.from_bytes(content, "big") / 100_000
-            if not 0.43 < gamma < 0.48:
-                notes["gamma"] = f"gamma {gamma:.3f} not applied"
-        elif name == b"sRGB":
-            notes["sRGB"] = ""
-        if name in (b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS"):
-            kept += memoryview(data)[start - 8 : start + length + 4]
-    if not pixels_end:
-        raise PictureDamaged("PNG has no IDAT chunk")
-    if unpacked > packed * _DEFLATE_RATIO:
-        raise PictureDamaged(f"PNG of {width} x {height} pixels has {packed} bytes for them")
-    if "sRGB" in notes or profile:
-        notes.pop("sRGB", None)
-        notes.pop("gamma", None)
-    return Header("PNG", bytes(kept), depth, orientation, profile, notes=tuple(notes.values()))
-
-
-def _png_profile(content: bytes) -> bytes:
-    """Return the profile of an iCCP chunk, cut one byte over the limit; b"" if it does not
-    inflate.
-    """
-    try:
-        packed = content[content.index(b"\0") + 2 :]
-        return zlib.decompressobj().decompress(packed, MAX_PROFILE_BYTES + 1)
-    except (ValueError, zlib.error):
-        return b""
 
 
 def _scan_gif(data: bytes) -> Header:
@@ -277,23 +162,6 @@ def _scan_webp(data: bytes) -> Header:
     return Header("WEBP", data)
 
 
-_AVIF_EXIF_ITEM = re.compile(rb"(infe[\x02\x03].{3}.{4,6}?)Exif", re.DOTALL)
-
-
-def _scan_avif(data: bytes) -> Header:
-    # orientation comes from the irot and imir boxes alone (HEIF 6.5.10): the EXIF item is renamed
-    head = data[:65536]
-    for extent in re.finditer(rb"ispe\0\0\0\0(.{8})", head, re.DOTALL):
-        check_size("AVIF", *struct.unpack(">II", extent[1]))
-    depth = 8
-    bits = re.search(rb"pixi\0\0\0\0[\x01-\x04](.)", head, re.DOTALL)
-    if bits:
-        depth = bits[1][0]
-    if _AVIF_EXIF_ITEM.search(head):
-        data = _AVIF_EXIF_ITEM.sub(rb"\1none", head) + data[65536:]
-    return Header("AVIF", data, depth)
-
-
 def _scan_jpeg2000(data: bytes) -> Header:
     start = data.find(b"\xff\x4f\xff\x51")
     if start < 0:
@@ -327,7 +195,7 @@ def _scan_pnm(data: bytes) -> Header:
     if kind not in b"2356":
         body = data[head.end() :]
         row = {b"1": width, b"4": (width + 7) // 8, b"f": width * 4}[kind]
-        _check_length("PPM", len(body), row * height)
+        check_length("PPM", len(body), row * height)
         body = _without_comments(body) if kind == b"1" else body
         return Header("PPM", start + body, 32 if kind == b"f" else 8)
     highest = _PNM_MAXVAL.match(data, head.end())
@@ -338,7 +206,7 @@ def _scan_pnm(data: bytes) -> Header:
     samples = np.dtype("u1" if maxval < 256 else ">u2")
     count = width * height * (3 if kind in b"36" else 1)
     needed = count * samples.itemsize if kind in b"56" else 2 * count - 1
-    _check_length("PPM", len(data) - highest.end(), needed)
+    check_length("PPM", len(data) - highest.end(), needed)
     if kind in b"23":
         return Header(
             "PPM", start + b"\n%d\n" % maxval + _without_comments(data[highest.end() :]), depth
@@ -350,11 +218,6 @@ def _scan_pnm(data: bytes) -> Header:
     return Header("PPM", start + b"\n255\n" + data[highest.end() :])
 
 
-def _check_length(format: str, length: int, needed: int) -> None:
-    if length < needed:
-        raise PictureDamaged(f"{format} is cut: {length} of {needed} bytes of pixels")
-
-
 def _without_comments(text: bytes) -> bytes:
     if text.count(b"#") > MAX_PICTURE_PARTS:
         raise PictureDamaged(f"PPM has more than {MAX_PICTURE_PARTS} comments")
@@ -363,13 +226,14 @@ def _without_comments(text: bytes) -> bytes:
 
 def _scan_tiff(data: bytes) -> Header:
     page = read_first_directory(data)
+    raw = raw_photo(page)
+    if raw:
+        raise UnsupportedFormat(f"{raw} is not read")
     check_size("TIFF", page.number(WIDTH, 0), page.number(HEIGHT, 0))
     if page.number(COMPRESSION, 1) == 1:
         bits = max(page.numbers(BITS) or (1,)) * page.number(SAMPLES, 1)
         # half of it, because uncompressed YCbCr may store chroma at a quarter of the resolution
-        _check_length(
-            "TIFF", len(data), page.number(WIDTH, 0) * page.number(HEIGHT, 0) * bits // 16
-        )
+        check_length("TIFF", len(data), page.number(WIDTH, 0) * page.number(HEIGHT, 0) * bits // 16)
     orientation = page.number(ORIENTATION, 1)
     return Header(
         "TIFF",
@@ -391,7 +255,7 @@ def _scan_bmp(data: bytes) -> Header:
     if size == 12:
         (bits,), compression = struct.unpack_from("<H", data, 24), 0
     if compression in (0, 3):
-        _check_length("BMP", len(data), (width * bits + 31) // 32 * 4 * abs(height))
+        check_length("BMP", len(data), (width * bits + 31) // 32 * 4 * abs(height))
     return Header("BMP", data)
 
 
@@ -399,13 +263,18 @@ _SCANNERS: tuple[tuple[re.Pattern[bytes], Callable[[bytes], Header]], ...] = tup
     (re.compile(signature, re.DOTALL), scanner)
     for signature, scanner in (
         (rb"\xff\xd8\xff", _scan_jpeg),
-        (rb"\x89PNG", _scan_png),
+        (rb"\x89PNG", scan_png),
         (rb"RIFF....WEBPVP8", _scan_webp),
-        (rb"....ftyp(avif|avis|mif1|msf1)", _scan_avif),
+        (rb"....ftyp(avi[fs]|mi(f[12]|af)|msf1|hei[cxms]|hev[cxms])", scan_heif),
         (rb"GIF8[79]a", _scan_gif),
         (rb"II[\x2a\x2b]\0|MM\0[\x2a\x2b]", _scan_tiff),
         (rb"\xff\x4f\xff\x51|\0\0\0\x0cjP  \r\n\x87\n", _scan_jpeg2000),
         (rb"P[1-6f][\s#]", _scan_pnm),
+        (rb"qoif", scan_qoi),
+        (rb"DDS \x7c\0\0\0", scan_dds),
+        (rb"\x59\xa6\x6a\x95", scan_sun),
+        (rb"\x01\xda[\0\x01][\x01\x02]", scan_sgi),
+        (rb"\n[\0-\x05]\x01[\x01\x02\x04\x08]", scan_pcx),
         (rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0", _scan_bmp),
     )
 )

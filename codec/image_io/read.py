@@ -20,13 +20,19 @@ import numpy as np
 from PIL import (
     AvifImagePlugin,
     BmpImagePlugin,
+    DdsImagePlugin,
     GifImagePlugin,
     Image,
     ImageFile,
     Jpeg2KImagePlugin,
     JpegImagePlugin,
+    PcxImagePlugin,
     PngImagePlugin,
     PpmImagePlugin,
+    QoiImagePlugin,
+    SgiImagePlugin,
+    SunImagePlugin,
+    TgaImagePlugin,
     TiffImagePlugin,
     WebPImagePlugin,
 )
@@ -68,14 +74,28 @@ class _Tiff(TiffImagePlugin.TiffImageFile):
         ImageFile.ImageFile.load_prepare(self)
 
 
+def _heic(file: io.BytesIO) -> ImageFile.ImageFile:
+    from pillow_heif import HeifImageFile
+
+    image: ImageFile.ImageFile = HeifImageFile(file)  # type: ignore[no-untyped-call]
+    return image
+
+
 _DECODERS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
     "AVIF": AvifImagePlugin.AvifImageFile,
     "BMP": BmpImagePlugin.BmpImageFile,
+    "DDS": DdsImagePlugin.DdsImageFile,
     "GIF": GifImagePlugin.GifImageFile,
+    "HEIC": _heic,
     "JPEG": _Jpeg,
     "JPEG2000": Jpeg2KImagePlugin.Jpeg2KImageFile,
+    "PCX": PcxImagePlugin.PcxImageFile,
     "PNG": PngImagePlugin.PngImageFile,
     "PPM": PpmImagePlugin.PpmImageFile,
+    "QOI": QoiImagePlugin.QoiImageFile,
+    "SGI": SgiImagePlugin.SgiImageFile,
+    "SUN": SunImagePlugin.SunImageFile,
+    "TGA": TgaImagePlugin.TgaImageFile,
     "TIFF": _Tiff,
     "WEBP": WebPImagePlugin.WebPImageFile,
 }
@@ -86,7 +106,8 @@ PICTURE_FORMATS = tuple(_DECODERS)
 PICTURE_SUFFIXES = frozenset(
     {".avif", ".bmp", ".dib", ".gif", ".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".j2k", ".jpx"}
     | {".jpf", ".j2c", ".png", ".apng", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".tif", ".tiff"}
-    | {".webp"}
+    | {".webp", ".heic", ".heif", ".hif", ".tga", ".vda", ".icb", ".vst", ".pcx", ".sgi", ".rgb"}
+    | {".rgba", ".bw", ".ras", ".qoi", ".dds"}
 )
 """Lower-case file suffixes of pictures."""
 
@@ -116,6 +137,7 @@ def read_picture(data: bytes) -> Picture:
         with _DECODERS[header.format](io.BytesIO(header.data)) as image:
             check_size(header.format, *image.size)
             image.load()
+            check_size(header.format, *image.size)
             return _finish(image, header)
     except PictureError:
         raise
@@ -159,13 +181,13 @@ def _finish(image: ImageFile.ImageFile, header: Header) -> Picture:
     rgb, note = to_srgb(colour, profile)
     if note:
         notes.append(note)
-    if alpha is not None and alpha.getextrema() != (255, 255):
+    if alpha is not None and not header.opaque and alpha.getextrema() != (255, 255):
         canvas = Image.new("RGB", rgb.size, "white")
         canvas.paste(rgb, mask=alpha)
         rgb = canvas
         notes.append("alpha composited on white")
     orientation = header.orientation
-    if "exif" in image.info:
+    if "exif" in image.info and header.format != "HEIC":
         orientation = exif_orientation(image.info["exif"])
     if orientation != 1:
         rgb = rgb.transpose(_UPRIGHT[orientation])

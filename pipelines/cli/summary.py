@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from underpaint.codec.storage.extras import install_hint
 from underpaint.codec.storage.redaction import redacted
 from underpaint.pipelines.cli.console import shown, size_text, table, time_text
 from underpaint.transforms.records import skipped_text
@@ -48,6 +49,9 @@ def print_summary(result: EncodeResult, output: str) -> None:
         print(f"failed: {shown(letter.key)}: {shown(why)}", file=sys.stderr)
     if result.failed > len(result.letters):
         print(f"failed: … and {result.failed - len(result.letters):,} more", file=sys.stderr)
+    hint = install_hint("heif")
+    if any(hint in (letter.message or "") for letter in result.letters):
+        print(f"HEIC pictures need {hint}; then encode --retry-failed", file=sys.stderr)
     print(f"\n{redacted(output)}: {statistics.images:,} images of weights {statistics.weights_id}")
 
 

@@ -26,10 +26,10 @@ SHARD_SUFFIXES: dict[str, tuple[str, ...]] = {
 """Lower-case suffixes of the shards of each kind."""
 
 UNREADABLE_PICTURES = frozenset(
-    {".heic", ".heif", ".hif", ".psd", ".psb", ".dds", ".tga", ".exr", ".hdr", ".jxl", ".jxr"}
+    {".psd", ".psb", ".exr", ".hdr", ".jxl", ".jxr"}
     | {".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".srf", ".sr2", ".dng", ".raf", ".orf"}
     | {".rw2", ".pef", ".srw", ".x3f", ".3fr", ".iiq", ".erf", ".mrw", ".dcr", ".kdc", ".rwl"}
-    | {".ico", ".cur", ".icns", ".pcx", ".xcf", ".sgi", ".ras", ".xpm", ".xbm", ".qoi", ".bpg"}
+    | {".ico", ".cur", ".icns", ".xcf", ".xpm", ".xbm", ".bpg"}
     | {".svg", ".svgz", ".eps", ".jng", ".mng", ".wdp", ".jls", ".fits", ".dcm"}
 )
 """Suffixes of pictures in formats that may not be readable here: each becomes a row, or a dead
