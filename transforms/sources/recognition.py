@@ -17,7 +17,7 @@ _PICTURES = re.compile(
     | P[1-6fF][\s\#] | BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0
     | 8BPS\0[\1\2] | DDS\x20\x7c\0\0\0 | \x76\x2f\x31\x01 | \#\?(RADIANCE|RGBE)
     | FUJIFILMCCD-RAW | \0MRM | FOVb | gimp\x20xcf | qoif | \x59\xa6\x6a\x95 | icns | BPG\xfb
-    | \0\0[\1\2]\0[\1-\x40]\0..\0 | \n[\0-\5]\1[\1\2\4\x08] | \x01\xda[\0\1][\1\2]
+    | \0\0[\1\2]\0[\1-\x40]\0..\0 | \n[\0-\5]\x01[\1\2\4\x08] | \x01\xda[\0\1][\1\2]
     | .\0[\2\3\n\x0b]\0{5}.{8}[\x08\x10\x18\x20][\0\1\x08\x20\x21\x28]
     | %!PS-Adobe-[\d.]+\ EPSF | \xc5\xd0\xd3\xc6 | SIMPLE\ \ = | .{128}DICM
     """
