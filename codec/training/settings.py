@@ -46,9 +46,15 @@ class Recipe:
     merge_latent: float = _option(
         1.0, "weight of additional bits in the cost of merging two palette entries"
     )
-    merge_texture: float = _option(30.0, "weight of their distance in texture in that cost")
-    merge_semantic: float = _option(30.0, "weight of their distance in semantics in that cost")
-    merge_colour: float = _option(0.0, "weight of their distance in colour in that cost")
+    merge_texture: float = _option(
+        30.0, "weight of the texture distance in the cost of merging two palette entries"
+    )
+    merge_semantic: float = _option(
+        30.0, "weight of the semantic distance in the cost of merging two palette entries"
+    )
+    merge_colour: float = _option(
+        0.0, "weight of the colour distance in the cost of merging two palette entries"
+    )
     extractor: str = _option(
         "",
         "path or URL of an ONNX network that teaches semantics; without it, only texture is used",

@@ -35,7 +35,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--texture",
         type=int,
         metavar="SEED",
-        help="add random fine texture to coarse states, which look more natural with it",
+        help="add random fine texture, so that coarse pictures look more natural",
     )
     parser.add_argument(
         "--no-refine",

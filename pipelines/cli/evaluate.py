@@ -55,7 +55,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--texture",
         type=int,
         metavar="SEED",
-        help="with --tasks: add random fine texture to coarse states",
+        help="with --tasks: add random fine texture to pictures of few layers",
     )
     add("--peers-only", action="store_true", help="measure the other codecs only")
     options.add_sample(parser)
