@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from underpaint.codec.errors import PictureDamaged, PictureTooLarge
+from underpaint.codec.image_io.colour_spaces import ColourSpace
 from underpaint.codec.limits import MAX_PIXELS, MAX_SIDE
 
 
@@ -19,6 +20,10 @@ class Header:
     depth: int = 8
     orientation: int = 1
     profile: bytes | None = None
+    space: ColourSpace | None = None
+    """The colour space that the file names by other means than an ICC profile."""
+    narrow: bool = False
+    """Samples go from 16 to 235 instead of 0 to 255."""
     unsigned: bool = True
     white_is_zero: bool = False
     opaque: bool = False

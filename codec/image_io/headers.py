@@ -17,6 +17,14 @@ from collections.abc import Callable
 import numpy as np
 
 from underpaint.codec.errors import PictureDamaged, PictureTooLarge, UnsupportedFormat
+from underpaint.codec.image_io.colour_spaces import (
+    ROMM_RGB,
+    SRGB,
+    ColourSpace,
+    of_code_points,
+    of_gamma,
+)
+from underpaint.codec.image_io.exif import tiff_colour_space
 from underpaint.codec.image_io.header import Header, check_length, check_size
 from underpaint.codec.image_io.heif import scan_heif
 from underpaint.codec.image_io.png import scan_png
@@ -46,6 +54,7 @@ from underpaint.codec.image_io.unreadable import raw_photo, unreadable_format
 from underpaint.codec.limits import (
     MAX_JPEG_SCANS,
     MAX_PICTURE_PARTS,
+    MAX_PROFILE_BYTES,
     MAX_SOURCE_BYTES,
 )
 
@@ -77,7 +86,9 @@ def scan(data: bytes) -> Header:
 
 def _scan_jpeg(data: bytes) -> Header:
     notes: tuple[str, ...] = ()
-    at, segments, exifs, junk = 2, 0, 0, 0
+    at, segments, exifs, junk, components = 2, 0, 0, 0, 0
+    jfif = False
+    adobe: int | None = None
     while True:
         start = data.find(b"\xff", at)
         if start < 0:
@@ -95,6 +106,10 @@ def _scan_jpeg(data: bytes) -> Header:
             if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
                 height, width = struct.unpack_from(">HH", data, at + 3)
                 check_size("JPEG", width, height)
+                components = data[at + 7]
+            jfif |= marker == 0xE0 and data.startswith(b"JFIF\0", at + 2)
+            if marker == 0xEE and data.startswith(b"Adobe", at + 2) and length >= 14:
+                adobe = data[at + 13]
             exifs += marker == 0xE1 and data.startswith(b"Exif", at + 2)
             if marker == 0xE2 and data.startswith(b"MPF\0", at + 2):
                 notes = ("first picture of several",)
@@ -102,6 +117,10 @@ def _scan_jpeg(data: bytes) -> Header:
         segments += 1
         if segments > MAX_PICTURE_PARTS or exifs > 64 or junk > 1 << 16:
             raise PictureDamaged("JPEG header has too many segments")
+    if components == 4 and adobe is None:
+        notes += ("CMYK without an Adobe marker taken as inverted",)
+    if components == 3 and adobe == 0 and jfif:
+        notes += ("Adobe marker for RGB ignored beside JFIF",)
     scans = data.count(b"\xff\xda")
     if scans > MAX_JPEG_SCANS:
         raise PictureTooLarge(f"JPEG of {scans} scans: the limit is {MAX_JPEG_SCANS} scans")
@@ -112,6 +131,7 @@ def _scan_gif(data: bytes) -> Header:
     width, height, flags = struct.unpack_from("<HHB", data, 6)
     at = 13 + _gif_table(flags)
     tables, control, frame = data[10:at], b"", b""
+    profile: bytes | None = None
     while True:
         at = _ZEROS.match(data, at).end()  # type: ignore[union-attr]
         kind = data[at : at + 1]
@@ -119,6 +139,8 @@ def _scan_gif(data: bytes) -> Header:
             end = _gif_blocks_end(data, at + 2)
             if data[at + 1] == 0xF9:
                 control = data[at:end]
+            elif data[at + 1 : at + 14] == b"\xff\x0bICCRGBG1012" and not frame:
+                profile = _gif_blocks(data, at + 14, end)
             at = end
         elif kind == b"," and not frame:
             x, y, w, h, flags = struct.unpack_from("<HHHHB", data, at + 1)
@@ -133,7 +155,7 @@ def _scan_gif(data: bytes) -> Header:
         raise PictureDamaged("GIF has no frame")
     notes = ("first frame of an animation",) if kind == b"," else ()
     head = data[:6] + struct.pack("<HH", width, height)
-    return Header("GIF", b"".join((head, tables, frame, b";")), notes=notes)
+    return Header("GIF", b"".join((head, tables, frame, b";")), profile=profile, notes=notes)
 
 
 _ZEROS = re.compile(rb"\0*")
@@ -150,6 +172,15 @@ def _gif_blocks_end(data: bytes, at: int) -> int:
     if at >= len(data):
         raise PictureDamaged("GIF is cut in its first frame")
     return at + 1
+
+
+def _gif_blocks(data: bytes, at: int, end: int) -> bytes:
+    """Return the contents of a chain of sub-blocks, cut where they exceed a profile's limit."""
+    out = bytearray()
+    while at < end and data[at] and len(out) <= MAX_PROFILE_BYTES:
+        out += data[at + 1 : at + 1 + data[at]]
+        at += 1 + data[at]
+    return bytes(out)
 
 
 def _scan_webp(data: bytes) -> Header:
@@ -173,12 +204,34 @@ def _scan_jpeg2000(data: bytes) -> Header:
     if parts > 65_535:
         raise PictureDamaged(f"JPEG2000 is cut into {parts} tiles")
     depth = (data[start + 42] & 0x7F) + 1
-    profile = None
-    box = data.find(b"colr\x02", 0, start)
-    if box >= 4:
-        (length,) = struct.unpack_from(">I", data, box - 4)
-        profile = data[box + 7 : min(box - 4 + length, start)]
-    return Header("JPEG2000", data, depth, profile=profile)
+    profile, space, note = _jpeg2000_colour(data[:start])
+    notes = (note,) if note else ()
+    return Header("JPEG2000", data, depth, profile=profile, space=space, notes=notes)
+
+
+_ENUMERATED = {16: SRGB, 17: None, 18: SRGB, 21: ROMM_RGB, 12: None, 14: None}
+
+
+def _jpeg2000_colour(head: bytes) -> tuple[bytes | None, ColourSpace | None, str]:
+    """Return profile, space and note of the first `colr` box that names a colour space."""
+    note, at = "", head.find(b"colr")
+    while at >= 4:
+        (length,) = struct.unpack_from(">I", head, at - 4)
+        content = head[at + 4 : at - 4 + length]
+        method = content[0] if len(content) > 3 else 0
+        if method in (2, 3):
+            return content[3:], None, ""
+        if method == 1 and len(content) >= 7:
+            (number,) = struct.unpack_from(">I", content, 3)
+            if number in _ENUMERATED:
+                return None, _ENUMERATED[number], ""
+            note = f"colour space {number} of JPEG 2000 not applied"
+        if method == 5 and len(content) >= 7:
+            space, note = of_code_points(*struct.unpack_from(">HH", content, 3))
+            if space:
+                return None, space, ""
+        at = head.find(b"colr", at + 4)
+    return None, None, note
 
 
 _PNM = re.compile(rb"P([1-6f])" + rb"(?:\s|#[^\r\n]*[\r\n])+([^\s#]{1,12})" * 2)
@@ -235,15 +288,18 @@ def _scan_tiff(data: bytes) -> Header:
         # half of it, because uncompressed YCbCr may store chroma at a quarter of the resolution
         check_length("TIFF", len(data), page.number(WIDTH, 0) * page.number(HEIGHT, 0) * bits // 16)
     orientation = page.number(ORIENTATION, 1)
+    profile = page.content(PROFILE) or None
+    space, note = tiff_colour_space(page) if profile is None else (None, "")
     return Header(
         "TIFF",
         keep_structure(page),
         max(page.numbers(BITS) or (1,)),
         orientation if 1 <= orientation <= 8 else 1,
-        page.content(PROFILE) or None,
+        profile,
+        space,
         unsigned=page.number(SAMPLE_FORMAT, 1) == 1,
         white_is_zero=page.number(PHOTOMETRIC, 0) == 0,
-        notes=("first page of several",) if page.next else (),
+        notes=(*(["first page of several"] if page.next else []), *([note] if note else [])),
     )
 
 
@@ -256,7 +312,34 @@ def _scan_bmp(data: bytes) -> Header:
         (bits,), compression = struct.unpack_from("<H", data, 24), 0
     if compression in (0, 3):
         check_length("BMP", len(data), (width * bits + 31) // 32 * 4 * abs(height))
-    return Header("BMP", data)
+    profile, space, note = _bmp_colour(data, size)
+    return Header("BMP", data, profile=profile, space=space, notes=(note,) if note else ())
+
+
+def _bmp_colour(data: bytes, size: int) -> tuple[bytes | None, ColourSpace | None, str]:
+    """Return profile, space and note of a BITMAPV4HEADER or BITMAPV5HEADER."""
+    if size < 108:
+        return None, None, ""
+    kind = data[70:74][::-1]
+    if kind == b"MBED" and size >= 124:
+        at, length = struct.unpack_from("<II", data, 126)
+        return data[14 + at : 14 + at + length], None, ""
+    if kind == b"LINK":
+        return None, None, "linked profile not applied"
+    if kind != bytes(4):
+        return None, None, ""
+    points = np.array(struct.unpack_from("<9i", data, 74)).reshape(3, 3) / (1 << 30)
+    gammas = np.array(struct.unpack_from("<3I", data, 110)) / (1 << 16)
+    if not points.any():
+        return None, None, ""
+    xyz = np.vstack([points, points.sum(0)])
+    if (xyz.sum(1) <= 0).any() or not gammas.all():
+        return None, None, "chromaticities not applied"
+    if np.ptp(gammas) > 0.05:
+        return None, None, "different gammas of the channels not applied"
+    named = (xyz[:, :2] / xyz.sum(1, keepdims=True)).ravel().tolist()
+    space, note = of_gamma(float(gammas.mean()), tuple(named))
+    return None, space, note
 
 
 _SCANNERS: tuple[tuple[re.Pattern[bytes], Callable[[bytes], Header]], ...] = tuple(

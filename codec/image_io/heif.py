@@ -13,6 +13,7 @@ import struct
 
 from underpaint.codec.errors import PictureDamaged, UnsupportedFormat
 from underpaint.codec.image_io.boxes import Item, Items, read_items
+from underpaint.codec.image_io.colour_spaces import ColourSpace, of_code_points
 from underpaint.codec.image_io.header import Header, check_size
 
 _CODINGS = {
@@ -85,7 +86,22 @@ def scan_heif(data: bytes) -> Header:
             data = _AVIF_EXIF_ITEM.sub(rb"\1none", head) + data[65536:]
     elif _others(items):
         notes.insert(0, "first picture of several")
-    return Header(coding, data, pixi[5] if len(pixi) > 5 else 8, notes=tuple(notes))
+    space, note = _colour_space(primary)
+    if note:
+        notes.append(note)
+    depth = pixi[5] if len(pixi) > 5 else 8
+    return Header(coding, data, depth, space=space, notes=tuple(notes))
+
+
+def _colour_space(picture: Item) -> tuple[ColourSpace | None, str]:
+    """Return the space of the `colr` properties; None if an ICC profile is there, as that wins."""
+    found: tuple[ColourSpace | None, str] = (None, "")
+    for kind, content in picture.properties:
+        if kind == b"colr" and content[:4] in (b"prof", b"rICC"):
+            return None, ""
+        if kind == b"colr" and content[:4] == b"nclx" and len(content) >= 10:
+            found = of_code_points(*struct.unpack(">HH", content[4:8]))
+    return found
 
 
 def _hint() -> str:

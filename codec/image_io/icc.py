@@ -17,10 +17,13 @@ _NEAR = 2
 """A profile that changes no colour by more than this many 8-bit levels is treated as sRGB."""
 
 
-def to_srgb(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, str | None]:
+def to_srgb(
+    image: Image.Image, profile: bytes | None, label: str = "profile"
+) -> tuple[Image.Image, str | None]:
     """Convert a picture of mode L, RGB, CMYK or LAB to RGB in sRGB; return it with a note.
 
-    A profile that is broken, over its limit or for another colour space is ignored, with a note.
+    `label` names the colour space in the note. A profile that is broken, over its limit or for
+    another colour space is ignored, with a note.
     """
     note = None
     if profile is not None:
@@ -31,7 +34,7 @@ def to_srgb(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, str
             if mode != image.mode:
                 note = f"{mode} profile of a picture in {image.mode} ignored"
             elif transform := _transform_of(profile, mode):
-                return transform.apply(image), "profile converted to sRGB"
+                return transform.apply(image), f"{label} converted to sRGB"
             elif mode in ("RGB", "L"):
                 return image.convert("RGB"), None
         except (ImageCms.PyCMSError, OSError, ValueError, TypeError):

@@ -7,12 +7,18 @@ import zlib
 from collections.abc import Iterator
 
 from underpaint.codec.errors import PictureDamaged
+from underpaint.codec.image_io.colour_spaces import SRGB, ColourSpace, of_code_points, of_gamma
+from underpaint.codec.image_io.exif import exif_colour_space
 from underpaint.codec.image_io.header import Header, check_size
 from underpaint.codec.image_io.tiff import exif_orientation
 from underpaint.codec.limits import MAX_PICTURE_PARTS, MAX_PROFILE_BYTES
 
 _DEFLATE_RATIO = 1032
 """Most bytes that one byte of a deflate stream can expand to (258 bytes in two bits)."""
+
+_COLOUR_BYTES = {b"cICP": 4, b"sRGB": 1, b"gAMA": 4, b"cHRM": 32}
+_CHECKED = (b"tRNS", b"iCCP", b"eXIf", *_COLOUR_BYTES)
+"""Chunks that are ignored, with a note, if their checksum is wrong."""
 
 _PNG_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _PNG_DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
@@ -54,6 +60,8 @@ def scan_png(data: bytes) -> Header:
     profile: bytes | None = None
     orientation, depth, pixels_end, packed, unpacked = 1, 0, 0, 0, 0
     notes: dict[str, str] = {}
+    colours: dict[bytes, bytes] = {}
+    exif = b""
     for name, start, length in _png_chunks(data):
         content = data[start : start + length] if name != b"IDAT" else b""
         if (name == b"IHDR") != (depth == 0):
@@ -71,33 +79,71 @@ def scan_png(data: bytes) -> Header:
             packed += length
         elif name[0] < 0x60 and name not in (b"PLTE", b"IEND"):
             raise PictureDamaged(f"PNG has the unknown critical chunk {name.decode()}")
-        elif name in (b"tRNS", b"iCCP", b"eXIf") and not _png_sound(data, start - 8, length):
+        elif name in _CHECKED and not _png_sound(data, start - 8, length):
             notes["damaged"] = f"damaged {name.decode()} chunk ignored"
             continue
         if name == b"iCCP":
             profile = _png_profile(content)
         elif name == b"eXIf":
+            exif = content
             orientation = exif_orientation(content)
         elif name == b"acTL":
             notes["frames"] = "first frame of an animation"
-        elif name == b"cICP":
-            notes["cicp"] = "colour space of the cICP chunk not applied"
-        elif name == b"gAMA" and length == 4:
-            gamma = int.from_bytes(content, "big") / 100_000
-            if not 0.43 < gamma < 0.48:
-                notes["gamma"] = f"gamma {gamma:.3f} not applied"
-        elif name == b"sRGB":
-            notes["sRGB"] = ""
+        elif name in _COLOUR_BYTES and length == _COLOUR_BYTES[name]:
+            colours[name] = content
         if name in (b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS"):
             kept += memoryview(data)[start - 8 : start + length + 4]
     if not pixels_end:
         raise PictureDamaged("PNG has no IDAT chunk")
     if unpacked > packed * _DEFLATE_RATIO:
         raise PictureDamaged(f"PNG of {width} x {height} pixels has {packed} bytes for them")
-    if "sRGB" in notes or profile:
-        notes.pop("sRGB", None)
-        notes.pop("gamma", None)
-    return Header("PNG", bytes(kept), depth, orientation, profile, notes=tuple(notes.values()))
+    space, profile, note = _colour_space(colours, profile)
+    if exif and profile is None and space is None and not note:
+        space, note = exif_colour_space(exif)
+    if note:
+        notes["colour"] = note
+    return Header(
+        "PNG",
+        bytes(kept),
+        depth,
+        orientation,
+        profile,
+        space,
+        narrow=b"cICP" in colours and space is not None and not colours[b"cICP"][3],
+        notes=tuple(notes.values()),
+    )
+
+
+def _colour_space(
+    chunks: dict[bytes, bytes], profile: bytes | None
+) -> tuple[ColourSpace | None, bytes | None, str]:
+    """Return space, profile and note by the precedence of chunks: cICP, iCCP, sRGB, gAMA and cHRM.
+
+    Source: PNG, third edition, section 4.3 and 11.3.2.
+    """
+    note = ""
+    if b"cICP" in chunks:
+        primaries, transfer, matrix, full = chunks[b"cICP"]
+        if matrix or full > 1:
+            note = "damaged cICP chunk ignored"
+        else:
+            space, note = of_code_points(primaries, transfer)
+            if space:
+                return space, None, ""
+    if profile is not None:
+        return None, profile, note
+    if b"sRGB" in chunks:
+        return SRGB, None, note
+    gamma = int.from_bytes(chunks.get(b"gAMA", b""), "big")
+    points = struct.unpack(">8I", chunks[b"cHRM"]) if b"cHRM" in chunks else None
+    if note or (points is None and b"gAMA" not in chunks):
+        return None, None, note
+    if b"gAMA" in chunks and not gamma:
+        return None, None, "gamma 0.000 not applied"
+    exponent = 100_000 / gamma if gamma else None
+    named = tuple(value / 100_000 for value in (*points[2:], *points[:2])) if points else None
+    space, note = of_gamma(exponent, named)
+    return space, None, note
 
 
 def _png_profile(content: bytes) -> bytes:

@@ -38,6 +38,8 @@ from PIL import (
 )
 
 from underpaint.codec.errors import PictureDamaged, PictureError, PictureTooLarge, UsageError
+from underpaint.codec.image_io.colour_spaces import SRGB, profile_of
+from underpaint.codec.image_io.exif import exif_colour_space
 from underpaint.codec.image_io.headers import Header, check_size, scan
 from underpaint.codec.image_io.icc import to_srgb
 from underpaint.codec.image_io.tiff import exif_orientation
@@ -177,10 +179,20 @@ def _finish(image: ImageFile.ImageFile, header: Header) -> Picture:
     if header.format in ("WEBP", "AVIF") and getattr(image, "n_frames", 1) > 1:
         notes.append("first frame of an animation")
     colour, alpha = _split(image, header, notes)
+    if header.narrow:
+        levels = np.clip((np.arange(256) - 16) * 255 / 219, 0, 255).round().astype(int).tolist()
+        colour = colour.point(levels * len(colour.getbands()))
+        notes.append("narrow range expanded")
     profile = header.profile if header.profile is not None else image.info.get("icc_profile")
-    rgb, note = to_srgb(colour, profile)
-    if note:
-        notes.append(note)
+    space = header.space
+    if profile is None and space is None and image.info.get("exif") and header.format != "AVIF":
+        space, note = exif_colour_space(image.info["exif"])
+        notes += [note] if note else []
+    label = "profile"
+    if profile is None and space and space != SRGB and colour.mode in ("L", "RGB"):
+        profile, label = profile_of(space), space.name
+    rgb, outcome = to_srgb(colour, profile, label)
+    notes += [outcome] if outcome else []
     if alpha is not None and not header.opaque and alpha.getextrema() != (255, 255):
         canvas = Image.new("RGB", rgb.size, "white")
         canvas.paste(rgb, mask=alpha)

@@ -87,10 +87,18 @@ def read_first_directory(data: bytes) -> Directory:
         raise PictureDamaged("TIFF header is cut or wrong")
     (version,) = struct.unpack_from(order + "H", data, 2)
     big = version == 43
+    try:
+        (start,) = struct.unpack_from(order + ("Q" if big else "I"), data, 8 if big else 4)
+    except struct.error as error:
+        raise PictureDamaged("TIFF header is cut or wrong") from error
+    return read_directory(data, order, big, start)
+
+
+def read_directory(data: bytes, order: str, big: bool, start: int) -> Directory:
+    """Parse the directory at an offset, as `read_first_directory` does."""
     entry_format, pointer = (order + "HHQ", "Q") if big else (order + "HHI", "I")
     entry_bytes, inline = (20, 8) if big else (12, 4)
     try:
-        (start,) = struct.unpack_from(order + pointer, data, 8 if big else 4)
         (count,) = struct.unpack_from(order + ("Q" if big else "H"), data, start)
         first = start + (8 if big else 2)
         if count > 0xFFFF or first + count * entry_bytes > len(data):

@@ -44,7 +44,7 @@ SIZES = {"cdf": (32, 8), "cdh": (8, 32), "cds": (8, 8)}
 """Heights and widths of pictures whose pixels are no squares."""
 
 GAMMA_TOLERANCE = 0.05
-"""How far from 1 / 2.2 a gAMA chunk may be before it is said that it is not applied."""
+"""How far from 1 / 2.2 a gAMA chunk may be before the picture is converted."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def expected(name: str, data: bytes) -> Expected | None:
         notes.add("transparent colour matched at 8 bits")
     gamma = gamma_of(data)
     if gamma is not None and abs(gamma - 1 / 2.2) > GAMMA_TOLERANCE:
-        notes.add(f"gamma {gamma:.3f} not applied")
+        notes.add(f"gamma {gamma:.3f} converted to sRGB")
     side = int(kind[1:]) if kind[0] == "s" and kind[1:].isdigit() else 32
     size = SIZES.get(kind, (side, side))
     return Expected(notes=frozenset(notes), size=size, grey=colour in (0, 4))

@@ -584,10 +584,33 @@ def test_row_gamma():
     def with_gamma(value: int, *more: bytes) -> bytes:
         return insert(LOSSLESS["PNG"], chunk(b"gAMA", struct.pack(">I", value)), *more)
 
-    assert read_picture(with_gamma(100_000)).notes == ("gamma 1.000 not applied",)
-    assert read_picture(with_gamma(45_455)).notes == ()
-    assert read_picture(with_gamma(100_000, chunk(b"sRGB", b"\0"))).notes == ()
-    np.testing.assert_array_equal(read_picture(with_gamma(100_000)).pixels, RGB)
+    linear = read_picture(with_gamma(100_000))
+    assert linear.notes == ("gamma 1.000 converted to sRGB",)
+    light = RGB / 255
+    expected = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+    assert np.abs(linear.pixels - expected * 255).max() <= 2
+    for data in (with_gamma(45_455), with_gamma(100_000, chunk(b"sRGB", b"\0"))):
+        assert read_picture(data).notes == ()
+        np.testing.assert_array_equal(read_picture(data).pixels, RGB)
+    assert read_picture(with_gamma(0)).notes == ("gamma 0.000 not applied",)
+
+
+def test_row_colour_space():
+    p3 = insert(LOSSLESS["PNG"], chunk(b"cICP", bytes((12, 13, 0, 1))))
+    assert read_picture(p3).notes == ("Display P3 converted to sRGB",)
+
+
+def test_row_hdr():
+    for transfer, name in ((16, "PQ"), (18, "HLG")):
+        data = insert(LOSSLESS["PNG"], chunk(b"cICP", bytes((9, transfer, 0, 1))))
+        assert read_picture(data).notes == (f"{name} (BT.2020) not tone-mapped",)
+
+
+def test_row_uncalibrated():
+    block = Image.Exif()
+    block.get_ifd(0x8769)[0xA001] = 0xFFFF
+    [note] = read_picture(save(RGB, "JPEG", exif=block)).notes
+    assert note == "colour space not named (EXIF: uncalibrated), taken as sRGB"
 
 
 def test_row_animation():
