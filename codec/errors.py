@@ -168,6 +168,12 @@ class DuplicateKey(RowInvalid):
     code = "duplicate-key"
 
 
+class ArchivesDiffer(ArchiveError, UsageError):
+    """Archives cannot be merged, because they differ in what all rows of one must share."""
+
+    code = "archives-differ"
+
+
 class UnitConflict(ArchiveError):
     """The work unit is already committed with other content; the first commit stands."""
 

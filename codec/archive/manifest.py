@@ -9,6 +9,7 @@ data/….parquet   failed/….parquet     written first, named by their own SHA-
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +26,8 @@ def read_manifest(storage: Storage) -> Manifest:
     try:
         data = storage.read(MANIFEST)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        if storage.is_local and not os.path.lexists(storage.path("").rstrip("/") or "/"):
+            raise NotAnArchive(f"{storage.root}: no such folder") from None
         raise NotAnArchive(f"{storage.root}: no archive there (no {MANIFEST})") from None
     return decode_manifest(data, f"{storage.root}/{MANIFEST}")
 

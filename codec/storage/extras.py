@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from typing import Any
 
 import fsspec
@@ -39,6 +40,17 @@ def install_hint(extra: str) -> str:
 def missing_extra(error: ImportError) -> str | None:
     """Return the extra that installs the package of a failed import; None if no extra does."""
     return EXTRAS.get((error.name or "").partition(".")[0])
+
+
+def require_extras(command: str, *extras: str) -> None:
+    """UsageError that names those of the extras that are not completely installed, if any."""
+    missing = {
+        extra
+        for package, extra in EXTRAS.items()
+        if extra in extras and importlib.util.find_spec(package) is None
+    }
+    if missing:
+        raise UsageError(f"{command} needs {install_hint(','.join(sorted(missing)))}")
 
 
 def file_system(url: str, **options: Any) -> tuple[fsspec.AbstractFileSystem, str]:

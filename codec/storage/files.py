@@ -124,6 +124,18 @@ class Storage:
 
         return dict(sorted(self._retried(ask).items()))
 
+    def holds_anything(self) -> bool:
+        """Return whether the root folder exists and holds a file or a folder."""
+
+        def ask() -> bool:
+            self.fs.invalidate_cache()
+            try:
+                return bool(self.fs.ls(self._base or "/", detail=False))
+            except (FileNotFoundError, NotADirectoryError):
+                return False
+
+        return self._retried(ask)
+
     def modified(self, name: str) -> float:
         """Return the time of the last change in seconds since 1970."""
         if self.is_local:

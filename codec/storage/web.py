@@ -92,7 +92,7 @@ def download(
             if not _is_unreachable(error):
                 raise
             hosts.failed(host)
-            raise _Final(ConnectionError(str(error))) from None
+            raise _Final(ConnectionError(f"{host}: {_unreachable_text(error)}")) from None
         hosts.answered(host)
         return data
 
@@ -163,6 +163,8 @@ def plain_error(error: Exception, url: str) -> Exception:
 
     if isinstance(error, TimeoutError):
         return TimeoutError(f"{url}: the server did not answer in time")
+    if _is_unreachable(error):
+        return ConnectionError(f"{url}: {_unreachable_text(error)}")
     if isinstance(error, aiohttp.ClientResponseError):
         return OSError(f"{url}: HTTP {error.status} {error.message}")
     return error
@@ -173,6 +175,20 @@ def _is_unreachable(error: BaseException) -> bool:
     import aiohttp
 
     return isinstance(error, aiohttp.ClientConnectorError | ConnectionRefusedError)
+
+
+def _unreachable_text(error: Exception) -> str:
+    """Return why no connection came about, without aiohttp's wording."""
+    import aiohttp
+
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return "unknown host"
+    if isinstance(error, aiohttp.ClientSSLError):
+        return "no secure connection: the certificate or TLS version is not accepted"
+    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    if isinstance(cause, ConnectionRefusedError):
+        return "the server refused the connection"
+    return f"no connection: {getattr(cause, 'strerror', None) or type(cause).__name__}"
 
 
 async def _get(fs: Any, url: str, limit: int, limits: TimeLimits) -> bytes:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,6 +64,16 @@ def fetch_weights(path: str | None) -> bytes:
         raise UsageError(
             f"no weights at {location}: {reason}; give a path, a URL or a profile ({profiles})"
         ) from error
+
+
+@contextmanager
+def named(path: str | None) -> Iterator[None]:
+    """Put the name of the file before the message of WeightsDamaged."""
+    try:
+        yield
+    except WeightsDamaged as error:
+        name = next(iter(PROFILES)) if path is None else path
+        raise WeightsDamaged(f"{name}: {error}", rule=error.rule) from error
 
 
 def metadata(data: bytes) -> dict[str, Any]:

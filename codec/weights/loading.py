@@ -29,6 +29,7 @@ from underpaint.codec.weights.header import (
     content_id,
     fetch_weights,
     metadata,
+    named,
 )
 from underpaint.codec.weights.model import Weights
 from underpaint.codec.weights.rules import (
@@ -57,7 +58,9 @@ def load_weights(path: str | None) -> Weights:
 
     Raises UsageError if there are none and WeightsDamaged if they are not valid.
     """
-    return unpack_weights(fetch_weights(path))
+    data = fetch_weights(path)
+    with named(path):
+        return unpack_weights(data)
 
 
 def matching(location: str | None, made_with: str) -> str | None:

@@ -7,8 +7,15 @@ import json
 from pathlib import Path
 
 from underpaint.codec.errors import UsageError
+from underpaint.codec.storage.extras import require_extras
 from underpaint.pipelines.cli import options
 from underpaint.pipelines.cli.console import count
+from underpaint.pipelines.cli.outputs import check_file
+
+
+EXAMPLES = """\
+  underpaint benchmark photos --json figures.json
+"""
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -29,7 +36,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         type=count,
         default=24,
         metavar="N",
-        help="photos for timing the codec alone; 0 for none",
+        help="photos for timing the codec alone; 0 for none (default: %(default)s)",
     )
     add("--codec-only", action="store_true", help="time only the codec, not encode and decode")
     add(
@@ -43,10 +50,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; 0, or an error of `codec.errors`."""
-    try:
-        from underpaint.pipelines.evaluation.benchmark import Settings, benchmark
-    except ImportError as error:
-        raise UsageError(f"benchmark needs pip install 'underpaint[evaluate]' ({error})") from error
+    check_file("--json", arguments.json)
+    require_extras("benchmark", "evaluate", "pipeline")
+    from underpaint.pipelines.evaluation.benchmark import Settings, benchmark
+
     figures = []
     for figure in benchmark(
         Settings(

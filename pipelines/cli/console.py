@@ -35,6 +35,11 @@ def size_text(count: float) -> str:
     return f"{count:.4g} TB"
 
 
+def plural(count: int, noun: str) -> str:
+    """Return a count with its noun: "1 image", "2,000 images"."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 def parse_size(text: str) -> int:
     """Parse "512M", "2G" or "2GiB" as bytes (argparse type)."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", text.strip().lower())

@@ -5,7 +5,14 @@ from __future__ import annotations
 import argparse
 
 from underpaint.pipelines.cli import options
-from underpaint.pipelines.cli.console import size_text, time_text
+from underpaint.pipelines.cli.console import plural, size_text, time_text
+from underpaint.pipelines.cli.outputs import check_folder
+
+
+EXAMPLES = """\
+  underpaint decode archive --output pictures --layers 3
+  underpaint decode archive --output latents --format latents --layers 2
+"""
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -23,7 +30,17 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--output", required=True, metavar="FOLDER", help="local folder or URL")
     options.add_layers(parser)
-    parser.add_argument("--format", choices=("png", "jpeg", "webp", "latents"), default="png")
+    parser.add_argument(
+        "--format",
+        choices=("png", "jpeg", "webp", "latents"),
+        default="png",
+        help="format of the files: pictures, or tensors without synthesis (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="write to a folder that is not empty, and replace files of equal names",
+    )
     parser.add_argument(
         "--levels",
         type=int,
@@ -50,6 +67,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(arguments: argparse.Namespace) -> int:
     """Decode; 0, or 1 where an image is lost or came back from fewer layers than asked."""
+    check_folder("--output", arguments.output)
     from underpaint.pipelines.jobs.decode import DecodeOptions, decode
 
     result = decode(
@@ -64,12 +82,13 @@ def run(arguments: argparse.Namespace) -> int:
             texture=arguments.texture,
             refine=arguments.refine,
             levels=arguments.levels,
+            overwrite=arguments.overwrite,
         )
     )
-    what = "latents" if arguments.format == "latents" else "pictures"
+    noun = "latent" if arguments.format == "latents" else "image"
     rate = result.pixels / 1e6 / max(result.seconds, 1e-9)
     print(
-        f"{arguments.output}: {result.images:,} {what}, {result.pixels / 1e6:,.2f} Mpx, "
+        f"{arguments.output}: {plural(result.images, noun)}, {result.pixels / 1e6:,.2f} Mpx, "
         f"{size_text(result.bytes_out)} in {time_text(result.seconds)} ({rate:.2f} Mpx/s)"
     )
     if result.damaged or result.lost:

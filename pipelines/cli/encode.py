@@ -9,10 +9,16 @@ from underpaint.pipelines.cli import options
 from underpaint.pipelines.cli.console import parse_share, parse_size, positive, seconds
 from underpaint.pipelines.runners.worker import use_one_thread
 
+EXAMPLES = """\
+  underpaint encode photos --output archive
+  underpaint encode gs://bucket/shards/*.tar --output gs://bucket/archive --max-failed 1%
+"""
+
 EPILOG = """\
 To resume a job, give the same command again: it encodes what is missing.
 
-Options of Beam are written as --name=value and passed on. Examples:
+Options of Beam are written as --name=value and passed on:
+
   --runner PortableRunner --job_endpoint=localhost:8099 --environment_type=EXTERNAL
       --environment_config=localhost:50000
   --runner DataflowRunner --project=P --region=R --sdk_container_image=IMAGE
@@ -78,7 +84,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--tar-key",
         choices=("first-dot", "last-dot"),
         default="first-dot",
-        help="which dot of a member's name ends the name of its sample (default first-dot, as in "
+        help="which dot of a member's name ends the name of its sample (default: first-dot, as in "
         "WebDataset)",
     )
     what.add_argument(
@@ -146,7 +152,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         type=seconds,
         default=30.0,
         metavar="SECONDS",
-        help="time that a web server may let pass without sending more of a photo (default 30)",
+        help="time that a web server may let pass without sending more of a photo (default: 30)",
     )
     machine = parser.add_argument_group("machine")
     options.add_workers(machine)

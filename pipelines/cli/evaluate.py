@@ -6,11 +6,18 @@ import argparse
 from pathlib import Path
 
 from underpaint.codec.errors import UsageError
+from underpaint.codec.storage.extras import require_extras
 from underpaint.pipelines.cli import options
 from underpaint.pipelines.cli.console import count, positive
+from underpaint.pipelines.cli.outputs import check_folder
 
 DEFAULT_PEERS = "jpeg,webp,avif"
 DEFAULT_METRICS = "psnr,ms-ssim"
+
+
+EXAMPLES = """\
+  underpaint evaluate photos --peers jpeg,avif --output results
+"""
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -35,11 +42,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add(
         "--peers",
         default=DEFAULT_PEERS,
+        metavar="NAMES",
         help="other codecs: any of jpeg, webp, avif, jxl, jp2 (default: %(default)s)",
     )
     add(
         "--metrics",
         default=DEFAULT_METRICS,
+        metavar="NAMES",
         help="any of psnr, ms-ssim, ssimulacra2 (default: %(default)s)",
     )
     options.add_weights(parser, "perceptual")
@@ -70,18 +79,24 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         type=count,
         default=8,
         metavar="N",
-        help="number of photos for measuring speed; 0 for none",
+        help="number of photos for measuring speed; 0 for none (default: %(default)s)",
     )
     add("--page", action="store_true", help="also write a page with crops at equal bytes")
-    add("--page-photos", type=positive, default=4, metavar="N", help="number of photos on the page")
+    add(
+        "--page-photos",
+        type=positive,
+        default=4,
+        metavar="N",
+        help="number of photos on the page (default: %(default)s)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; 0, or an error of `codec.errors`."""
-    try:
-        from underpaint.pipelines.evaluation.report import Settings, evaluate
-    except ImportError as error:
-        raise UsageError(f"evaluate needs pip install 'underpaint[evaluate]' ({error})") from error
+    check_folder("--output", arguments.output)
+    require_extras("evaluate", "evaluate")
+    from underpaint.pipelines.evaluation.report import Settings, evaluate
+
     if not arguments.photos and arguments.tasks is None:
         raise UsageError("nothing to evaluate: no photos and no --tasks")
     evaluate(

@@ -9,10 +9,17 @@ from typing import TYPE_CHECKING
 
 from underpaint.pipelines.cli import options
 from underpaint.pipelines.cli.console import parse_size
+from underpaint.pipelines.cli.outputs import check_folder
 
 if TYPE_CHECKING:
     from underpaint.codec.archive import Damage
     from underpaint.codec.archive.tools.export import Exported
+
+
+EXAMPLES = """\
+  underpaint export archive --output tars
+  underpaint export archive --as folder --format jpeg --output pictures
+"""
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -30,12 +37,18 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--output", required=True, metavar="FOLDER", help="empty folder, local or URL"
     )
-    parser.add_argument("--as", dest="form", choices=("webdataset", "folder"), default="webdataset")
+    parser.add_argument(
+        "--as",
+        dest="form",
+        choices=("webdataset", "folder"),
+        default="webdataset",
+        help="tar shards, or a folder of files with metadata.jsonl (default: %(default)s)",
+    )
     parser.add_argument(
         "--format",
         choices=("png", "jpeg", "webp", "layers"),
         default="png",
-        help="pictures, or the layers as they are stored (default png)",
+        help="pictures, or the layers as they are stored (default: %(default)s)",
     )
     parser.add_argument(
         "--original",
@@ -57,8 +70,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(arguments: argparse.Namespace) -> int:
     """Export; 0, or 1 where an image was damaged and left out."""
     from underpaint.codec.archive.tools.originals import export_originals
-    from underpaint.pipelines.cli.console import shown, size_text
+    from underpaint.pipelines.cli.console import plural, shown, size_text
 
+    check_folder("--output", arguments.output)
     damaged = 0
 
     def report(damage: Damage) -> None:
@@ -71,7 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         done = _exported(arguments, report)
     print(
-        f"{arguments.output}: {done.images:,} images in {done.files:,} files, "
+        f"{arguments.output}: {plural(done.images, 'image')} in {plural(done.files, 'file')}, "
         f"{size_text(done.bytes)}"
     )
     if damaged:

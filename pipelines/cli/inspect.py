@@ -9,6 +9,12 @@ import shutil
 from underpaint.pipelines.cli import options
 
 
+EXAMPLES = """\
+  underpaint inspect archive
+  underpaint inspect archive --failed
+"""
+
+
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Describe the command."""
     parser = subparsers.add_parser(
@@ -77,11 +83,11 @@ def run(arguments: argparse.Namespace) -> int:
     print(table(rows, header=False, width=shutil.get_terminal_size().columns))
     if size:
         print(f"embedding by {shown(extractor or 'an extractor that is not recorded')}")
-    if statistics.skipped:
-        print(shown(skipped_text(statistics.skipped)))
     for cause, count in statistics.failures.items():
         print(f"  {count:,} x {shown(cause)}")
-    if statistics.layer_names:
+    if statistics.skipped:
+        print(shown(skipped_text(statistics.skipped)))
+    if statistics.images:
         print(f"\n{layers_table(statistics)}")
     for letter in letters:
         print(shown(f"{letter.key}: {letter.stage}: {letter.error}: {letter.message}"))

@@ -1,7 +1,7 @@
 """The `underpaint` command: each module named in `COMMANDS` is one subcommand.
 
-Each module has `add_parser(subparsers)` and `run(arguments) -> exit status`, and imports heavy
-packages (torch, Beam) only in `run`.
+Each module has `EXAMPLES`, `add_parser(subparsers)` and `run(arguments) -> exit status`, and imports
+heavy packages (torch, Beam) only in `run`.
 """
 
 from __future__ import annotations
@@ -71,6 +71,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     redact_logs()
     compilation.announce(sys.stderr)
     parser = build_parser()
+    if not (sys.argv[1:] if arguments is None else arguments):
+        parser.print_help(sys.stderr)
+        return MISTAKEN
     known, rest = parser.parse_known_args(arguments)
     if rest and not hasattr(known, "beam_options"):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
@@ -123,7 +126,9 @@ def build_parser() -> argparse.ArgumentParser:
                 command.set_defaults(run=module.run)
                 command.allow_abbrev = False
                 command.formatter_class = Paragraphs
-                command.epilog = "\n\n".join(filter(None, (command.epilog, EXIT_STATUS)))
+                examples = f"examples:\n{module.EXAMPLES}"
+                parts = (command.epilog, examples, EXIT_STATUS)
+                command.epilog = "\n\n".join(part for part in parts if part)
     return parser
 
 

@@ -5,6 +5,12 @@ from __future__ import annotations
 import argparse
 
 from underpaint.pipelines.cli import options
+from underpaint.pipelines.cli.outputs import check_folder
+
+
+EXAMPLES = """\
+  underpaint merge archive-2019 archive-2020 --output both
+"""
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -24,12 +30,17 @@ def run(arguments: argparse.Namespace) -> int:
     """Merge; 0."""
     from underpaint.codec.archive import Archive
     from underpaint.codec.archive.tools.merge import merge
-    from underpaint.pipelines.cli.console import size_text
+    from underpaint.codec.errors import DuplicateKey, UsageError
+    from underpaint.pipelines.cli.console import plural, size_text
 
-    merge(arguments.archives, arguments.output)
+    check_folder("--output", arguments.output)
+    try:
+        merge(arguments.archives, arguments.output)
+    except DuplicateKey as error:
+        raise UsageError(str(error)) from error
     after = Archive.open(arguments.output).statistics()
     print(
-        f"{arguments.output}: {after.images:,} images of {len(arguments.archives):,} archives, "
-        f"{size_text(after.file_bytes)}"
+        f"{arguments.output}: {plural(after.images, 'image')} of "
+        f"{plural(len(arguments.archives), 'archive')}, {size_text(after.file_bytes)}"
     )
     return 0

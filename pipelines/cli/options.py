@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shutil
 
 from underpaint.pipelines.cli.console import positive
 
@@ -18,8 +19,15 @@ stopped by Ctrl-C.
 """
 
 
+LONGEST_LINE = 100
+"""Most columns of a line of help."""
+
+
 class Paragraphs(argparse.HelpFormatter):
     """Wraps the paragraphs of a help text; leaves lines with a leading space as they are."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=min(LONGEST_LINE, shutil.get_terminal_size().columns - 2))
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         wrapped = []
@@ -77,6 +85,7 @@ def add_device(parser: argparse._ActionsContainer, default: str = "auto") -> Non
     parser.add_argument(
         "--device",
         default=default,
+        metavar="DEVICE",
         help="torch device: cpu, cuda, cuda:1, or auto for a GPU where there is one "
         "(default: %(default)s)",
     )

@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     from underpaint.codec.archive import Archive
 
 
+EXAMPLES = """\
+  underpaint search archive --like photo.jpg
+  underpaint search archive --duplicates 0.98
+"""
+
+
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Describe the command."""
     parser = subparsers.add_parser(

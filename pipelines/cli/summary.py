@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from underpaint.codec.storage.extras import install_hint
 from underpaint.codec.storage.redaction import redacted
-from underpaint.pipelines.cli.console import shown, size_text, table, time_text
+from underpaint.pipelines.cli.console import plural, shown, size_text, table, time_text
 from underpaint.transforms.records import skipped_text
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ def print_summary(result: EncodeResult, output: str) -> None:
     if not (counts.images or counts.failed or counts.duplicates):
         print("nothing to do: the archive holds these inputs already; its rows keep their settings")
     print(table(rows))
-    print()
-    print(layers_table(statistics))
+    if statistics.images:
+        print(f"\n{layers_table(statistics)}")
     if statistics.skipped:
         print(shown(skipped_text(statistics.skipped)), file=sys.stderr)
     for cause, count in statistics.failures.items():
@@ -52,7 +52,14 @@ def print_summary(result: EncodeResult, output: str) -> None:
     hint = install_hint("heif")
     if any(hint in (letter.message or "") for letter in result.letters):
         print(f"HEIC pictures need {hint}; then encode --retry-failed", file=sys.stderr)
-    print(f"\n{redacted(output)}: {statistics.images:,} images of weights {statistics.weights_id}")
+    old = result.failed - counts.failed
+    if old > 0:
+        print(
+            f"{plural(old, 'failure')} of earlier runs: --retry-failed tries again", file=sys.stderr
+        )
+    print(
+        f"\n{redacted(output)}: {plural(statistics.images, 'image')} of weights {statistics.weights_id}"
+    )
 
 
 def layers_table(statistics: Statistics) -> str:

@@ -5,7 +5,12 @@ from __future__ import annotations
 import argparse
 
 from underpaint.pipelines.cli import options
-from underpaint.pipelines.cli.console import shown, size_text
+from underpaint.pipelines.cli.console import plural, shown, size_text
+
+
+EXAMPLES = """\
+  underpaint sweep archive --dry-run
+"""
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -39,5 +44,5 @@ def run(arguments: argparse.Namespace) -> int:
     for name, size in swept.items():
         print(f"{shown(name)}  {size_text(size)}")
     verb = "would be removed" if arguments.dry_run else "removed"
-    print(f"{len(swept):,} files, {size_text(sum(swept.values()))} {verb}")
+    print(f"{plural(len(swept), 'file')}, {size_text(sum(swept.values()))} {verb}")
     return 0

@@ -9,6 +9,13 @@ from typing import Any
 
 from underpaint.codec.errors import UsageError
 from underpaint.codec.training.settings import PROFILES
+from underpaint.pipelines.cli.console import count
+from underpaint.pipelines.cli.outputs import check_file
+
+
+EXAMPLES = """\
+  underpaint train photos --output own.safetensors --device cuda
+"""
 
 
 def add_parser(subparsers: Any) -> None:
@@ -23,10 +30,17 @@ def add_parser(subparsers: Any) -> None:
             "not given."
         ),
     )
-    parser.add_argument("photos", nargs="+", help="folders (searched recursively) or files")
-    parser.add_argument("--output", type=Path, required=True, help="weights file to write")
     parser.add_argument(
-        "--run-folder", type=Path, help="folder of checkpoints and logs (default: OUTPUT.run)"
+        "photos", nargs="+", metavar="PHOTOS", help="folders (searched recursively) or files"
+    )
+    parser.add_argument(
+        "--output", type=Path, required=True, metavar="FILE", help="weights file to write"
+    )
+    parser.add_argument(
+        "--run-folder",
+        type=Path,
+        metavar="FOLDER",
+        help="folder of checkpoints and logs (default: OUTPUT.run)",
     )
     parser.add_argument(
         "--profile",
@@ -35,13 +49,23 @@ def add_parser(subparsers: Any) -> None:
         help="perceptual: visual quality; fidelity: small squared error (default: %(default)s)",
     )
     parser.add_argument(
-        "--device", default="cpu", help="torch device to train the network on (default: cpu)"
+        "--device",
+        default="cpu",
+        metavar="DEVICE",
+        help="torch device to train the network on (default: cpu)",
     )
     parser.add_argument(
-        "--threads", type=int, default=0, help="torch threads (default: torch decides)"
+        "--threads",
+        type=count,
+        default=0,
+        metavar="N",
+        help="torch threads (default: torch decides)",
     )
     parser.add_argument(
-        "--start-from", type=Path, help="weights file whose network is trained further"
+        "--start-from",
+        type=Path,
+        metavar="FILE",
+        help="weights file whose network is trained further",
     )
     parser.add_argument(
         "--keep-classes",
@@ -58,9 +82,19 @@ def add_parser(subparsers: Any) -> None:
                     f"--{option.name.replace('_', '-')}",
                     type=float if many else type(default),
                     nargs=len(default) if many else None,
+                    metavar=_metavar(default),
                     help=f"{option.metadata['help']} ({_defaults(option.name, place)})",
                 )
-    parser.add_argument("--seed", type=int, help="seed of the random numbers (default: 1)")
+    parser.add_argument(
+        "--seed", type=int, metavar="N", help="seed of the random numbers (default: 1)"
+    )
+
+
+def _metavar(default: object) -> str:
+    """Return the placeholder of an option's value in the help text."""
+    if isinstance(default, str):
+        return "TEXT"
+    return "N" if isinstance(default, int) else "X"
 
 
 def _defaults(name: str, place: int) -> str:
@@ -81,10 +115,13 @@ def run(args: argparse.Namespace) -> int:
 
     import torch
 
+    from underpaint.codec.codec import available_device
     from underpaint.codec.training.run import train
 
     if args.keep_classes and args.start_from is None:
         raise UsageError("--keep-classes wants weights to keep them from: --start-from FILE")
+    check_file("--output", args.output)
+    device = available_device(args.device)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_flush_denormal(True)  # denormal floats made a step four times slower
     if args.threads:
@@ -99,7 +136,7 @@ def run(args: argparse.Namespace) -> int:
     run_folder = args.run_folder or args.output.with_name(args.output.name + ".run")
     weights = train(
         args.photos, args.output, run_folder, recipe, plan,
-        torch.device(args.device), args.start_from, args.keep_classes,
+        device, args.start_from, args.keep_classes,
     )  # fmt: skip
     print(f"{args.output}: weights {weights.id}")
     return 0

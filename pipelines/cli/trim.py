@@ -6,6 +6,12 @@ import argparse
 
 from underpaint.pipelines.cli import options
 from underpaint.pipelines.cli.console import positive
+from underpaint.pipelines.cli.outputs import check_folder
+
+
+EXAMPLES = """\
+  underpaint trim archive --layers 2 --output small
+"""
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -28,13 +34,14 @@ def run(arguments: argparse.Namespace) -> int:
     """Trim; 0."""
     from underpaint.codec.archive import Archive
     from underpaint.codec.archive.tools.trim import trim
-    from underpaint.pipelines.cli.console import size_text
+    from underpaint.pipelines.cli.console import plural, size_text
 
+    check_folder("--output", arguments.output)
     trim(arguments.archive, arguments.output, arguments.layers)
     before = Archive.open(arguments.archive).statistics()
     after = Archive.open(arguments.output).statistics()
     print(
-        f"{arguments.output}: {after.images:,} images, {arguments.layers} of "
+        f"{arguments.output}: {plural(after.images, 'image')}, {arguments.layers} of "
         f"{len(before.layer_names)} layers, {size_text(after.file_bytes)} of "
         f"{size_text(before.file_bytes)}"
     )

@@ -5,7 +5,14 @@ from __future__ import annotations
 import argparse
 
 from underpaint.pipelines.cli import options
-from underpaint.pipelines.cli.console import shown
+from underpaint.pipelines.cli.console import plural, shown
+from underpaint.pipelines.cli.outputs import check_folder
+
+
+EXAMPLES = """\
+  underpaint verify archive
+  underpaint verify archive --repair --output repaired
+"""
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -18,8 +25,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "every layer to its symbols, and print what is damaged.",
         epilog="--repair does not change the archive. It copies everything that passes its checks "
         "to a new archive (--output) and verifies that one. Lost pictures become dead letters in "
-        "it if their keys can be read. Exit status: 0 nothing is damaged, 1 something is, 2 no "
-        "archive.",
+        "it if their keys can be read.",
     )
     options.add_workers(parser)
     options.add_weights(parser)
@@ -40,6 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.repair != (arguments.output is not None):
         raise UsageError("--repair and --output go together: a repair writes a new archive")
+    check_folder("--output", arguments.output)
     lost = _repair(arguments.archive, arguments.output) if arguments.repair else 0
     return max(lost, _verify(arguments.output or arguments.archive, arguments))
 
@@ -48,12 +55,13 @@ def _repair(archive: str, output: str) -> int:
     from underpaint.codec.archive.tools.repair import repair
 
     done = repair(archive, output, lambda text: print(f"damaged: {shown(text)}"))
+    whole, letters = plural(done.whole, "image"), plural(done.letters, "dead letter")
     print(
-        f"{output}: kept {done.whole:,} images whole and {done.letters:,} dead letters, cut "
-        f"{done.cut:,} images back to their good layers, lost {done.lost:,}"
+        f"{output}: kept {whole} whole and {letters}, cut {plural(done.cut, 'image')} back to "
+        f"good layers, lost {done.lost:,}"
     )
     if done.lost_units:
-        print(f"{done.lost_units:,} units are gone: encode the same sources again to make them")
+        print(f"{plural(done.lost_units, 'unit')} lost: encode the same sources again")
     return int(bool(done.cut or done.lost))
 
 
@@ -68,7 +76,7 @@ def _verify(archive: str, arguments: argparse.Namespace) -> int:
     )
     result = verify(options, lambda text: print(f"damaged: {shown(text)}"))
     print(
-        f"{archive}: {result.images:,} images, {result.layers:,} layers good, "
-        f"{len(result.damages):,} damages"
+        f"{archive}: {plural(result.images, 'image')}, {plural(result.layers, 'layer')} good, "
+        f"{plural(len(result.damages), 'damage')}"
     )
     return int(bool(result.damages))

@@ -1,13 +1,20 @@
-"""`underpaint view`: one image at every state."""
+"""`underpaint view`: one image at every number of layers."""
 
 from __future__ import annotations
 
 import argparse
 
 from underpaint.pipelines.cli import options
+from underpaint.pipelines.cli.outputs import check_file
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 """Suffixes of the files that `--picture` writes."""
+
+
+EXAMPLES = """\
+  underpaint view archive
+  underpaint view archive left/001.jpg --html page.html --picture sheet.png
+"""
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -45,15 +52,17 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.picture and Path(arguments.picture).suffix.lower() not in PICTURE_SUFFIXES:
         suffixes = ", ".join(PICTURE_SUFFIXES)
         raise UsageError(f"--picture {arguments.picture}: the suffix must be one of {suffixes}")
+    check_file("--html", arguments.html)
+    check_file("--picture", arguments.picture)
     archive = Archive.open(arguments.archive)
     key = arguments.key if arguments.key is not None else next(archive.keys(), None)
     if key is None:
         raise UsageError(f"{arguments.archive}: the archive holds no image")
     page, states = page_of(archive, key, weights=arguments.weights, device=arguments.device)
-    rows = [("state", "layer bytes", "bytes", "bpp", "palette")]
+    rows = [("layers 1 to N", "layer bytes", "bytes", "bpp", "palette")]
     rows += [
         (
-            f"{number} {state.name}",
+            f"{number}  {state.name}",
             f"{state.layer_bytes:,}",
             f"{state.total_bytes:,}",
             f"{state.bpp:.4f}",

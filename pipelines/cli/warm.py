@@ -5,6 +5,12 @@ from __future__ import annotations
 import argparse
 
 
+EXAMPLES = """\
+  underpaint warm
+  NUMBA_CACHE_DIR=/tmp/numba underpaint warm
+"""
+
+
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Describe the command."""
     subparsers.add_parser(

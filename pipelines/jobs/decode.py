@@ -55,6 +55,8 @@ class DecodeOptions:
     """Whether the backward network refines the picture."""
     levels: int = COARSE_LEVELS
     """Number of wavelet levels in latents besides the low band, 0 to 4."""
+    overwrite: bool = False
+    """Whether the output folder may hold files, which are replaced where names are equal."""
 
 
 @dataclass(frozen=True)
@@ -123,9 +125,15 @@ def decode(options: DecodeOptions) -> DecodeResult:
     statistics = archive.statistics()
     if not statistics.images:
         raise UsageError(f"{options.archive}: no images in this archive")
+    storage = Storage(options.output)
+    if not options.overwrite and storage.holds_anything():
+        raise UsageError(
+            f"{options.output}: the folder is not empty; choose another one, or give --overwrite "
+            "to replace files of equal names"
+        )
     weights = find_weights(options.weights, options.device, archive.weights_id)
-    if Storage(options.output).is_local:
-        Path(Storage(options.output).path("")).mkdir(parents=True, exist_ok=True)
+    if storage.is_local:
+        Path(storage.path("")).mkdir(parents=True, exist_ok=True)
     begin = time.monotonic()
     warnings = _Warnings()
     counts = Counts()

@@ -21,7 +21,7 @@ from underpaint.codec.archive.records import COMMITS, DATA, FAILED, MANIFEST
 from underpaint.codec.errors import UnderpaintError, UsageError
 from underpaint.codec.reconstruct.preload import compile_ahead
 from underpaint.codec.storage.files import Storage
-from underpaint.codec.weights.header import WeightsHeader, fetch_weights, read_header
+from underpaint.codec.weights.header import WeightsHeader, fetch_weights, named, read_header
 from underpaint.pipelines.cli.console import ProgressLine, shown
 from underpaint.pipelines.jobs.commit_watch import CommitWatch
 from underpaint.pipelines.runners import dataflow
@@ -105,6 +105,8 @@ def encode(options: EncodeOptions) -> EncodeResult | dataflow.Submission:
     begin = time.time()
     runner = runner_name(options.runner)
     check_options(options.beam_options)
+    if runner == LOCAL:
+        _check_device(options.device)
     launch = _launch(options) if dataflow.is_dataflow(runner) else None
     if launch:
         options = replace(
@@ -113,7 +115,8 @@ def encode(options: EncodeOptions) -> EncodeResult | dataflow.Submission:
     storage = (dataflow.Unwritten if options.dry_run else Storage)(options.output)
     committed = _standing(storage)
     sources = open_sources(options.inputs, options.choice)
-    weights = read_header(fetch_weights(options.weights))
+    with named(options.weights):
+        weights = read_header(fetch_weights(options.weights))
     layers = _stored_layers(weights, options.max_layers)
     workers = options.workers or cores()  # memory is divided before the amount of work is known
     settings = Settings(
@@ -263,6 +266,14 @@ def _described(
         options = replace(options, beam_options=(*options.beam_options, "--dry_run=True"))
         shown |= dataflow.job_request(_pipeline(job, options, runner, workers, accelerator))
     return dataflow.Submission(json.dumps(shown, indent=2))
+
+
+def _check_device(device: str) -> None:
+    """UsageError if this machine lacks the device; torch is only loaded to look for a GPU."""
+    if device not in ("auto", "cpu"):
+        from underpaint.codec.codec import available_device
+
+        available_device(device)
 
 
 def _standing(storage: Storage) -> dict[str, Commit]:

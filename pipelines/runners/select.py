@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -13,6 +14,9 @@ from apache_beam.transforms.environments import SubprocessSDKEnvironment
 from underpaint.codec.errors import UsageError
 from underpaint.pipelines.runners import worker
 from underpaint.pipelines.runners.local_workers import ENDED
+
+_WHILE_RUNNING = re.compile(r"\s*\[while running [^\]]*\]")
+"""Beam's note of the step of the pipeline at which an error occurred."""
 
 LOCAL = "FnApiRunner"
 """Beam's local runner by its own name: `DirectRunner` may try to download another one."""
@@ -81,4 +85,5 @@ def last_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     plain = [line for line in lines if not line.startswith(("File ", "Traceback", "^", "~"))]
     errors = [line for line in plain if ": " in line and line.split(":")[0].endswith("Error")]
-    return (errors or plain or [type(error).__name__])[-1].removeprefix("RuntimeError: ")[:500]
+    line = (errors or plain or [type(error).__name__])[-1]
+    return _WHILE_RUNNING.sub("", line).removeprefix("RuntimeError: ")[:500]

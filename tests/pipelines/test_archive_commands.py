@@ -51,7 +51,7 @@ def test_export(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     out = tmp_path / "out"
     command = ["export", str(root / "one"), "--output", str(out), "--as", "folder", "--layers", "1"]
     assert main([*command, "--format", "webp"]) == 0
-    assert "1 images in 2 files" in capsys.readouterr().out
+    assert "1 image in 2 files" in capsys.readouterr().out
     assert {path.name for path in out.iterdir()} == {"one%2Ejpg.webp", "metadata.jsonl"}
     assert main(command) == 2
     assert "the folder is not empty" in capsys.readouterr().err
@@ -84,8 +84,8 @@ def test_verify_repairs_into_a_new_archive(
     command = ["verify", str(damaged), "--repair", "--output"]
     assert main([*command, str(tmp_path / "first")]) == 0
     out = capsys.readouterr().out
-    assert "kept 1 images whole" in out
-    assert "first: 1 images, 6 layers good, 0 damages" in out
+    assert "kept 1 image whole" in out
+    assert "first: 1 image, 6 layers good, 0 damages" in out
     [row] = Archive.open(tmp_path / "first").rows()
     path = next((damaged / "data").iterdir())
     data = bytearray(path.read_bytes())
@@ -95,7 +95,7 @@ def test_verify_repairs_into_a_new_archive(
     out = capsys.readouterr().out
     assert "image 'one.jpg' from layer 4" in out
     assert "cut 1 images back to their good layers, lost 0" in out
-    assert "second: 1 images, 4 layers good, 0 damages" in out
+    assert "second: 1 image, 4 layers good, 0 damages" in out
     [cut] = Archive.open(tmp_path / "second").rows()
     assert cut.layers == row.layers[:4]
     assert main([*command, str(tmp_path / "second")]) == 2

@@ -213,7 +213,7 @@ def test_a_damaged_layer_is_found_and_costs_what_is_finer(
     assert underpaint("verify", archive) == 1
     shown = capsys.readouterr().out
     assert f"{row.key!r} from layer 3" in shown
-    assert "1 damages" in shown
+    assert "1 damage\n" in shown
     assert underpaint("decode", archive, "--output", tmp_path / "out") == 1
     shown = capsys.readouterr()
     assert shown.err.count("warning:") == 1
@@ -255,7 +255,7 @@ def test_a_missing_data_file_is_found(archive: Path, tmp_path: Path) -> None:
         (["encode", "photos", "--output", "new", "--source", "tapes"], "tapes"),
         (["decode", "archive", "--output", "out", "--layers", "9"], "layers: 9; the archive has"),
         (["decode", "photos", "--output", "out"], "no archive"),
-        (["inspect", "nowhere"], "no archive"),
+        (["inspect", "nowhere"], "nowhere: no such folder"),
         (["verify", "empty"], "no archive"),
         (["sweep", "empty"], "no archive"),
     ],

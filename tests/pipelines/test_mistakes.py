@@ -40,7 +40,7 @@ CASES = {
         ("search", "ARCHIVE", "--like", "0.png"),
         "no embeddings; encode with --embedding NAME",
     ),
-    "no archive": (("inspect", "OUT"), "no archive there (no manifest.json)"),
+    "no archive": (("inspect", "OUT"), "no such folder"),
     "an empty folder": (("encode", "EMPTY", "--output", "OUT"), "no pictures or shards in"),
 }
 

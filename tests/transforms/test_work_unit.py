@@ -179,7 +179,8 @@ def test_pictures_of_one_key_are_kept_and_one_listed_twice_is_a_failure(
     (letter,) = opened(settings).dead_letters()
     assert (letter.error, letter.source_uri) == ("DuplicateKey", unit.items[0].uri)
     own, other = sorted(opened(settings).rows(), key=lambda row: len(row.key))
-    assert own.key == "same" and other.key.startswith("same-")
+    assert own.key == "same"
+    assert other.key.startswith("same-")
     assert {own.source_uri, other.source_uri} == {item.uri for item in unit.items}
 
 

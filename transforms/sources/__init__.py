@@ -43,6 +43,10 @@ is read only if it is named or its kind is requested.
 """
 
 
+_TABLES = frozenset(SHARD_SUFFIXES["parquet"] + SHARD_SUFFIXES["manifest"])
+"""Suffixes of tables, which are reasons for skipping a file."""
+
+
 def open_sources(inputs: Sequence[str], choice: Choice) -> tuple[Source, ...]:
     """Return the sources that read the inputs; UsageError if one is missing or nothing is found."""
     choice.check()
@@ -70,7 +74,8 @@ def open_sources(inputs: Sequence[str], choice: Choice) -> tuple[Source, ...]:
     shards = _with_prefixes(found_shards, folders)
     if not items and not shards:
         wanted = "pictures or shards" if choice.kind == "auto" else f"{choice.kind} files"
-        hint = "; tables need --source parquet or manifest" if choice.kind == "auto" else ""
+        tables = choice.kind == "auto" and not _TABLES.isdisjoint(reasons)
+        hint = "; tables need --source parquet or manifest" if tables else ""
         said = f" ({skipped_text(dict(reasons.most_common()))})" if reasons else ""
         raise UsageError(f"no {wanted} in {', '.join(inputs)}{said}{hint}")
     sources: list[Source] = [files] if items or reasons else []

@@ -57,5 +57,8 @@ def parse_label(text: str) -> tuple[str, str]:
     name, mark, kind = text.rpartition(":")
     if not mark or not name:
         raise UsageError(f"--label {text}: write NAME:TYPE, as in --label cls:int64")
-    parse_type(kind)
+    try:
+        parse_type(kind)
+    except UsageError as error:
+        raise UsageError(f"--label {text}: {error}") from None
     return name, kind

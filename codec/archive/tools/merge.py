@@ -23,7 +23,7 @@ from underpaint.codec.archive.records import (
 )
 from underpaint.codec.archive.tools.targets import check_target
 from underpaint.codec.archive.writer import commit_once
-from underpaint.codec.errors import ArchiveDamaged, ArchiveError, DuplicateKey, UsageError
+from underpaint.codec.errors import ArchiveDamaged, ArchivesDiffer, DuplicateKey, UsageError
 from underpaint.codec.storage.files import Storage
 
 
@@ -32,7 +32,7 @@ def merge(sources: Sequence[str | os.PathLike[str]], target: str | os.PathLike[s
 
     Files are copied unchanged and checked against their SHA-256. A unit that several archives hold
     with equal content is taken once; different units of equal names get the number of their
-    archive. Raises ArchiveError if the archives' columns differ, DuplicateKey if two images have
+    archive. Raises ArchivesDiffer if the archives' columns differ, DuplicateKey if two images have
     one key, UsageError if `target` holds other units.
     """
     archives = [Archive.open(source) for source in sources]
@@ -61,7 +61,7 @@ def merge(sources: Sequence[str | os.PathLike[str]], target: str | os.PathLike[s
 
 
 def _check_shapes(archives: Sequence[Archive]) -> None:
-    """Raise ArchiveError if the rows of the archives differ in what all rows must share."""
+    """Raise ArchivesDiffer if the rows of the archives differ in what all rows must share."""
     first = next((archive for archive in archives if archive.manifest.units), None)
     for archive in archives:
         if first is None or not archive.manifest.units:
@@ -75,7 +75,7 @@ def _check_shapes(archives: Sequence[Archive]) -> None:
                 if found.startswith("layers") and prefix
                 else ""
             )
-            raise ArchiveError(
+            raise ArchivesDiffer(
                 f"{first.storage.root} and {archive.storage.root} cannot be merged, because they "
                 f"differ in {found}{advice}"
             )

@@ -95,9 +95,7 @@ def _compared(block: np.ndarray, blocks: list[np.ndarray]) -> Iterator[tuple[int
 
 def _check(archive: Archive) -> None:
     if archive.files and archive.manifest.embedding_size is None:
-        raise UsageError(
-            f"{archive.storage.root}: has no embeddings; they are made by encode --embedding"
-        )
+        raise UsageError(f"{archive.storage.root}: no embeddings; encode with --embedding NAME")
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
