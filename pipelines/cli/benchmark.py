@@ -12,7 +12,6 @@ from underpaint.pipelines.cli import options
 from underpaint.pipelines.cli.console import count
 from underpaint.pipelines.cli.outputs import check_file
 
-
 EXAMPLES = """\
   underpaint benchmark photos --json figures.json
 """

@@ -8,7 +8,6 @@ from underpaint.pipelines.cli import options
 from underpaint.pipelines.cli.console import plural, size_text, time_text
 from underpaint.pipelines.cli.outputs import check_folder
 
-
 EXAMPLES = """\
   underpaint decode archive --output pictures --layers 3
   underpaint decode archive --output latents --format latents --layers 2

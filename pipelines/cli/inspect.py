@@ -8,7 +8,6 @@ import shutil
 
 from underpaint.pipelines.cli import options
 
-
 EXAMPLES = """\
   underpaint inspect archive
   underpaint inspect archive --failed

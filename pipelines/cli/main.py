@@ -1,6 +1,6 @@
 """The `underpaint` command: each module named in `COMMANDS` is one subcommand.
 
-Each module has `EXAMPLES`, `add_parser(subparsers)` and `run(arguments) -> exit status`, and imports
+Each module has `EXAMPLES`, `add_parser(subparsers)` and `run(arguments) -> exit status`. It imports
 heavy packages (torch, Beam) only in `run`.
 """
 

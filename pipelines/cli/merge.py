@@ -7,7 +7,6 @@ import argparse
 from underpaint.pipelines.cli import options
 from underpaint.pipelines.cli.outputs import check_folder
 
-
 EXAMPLES = """\
   underpaint merge archive-2019 archive-2020 --output both
 """

@@ -54,9 +54,8 @@ def print_summary(result: EncodeResult, output: str) -> None:
         print(f"HEIC pictures need {hint}; then encode --retry-failed", file=sys.stderr)
     old = result.failed - counts.failed
     if old > 0:
-        print(
-            f"{plural(old, 'failure')} of earlier runs: --retry-failed tries again", file=sys.stderr
-        )
+        hint = "--retry-failed tries them again"
+        print(f"{plural(old, 'failure')} of earlier runs: {hint}", file=sys.stderr)
     print(
         f"\n{redacted(output)}: {plural(statistics.images, 'image')} of weights {statistics.weights_id}"
     )

@@ -7,7 +7,6 @@ import argparse
 from underpaint.pipelines.cli import options
 from underpaint.pipelines.cli.console import plural, shown, size_text
 
-
 EXAMPLES = """\
   underpaint sweep archive --dry-run
 """

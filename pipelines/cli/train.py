@@ -12,7 +12,6 @@ from underpaint.codec.training.settings import PROFILES
 from underpaint.pipelines.cli.console import count
 from underpaint.pipelines.cli.outputs import check_file
 
-
 EXAMPLES = """\
   underpaint train photos --output own.safetensors --device cuda
 """

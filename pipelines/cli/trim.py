@@ -8,7 +8,6 @@ from underpaint.pipelines.cli import options
 from underpaint.pipelines.cli.console import positive
 from underpaint.pipelines.cli.outputs import check_folder
 
-
 EXAMPLES = """\
   underpaint trim archive --layers 2 --output small
 """

@@ -8,7 +8,6 @@ from underpaint.pipelines.cli import options
 from underpaint.pipelines.cli.console import plural, shown
 from underpaint.pipelines.cli.outputs import check_folder
 
-
 EXAMPLES = """\
   underpaint verify archive
   underpaint verify archive --repair --output repaired

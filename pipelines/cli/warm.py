@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 
-
 EXAMPLES = """\
   underpaint warm
   NUMBA_CACHE_DIR=/tmp/numba underpaint warm

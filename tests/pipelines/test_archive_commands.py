@@ -32,7 +32,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_trim(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["trim", str(root / "one"), "--layers", "2", "--output", str(tmp_path / "t")]) == 0
-    assert "1 images, 2 of" in capsys.readouterr().out
+    assert "1 image, 2 of" in capsys.readouterr().out
     assert len(Archive.open(tmp_path / "t").layer_names) == 2
     assert main(["trim", str(root / "one"), "--layers", "99", "--output", str(tmp_path)]) == 2
     assert "layers: 99; the archive has layers 1 to" in capsys.readouterr().err

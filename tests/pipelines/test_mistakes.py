@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import importlib.util
+import socket
 from pathlib import Path
 
 import pytest
 import torch
 
 from tests.helpers.pictures import make_photos, underpaint
+from underpaint.codec.errors import UsageError
+from underpaint.codec.storage.extras import require_extras
+from underpaint.pipelines.cli.main import COMMANDS
+from underpaint.pipelines.cli.options import LONGEST_LINE
+from underpaint.pipelines.runners.select import last_line
 
 
 @pytest.fixture(scope="module")
@@ -68,3 +75,186 @@ def test_cuda_without_a_gpu_gets_one_line(
     assert underpaint(*command) == 2
     told = capfd.readouterr().err.strip()
     assert told == "underpaint: device 'cuda': PyTorch finds no CUDA GPU here; use cpu"
+
+
+BLOCKED = {
+    "decode into a file": ("decode", "ARCHIVE", "--output", "FILE"),
+    "decode below a file": ("decode", "ARCHIVE", "--output", "FILE/out"),
+    "trim to a file": ("trim", "ARCHIVE", "--layers", "1", "--output", "FILE"),
+    "merge to a file": ("merge", "ARCHIVE", "--output", "FILE"),
+    "export to a file": ("export", "ARCHIVE", "--output", "FILE"),
+    "repair to a file": ("verify", "ARCHIVE", "--repair", "--output", "FILE"),
+    "evaluate to a file": ("evaluate", "FILE", "--output", "FILE"),
+    "a page that is a folder": ("view", "ARCHIVE", "--html", "EMPTY"),
+    "a page in no folder": ("view", "ARCHIVE", "--html", "EMPTY/no/page.html"),
+    "a sheet in no folder": ("view", "ARCHIVE", "--picture", "EMPTY/no/sheet.png"),
+    "weights that are a folder": ("train", "FILE", "--output", "EMPTY"),
+    "figures in no folder": ("benchmark", "FILE", "--json", "EMPTY/no/figures.json"),
+}
+"""Command lines whose output cannot be written."""
+
+
+@pytest.mark.parametrize("case", BLOCKED)
+def test_an_output_that_cannot_be_written_is_named_before_any_work(
+    case: str, archive: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "EMPTY").mkdir()
+    (tmp_path / "FILE").write_bytes(b"text")
+    words = [
+        str(archive)
+        if word == "ARCHIVE"
+        else str(tmp_path / word)
+        if word.startswith(("FILE", "EMPTY"))
+        else word
+        for word in BLOCKED[case]
+    ]
+    assert underpaint(*words) == 2
+    shown = capfd.readouterr()
+    option = next(word for word in reversed(words) if word.startswith("--"))
+    assert shown.err.startswith(f"underpaint: {option} {words[-1]}: ")
+    assert "Errno" not in shown.err
+    assert len(shown.err.splitlines()) == 1
+    assert not shown.out
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["EMPTY", "FILE"]
+
+
+def test_decode_does_not_overwrite_unless_asked(
+    archive: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    command = ("decode", archive, "--output", tmp_path / "out", "--layers", 1)
+    assert underpaint(*command) == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.png")}
+    capfd.readouterr()
+    again = ("decode", archive, "--output", tmp_path / "out")
+    assert underpaint(*again) == 2
+    assert "not empty; choose another one, or give --overwrite" in capfd.readouterr().err
+    assert {path: path.read_bytes() for path in before} == before
+    assert underpaint(*again, "--overwrite") == 0
+    assert all(path.read_bytes() != data for path, data in before.items())
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_missing_gpu_leaves_nothing_behind(
+    archive: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    photos = archive.parent / "photos"
+    said = "underpaint: device 'cuda': PyTorch finds no CUDA GPU here; use cpu"
+    for command in (
+        ("encode", photos, "--output", tmp_path / "new", "--device", "cuda"),
+        ("train", photos, "--output", tmp_path / "new.safetensors", "--device", "cuda"),
+    ):
+        assert underpaint(*command) == 2
+        assert capfd.readouterr().err.strip() == said
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_holds_no_weights_is_named(
+    archive: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    photo = next((archive.parent / "photos").rglob("*.jpg"))
+    for command in ("encode", archive.parent / "photos"), ("decode", archive):
+        assert underpaint(*command, "--output", tmp_path / "new", "--weights", photo) == 1
+        assert f"{photo}: weights cannot be read" in capfd.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "new").exists()
+
+
+def test_archives_that_do_not_fit_are_a_mistake(
+    archive: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert underpaint("trim", archive, "--layers", 2, "--output", tmp_path / "two") == 0
+    assert underpaint("merge", archive, tmp_path / "two", "--output", tmp_path / "both") == 2
+    assert "underpaint trim --layers 2" in capfd.readouterr().err
+    assert underpaint("encode", archive.parent / "photos", "--output", tmp_path / "same") == 0
+    (tmp_path / "copy").mkdir()
+    photo = next((archive.parent / "photos").rglob("*.jpg"))
+    (tmp_path / "copy" / photo.parent.name).mkdir()
+    (tmp_path / "copy" / photo.parent.name / photo.name).write_bytes(photo.read_bytes())
+    assert underpaint("encode", tmp_path / "copy", "--output", tmp_path / "one") == 0
+    capfd.readouterr()
+    assert underpaint("merge", archive, tmp_path / "one", "--output", tmp_path / "both") == 2
+    assert "more than one image of the archives has this key" in capfd.readouterr().err
+    assert not (tmp_path / "both").exists()
+
+
+def test_old_failures_come_with_the_option_that_tries_again(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "bad.jpg").write_bytes(b"\xff\xd8\xff\xe0nothing")
+    command = ("encode", tmp_path / "photos", "--output", tmp_path / "archive", "--workers", 1)
+    assert underpaint(*command) == 1
+    first = capfd.readouterr()
+    assert "--retry-failed" not in first.err
+    assert "layers 1 to N" not in first.out, "a table of layers without pictures"
+    assert underpaint(*command) == 1
+    assert "1 failure of earlier runs: --retry-failed tries them again" in capfd.readouterr().err
+
+
+def test_the_hint_about_tables_needs_a_table(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    command = ("encode", folder, "--output", tmp_path / "archive")
+    assert underpaint(*command) == 2
+    assert "--source" not in capfd.readouterr().err
+    (folder / "photos.csv").write_text("url\nhttp://host/a.jpg\n")
+    assert underpaint(*command) == 2
+    assert "tables need --source parquet or manifest" in capfd.readouterr().err
+
+
+def test_a_type_of_no_label_names_its_option(
+    archive: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    photos = archive.parent / "photos"
+    assert underpaint("encode", photos, "--output", tmp_path / "new", "--label", "x:floaty") == 2
+    assert "--label x:floaty: 'floaty' is no type of a label" in capfd.readouterr().err
+
+
+def test_a_refused_connection_is_said_in_plain_words(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]  # free again when the socket is closed
+    url = f"http://127.0.0.1:{port}/archive"
+    assert underpaint("inspect", url) == 1
+    assert f"underpaint: {url}: the server refused the connection" in capfd.readouterr().err
+
+
+def test_the_command_alone_shows_the_help(capfd: pytest.CaptureFixture[str]) -> None:
+    assert underpaint() == 2
+    assert "commands:" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("columns", ["60", "200"])
+def test_each_help_page_has_examples_and_fits(
+    command: str, columns: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    assert underpaint(command, "--help") == 0
+    text = capfd.readouterr().out
+    assert "examples:\n  " in text
+    assert "130" in text.rpartition("exit status")[2]
+    assert "(default " not in text, "write (default: X)"
+    if columns == "200":
+        assert max(map(len, text.splitlines())) <= LONGEST_LINE
+
+
+def test_beams_note_of_the_step_is_removed_from_errors() -> None:
+    error = RuntimeError("UsageError: no such thing [while running 'Encode pictures/Write']")
+    assert last_line(error) == "UsageError: no such thing"
+
+
+def test_a_missing_extra_is_named_with_all_that_the_command_needs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    find_spec = importlib.util.find_spec
+    absent = ("apache_beam", "matplotlib")
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name in absent else find_spec(name)
+    )
+    with pytest.raises(UsageError, match=r"benchmark needs .*underpaint\[evaluate,pipeline\]"):
+        require_extras("benchmark", "evaluate", "pipeline")
+    require_extras("search", "http")
