@@ -56,9 +56,8 @@ def print_summary(result: EncodeResult, output: str) -> None:
     if old > 0:
         hint = "--retry-failed tries them again"
         print(f"{plural(old, 'failure')} of earlier runs: {hint}", file=sys.stderr)
-    print(
-        f"\n{redacted(output)}: {plural(statistics.images, 'image')} of weights {statistics.weights_id}"
-    )
+    images = plural(statistics.images, "image")
+    print(f"\n{redacted(output)}: {images} of weights {statistics.weights_id}")
 
 
 def layers_table(statistics: Statistics) -> str:

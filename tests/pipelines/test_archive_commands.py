@@ -94,7 +94,7 @@ def test_verify_repairs_into_a_new_archive(
     assert main([*command, str(tmp_path / "second")]) == 1
     out = capsys.readouterr().out
     assert "image 'one.jpg' from layer 4" in out
-    assert "cut 1 images back to their good layers, lost 0" in out
+    assert "cut 1 image back to good layers, lost 0" in out
     assert "second: 1 image, 4 layers good, 0 damages" in out
     [cut] = Archive.open(tmp_path / "second").rows()
     assert cut.layers == row.layers[:4]
