@@ -58,7 +58,13 @@ def run(arguments: argparse.Namespace) -> int:
     key = arguments.key if arguments.key is not None else next(archive.keys(), None)
     if key is None:
         raise UsageError(f"{arguments.archive}: the archive holds no image")
-    page, states = page_of(archive, key, weights=arguments.weights, device=arguments.device)
+    page, states = page_of(
+        archive,
+        key,
+        weights=arguments.weights,
+        device=arguments.device,
+        refine=bool(arguments.html or arguments.picture),
+    )
     rows = [("layers 1 to N", "layer bytes", "bytes", "bpp", "palette")]
     rows += [
         (

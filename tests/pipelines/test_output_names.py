@@ -68,6 +68,7 @@ def test_pictures_do_not_follow_a_link_out_of_the_folder(
         (tmp_path / folder).mkdir()
     (tmp_path / "out" / "link").symlink_to(tmp_path / "elsewhere")
     arguments = ["decode", tmp_path / "archive", "--output", tmp_path / "out", "--workers", "1"]
+    arguments.append("--overwrite")
     assert main([str(argument) for argument in arguments]) == 1
     assert "leads out of the output folder by a link" in capsys.readouterr().err
     assert list((tmp_path / "elsewhere").iterdir()) == []

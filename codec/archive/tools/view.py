@@ -68,12 +68,17 @@ class StateView:
         return mapped
 
 
-def states_of(codec: Codec, row: Row, names: Sequence[str]) -> list[StateView]:
-    """Every state of an image; `names` are those of the archive's layers. Raises as `decode`."""
+def states_of(
+    codec: Codec, row: Row, names: Sequence[str], *, refine: bool = True
+) -> list[StateView]:
+    """Return every state of an image; `names` are those of the archive's layers.
+
+    `refine` is as in `Codec.decode`. Raises as `Codec.decode`.
+    """
     prefixes = [row.layers[: count + 1] for count in range(len(row.layers))]
     views = []
     for layer, prefix in enumerate(prefixes):
-        (pixels,), (latents,) = codec.decode([prefix]), codec.latents([prefix])
+        (pixels,), (latents,) = codec.decode([prefix], refine=refine), codec.latents([prefix])
         views.append(
             StateView(
                 names[layer],
@@ -88,15 +93,21 @@ def states_of(codec: Codec, row: Row, names: Sequence[str]) -> list[StateView]:
 
 
 def page_of(
-    archive: Archive, key: str, *, weights: str | None = None, device: str = "cpu"
+    archive: Archive,
+    key: str,
+    *,
+    weights: str | None = None,
+    device: str = "cpu",
+    refine: bool = True,
 ) -> tuple[str, list[StateView]]:
-    """A whole HTML page of one image, and what it shows.
+    """Return an HTML page of one image, and the states that it shows.
 
+    Without `refine`, pictures skip the network; all figures stay the same, and it is faster.
     Raises NoSuchKey, WeightsMismatch, LayerDamaged and what reading an archive raises.
     """
     row = archive.get(key)
     codec = Codec.load_for(archive.weights_id, weights, device=device)
-    states = states_of(codec, row, archive.layer_names)
+    states = states_of(codec, row, archive.layer_names, refine=refine)
     return render(row, states), states
 
 

@@ -75,7 +75,10 @@ class SampleMaker:
             raise UsageError(f"{archive.storage.root}: no label {unknown[0]!r}")
         size = archive.manifest.embedding_size
         if options.features and archive.files and size is None:
-            raise UsageError("X")
+            raise UsageError(
+                f"{archive.storage.root}: no embeddings for features=True; encode with "
+                "--embedding NAME"
+            )
         self._features = options.features and size is not None
         self.archive = archive
         self.layer_columns = archive.layer_columns(options.layers)

@@ -1,0 +1,59 @@
+"""Commands import what they use: a heavy package that a command does not need costs seconds."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.pictures import encode, make_photos
+
+HEAVY = frozenset(
+    ("aiohttp", "apache_beam", "jinja2", "matplotlib", "numba", "onnxruntime", "pandas", "scipy")
+) | frozenset(("torch", "torchvision"))
+
+CODEC = frozenset(("numba", "torch"))
+
+PROGRAM = """\
+import sys
+from underpaint.pipelines.cli.main import main
+status = main(sys.argv[2:])
+print(*sorted(set(sys.argv[1].split()) & set(sys.modules)), file=sys.stderr)
+sys.exit(status)
+"""
+
+ALLOWED = {
+    "inspect ARCHIVE": frozenset(),
+    "sweep ARCHIVE": frozenset(),
+    "trim ARCHIVE --layers 1 --output OUT": frozenset(),
+    "merge ARCHIVE --output OUT": frozenset(),
+    "decode ARCHIVE --output OUT": CODEC,
+    "verify ARCHIVE": CODEC,
+    "view ARCHIVE": CODEC | {"jinja2"},
+    "encode PHOTOS --output OUT": CODEC | {"apache_beam", "pandas"},  # Beam imports pandas
+}
+"""Command line -> the heavy packages that it may import."""
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("start-up")
+    make_photos(folder / "photos", 1)
+    assert encode(folder / "photos", "--output", folder / "archive") == 0
+    return folder
+
+
+@pytest.mark.parametrize("line", ALLOWED)
+def test_a_command_imports_only_the_heavy_packages_that_it_uses(
+    line: str, made: Path, tmp_path: Path
+) -> None:
+    paths = {"ARCHIVE": made / "archive", "PHOTOS": made / "photos", "OUT": tmp_path / "out"}
+    words = [str(paths.get(word, word)) for word in line.split()]
+    command = [sys.executable, "-P", "-c", PROGRAM, " ".join(HEAVY), *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    loaded = set(done.stderr.splitlines()[-1].split())
+    assert loaded <= ALLOWED[line]
+    assert CODEC & ALLOWED[line] <= loaded, "the list of loaded packages is not what was printed"
