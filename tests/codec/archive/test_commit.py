@@ -327,7 +327,7 @@ def test_commits_of_other_weights_or_layers_are_no_one_archive(tmp_path: Path) -
 
 def test_a_path_without_an_archive_is_named(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "missing", "memory://nothing/here"):
-        with pytest.raises(NotAnArchive, match="no archive there|no such folder"):
+        with pytest.raises(NotAnArchive, match=r"no archive there|no such folder"):
             Archive.open(path)
     (tmp_path / "manifest.json").write_text('{"name": "a web app"}')
     with pytest.raises(NotAnArchive, match="not a record of an Underpaint archive"):
