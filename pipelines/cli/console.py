@@ -107,20 +107,26 @@ def shown(text: object) -> str:
 
 
 def table(
-    rows: Sequence[Sequence[str]], *, left: int = 1, header: bool = True, width: int | None = None
+    rows: Sequence[Sequence[str]],
+    *,
+    left: int = 1,
+    header: bool = True,
+    width: int | None = None,
+    wrapped: int = -1,
 ) -> str:
     """Return rows as aligned columns: the first `left` to the left, all others to the right.
 
-    `width` wraps the last column so that no line is longer than so many characters. Cells are
-    escaped as by `shown`.
+    `width` wraps the column `wrapped`, by default the last one, so that no line is longer than so
+    many characters. Cells are escaped as by `shown`.
     """
     from tabulate import tabulate
 
     cells = [[shown(cell) for cell in row] for row in rows]
     widest = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
-    room = None
+    room: list[int | None] = [None] * len(widest)
     if width is not None:
-        room = [*[None] * (len(widest) - 1), max(8, width - sum(widest[:-1]) - 2 * len(widest))]
+        others = sum(widest) - widest[wrapped]
+        room[wrapped] = max(8, width - others - 2 * len(widest))
     return tabulate(
         cells,
         headers="firstrow" if header else (),

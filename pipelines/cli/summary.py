@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from typing import TYPE_CHECKING
 
@@ -70,4 +71,4 @@ def layers_table(statistics: Statistics) -> str:
         total += count
         name = f"{number}  {layer_name}"
         rows.append((name, f"{count:,}", f"{count * 8 / pixels:.4f}", f"{total * 8 / pixels:.4f}"))
-    return table(rows)
+    return table(rows, width=shutil.get_terminal_size().columns, wrapped=0)

@@ -258,3 +258,14 @@ def test_a_missing_extra_is_named_with_all_that_the_command_needs(
     with pytest.raises(UsageError, match=r"benchmark needs .*underpaint\[evaluate,pipeline\]"):
         require_extras("benchmark", "evaluate", "pipeline")
     require_extras("search", "http")
+
+
+@pytest.mark.parametrize("columns", [50, 80])
+def test_inspect_fits_the_terminal(
+    columns: int, archive: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert underpaint("inspect", archive) == 0
+    lines = capfd.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= columns
+    assert any(line.startswith("6") for line in lines)
