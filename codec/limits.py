@@ -44,10 +44,16 @@ MAX_JPEG_SCANS = 100
 MAX_PROFILE_BYTES = 1 << 22
 """Longest colour profile that is applied (4 MiB); printers' CMYK profiles have 0.5 to 3 MB."""
 
+MAX_EXIF_BYTES = 1 << 16
+"""Longest EXIF block that is stored (64 KiB): a segment of a JPEG holds no more."""
+
 # archives
 
 MAX_KEY_BYTES = 1024
 """Longest key of a row in UTF-8: object stores limit names to as much."""
+
+MAX_METADATA_BYTES = 1 << 17
+"""Longest metadata of a row in UTF-8 (128 KiB): an EXIF block in base64, and its main fields."""
 
 MAX_MANIFEST_BYTES = 1 << 30
 """Largest manifest or commit record (1 GiB): records are parsed in memory."""

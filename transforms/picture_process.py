@@ -4,12 +4,13 @@ Picture decoders are old C code that runs on untrusted bytes. In the helper they
 or memory, or crash, and it costs one picture: `PictureReader` kills and replaces the process.
 
     request   u64 length, source bytes
-    response  u32 length, JSON {"height", "width", "format", "notes"} or {"error", "message",
-              "trace"}; then height x width x 3 bytes of pixels (none after an error)
+    response  u32 length, JSON {"height", "width", "format", "notes", "metadata", "exif" (base64)}
+              or {"error", "message", "trace"}; then height x width x 3 bytes of pixels (none after an error)
 """
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import math
@@ -121,7 +122,8 @@ def _ask(process: subprocess.Popen[bytes], data: bytes) -> Picture:
         if not count:
             raise EOFError
         view = view[count:]
-    return Picture(pixels, answer["format"], tuple(answer["notes"]))
+    exif = base64.b64decode(answer["exif"])
+    return Picture(pixels, answer["format"], tuple(answer["notes"]), answer["metadata"], exif)
 
 
 def serve(requests: IO[bytes], responses: IO[bytes], most_pixels: int) -> None:
@@ -150,8 +152,10 @@ def _answer(data: bytes, most_pixels: int) -> tuple[dict[str, Any], np.ndarray |
             kind = PictureTooLarge.__name__
         message = str(error) or "needs more memory than a worker may use"
         return {"error": kind, "message": message, "trace": traceback.format_exc(limit=4)}, None
-    answer = {"height": height, "width": width, "format": picture.format}
-    return {**answer, "notes": picture.notes}, picture.pixels
+    answer: dict[str, Any] = {"height": height, "width": width, "format": picture.format}
+    answer |= {"notes": picture.notes, "metadata": picture.metadata}
+    answer["exif"] = base64.b64encode(picture.exif).decode()
+    return answer, picture.pixels
 
 
 def _exactly(file: IO[bytes], length: int) -> bytes:

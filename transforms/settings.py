@@ -40,6 +40,8 @@ class Settings:
     on_conflict: str = "rename"
     """What becomes of a picture whose key belongs to another source, see `transforms.identity`."""
     keep_source: bool = False
+    metadata: str = "basic"
+    """What rows hold about how a picture was taken: "basic", "exif" or "none"."""
     embedding: Embedding | None = None
     """The extractor of the column `embedding`; None for no such column."""
     picture_timeout_s: float = 60.0
@@ -69,6 +71,7 @@ class Settings:
             embedding_size=self.embedding.size if self.embedding else None,
             extractor=self.embedding.identity if self.embedding else None,
             keep_source=self.keep_source,
+            metadata=self.metadata,
             row_group_limit=min(64 << 20, max(1 << 20, self.memory // 32)),
             retries=retries,
         )

@@ -11,6 +11,8 @@ leaves nothing behind.
 
 from __future__ import annotations
 
+import base64
+import json
 import logging
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -31,6 +33,7 @@ from underpaint.codec.errors import (
     UnderpaintError,
     UnitConflict,
 )
+from underpaint.codec.image_io.read import Picture
 from underpaint.codec.storage.files import Storage
 from underpaint.codec.storage.redaction import redacted
 from underpaint.transforms.batching import halving, shape_batches
@@ -171,6 +174,20 @@ def _record_of(item: Item, source: Source) -> Record:
     if item.conflict:
         return replace(record, fetch=failing(conflict_error(item.conflict)))
     return replace(record, notes=(*record.notes, item.note)) if item.note else record
+
+
+def metadata_text(picture: Picture, kept: str) -> str | None:
+    """Return a picture's metadata as the archive stores it; None if nothing is kept or there is
+    nothing.
+
+    `kept` is "basic", "exif" or "none".
+    """
+    if kept == "none":
+        return None
+    found = dict(picture.metadata)
+    if kept == "exif" and picture.exif:
+        found["exif"] = base64.b64encode(picture.exif).decode()
+    return json.dumps(found, ensure_ascii=False, separators=(",", ":")) if found else None
 
 
 class _Work:
@@ -317,6 +334,7 @@ class _Work:
             source_bytes=ready.source_bytes,
             source_format=picture.format,
             notes=(*picture.notes, *record.notes),
+            metadata=metadata_text(picture, self._settings.metadata),
             labels=record.labels,
             embedding=embedding,
             source=ready.data if self._settings.keep_source else None,

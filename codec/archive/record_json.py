@@ -18,6 +18,7 @@ from underpaint.codec.archive.records import (
     DATA,
     FAILED,
     MANIFEST,
+    METADATA,
     Commit,
     FileEntry,
     Manifest,
@@ -47,7 +48,7 @@ _MEMBERS = {
 }
 """Field of `Commit` -> member of its JSON object, where the two differ."""
 
-_OPTIONAL = ("extractor", "generation", "replaces", "roots", "skipped")
+_OPTIONAL = ("extractor", "generation", "metadata", "replaces", "roots", "skipped")
 """Fields whose member is absent if they have their default value."""
 
 _DEFAULTS = {item.name: item.default for item in fields(Commit)} | {"roots": {}, "skipped": {}}
@@ -162,6 +163,7 @@ def _from_json(value: Mapping[str, Any], name: str) -> Commit:
             extractor=_optional_text(value.get("extractor")),
             generation=_count(value.get("generation", 0)),
             roots={_text(uri): _text(prefix) for uri, prefix in value.get("roots", {}).items()},
+            metadata=_metadata(value.get("metadata", "none")),
         )
     except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
         raise ArchiveDamaged(f"{name}: {type(error).__name__} in a unit: {error}") from None
@@ -171,6 +173,12 @@ def _from_json(value: Mapping[str, Any], name: str) -> Commit:
             f"{len(commit.layer_bytes)}"
         )
     return commit
+
+
+def _metadata(value: Any) -> str:
+    if value not in METADATA:
+        raise ValueError(f"metadata {value!r}")
+    return str(value)
 
 
 def _entry(value: Mapping[str, Any] | None, folder: str) -> FileEntry | None:

@@ -13,6 +13,9 @@ from underpaint.codec.errors import ArchiveDamaged, ArchiveError, UsageError
 MANIFEST = "manifest.json"
 DATA, FAILED, COMMITS = "data", "failed", "commits"
 
+METADATA = ("basic", "exif", "none")
+"""What the rows of an archive can hold about how a picture was taken."""
+
 _UNIT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+@-]{0,159}")
 
 
@@ -75,6 +78,8 @@ class Commit:
     """Rows replace rows of the same key in units of a lower generation."""
     roots: Mapping[str, str] = field(default_factory=dict)
     """Input folders, by URI, and the prefix that the keys of their files have."""
+    metadata: str = "none"
+    """What rows hold about how a picture was taken: "basic", "exif" or "none"."""
 
     @property
     def rows(self) -> int:
@@ -99,6 +104,7 @@ _SHARED = {
     "embedding_size": "embedding size",
     "extractor": "extractor",
     "keeps_source": "kept sources",
+    "metadata": "metadata",
 }
 """Fields that must be equal in all commits of one archive -> their names in messages."""
 

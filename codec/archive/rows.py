@@ -33,6 +33,8 @@ class Row:
     """Format as Pillow names it: "JPEG", "PNG", …"""
     notes: tuple[str, ...] = ()
     """Conversions and losses of decoding the source."""
+    metadata: str | None = None
+    """When and with which camera the source was taken, as a JSON object, see `docs/archive.md`."""
     labels: Mapping[str, Any] = field(default_factory=dict)
     """Values of the archive's label columns; a missing one is null."""
     embedding: np.ndarray | None = None

@@ -30,6 +30,7 @@ FIXED_FIELDS = (
     pa.field("source_version", pa.string()),
     pa.field("source_format", pa.string(), nullable=False),
     pa.field("notes", pa.list_(pa.string()), nullable=False),
+    pa.field("metadata", pa.string()),
     pa.field("width", pa.int32(), nullable=False),
     pa.field("height", pa.int32(), nullable=False),
     pa.field("states", pa.int32(), nullable=False),
@@ -129,6 +130,8 @@ class Columns:
             raise RowInvalid(f"{row.key}: {row.width} x {row.height} pixels are outside the limits")
         if row.source_sha256 and len(row.source_sha256) != 32:
             raise RowInvalid(f"{row.key}: source_sha256 has {len(row.source_sha256)} bytes, not 32")
+        if row.metadata is not None and len(row.metadata.encode()) > limits.MAX_METADATA_BYTES:
+            raise RowInvalid(f"{row.key}: metadata of over {limits.MAX_METADATA_BYTES} bytes")
         if row.source_bytes < 0:
             raise RowInvalid(f"{row.key}: source_bytes is negative")
         unknown = set(row.labels) - set(self.labels.names)
@@ -144,6 +147,7 @@ class Columns:
             None if row.source_version is None else printable(row.source_version),
             row.source_format,
             [printable(note) for note in row.notes],
+            row.metadata,
             row.width,
             row.height,
             len(row.layers),
@@ -222,7 +226,9 @@ def parquet_settings(schema: pa.Schema) -> dict[str, Any]:
         "compression": {path: "none" if is_blob(path) else "zstd" for path in paths},
         "use_dictionary": [path for path in small if path not in ("key", "source_sha256")],
         "column_encoding": encodings or None,
-        "write_statistics": [path for path in scalar if path not in ("source_uri", "trace")],
+        "write_statistics": [
+            path for path in scalar if path not in ("source_uri", "metadata", "trace")
+        ],
         "write_page_checksum": True,
         "write_page_index": True,
         "data_page_size": PAGE_BYTES,

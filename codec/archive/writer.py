@@ -21,6 +21,7 @@ from underpaint.codec.archive.records import (
     COMMITS,
     DATA,
     FAILED,
+    METADATA,
     Commit,
     FileEntry,
     check_unit,
@@ -28,7 +29,7 @@ from underpaint.codec.archive.records import (
 from underpaint.codec.archive.rows import DeadLetter, Row, check_key, printable
 from underpaint.codec.archive.schema import DEAD_LETTER_SCHEMA, Columns, is_blob
 from underpaint.codec.archive.tables import rows_of, table
-from underpaint.codec.errors import DuplicateKey, RowInvalid, UnitConflict
+from underpaint.codec.errors import DuplicateKey, RowInvalid, UnitConflict, UsageError
 from underpaint.codec.storage.files import Storage
 from underpaint.codec.storage.redaction import redacted
 
@@ -78,6 +79,7 @@ class ArchiveWriter:
         replaces: unit whose rows this unit holds instead; its rows no longer count.
         generation: rows replace rows of the same key in units of a lower generation, see `publish`.
         roots: input folders, by URI, and the prefix of the keys of their files.
+        metadata: what rows hold about how a picture was taken: "basic", "exif" or "none".
         options: options of the fsspec file system.
     """
 
@@ -98,6 +100,7 @@ class ArchiveWriter:
         replaces: str | None = None,
         generation: int = 0,
         roots: Mapping[str, str] | None = None,
+        metadata: str = "none",
         options: Mapping[str, Any] | None = None,
     ) -> None:
         labels = label_schema if label_schema is not None else pa.schema([])
@@ -110,6 +113,9 @@ class ArchiveWriter:
         self._replaces = check_unit(replaces) if replaces is not None else None
         self._generation = generation
         self._roots = {redacted(printable(uri)): prefix for uri, prefix in (roots or {}).items()}
+        if metadata not in METADATA:
+            raise UsageError(f"metadata {metadata!r}: choose {', '.join(METADATA)}")
+        self._metadata = metadata
         self._schema = self.columns.schema()
         self._blobs = [index for index, name in enumerate(self._schema.names) if is_blob(name)]
         self._first_layer = self._schema.get_field_index("layer_0")
@@ -156,6 +162,7 @@ class ArchiveWriter:
             replaces=commit.replaces,
             generation=commit.generation,
             roots=commit.roots,
+            metadata=commit.metadata,
             options=options,
         )
 
@@ -178,6 +185,8 @@ class ArchiveWriter:
         """Add one image. Raises RowInvalid or DuplicateKey; the writer continues without the
         row.
         """
+        if row.metadata is not None and self._metadata == "none":
+            raise RowInvalid(f"{row.key}: this archive holds no metadata")
         values = self.columns.values(row, self.weights_id)
         self._take_key(row.key)
         self._count(row)
@@ -284,6 +293,7 @@ class ArchiveWriter:
             extractor=self._extractor,
             generation=self._generation,
             roots=self._roots,
+            metadata=self._metadata,
         )
         self.commit = commit_once(self._storage, commit)
 

@@ -10,7 +10,7 @@ import struct
 
 from underpaint.codec.errors import PictureDamaged
 from underpaint.codec.image_io.colour_spaces import ADOBE_RGB, SRGB, ColourSpace, of_gamma
-from underpaint.codec.image_io.tiff import Directory, read_directory, read_first_directory
+from underpaint.codec.image_io.tiff import Directory, read_first_directory, sub_directory
 
 _WHITE_POINT, _PRIMARIES = 318, 319
 _EXIF, _COLOUR_SPACE, _INTEROPERABILITY, _GAMMA = 34665, 40961, 40965, 42240
@@ -32,10 +32,10 @@ def exif_colour_space(exif: bytes) -> tuple[ColourSpace | None, str]:
 
 def tiff_colour_space(first: Directory) -> tuple[ColourSpace | None, str]:
     """Return the colour space that the first directory of a TIFF file names, as above."""
-    exif = _sub(first, _EXIF)
+    exif = sub_directory(first, _EXIF)
     space = exif.number(_COLOUR_SPACE, 0) if exif else 0
     if exif and space in (_UNCALIBRATED, _ADOBE_RGB):
-        interoperability = _sub(exif, _INTEROPERABILITY)
+        interoperability = sub_directory(exif, _INTEROPERABILITY)
         if space == _ADOBE_RGB or (
             interoperability and interoperability.content(1).startswith(b"R03")
         ):
@@ -48,16 +48,6 @@ def tiff_colour_space(first: Directory) -> tuple[ColourSpace | None, str]:
         named = (*primaries, *(white or SRGB.primaries[6:])) if primaries else None
         return of_gamma(gamma[0] if gamma else 2.2, named)
     return None, _UNNAMED if space else ""
-
-
-def _sub(directory: Directory, tag: int) -> Directory | None:
-    start = directory.number(tag, 0)
-    if not start:
-        return None
-    try:
-        return read_directory(directory.data, directory.order, directory.big, start)
-    except PictureDamaged:
-        return None
 
 
 def _fractions(directory: Directory, tag: int, count: int) -> tuple[float, ...] | None:

@@ -24,6 +24,8 @@ class Header:
     """The colour space that the file names by other means than an ICC profile."""
     narrow: bool = False
     """Samples go from 16 to 235 instead of 0 to 255."""
+    exif: bytes = b""
+    """The EXIF block, where the decoder does not return it as it was."""
     unsigned: bool = True
     white_is_zero: bool = False
     opaque: bool = False

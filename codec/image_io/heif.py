@@ -15,6 +15,7 @@ from underpaint.codec.errors import PictureDamaged, UnsupportedFormat
 from underpaint.codec.image_io.boxes import Item, Items, read_items
 from underpaint.codec.image_io.colour_spaces import ColourSpace, of_code_points
 from underpaint.codec.image_io.header import Header, check_size
+from underpaint.codec.limits import MAX_EXIF_BYTES
 
 _CODINGS = {
     b"av01": "AVIF",
@@ -45,6 +46,8 @@ _ORIENTATIONS = {
 
 _AVIF_EXIF_ITEM = re.compile(rb"(infe[\x02\x03].{3}.{4,6}?)Exif", re.DOTALL)
 _MAX_DERIVATIONS = 8
+MAX_EXTENTS = 16
+"""Most extents of an EXIF block that are read."""
 
 
 def scan_heif(data: bytes) -> Header:
@@ -77,6 +80,7 @@ def scan_heif(data: bytes) -> Header:
         check_size(coding, width, height)
     primary = items.items[items.primary]
     properties = dict(primary.properties)
+    exif = _exif(data, items)
     pixi = properties.get(b"pixi", b"")
     orientation = _orientation(primary)
     notes = [] if orientation == 1 or coding == "AVIF" else [f"orientation {orientation} applied"]
@@ -90,7 +94,20 @@ def scan_heif(data: bytes) -> Header:
     if note:
         notes.append(note)
     depth = pixi[5] if len(pixi) > 5 else 8
-    return Header(coding, data, depth, space=space, notes=tuple(notes))
+    return Header(coding, data, depth, orientation, space=space, exif=exif, notes=tuple(notes))
+
+
+def _exif(data: bytes, items: Items) -> bytes:
+    """Return the EXIF block of the primary picture; b"" if there is none."""
+    for number in items.referring(b"cdsc", items.primary):
+        item = items.items.get(number)
+        if item and item.type == b"Exif" and item.extents:
+            block = b"".join(
+                data[start : start + min(length, MAX_EXIF_BYTES)]
+                for start, length in item.extents[:MAX_EXTENTS]
+            )
+            return block[4 + int.from_bytes(block[:4], "big") :]
+    return b""
 
 
 def _colour_space(picture: Item) -> tuple[ColourSpace | None, str]:

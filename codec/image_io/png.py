@@ -109,6 +109,7 @@ def scan_png(data: bytes) -> Header:
         orientation,
         profile,
         space,
+        exif=exif,
         narrow=b"cICP" in colours and space is not None and not colours[b"cICP"][3],
         notes=tuple(notes.values()),
     )

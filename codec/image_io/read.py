@@ -13,8 +13,8 @@ changes, and calls from several threads are independent.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from PIL import (
@@ -42,7 +42,9 @@ from underpaint.codec.image_io.colour_spaces import SRGB, profile_of
 from underpaint.codec.image_io.exif import exif_colour_space
 from underpaint.codec.image_io.headers import Header, check_size, scan
 from underpaint.codec.image_io.icc import to_srgb
+from underpaint.codec.image_io.metadata import capture_metadata
 from underpaint.codec.image_io.tiff import exif_orientation
+from underpaint.codec.limits import MAX_EXIF_BYTES
 
 WRITE_SUFFIX = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
 """Formats that `write_picture` supports, with their file suffixes."""
@@ -55,11 +57,16 @@ class Picture:
     pixels: uint8 [H, W, 3], sRGB, upright, opaque, contiguous and writable.
     format: the source format as Pillow names it ("JPEG", "PNG", …).
     notes: conversions and losses, one short text each; empty for an ordinary photo.
+    metadata: when and with which camera the picture was taken, see `capture_metadata`.
+    exif: the EXIF block as it is, with the GPS position; empty if there is none, or it is longer
+        than MAX_EXIF_BYTES.
     """
 
     pixels: np.ndarray
     format: str
     notes: tuple[str, ...]
+    metadata: Mapping[str, str | int | bool] = field(default_factory=dict)
+    exif: bytes = b""
 
 
 class _Jpeg(JpegImagePlugin.JpegImageFile):
@@ -140,7 +147,7 @@ def read_picture(data: bytes) -> Picture:
             check_size(header.format, *image.size)
             image.load()
             check_size(header.format, *image.size)
-            return _finish(image, header)
+            return _finish(image, header, data)
     except PictureError:
         raise
     except MemoryError as error:
@@ -173,7 +180,7 @@ def write_picture(pixels: np.ndarray, format: str, *, quality: int = 95) -> byte
     return out.getvalue()
 
 
-def _finish(image: ImageFile.ImageFile, header: Header) -> Picture:
+def _finish(image: ImageFile.ImageFile, header: Header, data: bytes) -> Picture:
     """Convert colour, alpha and orientation of a loaded image."""
     notes = list(header.notes)
     if header.format in ("WEBP", "AVIF") and getattr(image, "n_frames", 1) > 1:
@@ -185,8 +192,11 @@ def _finish(image: ImageFile.ImageFile, header: Header) -> Picture:
         notes.append("narrow range expanded")
     profile = header.profile if header.profile is not None else image.info.get("icc_profile")
     space = header.space
-    if profile is None and space is None and image.info.get("exif") and header.format != "AVIF":
-        space, note = exif_colour_space(image.info["exif"])
+    exif = header.exif
+    if header.format in ("JPEG", "WEBP"):
+        exif = image.info.get("exif") or b""
+    if profile is None and space is None and exif and header.format != "PNG":
+        space, note = exif_colour_space(exif)
         notes += [note] if note else []
     label = "profile"
     if profile is None and space and space != SRGB and colour.mode in ("L", "RGB"):
@@ -199,12 +209,23 @@ def _finish(image: ImageFile.ImageFile, header: Header) -> Picture:
         rgb = canvas
         notes.append("alpha composited on white")
     orientation = header.orientation
-    if "exif" in image.info and header.format != "HEIC":
+    if image.info.get("exif"):
         orientation = exif_orientation(image.info["exif"])
+    if header.format == "HEIC":
+        orientation = 1  # libheif has applied it
     if orientation != 1:
         rgb = rgb.transpose(_UPRIGHT[orientation])
         notes.append(f"orientation {orientation} applied")
-    return Picture(_pixels_of(rgb), header.format, tuple(notes))
+    metadata = capture_metadata(data if header.format == "TIFF" else exif)
+    if header.format in ("AVIF", "HEIC"):  # their EXIF orientation has no meaning
+        metadata["orientation"] = header.orientation
+    return Picture(
+        _pixels_of(rgb),
+        header.format,
+        tuple(notes),
+        metadata,
+        exif if len(exif) <= MAX_EXIF_BYTES else b"",
+    )
 
 
 def _bands(width: int, height: int) -> Iterator[slice]:

@@ -119,6 +119,17 @@ def read_directory(data: bytes, order: str, big: bool, start: int) -> Directory:
     return Directory(data, order, big, start, fields, int(any(following)))
 
 
+def sub_directory(directory: Directory, tag: int) -> Directory | None:
+    """Return the directory that a tag points to; None if there is none, or it is damaged."""
+    start = directory.number(tag, 0)
+    if not start:
+        return None
+    try:
+        return read_directory(directory.data, directory.order, directory.big, start)
+    except PictureDamaged:
+        return None
+
+
 def exif_orientation(exif: bytes) -> int:
     """Return the orientation, 1 to 8, of an EXIF block with or without its `Exif` prefix; 1 if
     none.

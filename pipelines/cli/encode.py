@@ -104,6 +104,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--keep-source", action="store_true", help="store the original bytes as well"
     )
     stored.add_argument(
+        "--metadata",
+        choices=("basic", "exif", "none"),
+        default="basic",
+        help="basic: date, camera, orientation, and whether there was a GPS position, but not the "
+        "position; exif: also the whole EXIF block, GPS position included (default: basic)",
+    )
+    stored.add_argument(
         "--embedding",
         metavar="NAME",
         help="store a feature vector of each photo, computed by underpaint, torchvision:NETWORK, "
@@ -225,6 +232,7 @@ def run(arguments: argparse.Namespace) -> int:
             retry_failed=arguments.retry_failed,
             deduplicate=arguments.deduplicate,
             keep_source=arguments.keep_source,
+            metadata=arguments.metadata,
             embedding=arguments.embedding,
             weights=with_digest(arguments.weights, arguments.weights_sha256),
             device=arguments.device,

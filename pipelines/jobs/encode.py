@@ -70,6 +70,8 @@ class EncodeOptions:
     retry_failed: bool = False
     deduplicate: bool = False
     keep_source: bool = False
+    metadata: str = "basic"
+    """What is stored about how a picture was taken: "basic", "exif" or "none"."""
     embedding: str | None = None
     """Name of the extractor whose vectors are stored (see `codec.extractors`)."""
     weights: str | None = None
@@ -128,6 +130,7 @@ def encode(options: EncodeOptions) -> EncodeResult | dataflow.Submission:
         labels=all_labels(sources),
         memory=_memory_of_a_worker(options.memory, workers if runner == LOCAL else None),
         keep_source=options.keep_source,
+        metadata=options.metadata,
         embedding=_embedding(options),
         picture_timeout_s=options.picture_timeout_s,
         fetchers=options.fetchers or (8 if _any_remote(options.inputs) else 1),
@@ -314,6 +317,7 @@ def _check_fits(settings: Settings, committed: Mapping[str, Commit]) -> None:
         ("extractor", standing.extractor, embedding.identity if embedding else None),
         ("embeddings of", standing.embedding_size, embedding.size if embedding else None),
         ("kept sources", standing.keeps_source, settings.keep_source),
+        ("--metadata", standing.metadata, settings.metadata),
     ):
         if have != want:
             raise UsageError(

@@ -172,6 +172,8 @@ def _described(row: Row, **named: str) -> dict[str, Any]:
         "height": row.height,
         "layers": len(row.layers),
     }
+    if row.metadata is not None:
+        values["metadata"] = json.loads(row.metadata)
     for label, value in row.labels.items():
         name = label
         while name in values:

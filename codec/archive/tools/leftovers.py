@@ -161,6 +161,7 @@ def _adopted(
             embedding_size=size,
             extractor=template.extractor if template is not None and size else None,
             keeps_source=SOURCE in schema.names,
+            metadata=template.metadata if template is not None else "basic",
             content="0" * 64,
         )
     plain = replace(base, retries=None, replaces=None, generation=0, roots={})

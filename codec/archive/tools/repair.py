@@ -248,7 +248,7 @@ def _rescued(
             else:
                 cut.add(found.key)
 
-    optional = [*columns.labels.names, *([SOURCE] if columns.keeps_source else [])]
+    optional = ["metadata", *columns.labels.names, *([SOURCE] if columns.keeps_source else [])]
     needed = [name for name in schema.names if name not in optional]
     error = ArchiveDamaged(f"{entry.path}: row group {group}: its keys cannot be read")
     found = salvage(reader, entry, group, needed, error, damage)
