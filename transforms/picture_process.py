@@ -5,7 +5,8 @@ or memory, or crash, and it costs one picture: `PictureReader` kills and replace
 
     request   u64 length, source bytes
     response  u32 length, JSON {"height", "width", "format", "notes", "metadata", "exif" (base64)}
-              or {"error", "message", "trace"}; then height x width x 3 bytes of pixels (none after an error)
+              or {"error", "message", "trace"}; then height x width x 3 bytes of pixels (none after
+              an error)
 """
 
 from __future__ import annotations

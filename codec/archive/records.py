@@ -168,6 +168,11 @@ class Manifest:
         return self.units[0].extractor if self.units else None
 
     @property
+    def metadata(self) -> str:
+        """What rows hold about how a picture was taken: "basic", "exif" or "none"."""
+        return self.units[0].metadata if self.units else "none"
+
+    @property
     def keeps_source(self) -> bool:
         """Whether rows hold the bytes of their sources."""
         return bool(self.units) and self.units[0].keeps_source

@@ -46,6 +46,7 @@ DEAD_LETTER_SCHEMA = pa.schema(
     ]
 )
 
+_NO_STATISTICS = ("source_uri", "metadata", "trace")
 _CONTROL = "[\\x00-\\x1f\\x7f]"
 
 PAGE_BYTES = 128 << 10

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ from types import SimpleNamespace
 from typing import cast
 
 import numpy as np
+import pillow_heif
 import pytest
 from PIL import Image
 
@@ -193,6 +195,57 @@ def test_keep_source_stores_the_original_bytes(made: Path, tmp_path: Path) -> No
         if path.is_file():
             back = tmp_path / "back" / path.relative_to(made / "photos" / "right")
             assert back.read_bytes() == path.read_bytes()
+
+
+def test_metadata_is_stored_as_chosen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    block = Image.Exif()
+    block[271], block[274], block[306] = "Maker", 6, "2019:07:14 18:05:09"
+    block.get_ifd(0x8825).update({1: "N", 2: (48.0, 51.0, 24.0), 3: "E", 4: (2.0, 21.0, 3.0)})
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    Image.new("RGB", (32, 24), "teal").save(photos / "a.jpg", exif=block)
+    Image.new("RGB", (32, 24), "teal").save(photos / "b.png")
+    basic = {"date": "2019-07-14T18:05:09", "make": "Maker", "orientation": 6, "gps": True}
+    found = {}
+    for kept in ("basic", "exif", "none"):
+        assert encode(photos, "--output", tmp_path / kept, "--metadata", kept) == 0
+        first, second = sorted(Archive.open(tmp_path / kept).rows(), key=lambda row: row.key)
+        assert second.metadata is None
+        found[kept] = first.metadata and json.loads(first.metadata)
+    assert found["basic"] == basic
+    assert found["none"] is None
+    raw = base64.b64decode(found["exif"].pop("exif"))
+    assert found["exif"] == basic
+    assert Image.Exif.get_ifd(_loaded(raw), 0x8825)[2] == (48.0, 51.0, 24.0)
+    capsys.readouterr()
+    assert encode(photos, "--output", tmp_path / "basic", "--metadata", "none") == 2
+    assert "made with --metadata basic, now none" in capsys.readouterr().err
+    assert underpaint("inspect", tmp_path / "exif", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["metadata"] == "exif"
+    assert underpaint("trim", tmp_path / "basic", tmp_path / "cut", "--layers", 1) == 0
+    [kept_row, _] = sorted(Archive.open(tmp_path / "cut").rows(), key=lambda row: row.key)
+    assert json.loads(kept_row.metadata or "") == basic
+    target = tmp_path / "out"
+    assert underpaint("export", tmp_path / "basic", "--form", "folder", "--output", target) == 0
+    lines = [json.loads(line) for line in (target / "metadata.jsonl").read_text().splitlines()]
+    assert [line.get("metadata") for line in lines] == [basic, None]
+
+
+def _loaded(block: bytes) -> Image.Exif:
+    exif = Image.Exif()
+    exif.load(block)
+    return exif
+
+
+def test_heic_is_encoded(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for name in ("a.heic", "b.HIF", "no suffix"):
+        image = pillow_heif.from_pillow(Image.new("RGB", (48, 32), "teal"))
+        image.save(photos / name, format="HEIF")
+    assert encode(photos, "--output", tmp_path / "archive") == 0
+    rows = list(Archive.open(tmp_path / "archive").rows())
+    assert [row.source_format for row in rows] == ["HEIC"] * 3
 
 
 def test_verify_is_content_with_a_sound_archive(

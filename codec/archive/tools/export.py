@@ -173,7 +173,10 @@ def _described(row: Row, **named: str) -> dict[str, Any]:
         "layers": len(row.layers),
     }
     if row.metadata is not None:
-        values["metadata"] = json.loads(row.metadata)
+        try:
+            values["metadata"] = json.loads(row.metadata)
+        except (ValueError, RecursionError):  # of another writer
+            values["metadata"] = row.metadata
     for label, value in row.labels.items():
         name = label
         while name in values:
