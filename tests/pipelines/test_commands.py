@@ -222,11 +222,11 @@ def test_metadata_is_stored_as_chosen(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "made with --metadata basic, now none" in capsys.readouterr().err
     assert underpaint("inspect", tmp_path / "exif", "--json") == 0
     assert json.loads(capsys.readouterr().out)["metadata"] == "exif"
-    assert underpaint("trim", tmp_path / "basic", tmp_path / "cut", "--layers", 1) == 0
+    assert underpaint("trim", tmp_path / "basic", "--output", tmp_path / "cut", "--layers", 1) == 0
     [kept_row, _] = sorted(Archive.open(tmp_path / "cut").rows(), key=lambda row: row.key)
     assert json.loads(kept_row.metadata or "") == basic
     target = tmp_path / "out"
-    assert underpaint("export", tmp_path / "basic", "--form", "folder", "--output", target) == 0
+    assert underpaint("export", tmp_path / "basic", "--as", "folder", "--output", target) == 0
     lines = [json.loads(line) for line in (target / "metadata.jsonl").read_text().splitlines()]
     assert [line.get("metadata") for line in lines] == [basic, None]
 
