@@ -28,6 +28,8 @@ class Header:
     """The EXIF block, where the decoder does not return it as it was."""
     unsigned: bool = True
     white_is_zero: bool = False
+    unclosed: bool = False
+    """A JPEG of one scan lacks its end marker; its pixels may be complete."""
     opaque: bool = False
     """The header says that a fourth channel is no alpha."""
     notes: tuple[str, ...] = ()

@@ -86,8 +86,11 @@ def scan(data: bytes) -> Header:
 
 def _scan_jpeg(data: bytes) -> Header:
     notes: tuple[str, ...] = ()
+    start = data.index(b"\xff\xd8")
+    if start:
+        data, notes = data[start:], ("line end before the JPEG ignored",)
     at, segments, exifs, junk, components = 2, 0, 0, 0, 0
-    jfif = False
+    jfif = baseline = False
     adobe: int | None = None
     while True:
         start = data.find(b"\xff", at)
@@ -106,13 +109,13 @@ def _scan_jpeg(data: bytes) -> Header:
             if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
                 height, width = struct.unpack_from(">HH", data, at + 3)
                 check_size("JPEG", width, height)
-                components = data[at + 7]
+                components, baseline = data[at + 7], marker in (0xC0, 0xC1)
             jfif |= marker == 0xE0 and data.startswith(b"JFIF\0", at + 2)
             if marker == 0xEE and data.startswith(b"Adobe", at + 2) and length >= 14:
                 adobe = data[at + 13]
             exifs += marker == 0xE1 and data.startswith(b"Exif", at + 2)
             if marker == 0xE2 and data.startswith(b"MPF\0", at + 2):
-                notes = ("first picture of several",)
+                notes += ("first picture of several",)
             at += length
         segments += 1
         if segments > MAX_PICTURE_PARTS or exifs > 64 or junk > 1 << 16:
@@ -124,7 +127,8 @@ def _scan_jpeg(data: bytes) -> Header:
     scans = data.count(b"\xff\xda")
     if scans > MAX_JPEG_SCANS:
         raise PictureTooLarge(f"JPEG of {scans} scans: the limit is {MAX_JPEG_SCANS} scans")
-    return Header("JPEG", data, notes=notes)
+    unclosed = baseline and scans == 1 and data.find(b"\xff\xd9", at) < 0
+    return Header("JPEG", data, notes=notes, unclosed=unclosed)
 
 
 def _scan_gif(data: bytes) -> Header:
@@ -345,7 +349,7 @@ def _bmp_colour(data: bytes, size: int) -> tuple[bytes | None, ColourSpace | Non
 _SCANNERS: tuple[tuple[re.Pattern[bytes], Callable[[bytes], Header]], ...] = tuple(
     (re.compile(signature, re.DOTALL), scanner)
     for signature, scanner in (
-        (rb"\xff\xd8\xff", _scan_jpeg),
+        (rb"[\r\n]{0,2}\xff\xd8\xff", _scan_jpeg),
         (rb"\x89PNG", scan_png),
         (rb"RIFF....WEBPVP8", _scan_webp),
         (rb"....ftyp(avi[fs]|mi(f[12]|af)|msf1|hei[cxms]|hev[cxms])", scan_heif),

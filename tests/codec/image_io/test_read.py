@@ -645,6 +645,21 @@ def test_row_wrong_suffix():
     assert {".jpg", ".png", ".tif", ".webp"} <= PICTURE_SUFFIXES
 
 
+def test_row_unusual_jpeg():
+    data = OTHERS["JPEG"]
+    for changed, note in (
+        (data[:-2], "end marker of the JPEG was missing"),
+        (b"\r\n" + data, "line end before the JPEG ignored"),
+    ):
+        picture = read_picture(changed)
+        assert picture.notes == (note,)
+        np.testing.assert_array_equal(picture.pixels, pillow(data))
+    assert read_picture(data + b"trailer").notes == ()
+    for length in range(data.rindex(b"\xff\xda") + 16, len(data) - 4, 7):
+        with pytest.raises(PictureDamaged):
+            read_picture(data[:length])
+
+
 def test_row_empty():
     with pytest.raises(UnsupportedFormat, match="empty"):
         read_picture(b"")
