@@ -28,7 +28,8 @@ from underpaint.codec.errors import NotAnArchive
 from underpaint.codec.storage.files import Storage
 from underpaint.transforms.device import load_codec, prepare_arrow
 from underpaint.transforms.embedding import Embedder
-from underpaint.transforms.identity import Held
+from underpaint.transforms.held import Held
+from underpaint.transforms.identity import Identity
 from underpaint.transforms.job_plan import JobPlan, State, plan_elements, shard_of, unit_of
 from underpaint.transforms.prefetch import Prefetcher
 from underpaint.transforms.progress import Counts, ProgressStore
@@ -166,7 +167,7 @@ class EncodeUnits(beam.DoFn):
             self._embedder = self._shared_embedder.acquire(lambda: embedding.load(job.device))
         self._storage = Storage(job.settings.archive)
         self._state = job.state()
-        self._held = job.held()
+        self._identity = Identity(job.held(), job.settings.on_conflict)
         self._progress_store = ProgressStore(job.progress_store) if job.progress_store else None
 
     def process(  # type: ignore[override]
@@ -190,7 +191,7 @@ class EncodeUnits(beam.DoFn):
                 self._job.settings,
                 self._prefetcher,
                 self._progress_store,
-                Exclusions(self._held, same),
+                Exclusions(self._identity, same),
                 self._embedder,
                 records,
             )

@@ -1,122 +1,146 @@
-"""Identity of inputs: which of them an archive holds, and what becomes of a conflict.
+"""Identity of inputs: what becomes of pictures that an archive holds, and of conflicts with it.
 
 A picture's key is unique in an archive, and its source URI says where it came from. A loose file is
-known by its URI, whatever its key. A record of a shard is known by its key and its shard's URI.
+known by its URI, whatever its key. A record of a shard is known by its key and its own URI.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
 
 from underpaint.codec.archive import Archive
 from underpaint.codec.archive.key_conflicts import key_for, note_of
 from underpaint.codec.errors import KeyConflict, SourceChanged, UnderpaintError
-from underpaint.codec.storage.files import Storage
-from underpaint.codec.storage.redaction import redacted
-from underpaint.transforms.keys import KeySet
+from underpaint.transforms.held import Held, as_stored, joined, keys_of_sources
 from underpaint.transforms.records import UNKNOWN, Item, Record
+from underpaint.transforms.sources.spool import Spool
 
-POLICIES = ("rename", "skip", "fail")
+RENAME, REPLACE, SKIP, FAIL = POLICIES = ("rename", "replace", "skip", "fail")
 """What becomes of a picture of another source under a key that is taken: the picture gets a key of
-its own, the picture is left out, or it becomes a dead letter. A changed file of a known source
-becomes a dead letter, and is left out with "skip"."""
+its own, it replaces the stored one, it is left out, or it becomes a dead letter. A changed file of a
+known source replaces the stored picture with "replace", is left out with "skip", and becomes a dead
+letter otherwise. A source among the inputs of the run is never replaced by another one."""
 
-_FOR_RECORDS = ("keys", "records")
-"""Sets that workers need: loose pictures are compared when the plan is made."""
+CONFLICTS = frozenset({"KeyConflict", "SourceChanged"})
+"""Error classes of dead letters that "replace" resolves."""
+
+_TAKEN = "the key belongs to another source"
 
 
 @dataclass(frozen=True)
-class Held:
-    """The inputs that an archive holds, as sets of hashes.
+class Identity:
+    """Decides which inputs of a run are encoded, and under which keys."""
 
-    keys      keys of rows and dead letters
-    sources   URIs of rows
-    contents  URI and size of rows
-    records   key and URI of rows and dead letters
-    letters   URI of dead letters, and URI with message
-    """
+    held: Held
+    policy: str = RENAME
 
-    keys: KeySet = field(default_factory=KeySet)
-    sources: KeySet = field(default_factory=KeySet)
-    contents: KeySet = field(default_factory=KeySet)
-    records: KeySet = field(default_factory=KeySet)
-    letters: KeySet = field(default_factory=KeySet)
+    def items(
+        self,
+        items: Iterable[Item],
+        archive: Archive,
+        read: Callable[[Item], bytes],
+        *,
+        again: bool = False,
+    ) -> Iterator[Item]:
+        """Yield the loose pictures to encode; those that replace a row come last, under its key.
 
-    @staticmethod
-    def of(archive: Archive) -> Held:
-        """Read keys, URIs and sizes from an archive."""
-        rows = list(_rows(archive))
-        letters = list(archive.dead_letters())
-        return Held(
-            KeySet.of([*(key for key, _, _ in rows), *(letter.key for letter in letters)]),
-            KeySet.of(uri for _, uri, _ in rows if uri),
-            KeySet.of(_joined(uri, size) for _, uri, size in rows if uri),
-            KeySet.of(
-                [
-                    *(_joined(key, uri) for key, uri, _ in rows),
-                    *(_joined(letter.key, letter.source_uri) for letter in letters),
-                ]
-            ),
-            KeySet.of(
-                [
-                    *(letter.source_uri for letter in letters),
-                    *(_joined(letter.source_uri, letter.message) for letter in letters),
-                ]
-            ),
-        )
+        Args:
+            read: returns the bytes of a picture; called if its version differs from the stored one.
+            again: whether pictures that failed in earlier runs are tried again. Then every picture
+                is yielded; publishing leaves out those that are stored already.
+        """
+        changed = Spool()
+        uris: dict[str, None] = {}
+        for item in items:
+            uri = as_stored(item.uri)
+            if self.held.has_source(uri):
+                message = self._change(item, read)
+                if not message:
+                    yield from [item] if again else []
+                elif self.policy == REPLACE:
+                    changed.append(asdict(item))
+                    uris[uri] = None
+                elif self.policy != SKIP:
+                    yield from self._conflicting(item, "SourceChanged", message, again)
+            elif again and joined(item.key, uri) in self.held.letters:
+                yield item
+            elif again or uri not in self.held.letters:
+                yield from self._new(item, again)
+        keys = keys_of_sources(archive, tuple(uris))
+        for values in changed:
+            item = Item(**values)
+            yield replace(item, key=keys[as_stored(item.uri)])
 
-    def store(self, storage: Storage, folder: str) -> None:
-        """Write, below a folder of the archive, what `record` needs."""
-        for name in _FOR_RECORDS:
-            storage.put(f"{folder}/held.{name}", getattr(self, name).data)
-
-    @staticmethod
-    def load(storage: Storage, folder: str) -> Held:
-        """Read what `store` wrote: sets that suffice for `record`."""
-        read = {name: KeySet(storage.read(f"{folder}/held.{name}")) for name in _FOR_RECORDS}
-        return Held(**read)
-
-    def item(self, item: Item, policy: str) -> Item | None:
-        """Return a loose picture as it is to be encoded; None if there is nothing to do."""
-        uri = redacted(item.uri)
-        if uri in self.sources:
-            if item.size == UNKNOWN or _joined(uri, item.size) in self.contents or policy == "skip":
-                return None
-            return self._conflicting(
-                item,
-                f"SourceChanged: the file has {item.size} bytes now, and others than were stored",
-            )
-        if uri in self.letters:
-            return None
-        if item.key not in self.keys:
-            return item
-        if _joined(item.key, "") in self.records or policy == "skip":
-            return None  # the archive does not know the row's source, or the user wants the old one
-        if policy == "fail":
-            return self._conflicting(item, "KeyConflict: the key belongs to another source")
-        key = key_for(item.key, item.uri)
-        return None if key in self.keys else replace(item, key=key, note=note_of(item.key))
-
-    def record(self, record: Record, policy: str) -> Record | UnderpaintError | None:
+    def record(self, record: Record) -> Record | UnderpaintError | None:
         """Return a record of a shard as it is to be encoded, a conflict, or None: nothing to do."""
-        if record.key not in self.keys:
+        held = self.held
+        if record.key not in held.keys:
             return record
-        uri = redacted(record.uri)
-        known = _joined(record.key, uri) in self.records or _joined(record.key, "") in self.records
-        if known or policy == "skip":
+        uri = as_stored(record.uri)
+        if joined(record.key, uri) in held.letters or held.has_row(record.key, ""):
             return None
-        if policy == "fail":
-            return KeyConflict("the key belongs to another source")
+        if held.has_row(record.key, uri):
+            change = self._changed_record(record, uri)
+            if not change or self.policy == SKIP:
+                return None
+            return record if self.policy == REPLACE else SourceChanged(change)
+        if self.policy == SKIP:
+            return None
+        if self.policy == FAIL:
+            return KeyConflict(_TAKEN)
+        if self.policy == REPLACE and record.key not in held.kept:
+            return record
         key = key_for(record.key, record.uri)
-        if key in self.keys:
+        if key in held.keys:
             return None
         return replace(record, key=key, notes=(*record.notes, note_of(record.key)))
 
-    def _conflicting(self, item: Item, conflict: str) -> Item | None:
-        message = conflict.partition(": ")[2]
-        known = _joined(redacted(item.uri), message) in self.letters
-        return None if known else replace(item, conflict=conflict)
+    def _new(self, item: Item, again: bool) -> Iterator[Item]:
+        """Yield a picture of an unknown source, under a key that is free."""
+        held = self.held
+        if item.key not in held.keys:
+            yield item
+        elif held.has_row(item.key, "") or self.policy == SKIP:
+            return  # the archive does not know the row's source, or the user wants the old one
+        elif self.policy == FAIL:
+            yield from self._conflicting(item, "KeyConflict", _TAKEN, again)
+        elif self.policy == REPLACE and item.key not in held.kept:
+            yield item
+        else:
+            key = key_for(item.key, item.uri)
+            if key not in held.keys or again:
+                yield replace(item, key=key, note=note_of(item.key))
+
+    def _conflicting(self, item: Item, kind: str, message: str, again: bool) -> Iterator[Item]:
+        """Yield a picture that becomes a dead letter, unless the archive has that dead letter."""
+        if again or joined(as_stored(item.uri), message) not in self.held.letters:
+            yield replace(item, conflict=f"{kind}: {message}")
+
+    def _change(self, item: Item, read: Callable[[Item], bytes]) -> str:
+        """Return how a stored source has changed; "" if it has not, or nothing tells."""
+        uri = as_stored(item.uri)
+        if item.size == UNKNOWN or self.held.has_stamp(uri, item.size, item.version):
+            return ""
+        try:
+            digest = hashlib.sha256(read(item)).digest()
+        except Exception as error:  # as any reading of a source
+            return f"the file has changed since it was stored, and cannot be read: {error}"
+        if self.held.has_content(uri, digest):
+            return ""
+        return _changed_text("file", item.size, digest)
+
+    def _changed_record(self, record: Record, uri: str) -> str:
+        if record.size == UNKNOWN:
+            return ""
+        try:
+            digest = hashlib.sha256(record.fetch()).digest()
+        except Exception:  # encoding it would fail as well; the stored picture stays
+            return "the record has changed since it was stored, and cannot be read"
+        if self.held.has_content(uri, digest):
+            return ""
+        return _changed_text("record", record.size, digest)
 
 
 def conflict_error(conflict: str) -> UnderpaintError:
@@ -125,11 +149,8 @@ def conflict_error(conflict: str) -> UnderpaintError:
     return {"SourceChanged": SourceChanged, "KeyConflict": KeyConflict}[kind](message)
 
 
-def _rows(archive: Archive) -> Iterator[tuple[str, str, int]]:
-    for group in archive.row_groups(["key", "source_uri", "source_bytes"]):
-        columns = (group.table.column(name).to_pylist() for name in group.table.column_names)
-        yield from zip(*columns, strict=True)
-
-
-def _joined(*parts: object) -> str:
-    return "\n".join(map(str, parts))
+def _changed_text(what: str, size: int, digest: bytes) -> str:
+    return (
+        f"the {what} has {size} bytes now, and others than were stored "
+        f"(SHA-256 {digest.hex()[:16]}…); --on-conflict replace stores them"
+    )

@@ -17,16 +17,18 @@ import secrets
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, astuple, dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from underpaint.codec.archive import Archive, Commit, DeadLetter
 from underpaint.codec.archive.key_conflicts import original_unit
 from underpaint.codec.archive.manifest import Manifest
 from underpaint.codec.storage.files import Storage
-from underpaint.transforms.identity import Held
+from underpaint.transforms.held import Held, as_stored, inputs_table
+from underpaint.transforms.identity import CONFLICTS, RENAME, REPLACE, Identity
 from underpaint.transforms.records import (
     Item,
     Part,
@@ -85,6 +87,8 @@ class JobPlan:
     filtered: bool
     """Whether records are compared with the keys that the archive holds."""
     units: int
+    generation: int = 0
+    """See `Commit.generation`."""
     skipped: Mapping[str, int] = field(default_factory=dict)
     """Number of listed files that are not pictures, by reason."""
 
@@ -135,9 +139,13 @@ def make_job_plan(
     *,
     retry_failed: bool = False,
     span_bytes: int | None = None,
-    on_conflict: str = "rename",
+    on_conflict: str = RENAME,
 ) -> JobPlan:
     """List the inputs, compare them with the commits, and write the plan to the archive."""
+
+    def read(item: Item) -> bytes:
+        return sources[item.source].record(item).fetch()
+
     folder = f"{PLANS}/{time.strftime('%Y%m%dT%H%M%S')}-{secrets.token_hex(4)}"
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="surrogateescape") as spool:
         total, inputs, shards = 0, 0, []
@@ -161,19 +169,24 @@ def make_job_plan(
         settings = [f"{source.settings()} {span_bytes}" for source in sources]
         cut = [*shards, *{part.shard: None for part in parts}]
         foreign = _foreign(_spooled(spool), cut, settings, committed, span_bytes)
-        held = Held()
-        if foreign:
-            held = Held.of(Archive(storage, Manifest(tuple(committed.values()))))
-            held.store(storage, folder)
-        state = _state(storage, committed, retry_failed)
+        state = _state(storage, committed, _retried_errors(retry_failed, on_conflict))
         storage.put(f"{folder}/state.json", state.to_json().encode())
         writer = _PlanWriter(storage, folder)
-        for unit in _foreign_retries(storage, committed, state, foreign):
-            writer.unit(unit)
         items: Iterable[Item] = _spooled(spool)
         if foreign:
-            decided = (held.item(item, on_conflict) for item in _spooled(spool))
-            items = (item for item in decided if item is not None)
+            archive = Archive(storage, Manifest(tuple(committed.values())))
+            uris = (each.uri for each in (*shards, *cut, *_spooled(spool)))
+            held = Held.of(archive, inputs_table(uris) if on_conflict == REPLACE else None)
+            held.store(storage, folder)
+            compare = partial(Identity(held, on_conflict).items, archive=archive, read=read)
+            retries = _foreign_retries(storage, committed, state, foreign, _spooled(spool))
+            tried = {item.uri for _, _, found in retries for item in found}
+            for retry, base, found in retries:
+                again = tuple(compare(found, again=True))
+                if again:
+                    unit = retry.of(WorkUnit(base, 0, again))
+                    writer.unit(replace(unit, only=tuple(item.key for item in again)))
+            items = compare(item for item in _spooled(spool) if item.uri not in tried)
         for group in chunked(items, span_bytes):
             due = state.due(unit_of_items(group))
             if due:
@@ -185,7 +198,8 @@ def make_job_plan(
             if due:
                 writer.unit(due)
         plan = writer.plan(span_bytes, inputs, bool(foreign))
-        return replace(plan, skipped=dict(skipped))
+        generation = _generation(committed, foreign)
+        return replace(plan, skipped=dict(skipped), generation=generation)
 
 
 def plan_elements(storage: Storage, part: str) -> Iterator[str]:
@@ -267,30 +281,70 @@ def _foreign(
     return frozenset(n for n in names if n.removesuffix("-rest").rsplit("-", 2)[0] not in prefixes)
 
 
-def _state(storage: Storage, committed: Mapping[str, Commit], retry_failed: bool) -> State:
-    if not retry_failed:
-        return State(frozenset(committed))
+def _generation(committed: Mapping[str, Commit], foreign: frozenset[str]) -> int:
+    """Return the generation of the run: above that of foreign units, not below that of its own.
+
+    A run that is continued after a kill therefore has the generation that it had before.
+    """
+    return max(
+        (unit.generation + (base_name(name) in foreign) for name, unit in committed.items()),
+        default=0,
+    )
+
+
+def _retried_errors(retry_failed: bool, on_conflict: str) -> Callable[[str], bool]:
+    """Return which classes of errors of dead letters are tried again."""
+    if retry_failed:
+        return lambda error: error not in FINAL
+    return lambda error: on_conflict == REPLACE and error in CONFLICTS
+
+
+def _state(
+    storage: Storage, committed: Mapping[str, Commit], retried: Callable[[str], bool]
+) -> State:
     manifest = Manifest(tuple(committed.values()))
     retries = {}
     for commit in manifest.failed_units:
+        if not any(retried(cause.rpartition(": ")[2]) for cause in commit.failures):
+            continue
         letters = _letters(storage, commit)
-        keys = tuple(sorted(letter.key for letter in letters if letter.error not in FINAL))
+        keys = tuple(sorted(letter.key for letter in letters if retried(letter.error)))
         if keys:
             base = base_name(commit.unit)
             attempt = int(commit.unit[len(base) + len("-retry") :]) if commit.unit != base else 0
-            carried = tuple(astuple(letter) for letter in letters if letter.error in FINAL)
+            carried = tuple(astuple(letter) for letter in letters if not retried(letter.error))
             retries[base] = Retry(commit.unit, attempt + 1, keys, carried)
     return State(frozenset(committed), retries)
 
 
 def _foreign_retries(
-    storage: Storage, committed: Mapping[str, Commit], state: State, foreign: frozenset[str]
-) -> Iterator[WorkUnit]:
-    """Yield retries of failed loose pictures in units that the present inputs would not produce."""
-    for base, retry in state.retries.items():
-        if base in foreign and base.startswith("files-"):
-            letters = _letters(storage, committed[retry.commit])
-            yield retry.of(WorkUnit(base, 0, tuple(Item(x.key, x.source_uri) for x in letters)))
+    storage: Storage,
+    committed: Mapping[str, Commit],
+    state: State,
+    foreign: frozenset[str],
+    items: Iterable[Item],
+) -> list[tuple[Retry, str, list[Item]]]:
+    """Return retries of failed loose pictures in units that the present inputs would not produce.
+
+    Each has the name of its unit, and its pictures: as listed now if they are among the inputs.
+    """
+    retries = [
+        (retry, base, _letters(storage, committed[retry.commit]))
+        for base, retry in state.retries.items()
+        if base in foreign and base.startswith("files-")
+    ]
+    wanted = {letter.source_uri for _, _, letters in retries for letter in letters}
+    now = {as_stored(item.uri): item for item in items if as_stored(item.uri) in wanted}
+
+    def tried(retry: Retry, letters: list[DeadLetter]) -> list[Item]:
+        found = (
+            now.get(x.source_uri) or Item(x.key, x.source_uri)
+            for x in letters
+            if x.key in retry.keys
+        )
+        return list(dict.fromkeys(found))
+
+    return [(retry, base, tried(retry, letters)) for retry, base, letters in retries]
 
 
 def _letters(storage: Storage, commit: Commit) -> list[DeadLetter]:
@@ -350,7 +404,8 @@ class _PlanWriter:
 
 def remove_job_plan(storage: Storage, plan: JobPlan) -> None:
     """Delete the files of a plan that is finished."""
-    for name in (*plan.parts, f"{plan.folder}/state.json", f"{plan.folder}/done.keys"):
+    held = Held.files(plan.folder) if plan.filtered else []
+    for name in (*plan.parts, f"{plan.folder}/state.json", *held):
         storage.delete(name)
     if storage.is_local:
         with suppress(OSError):

@@ -32,6 +32,8 @@ class Item:
     """In bytes."""
     source: int = 0
     """Index of the source, among the job's sources, that lists it."""
+    version: str = ""
+    """Mark of the file's version from its listing (time of modification, ETag); "" if unknown."""
     note: str = ""
     """A note for the row, for example about another key."""
     conflict: str = ""
@@ -121,6 +123,8 @@ class Record:
     labels: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     """Notes about lost labels; stored beside the notes about the picture."""
+    version: str = ""
+    """See `Item.version`."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +170,8 @@ def unit_of_items(items: Iterable[Item]) -> WorkUnit:
     """Return the unit of some loose pictures."""
     items = tuple(items)
     identity = "\n".join(
-        f"{item.key}\t{item.uri}\t{item.size}" + (f"\t{item.conflict}" if item.conflict else "")
+        f"{item.key}\t{item.uri}\t{item.size}\t{item.version}"
+        + (f"\t{item.conflict}" if item.conflict else "")
         for item in items
     )
     return WorkUnit(

@@ -39,6 +39,8 @@ class Settings:
     """How long the codec searches for fewer bytes, 1 to 3."""
     on_conflict: str = "rename"
     """What becomes of a picture whose key belongs to another source, see `transforms.identity`."""
+    generation: int = 0
+    """See `Commit.generation`; the plan determines it."""
     keep_source: bool = False
     metadata: str = "basic"
     """What rows hold about how a picture was taken: "basic", "exif" or "none"."""
@@ -74,6 +76,8 @@ class Settings:
             metadata=self.metadata,
             row_group_limit=min(64 << 20, max(1 << 20, self.memory // 32)),
             retries=retries,
+            generation=self.generation,
+            supersedes=self.on_conflict == "replace",
         )
 
     def prefetcher(self) -> Prefetcher:

@@ -39,7 +39,8 @@ from underpaint.codec.storage.redaction import redacted
 from underpaint.transforms.batching import halving, shape_batches
 from underpaint.transforms.embedding import STAGE as EMBED
 from underpaint.transforms.embedding import Embedder
-from underpaint.transforms.identity import Held, conflict_error
+from underpaint.transforms.held import Held
+from underpaint.transforms.identity import Identity, conflict_error
 from underpaint.transforms.job_plan import DUPLICATE
 from underpaint.transforms.prefetch import Prefetcher, Ready
 from underpaint.transforms.progress import Counts, ProgressStore, peak_memory
@@ -72,8 +73,8 @@ class Encoder(Protocol):
 class Exclusions:
     """Records that a unit must leave out."""
 
-    held: Held
-    """Inputs that the archive holds already."""
+    identity: Identity
+    """Decides about records of shards that the archive may hold already."""
     duplicates: Mapping[str, str]
     """Key of each duplicate -> key of the picture that has the same bytes and is stored."""
 
@@ -110,7 +111,9 @@ def encode_unit(
             writer.skip(reason, count)
     with suppress(UnitConflict), writer:
         work.run(
-            records_of(unit, source, records), prefetcher, exclusions or Exclusions(Held(), {})
+            records_of(unit, source, records),
+            prefetcher,
+            exclusions or Exclusions(Identity(Held()), {}),
         )
     if progress_store:
         final = Counts(input_bytes=unit.size, units=1, peak_memory=peak_memory())
@@ -170,7 +173,7 @@ def lost_key(unit: WorkUnit, ordinal: int) -> str:
 
 
 def _record_of(item: Item, source: Source) -> Record:
-    record = source.record(item)
+    record = replace(source.record(item), version=item.version)
     if item.conflict:
         return replace(record, fetch=failing(conflict_error(item.conflict)))
     return replace(record, notes=(*record.notes, item.note)) if item.note else record
@@ -255,7 +258,7 @@ class _Work:
                 for name in names:
                     del self._missing[name]
             elif self._unit.shard is not None:  # loose pictures are compared in the plan
-                decided = exclusions.held.record(record, self._settings.on_conflict)
+                decided = exclusions.identity.record(record)
                 if decided is None:
                     self._count(Counts(done_before=1))
                     continue
@@ -332,6 +335,7 @@ class _Work:
             source_uri=record.uri,
             source_sha256=ready.sha256,
             source_bytes=ready.source_bytes,
+            source_version=record.version or None,
             source_format=picture.format,
             notes=(*picture.notes, *record.notes),
             metadata=metadata_text(picture, self._settings.metadata),

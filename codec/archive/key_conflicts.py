@@ -1,8 +1,8 @@
 """Makes the keys of an archive unique where units that were written separately share some.
 
 Two jobs that run at the same time, or two parts of one table that states its keys, can commit rows
-of one key. Before such commits are published, rows of a lower generation than another row of their
-key are left out: that row replaces them. The others are ordered by source URI. The first keeps the
+of one key. Before such commits are published, rows of a lower generation than a row of their key
+that supersedes are left out: that row replaces them. The others are ordered by source URI. The first keeps the
 key. A later row that repeats an earlier one (same source, bytes and labels) is left out. Any other
 row gets a key with a hash of its source URI, and a note that says so.
 
@@ -49,14 +49,15 @@ _REWRITTEN = re.compile(r"(?P<unit>.+)\.keys(?P<number>\d+)")
 class _Occurrence:
     """A row whose key occurs more than once."""
 
-    rank: int
-    """Minus the generation of its unit: the lowest rank replaces all others."""
     source_uri: str
     sha256: str
     """Of the source, in hex; "" if unknown."""
     labels: str
     """Names and values of the labels as text."""
     unit: str
+    generation: int
+    supersedes: bool
+    """Whether the row replaces those of lower generations."""
 
     def repeats(self, other: _Occurrence) -> bool:
         """Return whether both rows hold the same record of the same source."""
@@ -166,9 +167,8 @@ def _occurrences(
                 for row in rows.take(pa.array(hit)).to_pylist() if rows else ():
                     key, uri, sha256 = (row.pop(name) for name in columns[:3])
                     digest = (sha256 or b"").hex()
-                    found[key].append(
-                        _Occurrence(-unit.generation, uri, digest, repr(row), unit.unit)
-                    )
+                    place = (unit.unit, unit.generation, unit.supersedes)
+                    found[key].append(_Occurrence(uri, digest, repr(row), *place))
     return {key: rows for key, rows in found.items() if len(rows) > 1}
 
 
@@ -179,10 +179,10 @@ def _decided(
     changes: defaultdict[str, dict[str, str | None]] = defaultdict(dict)
     for key, rows in sorted(conflicts.items()):
         kept: list[_Occurrence] = []
+        latest = max((row.generation for row in rows if row.supersedes), default=0)
         for row in sorted(rows):
-            if kept and row.rank > kept[0].rank:
+            if row.generation < latest:
                 changes[row.unit][key] = None
-                report(f"{key}: {row.source_uri} is replaced by {kept[0].source_uri}")
                 continue
             if any(row.repeats(other) for other in kept):
                 changes[row.unit][key] = None

@@ -48,7 +48,7 @@ _MEMBERS = {
 }
 """Field of `Commit` -> member of its JSON object, where the two differ."""
 
-_OPTIONAL = ("extractor", "generation", "metadata", "replaces", "roots", "skipped")
+_OPTIONAL = ("extractor", "generation", "metadata", "replaces", "roots", "skipped", "supersedes")
 """Fields whose member is absent if they have their default value."""
 
 _DEFAULTS = {item.name: item.default for item in fields(Commit)} | {"roots": {}, "skipped": {}}
@@ -162,6 +162,7 @@ def _from_json(value: Mapping[str, Any], name: str) -> Commit:
             replaces=_optional_unit(value.get("replaces")),
             extractor=_optional_text(value.get("extractor")),
             generation=_count(value.get("generation", 0)),
+            supersedes=value.get("supersedes", False) is True,
             roots={_text(uri): _text(prefix) for uri, prefix in value.get("roots", {}).items()},
             metadata=_metadata(value.get("metadata", "none")),
         )

@@ -75,7 +75,9 @@ class Commit:
     extractor: str | None = None
     """Identity of the extractor that made the embeddings; None: unknown, or no embeddings."""
     generation: int = 0
-    """Rows replace rows of the same key in units of a lower generation."""
+    """Greater than that of all units that the archive held, of other inputs, when the run began."""
+    supersedes: bool = False
+    """Whether rows replace rows of the same key in units of a lower generation."""
     roots: Mapping[str, str] = field(default_factory=dict)
     """Input folders, by URI, and the prefix that the keys of their files have."""
     metadata: str = "none"

@@ -77,7 +77,8 @@ class ArchiveWriter:
         row_group_limit: … or all its blobs do. The writer's memory is about this, plus two rows.
         retries: unit that this unit retries; its dead letters and skipped inputs no longer count.
         replaces: unit whose rows this unit holds instead; its rows no longer count.
-        generation: rows replace rows of the same key in units of a lower generation, see `publish`.
+        generation: number of the run, greater than those of the units that the run found.
+        supersedes: whether rows replace those of the same key in units of a lower generation.
         roots: input folders, by URI, and the prefix of the keys of their files.
         metadata: what rows hold about how a picture was taken: "basic", "exif" or "none".
         options: options of the fsspec file system.
@@ -99,6 +100,7 @@ class ArchiveWriter:
         retries: str | None = None,
         replaces: str | None = None,
         generation: int = 0,
+        supersedes: bool = False,
         roots: Mapping[str, str] | None = None,
         metadata: str = "none",
         options: Mapping[str, Any] | None = None,
@@ -111,7 +113,7 @@ class ArchiveWriter:
         self.commit: Commit | None = None
         self._retries = check_unit(retries) if retries is not None else None
         self._replaces = check_unit(replaces) if replaces is not None else None
-        self._generation = generation
+        self._generation, self._supersedes = generation, supersedes
         self._roots = {redacted(printable(uri)): prefix for uri, prefix in (roots or {}).items()}
         if metadata not in METADATA:
             raise UsageError(f"metadata {metadata!r}: choose {', '.join(METADATA)}")
@@ -161,6 +163,7 @@ class ArchiveWriter:
             retries=commit.retries,
             replaces=commit.replaces,
             generation=commit.generation,
+            supersedes=commit.supersedes,
             roots=commit.roots,
             metadata=commit.metadata,
             options=options,
@@ -292,6 +295,7 @@ class ArchiveWriter:
             replaces=self._replaces,
             extractor=self._extractor,
             generation=self._generation,
+            supersedes=self._supersedes,
             roots=self._roots,
             metadata=self._metadata,
         )

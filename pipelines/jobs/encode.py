@@ -144,6 +144,7 @@ def encode(options: EncodeOptions) -> EncodeResult | dataflow.Submission:
         span_bytes=options.unit_bytes,
         on_conflict=options.on_conflict,
     )
+    settings = replace(settings, generation=plan.generation)
     if not plan.inputs:
         raise UsageError(f"no pictures in {', '.join(options.inputs)}")
     if not plan.shards:

@@ -16,7 +16,8 @@ from tests.helpers.shards import photos, write_tar
 from underpaint import Codec
 from underpaint.codec.archive import Archive, publish
 from underpaint.codec.errors import ArchiveError
-from underpaint.transforms.identity import Held
+from underpaint.transforms.held import Held
+from underpaint.transforms.identity import Identity
 from underpaint.transforms.prefetch import Prefetcher
 from underpaint.transforms.progress import ProgressStore
 from underpaint.transforms.records import Item, Record, Span, WorkUnit, unit_of_items, unit_of_span
@@ -189,7 +190,7 @@ def test_duplicates_are_left_out(
 ) -> None:
     source, unit = files(tmp_path / "photos")
     keys = [item.key for item in unit.items]
-    left_out = Exclusions(Held(), {keys[4]: keys[3]})
+    left_out = Exclusions(Identity(Held()), {keys[4]: keys[3]})
     counts = encode_unit(unit, None, source, codec, settings, prefetcher, exclusions=left_out)
     assert (counts.images, counts.failed, counts.done_before, counts.duplicates) == (4, 1, 0, 1)
     letters = {letter.key: letter for letter in opened(settings).dead_letters()}

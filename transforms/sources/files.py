@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
+from typing import Any
 
 import fsspec
 import pyarrow as pa
@@ -47,7 +50,7 @@ from underpaint.transforms.sources.kinds import (
 )
 from underpaint.transforms.sources.recognition import is_picture
 from underpaint.transforms.sources.spool import Spool
-from underpaint.transforms.sources.walk import Entry, walk
+from underpaint.transforms.sources.walk import Entry, version_of, walk
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,8 @@ class Found:
     """The reason for skipping it whatever its content; empty if there is none."""
     remote: bool = False
     """Whether opening it requires a request to another machine."""
+    version: str = ""
+    """See `Entry.version`."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +145,8 @@ def find(inputs: Iterable[str]) -> Iterator[Found]:
                 below = address_key(entry.path)
             uri = each.chain + to_uri(each.fs, entry.path, each.text)
             remote = not is_local(each.fs)
-            yield Found(clean_key(prefix + below), uri, entry.size, named, entry.skipped, remote)
+            key = clean_key(prefix + below)
+            yield Found(key, uri, entry.size, named, entry.skipped, remote, entry.version)
 
 
 def loose(found: Found) -> Item | Skipped:
@@ -151,7 +157,7 @@ def loose(found: Found) -> Item | Skipped:
     """
     if found.skipped:
         return Skipped(found.uri, found.skipped)
-    item = Item(key=found.key, uri=found.uri, size=found.size)
+    item = Item(key=found.key, uri=found.uri, size=found.size, version=found.version)
     if found.named or has_picture_suffix(found.uri):
         return item
     if found.remote:
@@ -189,8 +195,7 @@ def _entries(each: _Input) -> Iterator[Entry]:
     if each.kind == "web":
         yield Entry(each.path)
     elif each.kind == "file":
-        size = each.fs.info(each.path).get("size")
-        yield Entry(each.path, UNKNOWN if size is None else int(size))
+        yield _entry(each, each.path, each.fs.info(each.path))
     elif each.kind == "folder":
         yield from walk(each.fs, each.path)
     else:
@@ -212,9 +217,16 @@ def _globbed(each: _Input) -> Iterator[Entry]:
             walked.add(path)
             yield from walk(each.fs, path)
             continue
-        size = info.get("size")
-        reason = reserved_name(posixpath.basename(path))
-        yield Entry(path, UNKNOWN if size is None else int(size), reason)
+        yield _entry(each, path, info, reserved_name(posixpath.basename(path)))
+
+
+def _entry(each: _Input, path: str, info: Mapping[str, Any], skipped: str = "") -> Entry:
+    if is_local(each.fs):
+        with suppress(OSError):
+            state = os.stat(path)
+            return Entry(path, state.st_size, skipped, f"mtime {state.st_mtime_ns}")
+    size = info.get("size")
+    return Entry(path, UNKNOWN if size is None else int(size), skipped, version_of(info))
 
 
 def _parents(path: str) -> Iterator[str]:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import os
 import posixpath
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import fsspec
 
@@ -24,6 +25,12 @@ LINK_LOOP = "link loop"
 LINKED_TWICE = "link to a listed folder"
 NOT_REGULAR = "not a regular file"
 
+MOST_VERSION = 200
+"""Most characters of a version's mark."""
+
+_VERSIONS = ("generation", "ETag", "etag", "content_md5", "md5Hash", "LastModified", "mtime")
+"""Members of fsspec's information on a file that change with its content, the best ones first."""
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -33,6 +40,17 @@ class Entry:
     """In the terms of its file system."""
     size: int = UNKNOWN
     skipped: str = ""
+    version: str = ""
+    """Mark of the file's version: its time of modification, or what the store has for it."""
+
+
+def version_of(info: Mapping[str, Any]) -> str:
+    """Return the mark of a file's version from what fsspec tells about it; "" if there is none."""
+    for name in _VERSIONS:
+        value = info.get(name)
+        if value:
+            return f"{name} {value}"[:MOST_VERSION]
+    return ""
 
 
 def walk(fs: fsspec.AbstractFileSystem, folder: str) -> Iterator[Entry]:
@@ -73,7 +91,7 @@ class _LocalWalk:
             elif not stat.S_ISREG(state.st_mode):
                 yield Entry(path, skipped=reason or NOT_REGULAR)
             else:
-                yield Entry(path, state.st_size, reason)
+                yield Entry(path, state.st_size, reason, f"mtime {state.st_mtime_ns}")
 
     def _folder(self, path: str, hidden: bool) -> Iterator[Entry]:
         if not os.path.islink(path):
@@ -111,12 +129,12 @@ def _remote(fs: fsspec.AbstractFileSystem, folder: str, hidden: bool) -> Iterato
         size = UNKNOWN if entry.get("size") is None else int(entry["size"])
         if entry.get("islink") or entry["type"] == "link":
             if fs.isfile(path):
-                yield Entry(path, size, reason)
+                yield Entry(path, size, reason, version_of(entry))
             else:
                 yield Entry(path, skipped=reason or "link to a folder")
         elif entry["type"] == "directory":
             yield from _remote(fs, path, bool(reason))
         elif entry["type"] == "file":
-            yield Entry(path, size, reason)
+            yield Entry(path, size, reason, version_of(entry))
         else:
             yield Entry(path, skipped=reason or NOT_REGULAR)

@@ -1,0 +1,173 @@
+"""The inputs that an archive holds, in tables of hashes: 44 bytes a row.
+
+A picture is known by its source URI. The row under it has a stamp of the source's size and version
+and the beginning of its SHA-256, so that a changed source is noticed: with hashes of 32 bits, one
+change in 4 billion is overlooked.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from underpaint.codec.archive import Archive
+from underpaint.codec.archive.rows import printable
+from underpaint.codec.storage.files import Storage
+from underpaint.codec.storage.redaction import redacted
+from underpaint.transforms.hash_table import HashTable, short_hashes
+from underpaint.transforms.sources.addresses import archive_chain
+
+_TABLES = ("keys", "rows", "letters", "kept")
+_COLUMNS = ("key", "stamp", "digest")
+
+
+def _rows_table(rows: int = 0) -> HashTable:
+    return HashTable(rows, _COLUMNS)
+
+
+@dataclass(frozen=True)
+class Held:
+    """The inputs that an archive holds."""
+
+    keys: HashTable = field(default_factory=lambda: HashTable(0))
+    """Keys of rows and dead letters."""
+    rows: HashTable = field(default_factory=_rows_table)
+    """Rows by source URI, with hashes of their key, of size and version, and of the content."""
+    letters: HashTable = field(default_factory=lambda: HashTable(0))
+    """Dead letters by URI, by key and URI, and by URI and message."""
+    kept: HashTable = field(default_factory=lambda: HashTable(0))
+    """Keys of rows whose sources are among the inputs of the run, if that was asked for."""
+
+    @staticmethod
+    def of(archive: Archive, inputs: HashTable | None = None) -> Held:
+        """Read an archive, one row group at a time.
+
+        Args:
+            inputs: URIs of the run's files, for `kept`; None: it stays empty.
+        """
+        letters = [(x.key, x.source_uri, x.message) for x in archive.dead_letters()]
+        keys = HashTable(archive.rows_count + len(letters))
+        rows = _rows_table(archive.rows_count)
+        kept: list[str] = []
+        names = ["key", "source_uri", "source_bytes", "source_version", "source_sha256"]
+        for group in archive.row_groups(names):
+            key, uri, size, version, digest = (
+                group.table.column(name).to_pylist() for name in names
+            )
+            keys.append(key)
+            rows.append(
+                uri,
+                key=short_hashes(key),
+                stamp=short_hashes(map(_stamp, size, version)),
+                digest=np.array([_beginning(value) for value in digest], np.uint32),
+            )
+            if inputs is not None:
+                kept += [k for k, u in zip(key, uri, strict=True) if _file_of(u) in inputs]
+        keys.append([key for key, _, _ in letters])
+        for table in (keys, rows):
+            table.sort()
+        texts = [(uri, joined(key, uri), joined(uri, text)) for key, uri, text in letters]
+        return Held(keys, rows, HashTable.of(t for each in texts for t in each), HashTable.of(kept))
+
+    @property
+    def bytes(self) -> int:
+        """Memory of the tables in bytes."""
+        return sum(getattr(self, name).bytes for name in _TABLES)
+
+    def store(self, storage: Storage, folder: str) -> None:
+        """Write the tables below a folder of the archive."""
+        for name in _TABLES:
+            for column, array in getattr(self, name).arrays.items():
+                sink = io.BytesIO()
+                np.save(sink, array)
+                storage.put(_file(folder, name, column), sink.getvalue())
+
+    @staticmethod
+    def load(storage: Storage, folder: str) -> Held:
+        """Read what `store` wrote."""
+        tables = {}
+        for name in _TABLES:
+            arrays = {
+                column: np.load(io.BytesIO(storage.read(_file(folder, name, column))))
+                for column in _columns_of(name)
+            }
+            tables[name] = HashTable.from_arrays(arrays)
+        return Held(**tables)
+
+    @staticmethod
+    def files(folder: str) -> list[str]:
+        """Return the names of the files that `store` writes."""
+        return [_file(folder, name, column) for name in _TABLES for column in _columns_of(name)]
+
+    def has_source(self, uri: str) -> bool:
+        """Return whether a row has this source."""
+        return uri in self.rows
+
+    def has_row(self, key: str, uri: str) -> bool:
+        """Return whether there is a row of this key and source."""
+        return bool(np.isin(short_hashes([key]), self.rows.find(uri)["key"]).any())
+
+    def has_stamp(self, uri: str, size: int, version: str) -> bool:
+        """Return whether a row of this source was made from a file of this size and version.
+
+        A row whose version is unknown stands for all versions.
+        """
+        stamps = short_hashes([_stamp(size, version or None), _stamp(size, None)])
+        return bool(np.isin(stamps, self.rows.find(uri)["stamp"]).any())
+
+    def has_content(self, uri: str, sha256: bytes) -> bool:
+        """Return whether a row of this source was made from a file of this SHA-256."""
+        return bool((self.rows.find(uri)["digest"] == _beginning(sha256)).any())
+
+
+def keys_of_sources(archive: Archive, uris: Sequence[str]) -> dict[str, str]:
+    """Return the key of the first row of each of these sources; no layer is read."""
+    found: dict[str, str] = {}
+    wanted = pa.array(sorted(set(uris)), pa.string())
+    for group in archive.row_groups(["key", "source_uri"]) if len(wanted) else ():
+        hit = group.table.filter(pc.is_in(group.table.column("source_uri"), value_set=wanted))
+        for key, uri in zip(*(column.to_pylist() for column in hit.columns), strict=True):
+            found.setdefault(uri, key)
+    return found
+
+
+def inputs_table(uris: Iterable[str]) -> HashTable:
+    """Return the set of the files of a run, for `Held.of`."""
+    return HashTable.of(_file_of(as_stored(uri)) for uri in uris)
+
+
+def as_stored(uri: str) -> str:
+    """Return a URI as an archive stores it: without secrets, and as valid Unicode."""
+    return printable(redacted(uri))
+
+
+def joined(*parts: str) -> str:
+    """Return several texts as one."""
+    return "\n".join(parts)
+
+
+def _file_of(uri: str) -> str:
+    """Return the file that holds a record: the shard of a member, else the URI itself."""
+    chain = archive_chain(uri)
+    return chain[2] if chain else uri.rpartition("#")[0] or uri
+
+
+def _stamp(size: int, version: str | None) -> str:
+    return f"{size}\n{version or ''}"
+
+
+def _beginning(sha256: bytes | None) -> int:
+    return int.from_bytes((sha256 or b"")[:4], "little")
+
+
+def _columns_of(table: str) -> tuple[str, ...]:
+    return ("high", "low", *(_COLUMNS if table == "rows" else ()))
+
+
+def _file(folder: str, table: str, column: str) -> str:
+    return f"{folder}/held.{table}.{column}"
