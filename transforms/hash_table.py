@@ -45,7 +45,7 @@ class HashTable:
         return {name: array[: self._filled] for name, array in self._arrays.items()}
 
     @property
-    def bytes(self) -> int:
+    def memory(self) -> int:
         """Memory of the table in bytes."""
         return sum(array.nbytes for array in self._arrays.values())
 

@@ -75,9 +75,9 @@ class Held:
         return Held(keys, rows, HashTable.of(t for each in texts for t in each), HashTable.of(kept))
 
     @property
-    def bytes(self) -> int:
+    def memory(self) -> int:
         """Memory of the tables in bytes."""
-        return sum(getattr(self, name).bytes for name in _TABLES)
+        return sum(getattr(self, name).memory for name in _TABLES)
 
     def store(self, storage: Storage, folder: str) -> None:
         """Write the tables below a folder of the archive."""

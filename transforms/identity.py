@@ -19,9 +19,9 @@ from underpaint.transforms.sources.spool import Spool
 
 RENAME, REPLACE, SKIP, FAIL = POLICIES = ("rename", "replace", "skip", "fail")
 """What becomes of a picture of another source under a key that is taken: the picture gets a key of
-its own, it replaces the stored one, it is left out, or it becomes a dead letter. A changed file of a
-known source replaces the stored picture with "replace", is left out with "skip", and becomes a dead
-letter otherwise. A source among the inputs of the run is never replaced by another one."""
+its own, it replaces the stored one, it is left out, or it becomes a dead letter. A changed file of
+a known source replaces the stored picture with "replace", is left out with "skip", and becomes a
+dead letter otherwise. A source among the inputs of the run is never replaced by another one."""
 
 CONFLICTS = frozenset({"KeyConflict", "SourceChanged"})
 """Error classes of dead letters that "replace" resolves."""

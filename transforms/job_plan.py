@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, astuple, dataclass, field, replace
 from functools import partial
+from itertools import chain
 from typing import Any
 
 from underpaint.codec.archive import Archive, Commit, DeadLetter
@@ -175,7 +176,7 @@ def make_job_plan(
         items: Iterable[Item] = _spooled(spool)
         if foreign:
             archive = Archive(storage, Manifest(tuple(committed.values())))
-            uris = (each.uri for each in (*shards, *cut, *_spooled(spool)))
+            uris = chain((shard.uri for shard in cut), (item.uri for item in _spooled(spool)))
             held = Held.of(archive, inputs_table(uris) if on_conflict == REPLACE else None)
             held.store(storage, folder)
             compare = partial(Identity(held, on_conflict).items, archive=archive, read=read)

@@ -2,9 +2,9 @@
 
 Two jobs that run at the same time, or two parts of one table that states its keys, can commit rows
 of one key. Before such commits are published, rows of a lower generation than a row of their key
-that supersedes are left out: that row replaces them. The others are ordered by source URI. The first keeps the
-key. A later row that repeats an earlier one (same source, bytes and labels) is left out. Any other
-row gets a key with a hash of its source URI, and a note that says so.
+that supersedes are left out: that row replaces them. The others are ordered by source URI. The
+first keeps the key. A later row that repeats an earlier one (same source, bytes and labels) is left
+out. Any other row gets a key with a hash of its source URI, and a note that says so.
 
     commits/U.json          stays: its dead letters count, its rows no longer do
     commits/U.keys1.json    replaces U: the same rows, without those left out, others under new keys

@@ -48,10 +48,10 @@ _MEMBERS = {
 }
 """Field of `Commit` -> member of its JSON object, where the two differ."""
 
-_OPTIONAL = ("extractor", "generation", "metadata", "replaces", "roots", "skipped", "supersedes")
+_OPTIONAL = ("extractor", "generation", "metadata", "replaces", "skipped", "supersedes")
 """Fields whose member is absent if they have their default value."""
 
-_DEFAULTS = {item.name: item.default for item in fields(Commit)} | {"roots": {}, "skipped": {}}
+_DEFAULTS = {item.name: item.default for item in fields(Commit)} | {"skipped": {}}
 
 
 def encode_json(value: Mapping[str, Any]) -> bytes:
@@ -163,7 +163,6 @@ def _from_json(value: Mapping[str, Any], name: str) -> Commit:
             extractor=_optional_text(value.get("extractor")),
             generation=_count(value.get("generation", 0)),
             supersedes=value.get("supersedes", False) is True,
-            roots={_text(uri): _text(prefix) for uri, prefix in value.get("roots", {}).items()},
             metadata=_metadata(value.get("metadata", "none")),
         )
     except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:

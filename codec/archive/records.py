@@ -78,8 +78,6 @@ class Commit:
     """Greater than that of all units that the archive held, of other inputs, when the run began."""
     supersedes: bool = False
     """Whether rows replace rows of the same key in units of a lower generation."""
-    roots: Mapping[str, str] = field(default_factory=dict)
-    """Input folders, by URI, and the prefix that the keys of their files have."""
     metadata: str = "none"
     """What rows hold about how a picture was taken: "basic", "exif" or "none"."""
 
@@ -183,11 +181,6 @@ class Manifest:
     def rows(self) -> int:
         """Number of images of the archive."""
         return sum(commit.rows for commit in self.units)
-
-    @property
-    def roots(self) -> dict[str, str]:
-        """Input folders, by URI, and the prefix of the keys of their files."""
-        return {uri: prefix for unit in self.units for uri, prefix in unit.roots.items()}
 
     @property
     def current_units(self) -> tuple[Commit, ...]:

@@ -79,7 +79,6 @@ class ArchiveWriter:
         replaces: unit whose rows this unit holds instead; its rows no longer count.
         generation: number of the run, greater than those of the units that the run found.
         supersedes: whether rows replace those of the same key in units of a lower generation.
-        roots: input folders, by URI, and the prefix of the keys of their files.
         metadata: what rows hold about how a picture was taken: "basic", "exif" or "none".
         options: options of the fsspec file system.
     """
@@ -101,7 +100,6 @@ class ArchiveWriter:
         replaces: str | None = None,
         generation: int = 0,
         supersedes: bool = False,
-        roots: Mapping[str, str] | None = None,
         metadata: str = "none",
         options: Mapping[str, Any] | None = None,
     ) -> None:
@@ -114,7 +112,6 @@ class ArchiveWriter:
         self._retries = check_unit(retries) if retries is not None else None
         self._replaces = check_unit(replaces) if replaces is not None else None
         self._generation, self._supersedes = generation, supersedes
-        self._roots = {redacted(printable(uri)): prefix for uri, prefix in (roots or {}).items()}
         if metadata not in METADATA:
             raise UsageError(f"metadata {metadata!r}: choose {', '.join(METADATA)}")
         self._metadata = metadata
@@ -164,7 +161,6 @@ class ArchiveWriter:
             replaces=commit.replaces,
             generation=commit.generation,
             supersedes=commit.supersedes,
-            roots=commit.roots,
             metadata=commit.metadata,
             options=options,
         )
@@ -272,8 +268,6 @@ class ArchiveWriter:
         data = self._data.store(self._storage, f"{DATA}/{self.unit}") if self._data else None
         for reason, count in sorted(self._skipped.items()):
             self._content.update(b"skipped" + _packed(reason.encode(), str(count).encode()))
-        for uri, prefix in sorted(self._roots.items()):
-            self._content.update(b"root" + _packed(uri.encode(), prefix.encode()))
         commit = Commit(
             unit=self.unit,
             weights_id=self.weights_id,
@@ -296,7 +290,6 @@ class ArchiveWriter:
             extractor=self._extractor,
             generation=self._generation,
             supersedes=self._supersedes,
-            roots=self._roots,
             metadata=self._metadata,
         )
         self.commit = commit_once(self._storage, commit)

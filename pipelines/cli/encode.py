@@ -136,9 +136,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         choices=("rename", "replace", "skip", "fail"),
         default="rename",
         help="a picture whose key the archive holds from another source: rename stores it under a "
-        "key with a hash of its address, replace puts it in place of the stored one, skip leaves it out, "
-        "fail makes it a dead letter. A stored file that has other content now fails, replaces the "
-        "stored picture with replace, and is left out with skip (default: %(default)s)",
+        "key with a hash of its address, replace puts it in place of the stored one, skip leaves "
+        "it out, fail makes it a dead letter. A stored file that has other content now fails, "
+        "replaces the stored picture with replace, and is left out with skip "
+        "(default: %(default)s)",
     )
     faults.add_argument(
         "--strict", action="store_true", help="treat skipped files as failures: exit status 1"

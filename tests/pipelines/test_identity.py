@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import os
 import tarfile
 from pathlib import Path
 
@@ -132,3 +134,98 @@ def test_keys_that_tables_state_twice_are_kept_apart(tmp_path: Path) -> None:
     before = (archive / "manifest.json").read_bytes()
     assert encode(archive, *arguments, "--key-column", "name") == 0  # nothing is left to do
     assert (archive / "manifest.json").read_bytes() == before
+
+
+def digests(archive: Path) -> dict[str, str]:
+    """Key of each row -> SHA-256 of its source in hex."""
+    return {row.key: row.source_sha256.hex() for row in Archive.open(archive).rows(layers=1)}
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_replace_puts_changed_files_in_place_of_the_stored_ones(
+    photos: Path, tmp_path: Path
+) -> None:
+    archive, edited = tmp_path / "archive", photos / "2019" / "IMG_1.png"
+    assert encode(archive, photos / "2019") == 0
+    assert encode(archive, photos) == 0
+    for first in (300, 250):
+        save(edited, first, side=64)
+        assert encode(archive, photos) == 1  # the edit is reported …
+        for _ in range(2):
+            assert encode(archive, photos, "--on-conflict", "replace") == 0  # … and stored
+            statistics = Archive.open(archive).statistics()
+            assert (statistics.images, statistics.failed) == (6, 0)
+            assert digests(archive)["IMG_1.png"] == digest(edited)
+            assert sources(archive)["IMG_1.png"] == str(edited)
+            assert underpaint("verify", archive) == 0
+    pixels = {row.key: row.height for row in Archive.open(archive).rows(layers=1)}
+    assert statistics.pixels == 48 * sum(pixels.values())
+
+
+def test_replace_puts_another_source_in_place_of_one_that_is_not_among_the_inputs(
+    photos: Path, tmp_path: Path
+) -> None:
+    archive = tmp_path / "archive"
+    assert encode(archive, photos / "2019") == 0
+    for _ in range(2):
+        assert encode(archive, photos / "2020", "--on-conflict", "replace") == 0
+        assert sorted(sources(archive).values()) == sorted(map(str, (photos / "2020").iterdir()))
+    assert underpaint("verify", archive) == 0
+
+
+def test_a_killed_replacement_leaves_the_old_picture_and_is_finished_later(
+    photos: Path, tmp_path: Path
+) -> None:
+    archive, edited = tmp_path / "archive", photos / "2019" / "IMG_1.png"
+    assert encode(archive, photos) == 0
+    before = digests(archive)
+    published = (archive / "manifest.json").read_bytes()
+    save(edited, 300, side=64)
+    assert encode(archive, photos, "--on-conflict", "replace") == 0
+    after = (archive / "manifest.json").read_bytes()
+    for rewritten in (archive / "commits").glob("*.keys*.json"):
+        rewritten.unlink()  # as if the run had been killed before it published
+    (archive / "manifest.json").write_bytes(published)
+    assert digests(archive) == before
+    assert encode(archive, photos, "--on-conflict", "replace") == 0
+    assert (archive / "manifest.json").read_bytes() == after
+    assert digests(archive) == before | {"2019/IMG_1.png": digest(edited)}
+
+
+def test_an_edit_that_keeps_the_size_is_noticed_and_a_touched_file_is_not(
+    photos: Path, tmp_path: Path
+) -> None:
+    archive, edited = tmp_path / "archive", photos / "2019" / "IMG_1.bmp"
+    save(edited, 0)
+    assert encode(archive, photos) == 0
+    for path in photos.rglob("*.*"):
+        os.utime(path, (1e9, 1e9))
+    assert encode(archive, photos) == 0
+    assert not list(Archive.open(archive).dead_letters())
+    size = edited.stat().st_size
+    save(edited, 300)
+    os.utime(edited, (2e9, 2e9))
+    assert edited.stat().st_size == size
+    assert encode(archive, photos) == 1
+    [letter] = Archive.open(archive).dead_letters()
+    assert (letter.key, letter.error) == ("2019/IMG_1.bmp", "SourceChanged")
+
+
+def test_a_changed_member_of_a_shard_is_noticed_and_replaced(tmp_path: Path) -> None:
+    archive, shard = tmp_path / "archive", tmp_path / "shard.tar"
+    write_tar(shard, 0, 1)
+    assert encode(archive, shard) == 0
+    before = digests(archive)
+    write_tar(shard, 0, 100, 50, 51, 52, 53, 54, 55)
+    assert encode(archive, shard) == 1
+    [letter] = Archive.open(archive).dead_letters()
+    assert (letter.key, letter.error) == ("shard/1.png", "SourceChanged")
+    for _ in range(2):
+        assert encode(archive, shard, "--on-conflict", "replace") == 0
+        after = digests(archive)
+        assert len(after) == 8
+        assert {key for key in before if before[key] != after[key]} == {"shard/1.png"}
+    assert underpaint("verify", archive) == 0

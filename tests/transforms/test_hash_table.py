@@ -48,5 +48,5 @@ def test_more_rows_than_announced_are_refused() -> None:
 
 
 def test_a_row_of_four_columns_takes_32_bytes() -> None:
-    assert HashTable(1000, "abcd").bytes == 32_000
+    assert HashTable(1000, "abcd").memory == 32_000
     assert len(set(short_hashes(map(str, range(1000))))) == 1000

@@ -164,7 +164,7 @@ def _adopted(
             metadata=template.metadata if template is not None else "basic",
             content="0" * 64,
         )
-    plain = replace(base, retries=None, replaces=None, generation=0, supersedes=False, roots={})
+    plain = replace(base, retries=None, replaces=None, generation=0, supersedes=False)
     return replace(plain, unit=unit, data=data, failed=failed)
 
 

@@ -173,7 +173,7 @@ def _write_lost(
     name = "repair"
     while name in {unit.unit for unit in units}:
         name += "+"
-    unit = replace(units[0], unit=name, retries=None, replaces=None, roots={})
+    unit = replace(units[0], unit=name, retries=None, replaces=None)
     with ArchiveWriter.like(target.root, unit, labels, options=target.options) as writer:
         for key, reason in lost.items():
             writer.fail(DeadLetter(key, "", "repair", "ArchiveDamaged", reason))
