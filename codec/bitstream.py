@@ -1,60 +1,103 @@
-"""The frame of one layer: the fields before its payload, and the checks that detect damage.
+"""The frame of a part of a stream: the fields before its payload, and the checks against damage.
 
-Byte order is little endian. A layer consists of
+A stream is a sequence of *parts*, layer by layer, and within a layer size by size. A part holds the
+wavelet levels by which its size goes beyond the next smaller one. Byte order is little endian. A
+part consists of
 
-    magic     1 byte   0xB7
-    version   1 byte   4
-    layer     1 byte   its index in the stream, 0 the coarsest
-    check     4 bytes  CRC-32 of the layer without these four bytes, continued from the check of
-                       the layer before (0 for layer 0): a layer fits its own picture only
-    symbols   1 to 5 bytes  number of entropy-coded symbols, LEB128, the shortest form
-    layer 0 only:
+    first part only:
+      magic     1 byte   0xB7
+      version   1 byte   5
+    place     1 byte   layer (bits 0 to 3), size (4 and 5), 1 if it is the layer's last part (6)
+    length    1 to 5 bytes  words of 4 bytes in the payload, LEB128, the shortest form
+    check     4 bytes  CRC-32 of the part without these four bytes, continued from the checks of the
+                       parts that it builds on: same size one layer coarser, next smaller size
+    first part only:
       weights   8 bytes  first bytes of the SHA-256 of the weights file
       height    2 bytes  minus 1
       width     2 bytes  minus 1
-    payload   the rest: at least 2 rANS words of 4 bytes
+      cuts      1 byte   finest levels that each size but the full one does without, base 5
+    payload   the words of one rANS run, at least 2
 
-`docs/stream.md` is the specification; errors carry the number of the broken rule.
+Parts end where their length says, so that the parts of a picture in order are one file, and it does
+not matter how they are joined to chunks. `docs/stream.md` is the specification; errors carry the
+number of the broken rule.
 """
 
 from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from underpaint.codec.errors import LayerDamaged, PictureTooLarge, UnknownVersion
 from underpaint.codec.limits import MAX_LAYER_BYTES, MAX_PIXELS, MAX_SIDE
+from underpaint.codec.transform.sizes import MOST_SIZES
+from underpaint.codec.transform.subbands import DYADIC_LEVELS
 
 MAGIC = 0xB7
-VERSION = 4
+VERSION = 5
 
-_FRAME = struct.Struct("<BBB")
+MOST_LAYERS = 16
+"""Most layers of a stream: their index has four bits."""
+
+_MAGIC_BYTES = 2
 _CHECK = struct.Struct("<I")
-_PICTURE = struct.Struct("<8sHH")
+_CHECKS = struct.Struct("<II")
+_PICTURE = struct.Struct("<8sHHB")
 _LEB_BYTES = 5
 _WORD_BYTES = 4
+_LAST = 1 << 6
+_SIZE_SHIFT = 4
+_BASE = DYADIC_LEVELS + 1
 
 
 @dataclass(frozen=True)
 class PictureHeader:
-    """Fields of layer 0: sides of the picture in pixels, and the id of the weights."""
+    """Fields of the first part: sides in pixels, id of the weights, and the cuts.
+
+    cuts   for each size but the full one, the number of finest levels that it does without
+    """
 
     height: int
     width: int
     weights_id: str
+    cuts: tuple[int, ...] = (0,) * MOST_SIZES
+
+    def finest_level(self, size: int, last: bool) -> int:
+        """Return the finest level that a part holds; 1 in the last part of a layer."""
+        return 1 if last or size == MOST_SIZES else self.cuts[size] + 1
 
 
 @dataclass(frozen=True)
-class Layer:
-    """One layer that passed all checks; `picture` is None but for layer 0."""
+class Frame:
+    """One part as it stands in a stream, not yet checked.
 
-    index: int
-    picture: PictureHeader | None
-    symbols: int
-    payload: bytes
+    layer, size   its place, from 0
+    last          whether it holds all levels of its layer that coarser parts do not
+    head, body    its bytes before and after the check; check  the check
+    picture       fields of the first part; None in all others
+    payload_at    where in `body` the payload begins
+    """
+
+    layer: int
+    size: int
+    last: bool
+    head: bytes
     check: int
+    body: memoryview
+    picture: PictureHeader | None
+    payload_at: int
+
+    @property
+    def payload(self) -> bytes:
+        """The words of the rANS run."""
+        return bytes(self.body[self.payload_at :])
+
+    @property
+    def nbytes(self) -> int:
+        """Length of the part in bytes."""
+        return len(self.head) + _CHECK.size + len(self.body)
 
 
 def check_sides(height: int, width: int) -> None:
@@ -63,6 +106,37 @@ def check_sides(height: int, width: int) -> None:
         raise PictureTooLarge(
             f"{width} x {height} pixels: sides are 1 to {MAX_SIDE}, at most {MAX_PIXELS} pixels"
         )
+
+
+def pack_part(
+    layer: int,
+    size: int,
+    last: bool,
+    payload: bytes,
+    checks_before: tuple[int, int],
+    picture: PictureHeader | None = None,
+) -> tuple[bytes, int]:
+    """Return one framed part and its check.
+
+    `checks_before` are the checks of the parts that it builds on, the same size one layer coarser
+    and the next smaller size; 0 where there is none. `picture` is given for the first part only.
+    Raises PictureTooLarge for sides over the limits.
+    """
+    place = layer | size << _SIZE_SHIFT | (_LAST if last else 0)
+    head = bytes([place]) + _leb128(len(payload) // _WORD_BYTES)
+    body = payload
+    if picture is not None:
+        check_sides(picture.height, picture.width)
+        head = bytes([MAGIC, VERSION]) + head
+        weights = bytes.fromhex(picture.weights_id)
+        cuts = sum(cut * _BASE**place for place, cut in enumerate(picture.cuts))
+        body = _PICTURE.pack(weights, picture.height - 1, picture.width - 1, cuts) + payload
+    check = _check(head, body, checks_before)
+    return head + _CHECK.pack(check) + body, check
+
+
+def _check(head: bytes, body: bytes | memoryview, before: tuple[int, int]) -> int:
+    return zlib.crc32(body, zlib.crc32(head, zlib.crc32(_CHECKS.pack(*before))))
 
 
 def _leb128(value: int) -> bytes:
@@ -74,88 +148,213 @@ def _leb128(value: int) -> bytes:
     return bytes(out)
 
 
-def pack_layer(
-    index: int, symbols: int, payload: bytes, check_before: int, picture: PictureHeader | None
-) -> tuple[bytes, int]:
-    """Return one framed layer and its check, from which the check of the next layer continues.
+def frames(chunks: Iterable[bytes]) -> Iterator[Frame]:
+    """Yield the parts of one picture in order; each chunk holds whole parts.
 
-    `picture` is given for layer 0 only. Raises PictureTooLarge for sides over the limits.
+    Raises UnknownVersion if the version of the format is unknown, and LayerDamaged if a part is
+    truncated, malformed, out of order or over a limit. Checks are not compared: see `verified`.
     """
-    body = _leb128(symbols)
-    if picture is not None:
-        check_sides(picture.height, picture.width)
-        weights = bytes.fromhex(picture.weights_id)
-        body += _PICTURE.pack(weights, picture.height - 1, picture.width - 1)
-    body += payload
-    frame = _FRAME.pack(MAGIC, VERSION, index)
-    check = zlib.crc32(body, zlib.crc32(frame, check_before))
-    return frame + _CHECK.pack(check) + body, check
+    before: Frame | None = None
+    for chunk in chunks:
+        view = memoryview(chunk)
+        if not len(view):
+            layer = _next_layer(before)
+            raise LayerDamaged(layer, "S1", "truncated to 0 bytes")
+        while len(view):
+            frame = _frame(view, before)
+            yield frame
+            view, before = view[frame.nbytes :], frame
 
 
-def unpack_layer(blob: bytes, index: int, check_before: int) -> Layer:
-    """Check one layer and return its parts; `check_before` is the check of the layer before it.
+def _next_layer(before: Frame | None) -> int:
+    """Return the layer of the part that follows, as far as the parts before it tell."""
+    if before is None:
+        return 0
+    return before.layer + before.last
 
-    Raises UnknownVersion if the version of the format is unknown, and LayerDamaged if the layer is
-    truncated, corrupt, of another picture, out of order or over a limit.
+
+def _frame(view: memoryview, before: Frame | None) -> Frame:
+    """Return the part at the start of a chunk; `before` is the part before it."""
+    expected, at = _next_layer(before), 0
+    if before is None:
+        if view[0] != MAGIC:
+            raise LayerDamaged(0, "S2", "does not begin with the mark of a stream")
+        if len(view) < _MAGIC_BYTES:
+            raise LayerDamaged(0, "S1", f"truncated to {len(view)} bytes")
+        if view[1] != VERSION:
+            raise UnknownVersion(f"layer 1: format version {view[1]}, expected {VERSION}")
+        at = _MAGIC_BYTES
+    if at >= len(view):
+        raise LayerDamaged(expected, "S1", f"truncated to {len(view)} bytes")
+    place = view[at]
+    layer, size = place & (MOST_LAYERS - 1), place >> _SIZE_SHIFT & MOST_SIZES
+    last = bool(place & _LAST)
+    _check_order(place, layer, size, before)
+    words, at = _read_leb128(view, at + 1, layer)
+    head = bytes(view[:at])
+    end = at + _CHECK.size + words * _WORD_BYTES + (_PICTURE.size if before is None else 0)
+    if words < 2:
+        raise LayerDamaged(layer, "S8", f"payload of {words} words, at least 2")
+    if end > MAX_LAYER_BYTES:
+        raise LayerDamaged(layer, "S1", f"a part of {end} bytes, limit is {MAX_LAYER_BYTES}")
+    if end > len(view):
+        raise LayerDamaged(layer, "S1", f"truncated to {len(view)} of {end} bytes")
+    (check,) = _CHECK.unpack_from(view, at)
+    body = view[at + _CHECK.size : end]
+    picture, payload_at = None, 0
+    if before is None:
+        picture, payload_at = _picture(body), _PICTURE.size
+    return Frame(layer, size, last, head, check, body, picture, payload_at)
+
+
+def _check_order(place: int, layer: int, size: int, before: Frame | None) -> None:
+    """Raise LayerDamaged unless a part may follow the one before it.
+
+    Larger sizes may be left out; a layer must begin with its smallest size, and the layers must
+    follow each other.
     """
-    head = _FRAME.size + _CHECK.size
-    if len(blob) < head + 1 + 2 * _WORD_BYTES:
-        raise LayerDamaged(index, "S1", f"truncated to {len(blob)} bytes")
-    if len(blob) > MAX_LAYER_BYTES:
-        raise LayerDamaged(index, "S1", f"{len(blob)} bytes, limit is {MAX_LAYER_BYTES}")
-    magic, version, found = _FRAME.unpack_from(blob)
-    if magic != MAGIC:
-        raise LayerDamaged(index, "S2", "does not begin with the mark of a layer")
-    (check,) = _CHECK.unpack_from(blob, _FRAME.size)
-    computed = zlib.crc32(blob[head:], zlib.crc32(blob[: _FRAME.size], check_before))
-    if version != VERSION:
-        raise UnknownVersion(f"layer {index + 1}: format version {version}, expected {VERSION}")
-    if computed != check:
+    expected = _next_layer(before)
+    if place >= _LAST << 1:
+        raise LayerDamaged(expected, "S5", "the place of the part is malformed")
+    follows = before is not None and layer == before.layer and size > before.size
+    begins = size == 0 and layer == (before.layer + 1 if before else 0)
+    if not begins and (not follows or (before is not None and before.last)):
+        name = f"layer {layer + 1}" + (f", size {size + 1}" if size else "")
+        raise LayerDamaged(expected, "S5", f"out of order: holds {name}")
+
+
+def _picture(body: memoryview) -> PictureHeader:
+    weights, height, width, code = _PICTURE.unpack_from(body)
+    picture = PictureHeader(
+        height + 1,
+        width + 1,
+        weights.hex(),
+        tuple(code // _BASE**place % _BASE for place in range(MOST_SIZES)),
+    )
+    if picture.height * picture.width > MAX_PIXELS:
         raise LayerDamaged(
-            index, "S4", "checksum mismatch: damaged, out of order, or of another picture"
+            0, "S7", f"{picture.width} x {picture.height} pixels, limit is {MAX_PIXELS}"
         )
-    if found != index:
-        raise LayerDamaged(index, "S5", f"contains layer {found + 1}")
-    symbols, at = _read_leb128(blob, head, index)
-    picture = None
-    if index == 0:
-        if len(blob) < at + _PICTURE.size:
-            raise LayerDamaged(index, "S8", "truncated in its header")
-        weights, height, width = _PICTURE.unpack_from(blob, at)
-        at += _PICTURE.size
-        picture = PictureHeader(height + 1, width + 1, weights.hex())
-        if picture.height * picture.width > MAX_PIXELS:
-            raise LayerDamaged(
-                index, "S7", f"{picture.width} x {picture.height} pixels, limit is {MAX_PIXELS}"
-            )
-    payload = blob[at:]
-    if len(payload) < 2 * _WORD_BYTES or len(payload) % _WORD_BYTES:
-        raise LayerDamaged(index, "S8", f"payload of {len(payload)} bytes is not whole words")
-    return Layer(index, picture, symbols, payload, check)
+    if code >= _BASE**MOST_SIZES or list(picture.cuts) != sorted(picture.cuts, reverse=True):
+        raise LayerDamaged(0, "S6", "the cuts of the sizes are malformed")
+    return picture
 
 
-def _read_leb128(blob: bytes, at: int, index: int) -> tuple[int, int]:
+def _read_leb128(view: memoryview, at: int, layer: int) -> tuple[int, int]:
     value = 0
     for position in range(_LEB_BYTES):
-        if at + position >= len(blob):
-            break
-        byte = blob[at + position]
+        if at + position >= len(view):
+            raise LayerDamaged(layer, "S1", f"truncated to {len(view)} bytes")
+        byte = view[at + position]
         value |= (byte & 0x7F) << (7 * position)
         if byte < 0x80:
             if position and byte == 0:
-                raise LayerDamaged(index, "S6", "symbol count is not in the shortest form")
+                raise LayerDamaged(layer, "S6", "its length is not in the shortest form")
             return value, at + position + 1
-    raise LayerDamaged(index, "S6", "symbol count does not end")
+    raise LayerDamaged(layer, "S6", "its length does not end")
 
 
-def unpack_stream(blobs: Iterable[bytes]) -> list[Layer]:
-    """Check the layers of one picture, coarsest first, and return their parts.
+@dataclass(frozen=True)
+class Stream:
+    """The parts of a picture that a decoder needs, which passed all checks.
 
-    Raises as `unpack_layer`.
+    layers   the parts of each layer, smallest size first
     """
-    layers: list[Layer] = []
-    for index, blob in enumerate(blobs):
-        layers.append(unpack_layer(bytes(blob), index, layers[-1].check if layers else 0))
-    if not layers:
+
+    picture: PictureHeader
+    layers: tuple[tuple[Frame, ...], ...]
+
+
+def picture_header(chunks: Sequence[bytes]) -> PictureHeader:
+    """Return the header of the first part, unchecked. Raises as `frames`."""
+    for frame in frames(chunks):
+        if frame.picture is not None:
+            return frame.picture
+    raise LayerDamaged(0, "S9", "missing")
+
+
+def unpack_stream(
+    chunks: Iterable[bytes], shrink_level: int | Callable[[PictureHeader], int] = 0
+) -> Stream:
+    """Check the parts that a picture without its finest levels needs, and return them.
+
+    Args:
+        chunks: whole parts in order, joined in any way; what is not needed may be missing. If parts
+            of the last layer are missing, that layer is left out.
+        shrink_level: number of finest levels to do without, or a function of the header.
+
+    Raises as `frames`, and LayerDamaged if a needed part is missing or does not match its check.
+    """
+    picture, layers = _layers(chunks)
+    level = shrink_level if isinstance(shrink_level, int) else shrink_level(picture)
+    needed: list[tuple[Frame, ...]] = []
+    checks: dict[int, int] = {}
+    for index, layer in enumerate(layers):
+        parts = _needed(picture, layer, level)
+        if not parts:
+            if index + 1 == len(layers) and index:
+                break
+            raise LayerDamaged(
+                index, "S9", "its part for this size is missing; a smaller size may be there"
+            )
+        checks = _verified(parts, checks)
+        needed.append(parts)
+    return Stream(picture, tuple(needed))
+
+
+def complete_layers(chunks: Iterable[bytes], shrink_level: int = 0) -> int:
+    """Return the number of layers of which all parts that a size needs are there, unchecked."""
+    picture, layers = _layers(chunks)
+    complete = [bool(_needed(picture, layer, shrink_level)) for layer in layers]
+    return complete.index(False) if False in complete else len(complete)
+
+
+def _layers(chunks: Iterable[bytes]) -> tuple[PictureHeader, list[list[Frame]]]:
+    layers: list[list[Frame]] = []
+    for frame in frames(chunks):
+        if frame.size == 0:
+            layers.append([])
+        layers[-1].append(frame)
+    picture = layers[0][0].picture if layers else None
+    if picture is None:
         raise LayerDamaged(0, "S9", "missing")
-    return layers
+    return picture, layers
+
+
+def _needed(picture: PictureHeader, layer: Sequence[Frame], level: int) -> tuple[Frame, ...]:
+    """Return the parts of a layer for a picture without `level` levels; none if one is missing."""
+    there = {frame.size: frame for frame in layer}
+    parts: list[Frame] = []
+    for size in range(MOST_SIZES + 1):
+        if 0 < size < MOST_SIZES and picture.cuts[size] == picture.cuts[size - 1]:
+            continue  # the size adds no level
+        frame = there.get(size)
+        if frame is None:
+            return ()
+        parts.append(frame)
+        if picture.finest_level(size, frame.last) <= level + 1:
+            return tuple(parts)
+    return ()
+
+
+def _verified(parts: Sequence[Frame], coarser: dict[int, int]) -> dict[int, int]:
+    """Compare the checks of the parts of a layer; return the check that each size builds on.
+
+    `coarser` is the result for the layer before, empty for the first.
+    """
+    checks: dict[int, int] = {}
+    check = 0
+    for frame in parts:
+        before = check_of(coarser, frame.size), check
+        check = _check(frame.head, frame.body, before)
+        if check != frame.check:
+            raise LayerDamaged(
+                frame.layer, "S4", "checksum mismatch: damaged, out of order, or of another picture"
+            )
+        checks[frame.size] = check
+    return checks
+
+
+def check_of(checks: dict[int, int], size: int) -> int:
+    """Return the check of the largest part that is no larger than a size; 0 if there is none."""
+    return checks[max(known for known in checks if known <= size)] if checks else 0

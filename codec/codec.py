@@ -20,6 +20,7 @@ from underpaint.codec.entropy.state import Symbols
 from underpaint.codec.errors import UsageError, WeightsMismatch
 from underpaint.codec.quantize.rate_distortion import EFFORTS
 from underpaint.codec.reconstruct.backend import Latents, choose_backend
+from underpaint.codec.transform.sizes import DEFAULT_SIZES, Size, check_sizes
 from underpaint.codec.transform.subbands import DYADIC_LEVELS
 from underpaint.codec.weights.loading import load_weights, matching
 from underpaint.codec.weights.model import Weights
@@ -98,12 +99,18 @@ class Codec:
         return tuple(plan.name for plan in self._weights.config.layers)
 
     def encode(
-        self, images: Sequence[np.ndarray], *, layers: int | None = None, effort: int = 1
+        self,
+        images: Sequence[np.ndarray],
+        *,
+        layers: int | None = None,
+        effort: int = 1,
+        sizes: Sequence[int] = DEFAULT_SIZES,
     ) -> list[tuple[bytes, ...]]:
-        """Encode uint8 [H, W, 3] sRGB images of any mix of sizes to their coarsest `layers`.
+        """Encode uint8 [H, W, 3] sRGB images of any mix of shapes to their coarsest `layers`.
 
-        A higher `effort`, 1 to 3, takes more time and fewer bytes: see
-        `quantize.rate_distortion`. The bytes of an image do not depend on the rest of the batch.
+        Layers are cut into parts for `sizes`, short sides in pixels, so that a reader may take the
+        parts of a smaller picture only. A higher `effort`, 1 to 3, takes more time and fewer bytes:
+        see `quantize.rate_distortion`. The bytes of an image do not depend on the rest of the batch.
         Raises PictureTooLarge for sides over the limits, and UsageError for anything that is not
         such an array.
         """
@@ -112,7 +119,8 @@ class Codec:
         if not 1 <= layers <= self.layers:
             raise UsageError(f"layers: {layers} of {self.layers}")
         self._check_images(images, effort)
-        return self._encoder.encode(images, layers, effort)
+        check_sizes(sizes)
+        return self._encoder.encode(images, layers, effort, sizes)
 
     def quantised(
         self, images: Sequence[np.ndarray], *, effort: int = 1, finest: bool = True
@@ -128,10 +136,17 @@ class Codec:
         self,
         streams: Sequence[Sequence[bytes]],
         *,
+        size: int | None = None,
+        shrink: int | None = None,
         texture: int | None = None,
         refine: bool = True,
     ) -> list[np.ndarray]:
         """Decode any non-empty prefix of the layers of each image to uint8 [H, W, 3].
+
+        With `size`, the result is the smallest picture whose short side has at least so many
+        pixels, of 1, 1/2, 1/4, 1/8 and 1/16 of the sides; the full one if there is none. With
+        `shrink`, the sides are divided by 1, 2, 4, 8 or 16, rounded up. Only the parts that this
+        picture needs are decoded, and others may be missing from the layers.
 
         With `texture`, a seed, the fine texture that a coarse state leaves open is drawn from the
         distributions of its classes: for looks only (see `reconstruct.texture`). The full state
@@ -141,18 +156,22 @@ class Codec:
         """
         return [
             picture.permute(1, 2, 0).contiguous().cpu().numpy()
-            for picture in self.decode_tensors(streams, texture=texture, refine=refine)
+            for picture in self.decode_tensors(
+                streams, size=size, shrink=shrink, texture=texture, refine=refine
+            )
         ]
 
     def decode_tensors(
         self,
         streams: Sequence[Sequence[bytes]],
         *,
+        size: int | None = None,
+        shrink: int | None = None,
         texture: int | None = None,
         refine: bool = True,
     ) -> list[torch.Tensor]:
         """Decode as `decode` does, to uint8 [3, H, W] on the device of the codec."""
-        states = self._decoder.states(_checked_streams(streams))
+        states = self._decoder.states(_checked_streams(streams), Size.of(size, shrink))
         return self._backend.pictures(states, refine=refine, texture=texture)
 
     def latents(
@@ -162,11 +181,13 @@ class Codec:
 
         `levels` is the number of wavelet levels beside the low band, from 4 (the coarsest, of
         16 pixels) to finer ones: 0 to 4 give 3, 12, 48, 192 and 768 channels. The finer half of
-        them is nearly empty in coarse states, and takes most of the time.
+        them is nearly empty in coarse states, and takes most of the time. Parts of finer levels
+        may be missing from the layers.
         """
         if not 0 <= levels <= DYADIC_LEVELS:
             raise UsageError(f"levels: {levels} of {DYADIC_LEVELS}")
-        return self._backend.latents(self._decoder.states(_checked_streams(streams)), levels=levels)
+        states = self._decoder.states(_checked_streams(streams), Size(DYADIC_LEVELS - levels))
+        return self._backend.latents(states, levels=levels)
 
     def check(self, stream: Sequence[bytes]) -> None:
         """Decode every layer of one image to symbols, without synthesis; raises as `decode`."""

@@ -6,11 +6,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
-from underpaint.codec.bitstream import unpack_stream
+from underpaint.codec.bitstream import (
+    PictureHeader,
+    complete_layers,
+    picture_header,
+    unpack_stream,
+)
 from underpaint.codec.entropy.coder import EntropyCoder
 from underpaint.codec.entropy.state import CodedState, Workspace
 from underpaint.codec.errors import LayerDamaged, WeightsMismatch
 from underpaint.codec.runtime.threads import BATCH_PIXELS, batches, in_threads
+from underpaint.codec.transform.sizes import FULL, Size
 from underpaint.codec.transform.subbands import geometry
 from underpaint.codec.weights.model import Weights
 
@@ -29,42 +35,51 @@ class Decoder:
         self._entropy = EntropyCoder(weights)
         self._workspaces: list[Workspace] = []
 
-    def state(self, stream: Sequence[bytes], workspace: Workspace | None = None) -> CodedState:
-        """Decode any non-empty prefix of the layers of one picture.
+    def state(
+        self,
+        stream: Sequence[bytes],
+        size: Size = FULL,
+        workspace: Workspace | None = None,
+    ) -> CodedState:
+        """Decode any non-empty prefix of the layers of one picture, as far as a size needs them.
 
         Raises LayerDamaged, WeightsMismatch or UnknownVersion.
         """
-        layers = unpack_stream(stream)
-        header = layers[0].picture
-        if header is None:
-            raise LayerDamaged(0, "S9", "names no picture")
+        parts = unpack_stream(stream, lambda picture: _level(size, picture))
+        header = parts.picture
         if header.weights_id != self._weights_id:
             raise WeightsMismatch(f"made with weights {header.weights_id}, not {self._weights_id}")
-        if len(layers) > self._layers:
+        if len(parts.layers) > self._layers:
             raise LayerDamaged(self._layers, "S11", f"a stream has at most {self._layers} layers")
         state = CodedState(
-            geometry(header.height, header.width), workspace=workspace or Workspace()
+            geometry(header.height, header.width),
+            finest=_level(size, header) + 1,
+            workspace=workspace or Workspace(),
         )
-        for layer in layers:
-            self._entropy.decode(layer.payload, layer.symbols, layer.index, state)
+        for index, layer in enumerate(parts.layers):
+            coarser = None
+            for part in layer:
+                finest = header.finest_level(part.size, part.last)
+                self._entropy.decode(part.payload, index, state, (coarser, finest))
+                coarser = finest
         return state
 
     @contextmanager
-    def borrowed_state(self, stream: Sequence[bytes]) -> Iterator[CodedState]:
+    def borrowed_state(self, stream: Sequence[bytes], size: Size = FULL) -> Iterator[CodedState]:
         """Decode as `state` does, in reused memory: the state is cleared when the context ends."""
         try:
             workspace = self._workspaces.pop()
         except IndexError:
             workspace = Workspace()
-        state = self.state(stream, workspace)
+        state = self.state(stream, size, workspace)
         yield state
         state.clear()
         if workspace.coefficients.size <= WORKSPACE_KEPT:
             self._workspaces.append(workspace)
 
-    def states(self, streams: Sequence[Sequence[bytes]]) -> States:
+    def states(self, streams: Sequence[Sequence[bytes]], size: Size = FULL) -> States:
         """Return the states of streams, which are decoded when a backend asks for them."""
-        return States(self, streams)
+        return States(self, streams, size)
 
 
 class States:
@@ -73,14 +88,14 @@ class States:
     Both methods raise what `Decoder.state` does.
     """
 
-    def __init__(self, decoder: Decoder, streams: Sequence[Sequence[bytes]]) -> None:
-        self._decoder, self._streams = decoder, streams
+    def __init__(self, decoder: Decoder, streams: Sequence[Sequence[bytes]], size: Size) -> None:
+        self._decoder, self._streams, self._size = decoder, streams, size
 
     def map(self, function: Callable[[CodedState], Result]) -> list[Result]:
         """Apply a function to each state, in threads; it must not keep the state's arrays."""
 
         def decoded(stream: Sequence[bytes]) -> Result:
-            with self._decoder.borrowed_state(stream) as state:
+            with self._decoder.borrowed_state(stream, self._size) as state:
                 return function(state)
 
         return in_threads(decoded, self._streams)
@@ -90,17 +105,27 @@ class States:
         function: Callable[[list[CodedState]], Sequence[Result]],
         most_pixels: int = BATCH_PIXELS,
     ) -> list[Result]:
-        """Apply a function to batches of states of one padded size and one number of layers.
+        """Apply a function to batches of states of one padded shape, size and number of layers.
 
         A batch has at most `most_pixels` padded pixels, or one picture. The function returns one
         result for each state; they are returned in the order of the streams.
         """
-        shapes = []
-        for stream in self._streams:
-            header = unpack_stream(stream[:1])[0].picture
-            shapes.append((header.height, header.width) if header else (1, 1))
+        headers = [picture_header(stream) for stream in self._streams]
+        levels = [_level(self._size, header) for header in headers]
+        kinds = [
+            (level, complete_layers(stream, level))
+            for level, stream in zip(levels, self._streams, strict=True)
+        ]
+        shapes = [(header.height, header.width) for header in headers]
         results: dict[int, Result] = {}
-        for batch in batches(shapes, [len(stream) for stream in self._streams], most_pixels):
-            states = in_threads(self._decoder.state, [self._streams[i] for i in batch])
+        for batch in batches(shapes, kinds, most_pixels):
+            states = in_threads(
+                lambda stream: self._decoder.state(stream, self._size),
+                [self._streams[i] for i in batch],
+            )
             results.update(zip(batch, function(states), strict=True))
         return [results[i] for i in range(len(shapes))]
+
+
+def _level(size: Size, picture: PictureHeader) -> int:
+    return size.level_of(picture.height, picture.width)

@@ -8,13 +8,14 @@ import numpy as np
 import torch
 
 from underpaint.codec.analysis import Analysis
-from underpaint.codec.bitstream import PictureHeader, pack_layer
 from underpaint.codec.decoder import Decoder
 from underpaint.codec.entropy.coder import EntropyCoder
 from underpaint.codec.entropy.state import Symbols
+from underpaint.codec.framing import Framing
 from underpaint.codec.quantize.rate_distortion import JUDGED_LAYERS, merit
 from underpaint.codec.reconstruct.dequantise import dequantise
 from underpaint.codec.runtime.threads import batches, in_threads
+from underpaint.codec.transform.sizes import DEFAULT_SIZES
 from underpaint.codec.transform.subbands import geometry
 from underpaint.codec.weights.model import Weights
 
@@ -29,18 +30,22 @@ class Encoder:
         self._decoder = Decoder(weights)
 
     def encode(
-        self, images: Sequence[np.ndarray], layers: int, effort: int
+        self,
+        images: Sequence[np.ndarray],
+        layers: int,
+        effort: int,
+        sizes: Sequence[int] = DEFAULT_SIZES,
     ) -> list[tuple[bytes, ...]]:
-        """Return the coarsest `layers` of uint8 [H, W, 3] images of any mix of sizes.
+        """Return the coarsest `layers` of uint8 [H, W, 3] images of any mix of shapes.
 
-        The bytes of an image do not depend on the other images.
+        Layers are cut into parts for `sizes`. The bytes of an image do not depend on the others.
         """
         finest = layers == len(self._weights.config.layers)
         streams: dict[int, tuple[bytes, ...]] = {}
         for batch in batches([image.shape[:2] for image in images]):
             symbols = self.symbols([images[i] for i in batch], effort, finest)
             packed = in_threads(
-                lambda job: self._pack(job[1], images[job[0]].shape[:2], layers),
+                lambda job: self._pack(job[1], images[job[0]].shape[:2], layers, sizes),
                 list(zip(batch, symbols, strict=True)),
             )
             streams.update(zip(batch, packed, strict=True))
@@ -63,7 +68,7 @@ class Encoder:
 
     def _merit(self, symbols: Symbols, bands: list[torch.Tensor], shape: tuple[int, ...]) -> float:
         """Judge a candidate by the bytes and the error of one state before the network."""
-        layers = self._pack(symbols, shape, JUDGED_LAYERS)
+        layers = self._pack(symbols, shape, JUDGED_LAYERS, ())
         decoded = dequantise(self._weights, [self._decoder.state(layers)], self._device)
         errors = [
             (coefficients - band).square().sum()
@@ -71,13 +76,10 @@ class Encoder:
         ]
         return merit(sum(map(len, layers)), torch.stack(errors).sum().item())
 
-    def _pack(self, symbols: Symbols, shape: tuple[int, ...], layers: int) -> tuple[bytes, ...]:
-        """Code and frame the coarsest layers of one picture of a shape (height, width)."""
-        header: PictureHeader | None = PictureHeader(shape[0], shape[1], self._weights.id)
-        coded = self._entropy.encode(symbols, geometry(*shape), layers)
-        blobs, check = [], 0
-        for index, (count, payload) in enumerate(coded):
-            blob, check = pack_layer(index, count, payload, check, header)
-            blobs.append(blob)
-            header = None
-        return tuple(blobs)
+    def _pack(
+        self, symbols: Symbols, shape: tuple[int, ...], layers: int, sizes: Sequence[int]
+    ) -> tuple[bytes, ...]:
+        """Code the coarsest layers of one picture of a shape (height, width): a chunk for each."""
+        framing = Framing(shape[0], shape[1], self._weights.id, sizes)
+        coded = self._entropy.encode(symbols, geometry(*shape), layers, framing.finest_levels)
+        return tuple(map(framing.layer, coded))

@@ -12,7 +12,7 @@ import pyarrow as pa
 from underpaint.codec.archive.parquet.ranges import RangeReader
 from underpaint.codec.archive.records import FileEntry
 from underpaint.codec.archive.schema import SOURCE, is_blob
-from underpaint.codec.bitstream import unpack_layer
+from underpaint.codec.bitstream import unpack_stream
 from underpaint.codec.errors import ArchiveDamaged, StreamError
 
 
@@ -100,13 +100,13 @@ def salvage(
 
 def _good_prefix(blobs: Sequence[bytes | None]) -> tuple[int, str]:
     """Return how many layers of an image are intact, and why the next is not ("" if all are)."""
-    check = 0
+    layers = [blob for blob in blobs if blob is not None]
     for layer, blob in enumerate(blobs):
         if blob is None:
             rest_is_there = any(later is not None for later in blobs[layer:])
             return layer, "missing" if rest_is_there or not layer else ""
         try:
-            check = unpack_layer(blob, layer, check).check
+            unpack_stream(layers[: layer + 1])
         except StreamError as error:
             return layer, str(error)
     return len(blobs), ""

@@ -1,7 +1,9 @@
 """Entropy coding of one picture: palette states and finest indices to payloads, and back.
 
-The payload of a layer is one rANS stream of the steps in its plan: first its palette steps, then
-its steps of the scalar chain. Layer 0 begins with the colour rotation.
+A layer is cut into parts, from the coarsest wavelet levels to the finest, and the payload of a part
+is one rANS run. The first part of a layer holds its palette steps, that of the first layer begins
+with the colour rotation. Then each part holds the steps of the scalar chain in the layer's plan,
+for the coefficients of its levels. No coarser level has a context in a finer one.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from underpaint.codec.errors import LayerDamaged
 from underpaint.codec.palette.merging import MOST_ENTRIES, PaletteState
 from underpaint.codec.quantize.cells import FAR_BITS, FAR_GROUPS
 from underpaint.codec.transform.colour_rotation import ANGLE_BITS, ColourRotation
-from underpaint.codec.transform.subbands import Geometry, view
+from underpaint.codec.transform.subbands import Geometry, bands_end, view
 from underpaint.codec.weights.model import Weights
 
 ROTATION_BITS = 1 + 3 * ANGLE_BITS
@@ -42,13 +44,19 @@ class EntropyCoder:
         self._weights = weights
         self._layout = weights.config.table_layout
         self._class_bits = int(bits_for(weights.classes.count))
+        plans = weights.config.layers
+        self._first_steps = [sum(p.cell_steps for p in plans[:i]) for i in range(len(plans))]
         self._steps = [_cell_step(weights, step) for step in range(self._layout.cell_steps)]
         self._models = [_context_model(weights, step) for step in range(self._layout.cell_steps)]
 
     def encode(
-        self, symbols: Symbols, layout: Geometry, layers: int
-    ) -> Iterator[tuple[int, bytes]]:
-        """Yield (number of symbols, payload) of the coarsest `layers` layers."""
+        self, symbols: Symbols, layout: Geometry, layers: int, finest_levels: Sequence[int] = (1,)
+    ) -> Iterator[list[np.ndarray]]:
+        """Yield the recorded intervals of the coarsest `layers` layers, a list for each layer.
+
+        The list has one array for each part; `finest_levels` are the finest level of each, in
+        decreasing order, the last 1. Arrays of a layer may be joined: see `rans.pack_intervals`.
+        """
         state = CodedState(layout)
         peaks = find_peaks(symbols.q, layout)
         for index, plan in enumerate(self._weights.config.layers[:layers]):
@@ -58,8 +66,14 @@ class EntropyCoder:
             if index == 0:
                 most += ROTATION_BITS + self._most_beyond_first_cells(symbols.q, layout, peaks)
             coder = rans.encoder(self._weights.cumulative, most)
-            count = self._code_layer(coder, index, state, symbols, peaks)
-            yield count, rans.payload(coder)
+            parts: list[np.ndarray] = []
+            coarser = None
+            for finest in finest_levels:
+                begin = rans.recorded(coder)
+                self._code_part(coder, index, state, (coarser, finest), symbols, peaks)
+                parts.append(coder.intervals[begin : rans.recorded(coder)])
+                coarser = finest
+            yield parts
 
     def count(self, symbols: Symbols, layout: Geometry, counts: np.ndarray) -> None:
         """Add the symbols of one picture to `counts`, int64 [tables, 5]."""
@@ -67,21 +81,25 @@ class EntropyCoder:
         peaks = find_peaks(symbols.q, layout)
         coder = rans.counter(self._weights.cumulative, counts)
         for index in range(len(self._weights.config.layers)):
-            self._code_layer(coder, index, state, symbols, peaks)
+            self._code_part(coder, index, state, (None, 1), symbols, peaks)
 
-    def decode(self, payload: bytes, symbols: int, index: int, state: CodedState) -> None:
-        """Take `state` one layer further.
+    def decode(
+        self, payload: bytes, index: int, state: CodedState, levels: tuple[int | None, int]
+    ) -> None:
+        """Decode one part of layer `index` into `state`, which holds all that it builds on.
 
+        `levels` are the finest level of the next smaller part, None if there is none, and the
+        part's own. Levels finer than the state's are left out.
         Raises LayerDamaged if the payload contradicts itself or does not end exactly where its
         symbols do.
         """
         coder = rans.decoder(self._weights.cumulative, payload)
         unknown = Symbols([], state.cell)
-        count = self._code_layer(coder, index, state, unknown, NO_PEAKS)
-        if not rans.finished(coder):
+        coarser, finest = levels
+        wanted = max(finest, state.finest)
+        self._code_part(coder, index, state, (coarser, wanted), unknown, NO_PEAKS)
+        if wanted == finest and not rans.finished(coder):
             raise LayerDamaged(index, "S13", "payload does not end where its symbols do")
-        if count != symbols:
-            raise LayerDamaged(index, "S14", f"decodes to {count} symbols instead of {symbols}")
 
     def _most_palette_symbols(self, layout: Geometry) -> int:
         rows, columns = layout.positions
@@ -94,38 +112,48 @@ class EntropyCoder:
         far = (np.count_nonzero(np.abs(view(q, layout, band)) >= beyond) for band in bands)
         return MOST_BEYOND * sum(map(int, far))
 
-    def _code_layer(
-        self, coder: rans.RansCoder, index: int, state: CodedState, symbols: Symbols, peaks: Peaks
-    ) -> int:
-        plan = self._weights.config.layers[index]
-        count = self._code_rotation(coder, state, symbols.rotation) if index == 0 else 0
-        for _ in range(plan.palette_steps):
-            count += self._code_palette_step(coder, index, state, symbols.palettes)
+    def _code_part(
+        self,
+        coder: rans.RansCoder,
+        index: int,
+        state: CodedState,
+        levels: tuple[int | None, int],
+        symbols: Symbols,
+        peaks: Peaks,
+    ) -> None:
+        """Code one part; `levels` as in `decode`."""
+        plan, first_step = self._weights.config.layers[index], self._first_steps[index]
+        coarser, finest = levels
+        if coarser is None:
+            if index == 0:
+                self._code_rotation(coder, state, symbols.rotation)
+            for _ in range(plan.palette_steps):
+                self._code_palette_step(coder, index, state, symbols.palettes)
+        first_band = 0 if coarser is None else bands_end(coarser)
         picture = state.picture(symbols.q, peaks)
-        for _ in range(plan.cell_steps):
-            step = state.cell_step
-            coded = code_step(coder, picture, self._models[step], self._steps[step], state.scratch)
+        for step in range(first_step, first_step + plan.cell_steps):
+            coded = code_step(
+                coder, picture, self._models[step], self._steps[step], state.scratch,
+                first_band, bands_end(finest),
+            )  # fmt: skip
             if coded == rans.IMPOSSIBLE:
                 raise LayerDamaged(index, "S18", "a band that has coefficients is declared empty")
-            state.cell_step += 1
-            count += coded
-        return count
+        state.cell_step = first_step + plan.cell_steps
 
     def _code_rotation(
         self, coder: rans.RansCoder, state: CodedState, rotation: ColourRotation
-    ) -> int:
+    ) -> None:
         if not rans.code_bits(coder, 1, int(any(rotation))):
-            return 1
+            return
         half = 1 << (ANGLE_BITS - 1)
         angles = [int(rans.code_bits(coder, ANGLE_BITS, angle + half)) - half for angle in rotation]
         if not any(angles):
             raise LayerDamaged(0, "S20", "the colour rotation has three angles of zero")
         state.rotation = ColourRotation(*angles)
-        return ROTATION_BITS
 
     def _code_palette_step(
         self, coder: rans.RansCoder, index: int, state: CodedState, known: Sequence[PaletteState]
-    ) -> int:
+    ) -> None:
         step = len(state.palettes)
         rows, columns = state.layout.positions
         if state.palettes:
@@ -138,7 +166,7 @@ class EntropyCoder:
         if coder.mode != rans.DECODE:
             entries, labels = len(known[step].classes), known[step].labels
             classes[:entries], parents[:entries] = known[step].classes, known[step].parents
-        entries, largest, count = code_entries(
+        entries, largest, _ = code_entries(
             coder, entries, self._class_bits, parent_count, classes, parents, starts
         )
         classes, parents = classes[:entries], parents[:entries]
@@ -154,7 +182,6 @@ class EntropyCoder:
         if coded == rans.IMPOSSIBLE:
             raise LayerDamaged(index, "S17", "a label beyond the last child of its palette entry")
         state.palettes.append(PaletteState(classes, labels, parents))
-        return int(count + coded)
 
 
 def _cell_step(weights: Weights, step: int) -> CellStep:

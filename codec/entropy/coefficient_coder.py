@@ -38,7 +38,6 @@ from underpaint.codec.entropy.steps import Band, Row
 from underpaint.codec.quantize.cells import BEYOND, FAR_BITS, FAR_GROUPS, NEAR_CELLS
 from underpaint.codec.runtime.jit import kernel, unsigned
 from underpaint.codec.transform.subbands import (
-    BANDS,
     BLOCK_SIDE,
     COMPONENT,
     COMPONENTS,
@@ -60,16 +59,17 @@ from underpaint.codec.transform.subbands import (
 
 
 @kernel()
-def code_step(coder, picture, model, step, scratch):
-    """Code one step of the chain; return the number of symbols, or IMPOSSIBLE.
+def code_step(coder, picture, model, step, scratch, first, end):
+    """Code one step of bands `first` to `end` - 1; return the number of symbols, or IMPOSSIBLE.
 
-    `coder` is a `rans.RansCoder`, the others are the groups of `steps`. A decoded step is
-    impossible if it declares a group of bands empty that has coefficients outside the zero cell.
+    `coder` is a `rans.RansCoder`, the next four are the groups of `steps`. The bands are those of
+    whole levels, and all coarser ones have taken the step before. A decoded step is impossible if
+    it declares a group of bands empty that has coefficients outside the zero cell.
     """
     bands = picture.bands
     coded = 0
     empty = False
-    for band in range(BANDS):
+    for band in range(first, end):
         group = _group_of(bands, band)
         if bands[band, ORIENTATION] == 0:
             occupied = 0

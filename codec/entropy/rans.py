@@ -1,9 +1,9 @@
 """An integer range coder (rANS): 64-bit state, 32-bit words, 16-bit frequencies.
 
 Source: Duda 2013 (arXiv 1311.2540). rANS is last in, first out: an encoder records one interval for
-each symbol and `payload` writes them backwards, so that a decoder reads forwards and every context
-may depend on the symbols before it. Encoder, decoder and the symbol counter of training run the
-same code with another `mode`.
+each symbol and `pack_intervals` writes them backwards, so that a decoder reads forwards and every
+context may depend on the symbols before it. Encoder, decoder and the symbol counter of training run
+the same code with another `mode`.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class RansCoder(NamedTuple):
 
 
 def encoder(cumulative: np.ndarray, most_symbols: int) -> RansCoder:
-    """Return a coder that encodes at most `most_symbols`; `payload` returns the result."""
+    """Return a coder that encodes at most `most_symbols`; `pack_intervals` packs them."""
     intervals = np.empty(most_symbols, np.uint32)
     return RansCoder(ENCODE, np.zeros(2, np.uint64), _NO_WORDS, intervals, _NO_COUNTS, cumulative)
 
@@ -79,13 +79,17 @@ def counter(cumulative: np.ndarray, counts: np.ndarray) -> RansCoder:
     return RansCoder(COUNT, np.zeros(2, np.uint64), _NO_WORDS, _NO_WORDS, counts, cumulative)
 
 
-def payload(coder: RansCoder) -> bytes:
-    """Return the payload of an encoder: its symbols as little-endian words of 4 bytes."""
-    return pack_intervals(coder.intervals[: int(coder.state[_STATE_AT])])
+def recorded(coder: RansCoder) -> int:
+    """Return how many intervals an encoder has recorded."""
+    return int(coder.state[_STATE_AT])
 
 
 def pack_intervals(intervals: np.ndarray) -> bytes:
-    """Return the payload of recorded intervals, uint32 [symbols] (see `RansCoder`)."""
+    """Return the payload of recorded intervals, uint32 [symbols], as little-endian words.
+
+    See `RansCoder.intervals`; intervals that were recorded one after the other may be packed
+    together or apart.
+    """
     return _pack_intervals(intervals).astype("<u4").tobytes()
 
 

@@ -11,7 +11,8 @@ from underpaint.codec.entropy.significance import clear_coded
 from underpaint.codec.entropy.steps import Picture, Scratch
 from underpaint.codec.palette.merging import PaletteState
 from underpaint.codec.transform.colour_rotation import NO_ROTATION, ColourRotation
-from underpaint.codec.transform.subbands import BLOCK, BLOCK_SIDE, Geometry
+from underpaint.codec.transform.sizes import shrunk_sides
+from underpaint.codec.transform.subbands import BLOCK, BLOCK_SIDE, Geometry, flag_groups
 
 FEW_STEPS = 2
 """Most steps of the scalar chain after which it is faster to clear what was written than all."""
@@ -54,31 +55,38 @@ class CodedState:
 
     It starts at the root of both chains: no palette, every coefficient in the one root cell.
 
+    finest            the finest wavelet level that is coded; the arrays hold no finer one
     cell_step         steps of the scalar chain that are coded
     magnitude, cell   int16 [size], flags, sums  int32 [block_size]: see `steps.Picture`
     """
 
     layout: Geometry
     palettes: list[PaletteState] = field(default_factory=list)
+    finest: int = 1
     cell_step: int = 0
     workspace: Workspace = field(default_factory=Workspace)
     rotation: ColourRotation = NO_ROTATION
 
     def __post_init__(self) -> None:
-        size, block_size = self.layout.size, self.layout.block_size
+        size, block_size = self.layout.sizes_from(self.finest)
         self.workspace.reserve(size, block_size)
         self.magnitude, self.cell = self.workspace.coefficients[:, :size]
         self.flags, self.sums = self.workspace.blocks[:, :block_size]
         columns = self.layout.positions[1]
-        activity = np.empty(columns * (BLOCK // 2) + BLOCK_SIDE, np.int32)
+        activity = np.empty(columns * max(BLOCK >> self.finest, 1) + BLOCK_SIDE, np.int32)
         self.scratch = Scratch(activity, np.empty(columns, np.int32))
+
+    @property
+    def sides(self) -> tuple[int, int]:
+        """Height and width in pixels of the picture that the levels up to `finest` give."""
+        return shrunk_sides(self.layout.height, self.layout.width, self.finest - 1)
 
     def picture(self, q: np.ndarray, peaks: Peaks) -> Picture:
         """Return the picture in the form that kernels take; a decoder passes any `q`."""
         class_map = self.palettes[-1].class_map
         return Picture(
             bands=self.layout.bands,
-            blocks=self.layout.blocks,
+            blocks=self.layout.blocks[: flag_groups(self.finest)],
             classes=np.ascontiguousarray(class_map).ravel(),
             class_columns=class_map.shape[1],
             q=q,

@@ -53,6 +53,11 @@ class Dequantised:
         points = reconstruction_points(cells, state, compander, centroids, finest)
         return cls(cells, points, steps, state, compander, finest)
 
+    def group(self, level: int) -> slice:
+        """Return the slice of the lists that belongs to a level; level 0 is the low band."""
+        bands, first = band_group(level), band_group(self.finest).start
+        return slice(bands.start - first, bands.stop - first)
+
     def coefficients(self) -> list[torch.Tensor]:
         """Return the expected coefficients, float32 [N, 3, ...], in pixel units."""
         return [point * step for point, step in zip(self.points, self.steps, strict=True)]

@@ -25,7 +25,6 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from underpaint.codec.quantize.reconstruction_points import Dequantised, cell_bounds
-from underpaint.codec.transform.band_lists import band_group
 from underpaint.codec.transform.subbands import DYADIC_LEVELS
 from underpaint.codec.transform.wavelet import synthesise
 
@@ -34,6 +33,10 @@ COARSE_CHANNELS = 3 + 9 + 36
 
 FINE_CHANNELS = 3 + 9 + 36
 """Low band at 1/4, level 2, level 1 folded 2 x 2."""
+
+FINEST_REFINED = 3
+"""Finest level of the coarse trunk: where finer ones are left out, it still estimates its own. A
+picture without this level is not refined."""
 
 LIGHT_SCALE = 1 / 1024
 
@@ -129,12 +132,13 @@ class BackwardNetwork(nn.Module):
     ) -> list[torch.Tensor]:
         """Return the estimated bands in pixel units: levels 1 and 2 and the low band at 1/4.
 
-        `decoded` from level 1 on, `classes` int64 [N, h, w], `last_layer` int64 [N], the index of
-        the last layer that was read.
+        Of levels 1 and 2 only those that were decoded are returned; the fine trunk needs both.
+        `decoded` from level 1, 2 or 3 on, `classes` int64 [N, h, w], `last_layer` int64 [N], the
+        index of the last layer that was read.
         """
         dtype = self.coarse_in.weight.dtype
-        low_unit = decoded.steps[band_group(0)][0] * decoded.state.width
-        below = slice(band_group(DYADIC_LEVELS).stop, None)
+        low_unit = decoded.steps[decoded.group(0)][0] * decoded.state.width
+        below = slice(decoded.group(DYADIC_LEVELS).stop, None)
         coarsest = zip(decoded.points[below], decoded.steps[below], strict=True)
         low = synthesise([point * step for point, step in coarsest])
 
@@ -146,6 +150,10 @@ class BackwardNetwork(nn.Module):
         change = change.float()
         low = low + change[:, :3] * low_unit
         quarter = synthesise([*_corrected(decoded, 3, change), low])
+        if decoded.finest > 1:
+            known = slice(0, decoded.group(2).stop) if decoded.finest == 2 else slice(0)
+            known_bands = zip(decoded.points[known], decoded.steps[known], strict=True)
+            return [*(point * step for point, step in known_bands), quarter]
 
         seen = _trunk_inputs(quarter / low_unit, decoded, 2).to(dtype)
         y = torch.cat([seen, shared], 1).contiguous(memory_format=torch.channels_last)
@@ -174,7 +182,7 @@ def _trunk_inputs(low: torch.Tensor, decoded: Dequantised, level: int) -> torch.
     """
     width = decoded.state.width
     same, finer = (
-        [point / width for point in decoded.points[band_group(number)]]
+        [point / width for point in decoded.points[decoded.group(number)]]
         for number in (level, level - 1)
     )
     folded = functional.pixel_unshuffle(torch.cat(finer, 1), 2)
@@ -188,7 +196,7 @@ def _corrected(decoded: Dequantised, finest: int, change: torch.Tensor) -> list[
     """
     finer = functional.pixel_shuffle(change[:, 12:], 2)
     changes = [*finer.split(3, 1), *change[:, 3:12].split(3, 1)]
-    levels = slice(band_group(finest).start, band_group(finest + 1).stop)
+    levels = slice(decoded.group(finest).start, decoded.group(finest + 1).stop)
     bands = []
     for point, cell, step, moved in zip(
         decoded.points[levels], decoded.cells[levels], decoded.steps[levels], changes, strict=True

@@ -30,18 +30,19 @@ def add_texture(
 ) -> None:
     """Add draws to the lightness of the zero cells of `bands`, in place, in pixel units.
 
-    bands     from level 1 on, float32 [N, 3, ...], as the backward network returns them
-    decoded   the state that they are estimated from, from level 1 on
+    bands     float32 [N, 3, ...], as the backward network returns them
+    decoded   the state that they are estimated from; both begin at the same level
     expected  int32 [N, h, w, BANDS], expected magnitudes of each position's class, in units of
               1 / MAGNITUDE_UNIT finest steps
 
     The draws of a picture depend on `seed` and its sides only, not on the batch.
     """
     edge = decoded.compander.expand(torch.tensor(decoded.state.zero + 0.5)).item()
-    for level in range(1, DRAWN_LEVELS + 1):
-        start = band_group(level).start
-        for number, index in enumerate(flat_index(level), start):
-            band = bands[number]
+    for level in range(decoded.finest, DRAWN_LEVELS + 1):
+        for offset, index in enumerate(flat_index(level)):
+            number = band_group(level).start + offset
+            place = decoded.group(level).start + offset
+            band = bands[place]
             side = 1 << (DYADIC_LEVELS - level)
             mean = torch.from_numpy(expected[..., index[0]].astype(np.float32) / MAGNITUDE_UNIT)
             mean = mean.clamp_(min=1e-3).repeat_interleave(side, -1).repeat_interleave(side, -2)
@@ -49,8 +50,8 @@ def add_texture(
             draws = _draws(band.shape[-2:], (seed, number), len(band)).to(band.device)
             inside = 1 - torch.exp(-edge / mean)
             drawn = -mean * torch.log1p(-draws.abs() * inside) * draws.sign()
-            empty = decoded.cells[number][:, 0] == 0
-            band[:, 0] += torch.where(empty, STRENGTH * drawn * decoded.steps[number][:, 0], 0)
+            empty = decoded.cells[place][:, 0] == 0
+            band[:, 0] += torch.where(empty, STRENGTH * drawn * decoded.steps[place][:, 0], 0)
 
 
 def _draws(sides: Sequence[int], seed: tuple[int, int], count: int) -> torch.Tensor:

@@ -12,11 +12,11 @@ from underpaint.codec.decoder import States
 from underpaint.codec.entropy.state import CodedState
 from underpaint.codec.reconstruct.backend import Latents
 from underpaint.codec.reconstruct.dequantise import dequantise, last_class_maps, last_layer
-from underpaint.codec.reconstruct.network import BackwardNetwork
+from underpaint.codec.reconstruct.network import FINEST_REFINED, BackwardNetwork
 from underpaint.codec.reconstruct.texture import add_texture
 from underpaint.codec.runtime.threads import BATCH_PIXELS
 from underpaint.codec.transform.colour_rotation import rotate_colours
-from underpaint.codec.transform.pictures import bands_picture
+from underpaint.codec.transform.pictures import bands_picture, small_pictures
 from underpaint.codec.transform.subbands import DYADIC_LEVELS, ORIENTATIONS
 from underpaint.codec.transform.wavelet import synthesise
 from underpaint.codec.weights.model import Weights
@@ -44,11 +44,12 @@ class TorchBackend:
     def batch_pictures(
         self, states: Sequence[CodedState], *, refine: bool, texture: int | None
     ) -> list[torch.Tensor]:
-        """Return the pictures of states of one padded size and number of layers."""
-        decoded = dequantise(self._weights, states, self._device)
+        """Return the pictures of states of one padded shape, size and number of layers."""
+        finest = states[0].finest
+        decoded = dequantise(self._weights, states, self._device, finest)
         class_maps = last_class_maps(states)
         layer = last_layer(self._weights.config, states[0].cell_step)
-        if refine:
+        if refine and finest <= FINEST_REFINED:
             bands = self._network(
                 decoded,
                 torch.from_numpy(class_maps).to(self._device),
@@ -59,11 +60,16 @@ class TorchBackend:
         if texture is not None and layer + 1 < len(self._weights.config.layers):
             expected = self._weights.classes.expected_magnitude[class_maps]
             add_texture(bands, decoded, expected, texture)
-        pixels = bands_picture(bands, [state.rotation for state in states])
-        pixels = pixels.clamp_(0, 255).round_().to(torch.uint8)
+        rotations = [state.rotation for state in states]
+        shapes = [(state.layout.height, state.layout.width) for state in states]
+        pixels = (
+            small_pictures(bands, rotations, finest, shapes)
+            if finest > 1
+            else bands_picture(bands, rotations)
+        )
         return [
-            picture[:, : state.layout.height, : state.layout.width]
-            for picture, state in zip(pixels, states, strict=True)
+            picture[:, :height, :width].clamp_(0, 255).round_().to(torch.uint8)
+            for picture, (height, width) in zip(pixels, shapes, strict=True)
         ]
 
     @torch.inference_mode()

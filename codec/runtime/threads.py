@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -20,11 +20,11 @@ Answer = TypeVar("Answer")
 
 def batches(
     shapes: Sequence[tuple[int, ...]],
-    kinds: Sequence[int] | None = None,
+    kinds: Sequence[Hashable] | None = None,
     most_pixels: int = BATCH_PIXELS,
 ) -> Iterator[list[int]]:
     """Group indices of one padded shape and kind, at most so many pixels together."""
-    groups: dict[tuple[int, ...], list[int]] = {}
+    groups: dict[tuple[int, int, Hashable], list[int]] = {}
     for index, (height, width) in enumerate(shapes):
         padded = (-(-height // BLOCK), -(-width // BLOCK), kinds[index] if kinds else 0)
         groups.setdefault(padded, []).append(index)

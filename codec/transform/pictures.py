@@ -10,6 +10,7 @@ import torch
 
 from underpaint.codec.transform.colour_rotation import ColourRotation, rotate_colours
 from underpaint.codec.transform.colours import to_opponent, to_rgb
+from underpaint.codec.transform.resampling import small_pixels
 from underpaint.codec.transform.subbands import BLOCK, DYADIC_LEVELS, LEVELS
 from underpaint.codec.transform.wavelet import analyse, synthesise
 
@@ -52,3 +53,20 @@ def bands_picture(
 ) -> torch.Tensor:
     """Invert `picture_bands`."""
     return to_rgb(synthesise(rotate_colours(bands, rotations, inverse=True)))
+
+
+def small_pictures(
+    bands: list[torch.Tensor],
+    rotations: Sequence[ColourRotation],
+    finest: int,
+    shapes: Sequence[tuple[int, int]],
+) -> list[torch.Tensor]:
+    """Return the pictures that bands from level `finest` on give, float RGB [3, H', W'] each.
+
+    `shapes` are height and width of the full pictures.
+    """
+    lows = synthesise(rotate_colours(bands, rotations, finest, inverse=True))
+    return [
+        to_rgb(small_pixels(low[None], shape, finest - 1))[0]
+        for low, shape in zip(lows, shapes, strict=True)
+    ]

@@ -87,6 +87,17 @@ class Geometry:
         """Rows and columns of latent positions."""
         return -(-self.height // BLOCK), -(-self.width // BLOCK)
 
+    def sizes_from(self, finest: int) -> tuple[int, int]:
+        """Return how much of both flat arrays the levels from `finest` on take: a beginning."""
+        if finest == 1:
+            return self.size, self.block_size
+        first_left_out = bands_end(finest)
+        row = self.bands[first_left_out]
+        size = row[OFFSET] - MARGIN * (row[STRIDE] + 1)
+        group = flag_groups(finest)
+        block_size = self.blocks[group, OFFSET] - self.blocks[group, STRIDE] - 1
+        return int(size), int(block_size)
+
     @property
     def coefficients(self) -> int:
         """Number of coefficients of the padded picture."""
@@ -103,6 +114,16 @@ def band_index(level: int, component: int, orientation: int) -> int:
     if level == 0:
         return component
     return COMPONENTS + ORIENTATIONS * (COMPONENTS * (LEVELS - level) + component) + orientation
+
+
+def bands_end(finest: int) -> int:
+    """Return the number of bands, in coding order, from the low band to level `finest`, 1 to 6."""
+    return COMPONENTS + ORIENTATIONS * COMPONENTS * (LEVELS + 1 - finest)
+
+
+def flag_groups(finest: int) -> int:
+    """Return the number of groups of block flags from level 4 to level `finest`, 1 to 6."""
+    return COMPONENTS * max(FLAGGED_LEVELS + 1 - finest, 0)
 
 
 def geometry(height: int, width: int) -> Geometry:

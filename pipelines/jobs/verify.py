@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from underpaint.codec.archive import Archive
-from underpaint.codec.bitstream import unpack_stream
+from underpaint.codec.bitstream import picture_header
 from underpaint.codec.errors import ArchiveDamaged, UnderpaintError
 from underpaint.pipelines.cli.console import ProgressLine
 from underpaint.pipelines.jobs.worker_pool import (
@@ -107,8 +107,8 @@ def _verify_task(task: _Task) -> tuple[Counts, int, tuple[str, ...]]:
     for key, size, stream in zip(task.keys, task.sizes, task.streams, strict=True):
         try:
             codec.check(stream)
-            header = unpack_stream(stream)[0].picture
-            if header is None or (header.height, header.width) != size:
+            header = picture_header(stream)
+            if (header.height, header.width) != size:
                 faults.append(f"{key}: the row says {size[1]} x {size[0]}, its stream does not")
             good += len(stream)
         except UnderpaintError as error:

@@ -17,9 +17,10 @@ from underpaint.codec.reconstruct.cpu.network import NetworkSynthesis
 from underpaint.codec.reconstruct.cpu.pixels import PictureSynthesis
 from underpaint.codec.reconstruct.cpu.state import StateArrays, state_arrays
 from underpaint.codec.reconstruct.dequantise import last_class_maps, last_layer
-from underpaint.codec.reconstruct.network import BackwardNetwork
+from underpaint.codec.reconstruct.network import FINEST_REFINED, BackwardNetwork
 from underpaint.codec.reconstruct.torch_backend import TorchBackend
 from underpaint.codec.runtime.threads import in_threads
+from underpaint.codec.transform.subbands import DYADIC_LEVELS
 from underpaint.codec.weights.model import Weights
 
 
@@ -47,24 +48,30 @@ class CpuBackend:
     def _batch_pictures(
         self, states: Sequence[CodedState], *, refine: bool, texture: int | None
     ) -> list[torch.Tensor]:
-        """Return the pictures of states of one padded size and number of layers."""
+        """Return the pictures of states of one padded shape, size and number of layers."""
         layer = last_layer(self._weights.config, states[0].cell_step)
         if texture is not None and layer + 1 < len(self._weights.config.layers):
             return self._tensors.batch_pictures(states, refine=refine, texture=texture)
-        if not refine:
+        if not refine or states[0].finest > FINEST_REFINED:
             return in_threads(self._plain_picture, states)
         return self._network_synthesis(states[0].cell_step).pictures(
             [self._synthesis(state) for state in states],
             torch.from_numpy(last_class_maps(states)),
             [(state.layout.height, state.layout.width) for state in states],
+            states[0].finest - 1,
         )
 
     def _plain_picture(self, state: CodedState) -> torch.Tensor:
         """Return the picture of a state without the network, uint8 [3, H, W]."""
-        picture = torch.empty((3, state.layout.height, state.layout.width), dtype=torch.uint8)
+        picture = torch.empty((3, *state.sides), dtype=torch.uint8)
         synthesis = self._synthesis(state)
-        half = synthesis.join(synthesis.low_band(), (4, 3, 2))
-        synthesis.write_picture(half, picture.numpy())
+        level = state.finest - 1
+        low = synthesis.join(synthesis.low_band(), range(DYADIC_LEVELS, max(level, 1), -1))
+        if level:
+            sides = state.layout.height, state.layout.width
+            synthesis.write_small_picture(low, sides, level, picture.numpy())
+        else:
+            synthesis.write_picture(low, picture.numpy())
         return picture
 
     def _latents(self, state: CodedState, *, levels: int) -> Latents:

@@ -26,6 +26,7 @@ from underpaint.codec.reconstruct.network import (
     squash,
 )
 from underpaint.codec.runtime.threads import in_threads
+from underpaint.codec.transform.sizes import shrunk_sides
 
 STRIP = 4096
 """Positions that pass through a block together."""
@@ -76,10 +77,12 @@ class NetworkSynthesis:
         syntheses: Sequence[PictureSynthesis],
         class_maps: torch.Tensor,
         shapes: Sequence[tuple[int, int]],
+        level: int = 0,
     ) -> list[torch.Tensor]:
-        """Return the pictures of states of one padded size, uint8 [3, height, width] each.
+        """Return the pictures of states of one padded shape, uint8 [3, height, width] each.
 
-        `class_maps` int64 [N, h, w], the last ones; `shapes` (height, width) of each picture.
+        `class_maps` int64 [N, h, w], the last ones; `shapes` (height, width) of each full
+        picture; `level` 0 to 2, how many of the finest levels they do without.
         """
         lows = in_threads(PictureSynthesis.low_band, syntheses)
         low = torch.stack([torch.from_numpy(planes).permute(1, 2, 0) for planes in lows])
@@ -87,6 +90,11 @@ class NetworkSynthesis:
         low += changes[..., :3] * self._unit
         joins = map(_Join, syntheses, low, changes)
         quarter = torch.stack(in_threads(_Join.quarter, list(joins)))
+        if level:
+            return in_threads(
+                lambda job: _small_picture(*job, level),
+                list(zip(syntheses, quarter, shapes, strict=True)),
+            )
         changes = self._fine_trunk(syntheses, quarter, shared)
         quarter += changes[..., :3] * self._unit
         joins = map(_Join, syntheses, quarter, changes)
@@ -137,6 +145,17 @@ class NetworkSynthesis:
         )
         inputs[..., :3] = squash(low / self._unit)
         return inputs
+
+
+def _small_picture(
+    synthesis: PictureSynthesis, quarter: torch.Tensor, shape: tuple[int, int], level: int
+) -> torch.Tensor:
+    """Return the picture at 1/4 or, by plain points of level 2, at 1/2, uint8; `shape` is full."""
+    low = quarter.permute(2, 0, 1).contiguous().numpy()
+    low = synthesis.join(low, range(2, level, -1))
+    picture = torch.empty((3, *shrunk_sides(*shape, level)), dtype=torch.uint8)
+    synthesis.write_small_picture(low, shape, level, picture.numpy())
+    return picture
 
 
 def _apply_blocks(blocks: nn.Sequential, x: torch.Tensor) -> None:

@@ -28,6 +28,7 @@ from underpaint.codec.transform.lifting import (
     inverse_columns_fused,
     inverse_row_fused,
 )
+from underpaint.codec.transform.resampling import TAPS, low_band_gain, taps
 from underpaint.codec.transform.subbands import (
     COMPONENT,
     COMPONENTS,
@@ -80,12 +81,20 @@ class _Scratch(NamedTuple):
     colours: np.ndarray
 
 
+class Taps(NamedTuple):
+    """How pixels along a side are made of samples: see `resampling.taps`."""
+
+    first: np.ndarray
+    weights: np.ndarray
+
+
 class PictureSynthesis:
     """Joins the levels of one state, coarse to fine, to its picture.
 
         low = synthesis.low_band()                  # float32 [3, h, w], one sample a position
         low = synthesis.join(low, (4, 3, 2))        # float32 [3, 8 h, 8 w]
-        synthesis.write_picture(low, picture)       # uint8 [3, H, W]
+        synthesis.write_picture(low, picture)       # uint8 [3, H, W], or a small one from any low:
+        synthesis.write_small_picture(low, (H, W), 1, picture)    # uint8 [3, H / 2, W / 2]
 
     Where a backward network corrects the points of some levels, `changes` float32 [rows, columns,
     48] are its outputs, in widths of a cell, with the channels of its inputs. Corrected points are
@@ -97,7 +106,7 @@ class PictureSynthesis:
         self._state, self._rotation = state, rotation
         rows, columns = state.masks.shape
         self.positions = rows, columns
-        width = columns << DYADIC_LEVELS
+        width = columns << DYADIC_LEVELS >> (state.finest - 1)
         self._scratch = _Scratch(
             np.empty(width // 2, np.float32),
             np.empty((HALVES, width // 2 + 2), np.float32),
@@ -140,6 +149,22 @@ class PictureSynthesis:
         if any(self._rotation):
             mix_colours(low, self._rotation.inverse_matrix(), low)
         _write_picture(self._state, changes, low, self._scratch, picture)
+
+    def write_small_picture(
+        self, low: np.ndarray, sides: tuple[int, int], level: int, picture: np.ndarray
+    ) -> None:
+        """Write the picture that the low band of a level gives, uint8 [3, H / 2**l, W / 2**l].
+
+        `sides` are those of the full picture. The rotation of colours is undone in `low`, in place.
+        """
+        if any(self._rotation):
+            mix_colours(low, self._rotation.inverse_matrix(), low)
+        gain = np.float32(1 / low_band_gain(level))
+        along_y, along_x = Taps(*taps(sides[0], level)), Taps(*taps(sides[1], level))
+        columns = max(low.shape[2], picture.shape[2])
+        rows = np.empty((2, COMPONENTS, columns + TAPS), np.float32)
+        colours = np.empty((COMPONENTS, columns), np.uint8)
+        _write_small_picture(low, gain, along_y, along_x, rows, colours, picture)
 
 
 @kernel(forceinline=True)
@@ -285,6 +310,54 @@ def _write_picture(state, changes, low, scratch, picture):
                 _to_rgb(rings[0, y % _RING], rings[1, y % _RING], rings[2, y % _RING], colours)
                 for colour in range(3):
                     _interleave(colours[colour, : 2 * half], picture[colour, y])
+
+
+@kernel(fastmath=_FUSED)
+def _write_small_picture(low, gain, along_y, along_x, rows, colours, picture):
+    """Resample a low band along y and x, times `gain`, and write the picture, row by row.
+
+    `rows` float32 [2, 3, columns + 4] and `colours` uint8 [3, columns] are scratch memory.
+    """
+    height, columns = low.shape[1:]
+    width = picture.shape[2]
+    for y in range(picture.shape[1]):
+        first = along_y.first[y]
+        w0, w1, w2, w3 = (
+            gain * along_y.weights[0, y], gain * along_y.weights[1, y],
+            gain * along_y.weights[2, y], gain * along_y.weights[3, y],
+        )  # fmt: skip
+        for component in range(COMPONENTS):
+            plane, row = low[component], rows[0, component]
+            one, two = plane[max(first, 0)], plane[min(first + 1, height - 1)]
+            three, four = plane[min(first + 2, height - 1)], plane[min(first + 3, height - 1)]
+            for x in range(columns):
+                row[x + 1] = w0 * one[x] + w1 * two[x] + w2 * three[x] + w3 * four[x]
+            row[0] = row[1]
+            row[columns + 1] = row[columns + 2] = row[columns]
+            _resample_row(row, along_x, rows[1, component, :width])
+        _to_rgb(rows[1, 0, :width], rows[1, 1, :width], rows[1, 2, :width], colours[:, :width])
+        for colour in range(3):
+            for x in range(width):
+                picture[colour, y, x] = colours[colour, x]
+
+
+@kernel(fastmath=_FUSED)
+def _resample_row(row, along, result):
+    """Resample a row, which begins with the sample before its first: runs of equal distances."""
+    first, weights = along.first, along.weights
+    begin = 0
+    while begin < result.size:
+        offset = first[begin] - begin + 1
+        end = begin + 1
+        while end < result.size and first[end] - end + 1 == offset:
+            end += 1
+        for x in range(begin, end):
+            at = x + offset
+            result[x] = (
+                weights[0, x] * row[at] + weights[1, x] * row[at + 1]
+                + weights[2, x] * row[at + 2] + weights[3, x] * row[at + 3]
+            )  # fmt: skip
+        begin = end
 
 
 @kernel(fastmath=_FUSED)

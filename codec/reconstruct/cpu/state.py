@@ -22,6 +22,7 @@ class StateArrays(NamedTuple):
             lightness or chroma; the zero cell is in the middle
     bounds  float32 [2, cells], lower and upper bound of each cell
     width   float32, width of a cell in finest steps
+    finest  the finest level that `cell` holds
     """
 
     cell: np.ndarray
@@ -31,6 +32,7 @@ class StateArrays(NamedTuple):
     points: np.ndarray
     bounds: np.ndarray
     width: np.float32
+    finest: int
 
 
 def state_arrays(weights: Weights, tables: StateTables, state: CodedState) -> StateArrays:
@@ -43,4 +45,5 @@ def state_arrays(weights: Weights, tables: StateTables, state: CodedState) -> St
         points=tables.points,
         bounds=tables.bounds,
         width=np.float32(tables.width),
+        finest=state.finest,
     )
