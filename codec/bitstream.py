@@ -94,6 +94,10 @@ class Frame:
         """The words of the rANS run."""
         return bytes(self.body[self.payload_at :])
 
+    def tobytes(self) -> bytes:
+        """Return the part as it stands in a stream."""
+        return b"".join((self.head, _CHECK.pack(self.check), self.body))
+
     @property
     def nbytes(self) -> int:
         """Length of the part in bytes."""

@@ -175,18 +175,25 @@ class Codec:
         return self._backend.pictures(states, refine=refine, texture=texture)
 
     def latents(
-        self, streams: Sequence[Sequence[bytes]], *, levels: int = COARSE_LEVELS
+        self,
+        streams: Sequence[Sequence[bytes]],
+        *,
+        levels: int = COARSE_LEVELS,
+        size: int | None = None,
     ) -> list[Latents]:
         """Return the state of each image as tensors; raises as `decode` does.
 
         `levels` is the number of wavelet levels beside the low band, from 4 (the coarsest, of
         16 pixels) to finer ones: 0 to 4 give 3, 12, 48, 192 and 768 channels. The finer half of
-        them is nearly empty in coarse states, and takes most of the time. Parts of finer levels
-        may be missing from the layers.
+        them is nearly empty in coarse states, and takes most of the time. With `size`, as in
+        `decode`, levels that the picture of this size does without are zero; what they need may be
+        missing from the layers.
         """
         if not 0 <= levels <= DYADIC_LEVELS:
             raise UsageError(f"levels: {levels} of {DYADIC_LEVELS}")
-        states = self._decoder.states(_checked_streams(streams), Size(DYADIC_LEVELS - levels))
+        at_least = DYADIC_LEVELS - levels
+        wanted = Size.of(size, None).no_finer_than(at_least)
+        states = self._decoder.states(_checked_streams(streams), wanted)
         return self._backend.latents(states, levels=levels)
 
     def check(self, stream: Sequence[bytes]) -> None:

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from underpaint.codec.archive.key_hashes import RepeatedKeys, hashes_of
+from underpaint.codec.archive.layer_columns import columns_for, sizes_for
 from underpaint.codec.archive.letters import read_letters
 from underpaint.codec.archive.manifest import read_manifest
 from underpaint.codec.archive.parquet.ranges import RangeReader, Traffic
@@ -24,7 +25,6 @@ from underpaint.codec.archive.schema import (
     FIXED_NAMES,
     SOURCE,
     is_blob,
-    layer_column,
 )
 from underpaint.codec.archive.tables import rows_of, vectors_of
 from underpaint.codec.errors import ArchiveDamaged, NoSuchKey, UsageError
@@ -49,6 +49,10 @@ class Statistics:
     layer_names: tuple[str, ...]
     layer_bytes: tuple[int, ...]
     """Bytes of each layer's column: its blobs with their headers and checksums."""
+    sizes: tuple[int, ...]
+    """Short sides in pixels that have columns of their own, then 0 if the full size has."""
+    size_bytes: tuple[tuple[int, ...], ...]
+    """Bytes by size and layer: a row for each of `sizes`, a value for each layer."""
     file_bytes: int
     """Size of all files of the archive, Parquet's own bytes included."""
     weights_id: str
@@ -97,6 +101,11 @@ class Archive:
     def layer_names(self) -> tuple[str, ...]:
         """Names of the layers, coarsest first."""
         return self.manifest.layer_names
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Short sides in pixels that have columns of their own, then 0 if the full size has."""
+        return self.manifest.sizes
 
     @property
     def label_names(self) -> tuple[str, ...]:
@@ -153,23 +162,40 @@ class Archive:
             skipped=dict(sorted(skipped.items(), key=lambda item: (-item[1], item[0]))),
             layer_names=self.layer_names,
             layer_bytes=tuple(sum(unit.layer_bytes[layer] for unit in units) for layer in layers),
+            sizes=self.sizes,
+            size_bytes=tuple(
+                tuple(sum(_bytes_of(unit, place)[layer] for unit in units) for layer in layers)
+                for place in range(len(self.sizes))
+            ),
             file_bytes=sum(entry.bytes for entry in entries),
             weights_id=self.weights_id,
         )
 
-    def layer_columns(self, layers: int | None) -> list[str]:
-        """Return the columns of layers 1 to `layers` (None: all); UsageError if out of range."""
+    def layer_columns(self, layers: int | None, size: int | None = None) -> list[str]:
+        """Return the columns of layers 1 to `layers` (None: all) for pictures of a size.
+
+        `size` is a short side in pixels, as in `Codec.decode`; None is the largest that the archive
+        has. Raises UsageError if either is out of range.
+        """
         count = len(self.layer_names)
         layers = count if layers is None else layers
         if not 1 <= layers <= count and (count or layers < 1):
             raise UsageError(f"layers: {layers}; the archive has layers 1 to {count}")
-        return [layer_column(layer) for layer in range(layers)]
+        return columns_for(layers, sizes_for(self.sizes, size))
+
+    def decoded_size(self, size: int | None) -> int | None:
+        """Return the argument `size` of `Codec.decode` for layers read with `size`.
+
+        They are equal, unless the archive has no full pictures and `size` is None.
+        """
+        return self.sizes[-1] or None if size is None else size
 
     def row_groups(
         self,
         columns: Sequence[str] | None = None,
         *,
         layers: int | None = None,
+        size: int | None = None,
         where: pc.Expression | None = None,
         on_damage: OnDamage | None = None,
     ) -> Iterator[RowGroup]:
@@ -178,13 +204,14 @@ class Archive:
         Args:
             columns: any columns by name (None: all but layers, source and embedding).
             layers: number of layers in addition (None: none).
+            size: short side in pixels of the pictures that the layers are for (None: full).
             where: an expression over small columns (`pc.field("width") > 640`). Rows that do not
                 match are left out, and blobs of groups without a match are not fetched.
             on_damage: called for each damaged row or file, which is then left out or cut to its
                 intact layers. None: ArchiveDamaged is raised.
         """
         names = list(columns) if columns is not None else [*FIXED_NAMES, *self.label_names]
-        names += self.layer_columns(layers) if layers is not None else []
+        names += self.layer_columns(layers, size) if layers is not None else []
         self._check_columns(names)
         for entry in self.files:
             for group in range(len(entry.row_groups)):
@@ -206,6 +233,7 @@ class Archive:
         self,
         layers: int | None = None,
         *,
+        size: int | None = None,
         labels: bool = True,
         source: bool = False,
         where: pc.Expression | None = None,
@@ -213,21 +241,29 @@ class Archive:
     ) -> Iterator[Row]:
         """Yield images in the order of the archive, with layers 1 to `layers` (None: all).
 
+        `size`: only what pictures of this short side need, see `Codec.decode` (None: full).
         `source`: with the original bytes, if the archive keeps them. Other arguments as in
         `row_groups`.
         """
-        names = self._row_columns(layers, labels=labels, source=source)
+        names = self._row_columns(layers, size, labels=labels, source=source)
         groups = self.row_groups(names, where=where, on_damage=on_damage)
         for group in groups:
             yield from rows_of(group.table)
 
-    def get(self, key: str, layers: int | None = None, *, source: bool = False) -> Row:
-        """Return the image of a key, with layers 1 to `layers` (None: all).
+    def get(
+        self,
+        key: str,
+        layers: int | None = None,
+        *,
+        size: int | None = None,
+        source: bool = False,
+    ) -> Row:
+        """Return the image of a key, with layers 1 to `layers` (None: all), as `rows` does.
 
         Fetches the keys of the row groups that may hold it, the small columns of that group, and
         only those pages of the blobs that hold the row. Raises NoSuchKey or ArchiveDamaged.
         """
-        names = self._row_columns(layers, labels=True, source=source)
+        names = self._row_columns(layers, size, labels=True, source=source)
         return next(rows_of(self._one_row(*self._find(key), names)))
 
     def embedding(self, key: str) -> np.ndarray:
@@ -313,11 +349,13 @@ class Archive:
             table = table.append_column(name, pa.array([value], pa.large_binary()))
         return table
 
-    def _row_columns(self, layers: int | None, *, labels: bool, source: bool) -> list[str]:
+    def _row_columns(
+        self, layers: int | None, size: int | None, *, labels: bool, source: bool
+    ) -> list[str]:
         names = [*FIXED_NAMES, *(self.label_names if labels else ())]
         if self.manifest.embedding_size is not None:
             names.append(EMBEDDING)
-        names += self.layer_columns(layers)
+        names += self.layer_columns(layers, size)
         if source:
             if self.files and not self.manifest.keeps_source:
                 raise UsageError(f"{self.storage.root}: this archive keeps no source bytes")
@@ -356,6 +394,11 @@ class Archive:
             # writers may omit the statistics of long keys
             if group.keys is None or group.keys[0] <= encoded <= group.keys[1]:
                 yield number
+
+
+def _bytes_of(unit: Commit, size: int) -> tuple[int, ...]:
+    """Return the bytes of each layer of a unit, for one of its sizes."""
+    return unit.size_bytes[size] if unit.size_bytes else unit.layer_bytes
 
 
 def _may_hold(unit: Commit, key: str) -> bool:

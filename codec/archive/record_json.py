@@ -14,6 +14,7 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from underpaint.codec import limits
+from underpaint.codec.archive.layer_columns import FULL
 from underpaint.codec.archive.records import (
     DATA,
     FAILED,
@@ -31,9 +32,10 @@ from underpaint.codec.errors import (
     UnknownArchiveVersion,
     UsageError,
 )
+from underpaint.codec.transform.sizes import MOST_SIZES, check_sizes
 
 FORMAT = "underpaint-archive"
-VERSION = 2
+VERSION = 3
 FEATURES: frozenset[str] = frozenset()
 """Features that this reader knows beyond the version; see the versioning rules (V2)."""
 
@@ -48,7 +50,10 @@ _MEMBERS = {
 }
 """Field of `Commit` -> member of its JSON object, where the two differ."""
 
-_OPTIONAL = ("extractor", "generation", "metadata", "replaces", "skipped", "supersedes")
+_OPTIONAL = (
+    "extractor", "generation", "metadata", "replaces", "size_bytes", "sizes", "skipped",
+    "supersedes",
+)  # fmt: skip
 """Fields whose member is absent if they have their default value."""
 
 _DEFAULTS = {item.name: item.default for item in fields(Commit)} | {"skipped": {}}
@@ -164,6 +169,11 @@ def _from_json(value: Mapping[str, Any], name: str) -> Commit:
             generation=_count(value.get("generation", 0)),
             supersedes=value.get("supersedes", False) is True,
             metadata=_metadata(value.get("metadata", "none")),
+            sizes=_sizes(value.get("sizes", [FULL])),
+            size_bytes=tuple(
+                tuple(map(_count, _list(row, limits.MAX_LAYERS)))
+                for row in _list(value.get("size_bytes", []), MOST_SIZES + 1)
+            ),
         )
     except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
         raise ArchiveDamaged(f"{name}: {type(error).__name__} in a unit: {error}") from None
@@ -172,6 +182,9 @@ def _from_json(value: Mapping[str, Any], name: str) -> Commit:
             f"{name}: unit {commit.unit!r} has {len(commit.layer_names)} layers and the bytes of "
             f"{len(commit.layer_bytes)}"
         )
+    shape = len(commit.sizes) if len(commit.sizes) > 1 else 0, len(commit.layer_names)
+    if len(commit.size_bytes) != shape[0] or any(len(r) != shape[1] for r in commit.size_bytes):
+        raise ArchiveDamaged(f"{name}: unit {commit.unit!r} has bytes of other sizes or layers")
     return commit
 
 
@@ -179,6 +192,16 @@ def _metadata(value: Any) -> str:
     if value not in METADATA:
         raise ValueError(f"metadata {value!r}")
     return str(value)
+
+
+def _sizes(value: Any) -> tuple[int, ...]:
+    """Return the sizes of a unit: increasing numbers, then FULL if it is there."""
+    sizes = tuple(map(_count, _list(value, MOST_SIZES + 1)))
+    named = sizes[:-1] if sizes and sizes[-1] == FULL else sizes
+    check_sizes(named)
+    if not sizes:
+        raise ValueError("no size")
+    return sizes
 
 
 def _entry(value: Mapping[str, Any] | None, folder: str) -> FileEntry | None:

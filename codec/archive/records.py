@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+from underpaint.codec.archive.layer_columns import FULL
 from underpaint.codec.errors import ArchiveDamaged, ArchiveError, UsageError
 
 MANIFEST = "manifest.json"
@@ -80,6 +81,10 @@ class Commit:
     """Whether rows replace rows of the same key in units of a lower generation."""
     metadata: str = "none"
     """What rows hold about how a picture was taken: "basic", "exif" or "none"."""
+    sizes: tuple[int, ...] = (FULL,)
+    """Short sides in pixels that have columns of their own, then FULL if the full size has."""
+    size_bytes: tuple[tuple[int, ...], ...] = ()
+    """Bytes of all blobs by size and layer; () if there is one size."""
 
     @property
     def rows(self) -> int:
@@ -105,6 +110,7 @@ _SHARED = {
     "extractor": "extractor",
     "keeps_source": "kept sources",
     "metadata": "metadata",
+    "sizes": "sizes",
 }
 """Fields that must be equal in all commits of one archive -> their names in messages."""
 
@@ -151,6 +157,11 @@ class Manifest:
     def layer_names(self) -> tuple[str, ...]:
         """Names of the layers, coarsest first."""
         return self.units[0].layer_names if self.units else ()
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Short sides in pixels that have columns of their own, then FULL if the full size has."""
+        return self.units[0].sizes if self.units else (FULL,)
 
     @property
     def label_names(self) -> tuple[str, ...]:
@@ -237,6 +248,7 @@ def _without_rows(unit: Commit) -> Commit:
         pixels=0,
         source_bytes=0,
         layer_bytes=(0,) * len(unit.layer_names),
+        size_bytes=tuple((0,) * len(unit.layer_names) for _ in unit.size_bytes),
         first_key=None,
         last_key=None,
     )

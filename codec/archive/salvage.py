@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from underpaint.codec.archive.layer_columns import by_layer, sizes_in
 from underpaint.codec.archive.parquet.ranges import RangeReader
 from underpaint.codec.archive.records import FileEntry
-from underpaint.codec.archive.schema import SOURCE, is_blob
-from underpaint.codec.bitstream import unpack_stream
+from underpaint.codec.archive.tables import joined
+from underpaint.codec.bitstream import PictureHeader, unpack_stream
 from underpaint.codec.errors import ArchiveDamaged, StreamError
 
 
@@ -54,8 +55,8 @@ def salvage(
 
     Small columns and source bytes must match their page checksums. A layer column that does not is
     read without them, and then every layer of the group must pass its own CRC (`columns` hold a
-    prefix of the layers, or none). A row keeps the layers before its first bad one; a row without
-    layer 1 is dropped.
+    prefix of the layers for one size, or none). A row keeps the layers before its first bad one; a
+    row without layer 1 is dropped.
     """
 
     def lost(key: str | None, layer: int | None, reason: object) -> None:
@@ -67,52 +68,65 @@ def salvage(
     except ArchiveDamaged:
         lost(None, None, error)
         return None
-    layers = sorted((n for n in columns if is_blob(n) and n != SOURCE), key=lambda n: int(n[6:]))
-    small = [name for name in columns if name not in layers]
+    layers = by_layer(columns)
+    blobs = [name for names in layers for name in names]
+    small = [name for name in columns if name not in blobs]
     try:
         table = reader.read(entry, group, small) if small else None
     except ArchiveDamaged as why:
         for key in keys:
             lost(key, None, why)
         return None
-    values = {name: _layer(reader, entry, group, name) for name in layers}
-    alive, kept = [], []
+    values = {name: _column(reader, entry, group, name) for name in blobs}
+    size = len(sizes_in(blobs)) - 1
+    alive, good_layers = [], []
     for row, key in enumerate(keys):
-        blobs = [values[name][row] for name in layers]
-        good, reason = _good_prefix(blobs)
-        if not reason and good < min(states[row], len(blobs)):
+        chunks = [joined([values[name][row] for name in names]) for names in layers]
+        good, reason = _good_prefix(chunks, size)
+        if not reason and good < min(states[row], len(chunks)):
             reason = (
                 f"missing: the row has {states[row]} layers"  # a null where a value is required
             )
         if reason:
             lost(key, good or None, reason)
-        kept.append(blobs[:good] + [None] * (len(blobs) - good))
+        good_layers.append(good)
         alive.append(bool(good) or not layers)
     if not any(alive):
         return None
     read = {name: table.column(name) for name in small} if table else {}
-    for place, name in enumerate(layers):
-        read[name] = pa.chunked_array([pa.array([row[place] for row in kept], pa.large_binary())])
+    for layer, names in enumerate(layers):
+        for name in names:
+            kept = [v if layer < good_layers[row] else None for row, v in enumerate(values[name])]
+            read[name] = pa.chunked_array([pa.array(kept, pa.large_binary())])
     mask = np.array(alive)
     result = pa.table({name: read[name] for name in columns}).filter(pa.array(mask))
     return result, np.flatnonzero(mask)
 
 
-def _good_prefix(blobs: Sequence[bytes | None]) -> tuple[int, str]:
-    """Return how many layers of an image are intact, and why the next is not ("" if all are)."""
-    layers = [blob for blob in blobs if blob is not None]
-    for layer, blob in enumerate(blobs):
-        if blob is None:
-            rest_is_there = any(later is not None for later in blobs[layer:])
+def _good_prefix(chunks: Sequence[bytes | None], size: int) -> tuple[int, str]:
+    """Return how many layers of an image are intact, and why the next is not ("" if all are).
+
+    `size` is the index of the size that the layers were read for.
+    """
+
+    def level(picture: PictureHeader) -> int:
+        return picture.cuts[size] if size < len(picture.cuts) else 0
+
+    layers = [chunk for chunk in chunks if chunk is not None]
+    for layer, chunk in enumerate(chunks):
+        if chunk is None:
+            rest_is_there = any(later is not None for later in chunks[layer:])
             return layer, "missing" if rest_is_there or not layer else ""
         try:
-            unpack_stream(layers[: layer + 1])
+            found = unpack_stream(layers[: layer + 1], level)
         except StreamError as error:
             return layer, str(error)
-    return len(blobs), ""
+        if len(found.layers) <= layer:
+            return layer, f"layer {layer + 1}: a part of it is missing"
+    return len(chunks), ""
 
 
-def _layer(reader: RangeReader, entry: FileEntry, group: int, name: str) -> list[bytes | None]:
+def _column(reader: RangeReader, entry: FileEntry, group: int, name: str) -> list[bytes | None]:
     """Return the values of a layer column, if need be without page checksums; None if
     unreadable.
     """

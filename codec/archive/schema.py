@@ -1,10 +1,10 @@
 """The Parquet columns of data files and of files of dead letters.
 
-    key │ source_uri │ source_sha256 │ … │ labels… │ embedding │ layer_0 │ … │ layer_n │ source
-    └────────── small columns: zstd, dictionary, statistics ─────────┘ └── blobs: stored raw ──┘
+    key │ source_uri │ source_sha256 │ … │ labels… │ embedding │ layer_0_256 │ … │ layer_n │ source
+    └────────── small columns: zstd, dictionary, statistics ─────────┘ └──── blobs: stored raw ────┘
 
-The layers are adjacent columns, coarsest first, so the coarse prefix of a row group is one range.
-Column `layer_0` holds layer 1.
+The columns of the layers are adjacent, smallest size first (see `layer_columns`), so the coarse
+layers of a small size are one range of a row group. Columns `layer_0…` hold layer 1.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from underpaint.codec import limits
+from underpaint.codec.archive.layer_columns import FULL, columns_for, is_layer, split_layers
 from underpaint.codec.archive.rows import Row, check_key, printable
 from underpaint.codec.errors import RowInvalid, UsageError
 from underpaint.codec.storage.redaction import redacted
@@ -53,16 +54,6 @@ PAGE_BYTES = 128 << 10
 """A blob page is closed once it holds this many bytes, so that one row can be fetched alone."""
 
 
-def layer_column(layer: int) -> str:
-    """Return the name of a layer's column; index 0 is the coarsest layer."""
-    return f"layer_{layer}"
-
-
-def is_layer(name: str) -> bool:
-    """Return whether a column holds a layer."""
-    return name.startswith("layer_") and name[6:].isdigit()
-
-
 def is_blob(name: str) -> bool:
     """Return whether a column holds blobs: a layer or the source bytes."""
     return name == SOURCE or is_layer(name)
@@ -86,6 +77,8 @@ class Columns:
     labels: pa.Schema = field(default_factory=lambda: pa.schema([]))
     embedding_size: int | None = None
     keeps_source: bool = False
+    sizes: tuple[int, ...] = (FULL,)
+    """Short sides in pixels that layers are cut for, and FULL."""
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.layer_names) <= limits.MAX_LAYERS:
@@ -102,6 +95,11 @@ class Columns:
         if len(set(self.labels.names)) != len(self.labels.names):
             raise UsageError("two labels have the same name")
 
+    @property
+    def layer_columns(self) -> list[str]:
+        """Names of the columns that hold layers, in order."""
+        return columns_for(len(self.layer_names), self.sizes)
+
     def schema(self) -> pa.Schema:
         """Return the Arrow schema of a data file, in the order of its columns."""
         fields = [*FIXED_FIELDS]
@@ -111,8 +109,8 @@ class Columns:
             embedding = pa.list_(item, self.embedding_size)
             fields.append(pa.field(EMBEDDING, embedding, nullable=False))
         fields += [
-            pa.field(layer_column(layer), pa.large_binary(), nullable=layer > 0)
-            for layer in range(len(self.layer_names))
+            pa.field(name, pa.large_binary(), nullable=place > 0)
+            for place, name in enumerate(self.layer_columns)
         ]
         if self.keeps_source:
             fields.append(pa.field(SOURCE, pa.large_binary()))
@@ -159,7 +157,11 @@ class Columns:
             values.append(_checked_embedding(row, self.embedding_size))
         elif row.embedding is not None:
             raise RowInvalid(f"{row.key}: this archive has no embeddings")
-        values += [*row.layers, *[None] * (len(self.layer_names) - len(row.layers))]
+        sides, count = (row.height, row.width), len(self.layer_names)
+        try:
+            values += split_layers(row.layers, sides, count, self.sizes)
+        except RowInvalid as error:
+            raise RowInvalid(f"{row.key}: {error}") from error
         if self.keeps_source:
             values.append(row.source)
         return tuple(values)
@@ -184,17 +186,18 @@ def _checked_embedding(row: Row, size: int) -> np.ndarray:
     return embedding.astype(np.float16)
 
 
-def breach(table: pa.Table, *, failed: bool) -> str:
+def breach(table: pa.Table, *, failed: bool, required: str = "layer_0") -> str:
     """Return how a table breaks the rules of its columns; "" if it does not.
 
-    Labels may be of any type. Types and nulls of all other columns of a data file, or of a file of
-    dead letters (`failed`), and the keys must be what a writer may write.
+    `required` is the first of the file's columns of layers, which has no nulls. Labels may be of
+    any type. Types and nulls of all other columns of a data file, or of a file of dead letters
+    (`failed`), and the keys must be what a writer may write.
     """
     known = {item.name: item for item in (DEAD_LETTER_SCHEMA if failed else FIXED_FIELDS)}
     for name in table.column_names:
         column, item = table.column(name), known.get(name)
         if not failed and is_blob(name):
-            item = pa.field(name, pa.large_binary(), nullable=name != "layer_0")
+            item = pa.field(name, pa.large_binary(), nullable=name != required)
         if item is not None and column.type != item.type:
             return f"column {name!r} is {column.type}, not {item.type}"
         if item is not None and not item.nullable and column.null_count:

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from underpaint.codec.archive.layer_columns import by_layer, is_layer
 from underpaint.codec.archive.rows import Row
-from underpaint.codec.archive.schema import EMBEDDING, FIXED_NAMES, SOURCE, is_layer
+from underpaint.codec.archive.schema import EMBEDDING, FIXED_NAMES, SOURCE
 from underpaint.codec.errors import ArchiveDamaged
 
 
@@ -26,9 +27,9 @@ def table(schema: pa.Schema, rows: Sequence[tuple[Any, ...]]) -> pa.Table:
 def rows_of(table: pa.Table) -> Iterator[Row]:
     """Yield the rows of a table of archive columns."""
     names = table.column_names
-    layers = [name for name in names if is_layer(name)]
+    layers = by_layer(names)
     fixed = [name for name in names if name in FIXED_NAMES and name not in ("states", "weights_id")]
-    labels = [n for n in names if n not in (*FIXED_NAMES, *layers, EMBEDDING, SOURCE)]
+    labels = [n for n in names if n not in (*FIXED_NAMES, EMBEDDING, SOURCE) and not is_layer(n)]
     columns = {name: _values(table.column(name)) for name in names}
     for index in range(table.num_rows):
         values: dict[str, Any] = {name: columns[name][index] for name in fixed}
@@ -40,12 +41,19 @@ def rows_of(table: pa.Table) -> Iterator[Row]:
             values["embedding"] = np.array(columns[EMBEDDING][index], dtype=np.float16)
         if SOURCE in columns:
             values["source"] = columns[SOURCE][index]
-        blobs = (columns[name][index] for name in layers)
+        chunks = ([columns[name][index] for name in names_of_layer] for names_of_layer in layers)
+        blobs = (joined(chunk) for chunk in chunks)
         yield Row(
             **values,
             layers=tuple(blob for blob in blobs if blob is not None),
             labels={name: columns[name][index] for name in labels},
         )
+
+
+def joined(parts: Sequence[bytes | None]) -> bytes | None:
+    """Return a layer from its columns, smallest size first; None if all are null."""
+    there = [part for part in parts if part is not None]
+    return b"".join(there) if len(there) > 1 else there[0] if there else None
 
 
 def _values(column: pa.ChunkedArray) -> list[Any]:

@@ -13,7 +13,9 @@ from types import TracebackType
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from underpaint.codec.archive.layer_columns import FULL, layer_column
 from underpaint.codec.archive.manifest import read_commit
 from underpaint.codec.archive.parquet.file_writer import FileWriter
 from underpaint.codec.archive.record_json import encode_commit
@@ -69,6 +71,8 @@ class ArchiveWriter:
     Args:
         unit: name derived from the inputs, 1 to 160 of `A-Z a-z 0-9 . _ = + @ -`.
         layers: names of the layers, coarsest first.
+        sizes: short sides in pixels that layers were cut for, smallest first, and FULL; each has
+            columns of its own. (FULL,): one column a layer, however it was cut.
         label_schema: Arrow fields of the label columns.
         embedding_size: length of each row's embedding; None: no such column.
         extractor: identity of the extractor (`Extractor.identity`).
@@ -90,6 +94,7 @@ class ArchiveWriter:
         *,
         layers: Sequence[str],
         weights_id: str,
+        sizes: Sequence[int] = (FULL,),
         label_schema: pa.Schema | None = None,
         embedding_size: int | None = None,
         extractor: str | None = None,
@@ -105,7 +110,7 @@ class ArchiveWriter:
     ) -> None:
         labels = label_schema if label_schema is not None else pa.schema([])
         self.unit = check_unit(unit)
-        self.columns = Columns(tuple(layers), labels, embedding_size, keep_source)
+        self.columns = Columns(tuple(layers), labels, embedding_size, keep_source, tuple(sizes))
         self.weights_id = weights_id
         self._extractor = extractor
         self.commit: Commit | None = None
@@ -117,7 +122,9 @@ class ArchiveWriter:
         self._metadata = metadata
         self._schema = self.columns.schema()
         self._blobs = [index for index, name in enumerate(self._schema.names) if is_blob(name)]
-        self._first_layer = self._schema.get_field_index("layer_0")
+        names = self.columns.layer_columns
+        self._layers_at = {self._schema.get_field_index(name): name for name in names}
+        self._first_layer = min(self._layers_at)
         self._row_group_bytes, self._row_group_limit = row_group_bytes, row_group_limit
         self._storage = Storage(root, options)
         self._content = hashlib.sha256()
@@ -127,7 +134,7 @@ class ArchiveWriter:
         self._letters: list[DeadLetter] = []
         self._skipped: Counter[str] = Counter()
         self._coarse = self._total = self._loose = 0
-        self._layer_bytes = [0] * len(layers)
+        self._column_bytes = dict.fromkeys(names, 0)
         self._pixels = self._source_bytes = 0
         self._first_key: str | None = None
         self._last_key: str | None = None
@@ -142,17 +149,20 @@ class ArchiveWriter:
         labels: pa.Schema,
         *,
         layers: int | None = None,
+        sizes: Sequence[int] | None = None,
         options: Mapping[str, Any] | None = None,
     ) -> ArchiveWriter:
         """Return the writer of a copy of a unit with its coarsest `layers` layers (None: all).
 
-        `labels` are the Arrow fields of its label columns.
+        `sizes` are those of its sizes that are copied (None: all). `labels` are the Arrow fields of
+        its label columns.
         """
         return cls(
             root,
             commit.unit,
             layers=commit.layer_names[:layers],
             weights_id=commit.weights_id,
+            sizes=commit.sizes if sizes is None else sizes,
             label_schema=labels,
             embedding_size=commit.embedding_size,
             extractor=commit.extractor,
@@ -189,8 +199,10 @@ class ArchiveWriter:
         values = self.columns.values(row, self.weights_id)
         self._take_key(row.key)
         self._count(row)
+        for index, name in self._layers_at.items():
+            self._column_bytes[name] += len(values[index] or b"")
         self._rows.append(values)
-        self._coarse += len(row.layers[0])
+        self._coarse += len(values[self._first_layer])
         size = sum(len(values[index] or b"") for index in self._blobs)
         self._total += size
         self._loose += size
@@ -201,8 +213,6 @@ class ArchiveWriter:
 
     def _count(self, row: Row) -> None:
         self._content.update(_row_content(row))
-        for layer, blob in enumerate(row.layers):
-            self._layer_bytes[layer] += len(blob)
         self._pixels += row.width * row.height
         self._source_bytes += row.source_bytes
         self._first_key = min(self._first_key or row.key, row.key)
@@ -223,6 +233,8 @@ class ArchiveWriter:
         for row in rows_of(group):
             self._take_key(row.key)
             self._count(row)
+        for name in self._column_bytes:
+            self._column_bytes[name] += pc.sum(pc.binary_length(group.column(name))).as_py() or 0
         self._write(group)
 
     def fail(self, letter: DeadLetter) -> None:
@@ -268,6 +280,7 @@ class ArchiveWriter:
         data = self._data.store(self._storage, f"{DATA}/{self.unit}") if self._data else None
         for reason, count in sorted(self._skipped.items()):
             self._content.update(b"skipped" + _packed(reason.encode(), str(count).encode()))
+        by_size = self._bytes_by_size()
         commit = Commit(
             unit=self.unit,
             weights_id=self.weights_id,
@@ -280,7 +293,9 @@ class ArchiveWriter:
             failed=self._store_letters(),
             pixels=self._pixels,
             source_bytes=self._source_bytes,
-            layer_bytes=tuple(self._layer_bytes),
+            layer_bytes=tuple(map(sum, zip(*by_size, strict=True))),
+            sizes=self.columns.sizes,
+            size_bytes=by_size if len(by_size) > 1 else (),
             failures=dict(Counter(f"{item.stage}: {item.error}" for item in self._letters)),
             skipped=dict(self._skipped),
             first_key=self._first_key,
@@ -293,6 +308,13 @@ class ArchiveWriter:
             metadata=self._metadata,
         )
         self.commit = commit_once(self._storage, commit)
+
+    def _bytes_by_size(self) -> tuple[tuple[int, ...], ...]:
+        layers = range(len(self.columns.layer_names))
+        return tuple(
+            tuple(self._column_bytes[layer_column(layer, size)] for layer in layers)
+            for size in self.columns.sizes
+        )
 
     def _store_letters(self) -> FileEntry | None:
         if not self._letters:

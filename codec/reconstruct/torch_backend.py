@@ -7,6 +7,7 @@ from functools import partial
 
 import numpy as np
 import torch
+from torch.nn import functional
 
 from underpaint.codec.decoder import States
 from underpaint.codec.entropy.state import CodedState
@@ -74,8 +75,10 @@ class TorchBackend:
 
     @torch.inference_mode()
     def _batch_latents(self, states: Sequence[CodedState], *, levels: int) -> list[Latents]:
-        """Return the latents of states of one padded size and number of layers."""
-        finest = DYADIC_LEVELS + 1 - levels
+        """Return the latents of states of one padded shape, size and number of layers."""
+        finest = states[0].finest
+        channels = 3 << 2 * levels
+        levels = DYADIC_LEVELS + 1 - finest
         scaled = dequantise(self._weights, states, self._device, finest).coefficients()
         detail, low = scaled[: ORIENTATIONS * levels], synthesise(scaled[ORIENTATIONS * levels :])
         rotations = [state.rotation for state in states]
@@ -85,8 +88,9 @@ class TorchBackend:
             first = ORIENTATIONS * (level - finest)
             bands = torch.cat(scaled[first : first + ORIENTATIONS], 1)
             side = 1 << (DYADIC_LEVELS - level)
-            parts.append(torch.nn.functional.pixel_unshuffle(bands, side))
-        packed = torch.cat(parts, 1).cpu().numpy()
+            parts.append(functional.pixel_unshuffle(bands, side))
+        missing = channels - (3 << 2 * levels)
+        packed = functional.pad(torch.cat(parts, 1), (0, 0, 0, 0, 0, missing)).cpu().numpy()
         class_maps = last_class_maps(states)
         embedded = self._weights.classes.embedding[class_maps].transpose(0, 3, 1, 2)
         return [

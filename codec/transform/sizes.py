@@ -40,9 +40,10 @@ def shrunk_sides(height: int, width: int, level: int) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class Size:
-    """A size to decode: the shrink level of all pictures, or the short side that is wanted."""
+    """A size to decode: a shrink level, and the short side that is wanted."""
 
     level: int = 0
+    """Smallest shrink level of any picture."""
     short: int | None = None
     """Short side in pixels; if given, the level follows from the sides of each picture."""
 
@@ -60,9 +61,15 @@ class Size:
             raise UsageError(f"shrink: {shrink}; want one of {', '.join(map(str, SHRINKS))}")
         return cls(SHRINKS.index(shrink or 1), size)
 
+    def no_finer_than(self, level: int) -> Size:
+        """Return the size with a shrink level of at least `level` for all pictures."""
+        return Size(max(self.level, level), self.short)
+
     def level_of(self, height: int, width: int) -> int:
         """Return the shrink level of a picture."""
-        return self.level if self.short is None else shrink_level(height, width, self.short)
+        if self.short is None:
+            return self.level
+        return max(self.level, shrink_level(height, width, self.short))
 
 
 FULL = Size()

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from underpaint.codec.archive.layer_columns import is_layer
 from underpaint.codec.archive.parquet.footer import ARROW_ERRORS, Footer, first_line, parse_footer
 from underpaint.codec.archive.parquet.pages import blob_pages
 from underpaint.codec.archive.parquet.unpacking import check_unpacked
@@ -308,7 +309,9 @@ class RangeReader:
             raise ArchiveDamaged(f"{entry.path}: row group {group}: {first_line(error)}") from None
         if table.num_rows != entry.row_groups[group]:
             raise ArchiveDamaged(f"{entry.path}: row group {group}: {table.num_rows} rows")
-        if reason := breach(table, failed=entry.path.startswith(f"{FAILED}/")):
+        required = next(filter(is_layer, self.footer(entry).schema.names), "")
+        failed = entry.path.startswith(f"{FAILED}/")
+        if reason := breach(table, failed=failed, required=required):
             raise ArchiveDamaged(f"{entry.path}: row group {group}: {reason}")
         small = sum(stop - start for path, (start, stop) in chunks.items() if not is_blob(path))
         blobs = sum(blob_bytes(table, name) for name in table.column_names if is_blob(name))

@@ -14,6 +14,7 @@ from dataclasses import replace
 
 import pyarrow as pa
 
+from underpaint.codec.archive.layer_columns import by_layer, layer_column, sizes_in
 from underpaint.codec.archive.manifest import read_commit, read_manifest
 from underpaint.codec.archive.parquet.footer import parse_footer
 from underpaint.codec.archive.parquet.ranges import REQUEST_BYTES, RangeReader
@@ -21,9 +22,7 @@ from underpaint.codec.archive.records import COMMITS, DATA, FAILED, Commit, File
 from underpaint.codec.archive.schema import (
     EMBEDDING,
     SOURCE,
-    is_layer,
     label_fields,
-    layer_column,
 )
 from underpaint.codec.errors import ArchiveDamaged, ArchiveError, UsageError
 from underpaint.codec.storage.files import TEMPORARY_PREFIX, Storage
@@ -146,7 +145,7 @@ def _adopted(
         reader = RangeReader(storage)
         schema = reader.footer(data).schema
         weights = reader.read(data, 0, ["weights_id"]).column("weights_id")[0].as_py()
-        layers = sum(map(is_layer, schema.names))
+        layers = len(by_layer(schema.names))
         names = tuple(layer_column(layer) for layer in range(layers))
         if template is not None and len(template.layer_names) == layers:
             names = template.layer_names
@@ -162,6 +161,7 @@ def _adopted(
             extractor=template.extractor if template is not None and size else None,
             keeps_source=SOURCE in schema.names,
             metadata=template.metadata if template is not None else "basic",
+            sizes=sizes_in(schema.names),
             content="0" * 64,
         )
     plain = replace(base, retries=None, replaces=None, generation=0, supersedes=False)

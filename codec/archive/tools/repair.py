@@ -21,6 +21,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pyarrow as pa
 
+from underpaint.codec.archive.layer_columns import by_layer
 from underpaint.codec.archive.letters import read_letters
 from underpaint.codec.archive.manifest import committed_units
 from underpaint.codec.archive.parquet.ranges import RangeReader
@@ -28,7 +29,7 @@ from underpaint.codec.archive.publishing import publish
 from underpaint.codec.archive.records import Commit, FileEntry
 from underpaint.codec.archive.rows import DeadLetter
 from underpaint.codec.archive.salvage import Damage, salvage
-from underpaint.codec.archive.schema import SOURCE, Columns, is_layer, label_fields
+from underpaint.codec.archive.schema import SOURCE, Columns, label_fields
 from underpaint.codec.archive.tools.leftovers import Report, find_units
 from underpaint.codec.archive.writer import ArchiveWriter
 from underpaint.codec.errors import ArchiveDamaged, NotAnArchive, RowInvalid, UsageError
@@ -277,8 +278,11 @@ def _rescued(
 
 def _with_states(table: pa.Table) -> pa.Table:
     """Return the table with `states`, the number of layers of each row, recomputed."""
-    layers = [name for name in table.column_names if is_layer(name)]
-    states = sum((~np.asarray(table.column(name).is_null())).astype(np.int32) for name in layers)
+    there = [
+        [~np.asarray(table.column(name).is_null()) for name in names]
+        for names in by_layer(table.column_names)
+    ]
+    states = sum(np.any(columns, 0).astype(np.int32) for columns in there)
     place = table.schema.get_field_index("states")
     return table.set_column(place, table.schema.field(place), pa.array(states, pa.int32()))
 

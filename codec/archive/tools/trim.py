@@ -1,4 +1,4 @@
-"""Copies an archive without its finer layers; nothing is decoded."""
+"""Copies an archive without its finer layers or larger sizes; nothing is decoded."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from underpaint.codec.archive.layer_columns import by_layer, sizes_in
 from underpaint.codec.archive.letters import read_letters
 from underpaint.codec.archive.manifest import committed_units
 from underpaint.codec.archive.parquet.ranges import RangeReader
@@ -19,15 +20,24 @@ from underpaint.codec.archive.writer import ArchiveWriter
 from underpaint.codec.storage.files import Storage
 
 
-def trim(source: str | os.PathLike[str], target: str | os.PathLike[str], layers: int) -> Manifest:
-    """Copy an archive with layers 1 to `layers` only.
+def trim(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    layers: int | None = None,
+    size: int | None = None,
+) -> Manifest:
+    """Copy an archive with layers 1 to `layers` (None: all), for pictures up to a size.
 
-    The finer columns are never fetched and nothing is encoded again; row groups and dead letters
-    stay. Units are committed one by one, so a killed run resumes where it stopped. Raises
-    UsageError if `layers` is out of range or `target` holds other units.
+    `size` is a short side in pixels: the smallest of the archive's sizes that reaches it is the
+    largest that is kept (None: all). The other columns are never fetched and nothing is encoded
+    again; row groups and dead letters stay. Units are committed one by one, so a killed run resumes
+    where it stopped. Raises UsageError if `layers` or `size` is out of range, or `target` holds
+    other units.
     """
     archive = Archive.open(source)
-    columns = archive.layer_columns(layers)
+    columns = archive.layer_columns(layers, size)
+    sizes = sizes_in(columns)
+    layers = len(by_layer(columns))
     check_target(archive.storage, Storage(target), [unit.unit for unit in archive.manifest.units])
     reader = RangeReader(archive.storage)
     done = committed_units(str(target))
@@ -37,7 +47,7 @@ def trim(source: str | os.PathLike[str], target: str | os.PathLike[str], layers:
     for unit in archive.manifest.units:
         if unit.unit in done:
             continue
-        with ArchiveWriter.like(target, unit, labels, layers=layers) as writer:
+        with ArchiveWriter.like(target, unit, labels, layers=layers, sizes=sizes) as writer:
             for group in range(len(unit.data.row_groups) if unit.data else 0):
                 assert unit.data
                 writer.add_group(_with_states(reader.read(unit.data, group, kept), layers))

@@ -51,7 +51,7 @@ class LayerDataset(IterableDataset[Sample]):
     * "bytes": "layers", a tuple of bytes;
     * "latent": "class_map" int64 [h, w], "embedding" float32 [E, h, w], "coefficients" float32
       [C, h, w], with h = ceil(H / 16) and w = ceil(W / 16), without synthesis;
-    * "image": "image" uint8 [3, H, W], sRGB.
+    * "image": "image" uint8 [3, H, W], sRGB, or smaller sides with `size`.
 
     Images differ in size, so give the loader a `collate_fn` or `batch_size=None`.
 
@@ -70,6 +70,8 @@ class LayerDataset(IterableDataset[Sample]):
     Args:
         archive: an open archive, a local path or an fsspec URL.
         layers: number of layers to fetch and decode (None: all).
+        size: short side in pixels of the pictures to fetch and decode, as in `Codec.decode`: of the
+            full picture and its halves, the smallest that reaches it (None: the largest there is).
         output: content of a sample.
         labels: all label columns, none, or those named.
         features: whether samples hold the archive's embeddings.
@@ -90,6 +92,7 @@ class LayerDataset(IterableDataset[Sample]):
         archive: Archive | str | os.PathLike[str],
         *,
         layers: int | None = None,
+        size: int | None = None,
         output: Output = "latent",
         labels: bool | Sequence[str] = True,
         features: bool = False,
@@ -108,7 +111,9 @@ class LayerDataset(IterableDataset[Sample]):
         super().__init__()
         self.archive = archive if isinstance(archive, Archive) else Archive.open(archive)
         self.rank, self.world_size = rank_place(rank, world_size)
-        wanted = SampleOptions(layers, output, labels, features, weights, device, refine, on_damage)
+        wanted = SampleOptions(
+            layers, size, output, labels, features, weights, device, refine, on_damage
+        )
         self._maker = SampleMaker(self.archive, wanted)
         self._seed, self._window_bytes = seed, window_bytes
         self._prefetch_bytes, self._threads = prefetch_bytes, threads
@@ -116,7 +121,8 @@ class LayerDataset(IterableDataset[Sample]):
         if seed is None:
             self._order_id = f"{self.archive.manifest.identity} as stored"
         else:
-            windows = f"windows of {window_bytes} bytes of {len(self._maker.layer_columns)} layers"
+            columns = len(self._maker.layer_columns)
+            windows = f"windows of {window_bytes} bytes of {columns} columns"
             self._order_id = f"{self.archive.manifest.identity} seed {seed} {windows}"
         self._passes = Passes()
         self._followed = self._epoch = 0

@@ -42,6 +42,7 @@ class LayerMap(Dataset[Sample | None]):
         archive: Archive | str | os.PathLike[str],
         *,
         layers: int | None = None,
+        size: int | None = None,
         output: Output = "latent",
         labels: bool | Sequence[str] = True,
         features: bool = False,
@@ -52,7 +53,9 @@ class LayerMap(Dataset[Sample | None]):
         on_damage: OnDamage | None = None,
     ) -> None:
         self.archive = archive if isinstance(archive, Archive) else Archive.open(archive)
-        wanted = SampleOptions(layers, output, labels, features, weights, device, refine, on_damage)
+        wanted = SampleOptions(
+            layers, size, output, labels, features, weights, device, refine, on_damage
+        )
         self._maker = SampleMaker(self.archive, wanted)
         self._ends = np.cumsum(self._maker.rows)
         self._cache_bytes = cache_bytes

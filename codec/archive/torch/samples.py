@@ -10,7 +10,9 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from underpaint.codec.archive.layer_columns import by_layer
 from underpaint.codec.archive.reader import Archive, OnDamage
+from underpaint.codec.archive.records import Commit
 from underpaint.codec.archive.salvage import Damage
 from underpaint.codec.archive.schema import EMBEDDING, PAGE_BYTES
 from underpaint.codec.archive.tables import vectors_of
@@ -50,6 +52,7 @@ class SampleOptions:
     """Content of the samples of a data set; see `LayerDataset` for the meanings."""
 
     layers: int | None = None
+    size: int | None = None
     output: Output = "latent"
     labels: bool | Sequence[str] = True
     features: bool = False
@@ -81,7 +84,9 @@ class SampleMaker:
             )
         self._features = options.features and size is not None
         self.archive = archive
-        self.layer_columns = archive.layer_columns(options.layers)
+        self.layer_columns = archive.layer_columns(options.layers, options.size)
+        self._by_layer = by_layer(self.layer_columns)
+        self._size = archive.decoded_size(options.size)
         self._small = ["key", *self.labels, *([EMBEDDING] if self._features else [])]
         self.columns = [*self._small, *self.layer_columns]
         self._options = options
@@ -92,7 +97,7 @@ class SampleMaker:
             load_kernels()  # here, so that the workers that a DataLoader forks inherit it
         entries = [unit for unit in archive.manifest.units if unit.data]
         groups = [
-            (file, group, rows, sum(unit.layer_bytes[: len(self.layer_columns)]) / unit.rows)
+            (file, group, rows, self._bytes(unit) / unit.rows)
             for file, unit in enumerate(entries)
             if unit.data
             for group, rows in enumerate(unit.data.row_groups)
@@ -186,8 +191,21 @@ class SampleMaker:
         return sample
 
     def _stream(self, table: pa.Table, place: int) -> tuple[bytes, ...]:
-        values = (table.column(name)[place] for name in self.layer_columns)
-        return tuple(value.as_buffer().to_pybytes() for value in values if value.is_valid)
+        layers = []
+        for names in self._by_layer:
+            values = (table.column(name)[place] for name in names)
+            parts = [value.as_buffer().to_pybytes() for value in values if value.is_valid]
+            if parts:
+                layers.append(parts[0] if len(parts) == 1 else b"".join(parts))
+        return tuple(layers)
+
+    def _bytes(self, unit: Commit) -> int:
+        """Return the bytes of a unit's columns that the samples need."""
+        layers = len(self._by_layer)
+        if not unit.size_bytes:
+            return sum(unit.layer_bytes[:layers])
+        sizes = len(self.layer_columns) // layers
+        return sum(sum(row[:layers]) for row in unit.size_bytes[:sizes])
 
     def _decoded(
         self, streams: list[tuple[bytes, ...]], wanted: Sequence[Wanted], samples: Sequence[Sample]
@@ -218,7 +236,8 @@ class SampleMaker:
     def _tensors(self, streams: list[tuple[bytes, ...]]) -> list[Sample]:
         codec = self.codec
         if self._options.output == "image":
-            pictures = codec.decode_tensors(streams, refine=self._options.refine)
+            refine = self._options.refine
+            pictures = codec.decode_tensors(streams, size=self._size, refine=refine)
             return [{"image": picture.contiguous()} for picture in pictures]
         return [
             {
@@ -226,7 +245,7 @@ class SampleMaker:
                 "embedding": torch.as_tensor(latents.embedding),
                 "coefficients": torch.as_tensor(latents.coefficients),
             }
-            for latents in codec.latents(streams)
+            for latents in codec.latents(streams, size=self._size)
         ]
 
     @property

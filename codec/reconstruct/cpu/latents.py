@@ -28,7 +28,7 @@ def folded_coefficients(state: StateArrays, levels: int, rotation: ColourRotatio
     """Return the expected coefficients of a picture, folded to one position: float32 [C, h, w].
 
     `levels` dyadic levels beside the low band, 0 to 4: C is 3 * 4 ** levels. `rotation` of the
-    picture's colours is undone.
+    picture's colours is undone. Levels that the state does not hold are zero.
     """
     folded = np.zeros((COMPONENTS << 2 * levels, *state.masks.shape), np.float32)
     write_low_band(state, folded)
@@ -36,7 +36,7 @@ def folded_coefficients(state: StateArrays, levels: int, rotation: ColourRotatio
     if any(rotation):
         back = rotation.inverse_matrix()
         mix_colours(folded[:COMPONENTS], back, folded[:COMPONENTS])
-    for level in range(DYADIC_LEVELS, DYADIC_LEVELS - levels, -1):
+    for level in range(DYADIC_LEVELS, max(DYADIC_LEVELS - levels, state.finest - 1), -1):
         _fold_level(state, level, back if level >= FINEST_ROTATED else _NO_ROTATION, folded)
     return folded
 
