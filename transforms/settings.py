@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from underpaint.codec.archive import ArchiveWriter
+from underpaint.codec.archive.layer_columns import FULL
+from underpaint.codec.transform.sizes import DEFAULT_SIZES
 from underpaint.transforms.embedding import Embedding
 from underpaint.transforms.prefetch import Prefetcher
 
@@ -44,6 +46,8 @@ class Settings:
     keep_source: bool = False
     metadata: str = "basic"
     """What rows hold about how a picture was taken: "basic", "exif" or "none"."""
+    sizes: tuple[int, ...] = DEFAULT_SIZES
+    """Short sides in pixels that have columns of their own, beside the full size."""
     embedding: Embedding | None = None
     """The extractor of the column `embedding`; None for no such column."""
     picture_timeout_s: float = 60.0
@@ -69,6 +73,7 @@ class Settings:
             unit,
             layers=self.layer_names,
             weights_id=self.weights_id,
+            sizes=(*self.sizes, FULL),
             label_schema=self.labels,
             embedding_size=self.embedding.size if self.embedding else None,
             extractor=self.embedding.identity if self.embedding else None,

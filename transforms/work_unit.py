@@ -63,7 +63,12 @@ class Encoder(Protocol):
     """The part of the codec that a unit uses."""
 
     def encode(
-        self, images: Sequence[np.ndarray], *, layers: int | None = None, effort: int = 1
+        self,
+        images: Sequence[np.ndarray],
+        *,
+        layers: int | None = None,
+        effort: int = 1,
+        sizes: Sequence[int] = (),
     ) -> list[tuple[bytes, ...]]:
         """Return the layers of each picture."""
         ...
@@ -296,7 +301,10 @@ class _Work:
     def _layers(self, images: Sequence[np.ndarray]) -> list[Stream]:
         settings = self._settings
         return self._encoder.encode(
-            images, layers=len(settings.layer_names), effort=settings.effort
+            images,
+            layers=len(settings.layer_names),
+            effort=settings.effort,
+            sizes=settings.sizes,
         )
 
     def _fits(self, ready: Ready) -> bool:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TextIO
 
+from underpaint.codec.transform.sizes import MOST_SIZES
 from underpaint.transforms.progress import Counts
 
 TERMINAL_PERIOD_S = 0.5
@@ -71,6 +72,18 @@ def positive(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"not an integer of at least 1: {text!r}")
     return value
+
+
+def sizes(text: str) -> tuple[int, ...]:
+    """Parse "256,512" as short sides in pixels, "none" as no size (argparse type)."""
+    if text.strip().lower() == "none":
+        return ()
+    found = tuple(positive(item) for item in text.split(","))
+    if len(found) > MOST_SIZES or list(found) != sorted(set(found)):
+        raise argparse.ArgumentTypeError(
+            f"want at most {MOST_SIZES} increasing numbers, such as 256,512, or none, not {text!r}"
+        )
+    return found
 
 
 def count(text: str) -> int:

@@ -29,6 +29,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--output", required=True, metavar="FOLDER", help="local folder or URL")
     options.add_layers(parser)
+    options.add_size(parser)
     parser.add_argument(
         "--format",
         choices=("png", "jpeg", "webp", "latents"),
@@ -74,6 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
             archive=arguments.archive,
             output=arguments.output,
             layers=arguments.layers,
+            size=arguments.size,
             format=arguments.format,
             workers=arguments.workers,
             weights=arguments.weights,

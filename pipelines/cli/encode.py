@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import logging
 
+from underpaint.codec.transform.sizes import DEFAULT_SIZES
 from underpaint.pipelines.cli import options
-from underpaint.pipelines.cli.console import parse_share, parse_size, positive, seconds
+from underpaint.pipelines.cli.console import parse_share, parse_size, positive, seconds, sizes
 from underpaint.pipelines.runners.worker import use_one_thread
 
 EXAMPLES = """\
@@ -92,6 +93,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     stored = parser.add_argument_group("stored data")
     stored.add_argument("--max-layers", type=positive, metavar="N", help="store layers 1 to N only")
+    stored.add_argument(
+        "--sizes",
+        type=sizes,
+        default=DEFAULT_SIZES,
+        metavar="N,N",
+        help="short sides in pixels of smaller pictures that can be read alone, at most three, or "
+        "none (default: 256,512)",
+    )
     stored.add_argument(
         "--effort",
         type=int,
@@ -227,6 +236,7 @@ def run(arguments: argparse.Namespace) -> int:
                 stall_s=arguments.download_timeout,
             ),
             max_layers=arguments.max_layers,
+            sizes=arguments.sizes,
             effort=arguments.effort,
             on_conflict=arguments.on_conflict,
             strict=arguments.strict,

@@ -46,9 +46,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument(
         "--format",
-        choices=("png", "jpeg", "webp", "layers"),
+        choices=("png", "jpeg", "webp", "underpaint", "layers"),
         default="png",
-        help="pictures, or the layers as they are stored (default: %(default)s)",
+        help="pictures; or the layers as they are stored, in one file of a picture (underpaint) or "
+        "a file each (layers) (default: %(default)s)",
     )
     parser.add_argument(
         "--original",
@@ -56,6 +57,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="write the original files, which encode --keep-source stored, under their own names",
     )
     options.add_layers(parser)
+    options.add_size(parser)
     parser.add_argument(
         "--shard-size",
         type=parse_size,
@@ -102,6 +104,7 @@ def _exported(arguments: argparse.Namespace, report: Callable[[Damage], None]) -
         form=arguments.form,
         format=arguments.format,
         layers=arguments.layers,
+        size=arguments.size,
         shard_bytes=arguments.shard_size,
         weights=arguments.weights,
         device=arguments.device,

@@ -43,8 +43,15 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         pixels = max(1, statistics.pixels)
         layers = [
-            {"name": name, "bytes": count, "bpp": count * 8 / pixels}
-            for name, count in zip(statistics.layer_names, statistics.layer_bytes, strict=True)
+            {
+                "name": name,
+                "bytes": count,
+                "bpp": count * 8 / pixels,
+                "bytes_by_size": [row[layer] for row in statistics.size_bytes],
+            }
+            for layer, (name, count) in enumerate(
+                zip(statistics.layer_names, statistics.layer_bytes, strict=True)
+            )
         ]
         value = {
             "images": statistics.images,
@@ -56,6 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
             "skipped": dict(statistics.skipped),
             "weights": statistics.weights_id,
             "layers": layers,
+            "sizes": [size or "full" for size in statistics.sizes],
             "file_bytes": statistics.file_bytes,
             "units": len(archive.manifest.units),
             "labels": list(archive.label_names),

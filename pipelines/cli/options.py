@@ -58,6 +58,17 @@ def add_layers(parser: argparse._ActionsContainer) -> None:
     )
 
 
+def add_size(parser: argparse._ActionsContainer) -> None:
+    """`--size N`: the size of pictures that a command reads."""
+    parser.add_argument(
+        "--size",
+        type=positive,
+        metavar="N",
+        help="read smaller pictures: of the full picture, 1/2, 1/4, 1/8 and 1/16 of its sides, the "
+        "smallest whose short side has N pixels or more (default: full pictures)",
+    )
+
+
 def add_new_archive(parser: argparse._ActionsContainer) -> None:
     """`--output ARCHIVE`: the archive that a command writes."""
     parser.add_argument(

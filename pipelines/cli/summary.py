@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from underpaint.codec.storage.extras import install_hint
@@ -62,13 +63,22 @@ def print_summary(result: EncodeResult, output: str) -> None:
 
 
 def layers_table(statistics: Statistics) -> str:
-    """Return a table of each layer: bytes, bits per pixel, cumulative bits per pixel."""
+    """Return a table of each layer: bytes, bits per pixel, cumulative bits per pixel.
+
+    If the archive has several sizes, a column for each gives the bytes that pictures of this size
+    need of the layer.
+    """
     pixels = max(1, statistics.pixels)
-    rows: list[tuple[str, ...]] = [("layer", "bytes", "bpp", "bpp, layers 1 to N")]
+    sizes = [f"at {size} px" if size else "at full size" for size in statistics.sizes]
+    sizes = sizes if len(sizes) > 1 else []
+    rows: list[tuple[str, ...]] = [("layer", "bytes", "bpp", "bpp, layers 1 to N", *sizes)]
     total = 0
     layers = zip(statistics.layer_names, statistics.layer_bytes, strict=True)
     for number, (layer_name, count) in enumerate(layers, 1):
         total += count
         name = f"{number}  {layer_name}"
-        rows.append((name, f"{count:,}", f"{count * 8 / pixels:.4f}", f"{total * 8 / pixels:.4f}"))
+        bpp = f"{count * 8 / pixels:.4f}", f"{total * 8 / pixels:.4f}"
+        of_sizes = accumulate(row[number - 1] for row in statistics.size_bytes)
+        needed = [f"{value:,}" for value in of_sizes] if sizes else []
+        rows.append((name, f"{count:,}", *bpp, *needed))
     return table(rows, width=shutil.get_terminal_size().columns, wrapped=0)

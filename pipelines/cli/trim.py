@@ -1,4 +1,4 @@
-"""`underpaint trim`: an archive without its finer layers."""
+"""`underpaint trim`: an archive without its finer layers, or without larger sizes."""
 
 from __future__ import annotations
 
@@ -18,13 +18,20 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "trim",
         parents=[options.archive()],
-        help="copy an archive without its finer layers",
-        description="Write a new archive with layers 1 to N of another one. Nothing is decoded "
-        "or encoded, and the other layers are not read. The same command resumes a run that was "
-        "stopped.",
+        help="copy an archive without its finer layers or larger sizes",
+        description="Write a new archive with some of the layers or sizes of another one. Nothing "
+        "is decoded or encoded, and what is left out is not read. The same command resumes a run "
+        "that was stopped.",
     )
     parser.add_argument(
-        "--layers", type=positive, required=True, metavar="N", help="keep layers 1 to N"
+        "--layers", type=positive, metavar="N", help="keep layers 1 to N (default: all layers)"
+    )
+    parser.add_argument(
+        "--size",
+        type=positive,
+        metavar="N",
+        help="keep what pictures of a short side of N pixels need: the archive's sizes up to the "
+        "first that reaches N (default: all sizes)",
     )
     options.add_new_archive(parser)
 
@@ -33,14 +40,17 @@ def run(arguments: argparse.Namespace) -> int:
     """Trim; 0."""
     from underpaint.codec.archive import Archive
     from underpaint.codec.archive.tools.trim import trim
+    from underpaint.codec.errors import UsageError
     from underpaint.pipelines.cli.console import plural, size_text
 
     check_folder("--output", arguments.output)
-    trim(arguments.archive, arguments.output, arguments.layers)
+    if arguments.layers is None and arguments.size is None:
+        raise UsageError("want --layers, --size or both: what the new archive keeps")
+    trim(arguments.archive, arguments.output, arguments.layers, arguments.size)
     before = Archive.open(arguments.archive).statistics()
     after = Archive.open(arguments.output).statistics()
     print(
-        f"{arguments.output}: {plural(after.images, 'image')}, {arguments.layers} of "
+        f"{arguments.output}: {plural(after.images, 'image')}, {len(after.layer_names)} of "
         f"{len(before.layer_names)} layers, {size_text(after.file_bytes)} of "
         f"{size_text(before.file_bytes)}"
     )

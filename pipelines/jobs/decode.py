@@ -45,6 +45,8 @@ class DecodeOptions:
     output: str
     layers: int | None = None
     """Number of layers to read; None: all."""
+    size: int | None = None
+    """Short side in pixels of the pictures to read (see `codec.decode`); None: full pictures."""
     format: str = "png"
     workers: int | None = None
     weights: str | None = None
@@ -84,6 +86,7 @@ class _Task:
     texture: int | None
     refine: bool
     levels: int
+    size: int | None
 
 
 @dataclass(frozen=True)
@@ -121,7 +124,7 @@ def decode(options: DecodeOptions) -> DecodeResult:
     if options.format == LATENTS and options.texture is not None:
         raise UsageError("texture is drawn into pictures: latents have none")
     archive = Archive.open(options.archive)
-    archive.layer_columns(options.layers)
+    archive.layer_columns(options.layers, options.size)
     statistics = archive.statistics()
     if not statistics.images:
         raise UsageError(f"{options.archive}: no images in this archive")
@@ -164,7 +167,7 @@ def decode(options: DecodeOptions) -> DecodeResult:
 
 def _tasks(archive: Archive, options: DecodeOptions, warnings: _Warnings) -> Iterator[_Task]:
     names = OutputNames(SUFFIXES[options.format])
-    rows = archive.rows(options.layers, labels=False, on_damage=warnings.damage)
+    rows = archive.rows(options.layers, size=options.size, labels=False, on_damage=warnings.damage)
     for group in batches(rows):
         kept: list[tuple[str, Row]] = []
         for row in group:
@@ -185,6 +188,7 @@ def _tasks(archive: Archive, options: DecodeOptions, warnings: _Warnings) -> Ite
                 texture=options.texture,
                 refine=options.refine,
                 levels=options.levels,
+                size=archive.decoded_size(options.size),
             )
 
 
@@ -231,8 +235,8 @@ def _brought_back(task: _Task, streams: Sequence[Sequence[bytes]]) -> Sequence[A
     """Return pictures, or latents if the task asks for them."""
     codec = worker_codec()
     if task.format == LATENTS:
-        return codec.latents(streams, levels=task.levels)
-    return codec.decode(streams, texture=task.texture, refine=task.refine)
+        return codec.latents(streams, levels=task.levels, size=task.size)
+    return codec.decode(streams, size=task.size, texture=task.texture, refine=task.refine)
 
 
 def _from_good_layers(task: _Task, stream: Sequence[bytes]) -> tuple[Any, str]:

@@ -17,10 +17,12 @@ from apache_beam import Pipeline
 
 from underpaint.codec.archive import Archive, Commit, Manifest, committed_units, publish
 from underpaint.codec.archive.key_conflicts import RENAMED
+from underpaint.codec.archive.layer_columns import FULL
 from underpaint.codec.archive.records import COMMITS, DATA, FAILED, MANIFEST
 from underpaint.codec.errors import UnderpaintError, UsageError
 from underpaint.codec.reconstruct.preload import compile_ahead
 from underpaint.codec.storage.files import Storage
+from underpaint.codec.transform.sizes import DEFAULT_SIZES, check_sizes
 from underpaint.codec.weights.header import WeightsHeader, fetch_weights, named, read_header
 from underpaint.pipelines.cli.console import ProgressLine, shown
 from underpaint.pipelines.jobs.commit_watch import CommitWatch
@@ -59,6 +61,8 @@ class EncodeOptions:
     output: str
     choice: Choice = field(default_factory=Choice)
     max_layers: int | None = None
+    sizes: tuple[int, ...] = DEFAULT_SIZES
+    """Short sides in pixels of smaller pictures that can be read alone (`codec.encode`)."""
     effort: int = 1
     """How long to search for fewer bytes, 1 to 3 (see `codec.quantize.rate_distortion`)."""
     on_conflict: str = "rename"
@@ -120,11 +124,13 @@ def encode(options: EncodeOptions) -> EncodeResult | dataflow.Submission:
     with named(options.weights):
         weights = read_header(fetch_weights(options.weights))
     layers = _stored_layers(weights, options.max_layers)
+    check_sizes(options.sizes)
     workers = options.workers or cores()  # memory is divided before the amount of work is known
     settings = Settings(
         archive=storage.path("").rstrip("/") if storage.is_local else storage.root,
         weights_id=weights.id,
         layer_names=layers,
+        sizes=options.sizes,
         effort=options.effort,
         on_conflict=options.on_conflict,
         labels=all_labels(sources),
@@ -314,6 +320,7 @@ def _check_fits(settings: Settings, committed: Mapping[str, Commit]) -> None:
     for what, have, want in (
         ("weights", standing.weights_id, settings.weights_id),
         ("layers", len(standing.layer_names), len(settings.layer_names)),
+        ("sizes", standing.sizes, (*settings.sizes, FULL)),
         ("labels", standing.labels, labels),
         ("extractor", standing.extractor, embedding.identity if embedding else None),
         ("embeddings of", standing.embedding_size, embedding.size if embedding else None),

@@ -52,6 +52,7 @@ def export(
     form: Literal["webdataset", "folder"] = "webdataset",
     format: str = "png",
     layers: int | None = None,
+    size: int | None = None,
     shard_bytes: int = SHARD_BYTES,
     weights: str | None = None,
     device: str = "cpu",
@@ -61,10 +62,12 @@ def export(
     """Write each image of an archive as a picture, decoded from layers 1 to `layers`.
 
     Args:
+        size: short side in pixels of the pictures, as in `Codec.decode` (None: full).
         form: tar shards for WebDataset, or a folder of pictures with `metadata.jsonl`.
-        format: "png", "jpeg", "webp", or "layers": the blobs themselves (`NAME.layer_0` …).
+        format: "png", "jpeg", "webp"; or the layers themselves: "underpaint", one file of a
+            picture, or "layers", a file each (`NAME.layer_0` …).
         shard_bytes: a tar is closed once it holds this many bytes.
-        weights, device: as in `Codec.load`; not needed for "layers".
+        weights, device: as in `Codec.load`; not needed for layers.
         on_damage: called with each image that is left out; None: the error is raised.
         progress: called with the number of images so far.
 
@@ -74,19 +77,25 @@ def export(
     """
     if form not in ("webdataset", "folder"):
         raise UsageError(f"form {form!r}: choose webdataset or folder")
-    if format != "layers" and format not in WRITE_SUFFIX:
-        raise UsageError(f"format {format!r}: choose {', '.join(WRITE_SUFFIX)} or layers")
+    if format not in (*WRITE_SUFFIX, "underpaint", "layers"):
+        raise UsageError(
+            f"format {format!r}: choose {', '.join(WRITE_SUFFIX)}, underpaint or layers"
+        )
     archive = Archive.open(source)
-    archive.layer_columns(layers)
+    archive.layer_columns(layers, size)
     storage = Storage(target)
     if storage.names(""):
         raise UsageError(f"{target}: the folder is not empty")
-    rows = archive.rows(layers, on_damage=on_damage)
+    rows = archive.rows(layers, size=size, on_damage=on_damage)
     files: Iterator[tuple[Row, Members]]
     if format == "layers":
         files = ((row, _blobs(row)) for row in rows)
+    elif format == "underpaint":
+        files = ((row, [(".underpaint", b"".join(row.layers))]) for row in rows)
     else:
-        files = _pictures(archive, rows, format, weights, device, on_damage)
+        codec = Codec.load_for(archive.weights_id, weights, device=device)
+        shown = archive.decoded_size(size)
+        files = _pictures(rows, _Decoding(codec, shown, format, on_damage))
     writer = _Tar(storage, shard_bytes) if form == "webdataset" else _Folder(storage)
     images = 0
     try:
@@ -119,43 +128,43 @@ def _blobs(row: Row) -> Members:
     return [(f".layer_{layer}", blob) for layer, blob in enumerate(row.layers)]
 
 
-def _pictures(
-    archive: Archive,
-    rows: Iterable[Row],
-    format: str,
-    weights: str | None,
-    device: str,
-    on_damage: OnDamage | None,
-) -> Iterator[tuple[Row, Members]]:
-    codec = Codec.load_for(archive.weights_id, weights, device=device)
+@dataclass(frozen=True)
+class _Decoding:
+    """How pictures are made of rows."""
+
+    codec: Codec
+    size: int | None
+    format: str
+    on_damage: OnDamage | None
+
+
+def _pictures(rows: Iterable[Row], how: _Decoding) -> Iterator[tuple[Row, Members]]:
     batch: list[Row] = []
     for row in rows:
         batch.append(row)
         if len(batch) == BATCH:
-            yield from _decoded(codec, batch, format, on_damage)
+            yield from _decoded(batch, how)
             batch = []
     if batch:
-        yield from _decoded(codec, batch, format, on_damage)
+        yield from _decoded(batch, how)
 
 
-def _decoded(
-    codec: Codec, rows: list[Row], format: str, on_damage: OnDamage | None
-) -> Iterator[tuple[Row, Members]]:
+def _decoded(rows: list[Row], how: _Decoding) -> Iterator[tuple[Row, Members]]:
     try:
-        pictures = codec.decode([row.layers for row in rows])
+        pictures = how.codec.decode([row.layers for row in rows], size=how.size)
     except StreamError as error:
-        if on_damage is None and len(rows) == 1:
+        if how.on_damage is None and len(rows) == 1:
             raise
         if len(rows) > 1:
             for row in rows:
-                yield from _decoded(codec, [row], format, on_damage)
-        elif on_damage is not None:
+                yield from _decoded([row], how)
+        elif how.on_damage is not None:
             layer = error.layer if isinstance(error, LayerDamaged) else None
-            on_damage(Damage("", None, rows[0].key, layer or None, str(error)))
+            how.on_damage(Damage("", None, rows[0].key, layer or None, str(error)))
         return
-    suffix = WRITE_SUFFIX[format]
+    suffix = WRITE_SUFFIX[how.format]
     for row, pixels in zip(rows, pictures, strict=True):
-        yield row, [(suffix, write_picture(pixels, format))]
+        yield row, [(suffix, write_picture(pixels, how.format))]
 
 
 def _described(row: Row, **named: str) -> dict[str, Any]:
