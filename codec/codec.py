@@ -196,9 +196,12 @@ class Codec:
         states = self._decoder.states(_checked_streams(streams), wanted)
         return self._backend.latents(states, levels=levels)
 
-    def check(self, stream: Sequence[bytes]) -> None:
-        """Decode every layer of one image to symbols, without synthesis; raises as `decode`."""
-        self._decoder.state(stream)
+    def check(self, stream: Sequence[bytes], *, size: int | None = None) -> None:
+        """Decode every layer of one image to symbols, without synthesis; raises as `decode`.
+
+        With `size`, as in `decode`, only what a picture of this size needs is looked at.
+        """
+        self._decoder.state(stream, Size.of(size, None))
 
     def symbols(self, stream: Sequence[bytes]) -> list[np.ndarray]:
         """Return the decoded integers of one image: colour rotation, class maps, then cells.

@@ -77,6 +77,7 @@ def load_groups() -> Iterator[Group]:
         "entropy decoding": check,
         "latents": lambda: codec.latents(streams, levels=4),
         "pictures": lambda: codec.decode(streams, refine=False),
+        "small pictures": lambda: codec.decode(streams, shrink=2, refine=False),
         "refined pictures": lambda: codec.decode(streams),
         "pictures with texture": lambda: codec.decode(streams, texture=1),
     }

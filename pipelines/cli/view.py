@@ -36,6 +36,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="FILE",
         help="write a contact sheet of all numbers of layers (PNG, JPEG or WebP)",
     )
+    options.add_size(parser)
     options.add_weights(parser)
     options.add_device(parser, "cpu")
 
@@ -61,6 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
     page, states = page_of(
         archive,
         key,
+        size=arguments.size,
         weights=arguments.weights,
         device=arguments.device,
         refine=bool(arguments.html or arguments.picture),

@@ -45,6 +45,8 @@ class _Task:
     keys: tuple[str, ...]
     sizes: tuple[tuple[int, int], ...]
     streams: tuple[tuple[bytes, ...], ...]
+    largest: int | None
+    """Size of the largest pictures of the archive; None: full pictures."""
 
 
 def verify(options: VerifyOptions, report: Callable[[str], None]) -> VerifyResult:
@@ -64,6 +66,7 @@ def verify(options: VerifyOptions, report: Callable[[str], None]) -> VerifyResul
                 tuple(row.key for row in group),
                 tuple((row.height, row.width) for row in group),
                 tuple(row.layers for row in group),
+                archive.decoded_size(None),
             )
 
     counts = Counts()
@@ -106,7 +109,7 @@ def _verify_task(task: _Task) -> tuple[Counts, int, tuple[str, ...]]:
     good = pixels = bytes_in = 0
     for key, size, stream in zip(task.keys, task.sizes, task.streams, strict=True):
         try:
-            codec.check(stream)
+            codec.check(stream, size=task.largest)
             header = picture_header(stream)
             if (header.height, header.width) != size:
                 faults.append(f"{key}: the row says {size[1]} x {size[0]}, its stream does not")

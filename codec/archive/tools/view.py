@@ -69,16 +69,22 @@ class StateView:
 
 
 def states_of(
-    codec: Codec, row: Row, names: Sequence[str], *, refine: bool = True
+    codec: Codec,
+    row: Row,
+    names: Sequence[str],
+    *,
+    size: int | None = None,
+    refine: bool = True,
 ) -> list[StateView]:
     """Return every state of an image; `names` are those of the archive's layers.
 
-    `refine` is as in `Codec.decode`. Raises as `Codec.decode`.
+    `size` and `refine` are as in `Codec.decode`, which raises the same.
     """
     prefixes = [row.layers[: count + 1] for count in range(len(row.layers))]
     views = []
     for layer, prefix in enumerate(prefixes):
-        (pixels,), (latents,) = codec.decode([prefix], refine=refine), codec.latents([prefix])
+        (pixels,) = codec.decode([prefix], size=size, refine=refine)
+        (latents,) = codec.latents([prefix], size=size)
         views.append(
             StateView(
                 names[layer],
@@ -86,7 +92,7 @@ def states_of(
                 sum(map(len, prefix)),
                 pixels,
                 latents.class_map,
-                _palette(pixels, latents.class_map),
+                _palette(pixels, latents.class_map, (row.height, row.width)),
             )
         )
     return views
@@ -96,6 +102,7 @@ def page_of(
     archive: Archive,
     key: str,
     *,
+    size: int | None = None,
     weights: str | None = None,
     device: str = "cpu",
     refine: bool = True,
@@ -105,9 +112,10 @@ def page_of(
     Without `refine`, pictures skip the network; all figures stay the same, and it is faster.
     Raises NoSuchKey, WeightsMismatch, LayerDamaged and what reading an archive raises.
     """
-    row = archive.get(key)
+    row = archive.get(key, size=size)
     codec = Codec.load_for(archive.weights_id, weights, device=device)
-    states = states_of(codec, row, archive.layer_names, refine=refine)
+    shown = archive.decoded_size(size)
+    states = states_of(codec, row, archive.layer_names, size=shown, refine=refine)
     return render(row, states), states
 
 
@@ -127,9 +135,15 @@ def render(row: Row, states: Sequence[StateView]) -> str:
     )
 
 
-def _palette(pixels: np.ndarray, class_map: np.ndarray) -> tuple[PaletteEntry, ...]:
-    height, width, _ = pixels.shape
-    per_pixel = np.repeat(np.repeat(class_map, BLOCK, 0), BLOCK, 1)[:height, :width]
+def _palette(
+    pixels: np.ndarray, class_map: np.ndarray, sides: tuple[int, int]
+) -> tuple[PaletteEntry, ...]:
+    """Return the palette of a picture; `sides` are height and width at full size."""
+    rows, columns = (
+        ((np.arange(count) + 0.5) * side / count).astype(int) // BLOCK
+        for count, side in zip(pixels.shape[:2], sides, strict=True)
+    )
+    per_pixel = class_map[rows[:, None], columns]
     classes, places, counts = np.unique(class_map, return_inverse=True, return_counts=True)
     index = np.searchsorted(classes, per_pixel.ravel())
     area = np.bincount(index, minlength=len(classes))
