@@ -30,16 +30,13 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from underpaint.codec.errors import LayerDamaged, PictureTooLarge, UnknownVersion
-from underpaint.codec.limits import MAX_LAYER_BYTES, MAX_PIXELS, MAX_SIDE
+from underpaint.codec.errors import LayerDamaged, PictureTooLarge, StreamError, UnknownVersion
+from underpaint.codec.limits import MAX_LAYER_BYTES, MAX_LAYERS, MAX_PIXELS, MAX_SIDE
 from underpaint.codec.transform.sizes import MOST_SIZES
 from underpaint.codec.transform.subbands import DYADIC_LEVELS
 
 MAGIC = 0xB7
 VERSION = 5
-
-MOST_LAYERS = 16
-"""Most layers of a stream: their index has four bits."""
 
 _MAGIC_BYTES = 2
 _CHECK = struct.Struct("<I")
@@ -191,7 +188,7 @@ def _frame(view: memoryview, before: Frame | None) -> Frame:
     if at >= len(view):
         raise LayerDamaged(expected, "S1", f"truncated to {len(view)} bytes")
     place = view[at]
-    layer, size = place & (MOST_LAYERS - 1), place >> _SIZE_SHIFT & MOST_SIZES
+    layer, size = place & (MAX_LAYERS - 1), place >> _SIZE_SHIFT & MOST_SIZES
     last = bool(place & _LAST)
     _check_order(place, layer, size, before)
     words, at = _read_leb128(view, at + 1, layer)
@@ -240,7 +237,7 @@ def _picture(body: memoryview) -> PictureHeader:
             0, "S7", f"{picture.width} x {picture.height} pixels, limit is {MAX_PIXELS}"
         )
     if code >= _BASE**MOST_SIZES or list(picture.cuts) != sorted(picture.cuts, reverse=True):
-        raise LayerDamaged(0, "S6", "the cuts of the sizes are malformed")
+        raise LayerDamaged(0, "S14", "the cuts of the sizes are malformed")
     return picture
 
 
@@ -289,44 +286,77 @@ def unpack_stream(
 
     Raises as `frames`, and LayerDamaged if a needed part is missing or does not match its check.
     """
-    picture, layers = _layers(chunks)
+    picture, layers, trouble = _layers(chunks)
     level = shrink_level if isinstance(shrink_level, int) else shrink_level(picture)
     needed: list[tuple[Frame, ...]] = []
     checks: dict[int, int] = {}
     for index, layer in enumerate(layers):
-        parts = _needed(picture, layer, level)
-        if not parts:
-            if index + 1 == len(layers) and index:
+        parts, complete = _needed(picture, layer, level)
+        checks = _verified(parts, checks)
+        if not complete:
+            ends_here = index + 1 == len(layers) and parts == tuple(layer)
+            if trouble is None and ends_here and index:
                 break
-            raise LayerDamaged(
+            raise trouble or LayerDamaged(
                 index, "S9", "its part for this size is missing; a smaller size may be there"
             )
-        checks = _verified(parts, checks)
         needed.append(parts)
+    if trouble is not None:
+        raise trouble
     return Stream(picture, tuple(needed))
 
 
 def complete_layers(chunks: Iterable[bytes], shrink_level: int = 0) -> int:
     """Return the number of layers of which all parts that a size needs are there, unchecked."""
-    picture, layers = _layers(chunks)
-    complete = [bool(_needed(picture, layer, shrink_level)) for layer in layers]
+    picture, layers, _ = _layers(chunks)
+    complete = [_needed(picture, layer, shrink_level)[1] for layer in layers]
     return complete.index(False) if False in complete else len(complete)
 
 
-def _layers(chunks: Iterable[bytes]) -> tuple[PictureHeader, list[list[Frame]]]:
+def _layers(
+    chunks: Iterable[bytes],
+) -> tuple[PictureHeader, list[list[Frame]], StreamError | None]:
+    """Return the header, the parts of each layer, and the error that ended them, if any.
+
+    The error is not raised, because its cause may be an earlier part whose check does not hold.
+    """
     layers: list[list[Frame]] = []
-    for frame in frames(chunks):
-        if frame.size == 0:
-            layers.append([])
-        layers[-1].append(frame)
+    trouble: StreamError | None = None
+    try:
+        for frame in frames(chunks):
+            if frame.size == 0:
+                layers.append([])
+            layers[-1].append(frame)
+    except StreamError as error:
+        trouble = error
     picture = layers[0][0].picture if layers else None
     if picture is None:
-        raise LayerDamaged(0, "S9", "missing")
-    return picture, layers
+        raise trouble or LayerDamaged(0, "S9", "missing")
+    return picture, layers, trouble
 
 
-def _needed(picture: PictureHeader, layer: Sequence[Frame], level: int) -> tuple[Frame, ...]:
-    """Return the parts of a layer for a picture without `level` levels; none if one is missing."""
+def whole_parts(data: bytes) -> bytes:
+    """Return the whole parts at the beginning of a file of joined parts that may be cut anywhere.
+
+    Raises as `frames` if not even the first part is whole.
+    """
+    end = 0
+    try:
+        for frame in frames([data]):
+            end += frame.nbytes
+    except StreamError:
+        if end == 0:
+            raise
+    return data[:end]
+
+
+def _needed(
+    picture: PictureHeader, layer: Sequence[Frame], level: int
+) -> tuple[tuple[Frame, ...], bool]:
+    """Return the parts of a layer for a picture without `level` levels, and whether all are there.
+
+    Parts behind a missing one are left out.
+    """
     there = {frame.size: frame for frame in layer}
     parts: list[Frame] = []
     for size in range(MOST_SIZES + 1):
@@ -334,11 +364,11 @@ def _needed(picture: PictureHeader, layer: Sequence[Frame], level: int) -> tuple
             continue  # the size adds no level
         frame = there.get(size)
         if frame is None:
-            return ()
+            break
         parts.append(frame)
         if picture.finest_level(size, frame.last) <= level + 1:
-            return tuple(parts)
-    return ()
+            return tuple(parts), True
+    return tuple(parts), False
 
 
 def _verified(parts: Sequence[Frame], coarser: dict[int, int]) -> dict[int, int]:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from underpaint.codec.bitstream import (
+    Frame,
     PictureHeader,
     complete_layers,
     picture_header,
@@ -56,13 +57,16 @@ class Decoder:
             finest=_level(size, header) + 1,
             workspace=workspace or Workspace(),
         )
-        for index, layer in enumerate(parts.layers):
+        for layer in parts.layers:
             coarser = None
             for part in layer:
                 finest = header.finest_level(part.size, part.last)
-                self._entropy.decode(part.payload, index, state, (coarser, finest))
+                self._decode(part, state, (coarser, finest))
                 coarser = finest
         return state
+
+    def _decode(self, part: Frame, state: CodedState, levels: tuple[int | None, int]) -> None:
+        self._entropy.decode(part.payload, part.layer, state, levels)
 
     @contextmanager
     def borrowed_state(self, stream: Sequence[bytes], size: Size = FULL) -> Iterator[CodedState]:

@@ -15,8 +15,8 @@ stays below about 5 GiB."""
 MAX_LAYER_BYTES = 1 << 30
 """Longest layer (1 GiB): pages of the archive stay below Parquet's 2 GiB."""
 
-MAX_LAYERS = 64
-"""Most layers of a stream: the archive has one column for each."""
+MAX_LAYERS = 16
+"""Most layers of a stream: a part names its layer in four bits."""
 
 MAX_PALETTE_STEPS = 64
 """Most palette states of a stream: each takes 2 bytes per position of 16 x 16 pixels."""

@@ -11,9 +11,10 @@ from scipy.ndimage import uniform_filter
 from skimage import data
 
 from tests.helpers.backends import torch_backend, torch_latents
+from tests.helpers.streams import framed
 from underpaint import Codec
 from underpaint.codec.archive import Row
-from underpaint.codec.bitstream import unpack_stream
+from underpaint.codec.bitstream import PictureHeader, frames, unpack_stream
 from underpaint.codec.errors import (
     LayerDamaged,
     UnknownVersion,
@@ -161,16 +162,14 @@ def test_flipped_bits_are_noticed_and_the_prefix_still_decodes(codec, stream):
             assert _equal(codec.symbols(stream[:index]), clean[index - 1])
 
 
-def test_symbol_count_and_payload_end_are_checked_behind_the_checksum(codec, stream):
-    from underpaint.codec.bitstream import pack_layer
-
-    first = unpack_stream(stream)[0]
-    for symbols, payload in (
-        (first.symbols + 1, first.payload),
-        (first.symbols, first.payload + bytes(4)),
-        (first.symbols, first.payload[:4] + bytes(4) + first.payload[8:]),
+def test_the_end_of_a_payload_is_checked_behind_the_checksum(codec, stream):
+    first, *_ = frames(stream)
+    for payload in (
+        first.payload + bytes(4),
+        first.payload[:-4],
+        first.payload[:4] + bytes(4) + first.payload[8:],
     ):
-        forged, _ = pack_layer(0, symbols, payload, 0, first.picture)
+        [forged] = framed([payload], first.picture)
         with pytest.raises(LayerDamaged):
             codec.check([forged])
 
@@ -196,12 +195,9 @@ def test_latents_say_what_each_class_is_about(codec, stream):
 
 
 def test_other_weights_are_refused(codec, stream):
-    from underpaint.codec.bitstream import PictureHeader, pack_layer
-
-    first = unpack_stream(stream)[0]
-    blob, _ = pack_layer(
-        0, first.symbols, first.payload, 0, PictureHeader(208, 240, "ffffffffffffffff")
-    )
+    first, *_ = frames(stream)
+    header = PictureHeader(208, 240, "ffffffffffffffff")
+    [blob] = framed([first.payload], header)
     with pytest.raises(WeightsMismatch, match="ffffffffffffffff"):
         codec.decode([[blob]])
 

@@ -246,7 +246,7 @@ def test_agrees_on_pictures(codec, weights, name):
 @pytest.mark.parametrize("path", sorted(GOLDEN.glob("*.json")), ids=lambda path: path.stem)
 def test_agrees_on_vectors(weights, path):
     vector = json.loads(path.read_text("utf-8"))
-    joined, layers, at = path.with_suffix(".layers").read_bytes(), [], 0
+    joined, layers, at = path.with_suffix(".underpaint").read_bytes(), [], 0
     for length in vector["layer_bytes"]:
         layers.append(joined[at : at + length])
         at += length

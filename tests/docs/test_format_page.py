@@ -16,7 +16,7 @@ from underpaint.codec import errors
 from underpaint.codec.entropy.activity import BIN_EDGES, BIN_OF, FINE
 from underpaint.codec.entropy.signs import SIGN_EDGES
 from underpaint.codec.entropy.tables import TableLayout
-from underpaint.codec.transform.subbands import BANDS, band_index, geometry, view
+from underpaint.codec.transform.subbands import band_index, bands_end, geometry, view
 from underpaint.codec.weights.header import SHIPPED
 
 ROOT = Path(__file__).parents[2]
@@ -109,23 +109,29 @@ def decode_symbols():
     header = json.loads(weights[8 : 8 + int.from_bytes(weights[:8], "little")])
     config = json.loads(header["__metadata__"]["pentimento"])["codec"]
     weights_id = hashlib.sha256(weights).hexdigest()[:16]
-    return lambda layers: page["decode_symbols"](layers, load(weights), config, weights_id)
+    return lambda data, level=0: page["decode_symbols"](
+        data, load(weights), config, weights_id, level
+    )
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (33, 90)])
-def test_the_decoder_on_the_page_agrees_with_the_codec(shape, decode_symbols):
+@pytest.mark.parametrize(
+    ("shape", "sizes", "level"),
+    [((1, 1), (), 0), ((33, 90), (), 0), ((70, 90), (12, 30), 0), ((70, 90), (12, 30), 1)],
+)
+def test_the_decoder_on_the_page_agrees_with_the_codec(shape, sizes, level, decode_symbols):
     codec = Codec.load()
     picture = data.astronaut()[60 : 60 + shape[0], 180 : 180 + shape[1]]
-    stream = codec.encode([picture])[0]
+    stream = codec.encode([picture], sizes=sizes)[0]
     for layers in (1, 2, codec.layers):
-        turn, maps, cells = decode_symbols(stream[:layers])
+        turn, maps, cells = decode_symbols(b"".join(stream[:layers]), level)
         angles, *expected, flat = codec.symbols(stream[:layers])
         np.testing.assert_array_equal(turn, angles)
         assert len(maps) == len(expected)
         for found, known in zip(maps, expected, strict=True):
             np.testing.assert_array_equal(found, known)
-        for band in range(BANDS):
-            np.testing.assert_array_equal(cells[band], view(flat, geometry(*shape), band))
+        assert len(cells) == bands_end(level + 1)
+        for band, found in enumerate(cells):
+            np.testing.assert_array_equal(found, view(flat, geometry(*shape), band))
 
 
 @pytest.mark.parametrize(
@@ -134,10 +140,9 @@ def test_the_decoder_on_the_page_agrees_with_the_codec(shape, decode_symbols):
 def test_the_decoder_on_the_page_agrees_with_the_vectors(name, count, decode_symbols):
     path = ROOT / "tests" / "golden" / name
     vector = json.loads(path.with_suffix(".json").read_text("utf-8"))
-    joined = path.with_suffix(".layers").read_bytes()
+    joined = path.with_suffix(".underpaint").read_bytes()
     ends = np.cumsum(vector["layer_bytes"])
-    layers = np.split(np.frombuffer(joined, np.uint8), ends[:-1])
-    turn, maps, cells = decode_symbols([layer.tobytes() for layer in layers[:count]])
+    turn, maps, cells = decode_symbols(joined[: ends[count - 1]])
     digest = hashlib.sha256()
     for array in (np.array(turn), *maps, *cells):
         digest.update(array.astype("<i2").tobytes())

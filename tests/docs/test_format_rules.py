@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load, save
 
+from tests.helpers.streams import framed
 from underpaint import Codec
 from underpaint.codec import bitstream as stream
-from underpaint.codec.bitstream import PictureHeader, pack_layer, unpack_stream
+from underpaint.codec.bitstream import PictureHeader, frames, pack_part, unpack_stream
 from underpaint.codec.entropy import rans
 from underpaint.codec.entropy.activity import BIN_OF, BINS
 from underpaint.codec.entropy.coder import EntropyCoder
@@ -53,7 +54,7 @@ def _decode(
     state = CodedState(geometry(*shape))
     turn = [*_bits(int(bool(angles)), 1), *(bit for a in angles for bit in _bits(a + 128, 8))]
     symbols = [*turn, *symbols]
-    EntropyCoder(weights).decode(_payload(weights, symbols), len(symbols), 0, state)
+    EntropyCoder(weights).decode(_payload(weights, symbols), 0, state, (None, 1))
     return state
 
 
@@ -116,7 +117,7 @@ def test_a_palette_entry_without_children(weights):
             entries += [*_bits(more, bits), (0, min(fresh, 1))]
         symbols = [*_bits(max(fresh, 1), 8), *entries]
         with _breaks("S16"):
-            coder.decode(_payload(weights, symbols), len(symbols), 1, state)
+            coder.decode(_payload(weights, symbols), 1, state, (None, 1))
 
 
 def test_a_label_beyond_the_last_child(weights):
@@ -154,28 +155,28 @@ def test_a_band_that_had_coefficients_is_called_empty(weights):
 def test_a_layer_beyond_the_plan_is_refused():
     codec = Codec.load()
     layers = codec.encode([np.full((20, 20, 3), 90, np.uint8)])[0]
-    last = unpack_stream(layers)[-1]
-    more, _ = pack_layer(codec.layers, last.symbols, last.payload, last.check, None)
+    [*_, last] = frames(layers)
+    more, _ = pack_part(codec.layers, 0, True, last.payload, (last.check, 0))
     with _breaks("S11") as caught:
         codec.check([*layers, more])
     assert caught.value.layer == codec.layers
     codec.check(layers)
 
 
-def test_an_overlong_symbol_count_is_refused():
-    header = PictureHeader(4, 4, "00" * 8)
-    blob, _ = pack_layer(0, 5, bytes(8), 0, header)
-    body = b"\x85\x00" + blob[8:]
-    check = stream.zlib.crc32(body, stream.zlib.crc32(blob[:3]))
+def test_an_overlong_length_is_refused():
+    [layer] = framed([bytes(8)], PictureHeader(4, 4, "00" * 8))
+    assert layer[3] == 2
     with _breaks("S6"):
-        unpack_stream([blob[:3] + check.to_bytes(4, "little") + body])
-    assert unpack_stream([blob])[0].symbols == 5
+        unpack_stream([layer[:3] + b"\x82\x00" + layer[4:]])
+    with _breaks("S6"):
+        unpack_stream([layer[:3] + b"\xff" * 5 + layer[4:]])
+    assert unpack_stream([layer]).layers[0][0].payload == bytes(8)
 
 
-def test_a_layer_over_the_limit_is_refused(monkeypatch):
-    blob, _ = pack_layer(0, 5, bytes(400), 0, PictureHeader(4, 4, "00" * 8))
+def test_a_part_over_the_limit_is_refused(monkeypatch):
+    [blob] = framed([bytes(400)], PictureHeader(4, 4, "00" * 8))
     monkeypatch.setattr(stream, "MAX_LAYER_BYTES", len(blob))
-    assert unpack_stream([blob])[0].payload == bytes(400)
+    assert unpack_stream([blob]).layers[0][0].payload == bytes(400)
     monkeypatch.setattr(stream, "MAX_LAYER_BYTES", len(blob) - 1)
     with _breaks("S1"):
         unpack_stream([blob])

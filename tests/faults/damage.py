@@ -40,7 +40,7 @@ def vectors() -> Iterator[list[bytes]]:
     for path in sorted(GOLDEN.glob("*.json")):
         lengths = json.loads(path.read_text("utf-8"))["layer_bytes"]
         ends = np.cumsum(lengths)
-        joined = path.with_suffix(".layers").read_bytes()
+        joined = path.with_suffix(".underpaint").read_bytes()
         yield [joined[end - n : end] for n, end in zip(lengths, ends, strict=True)]
 
 

@@ -46,8 +46,8 @@ def test_other_versions_are_installed_in_an_environment_of_their_own(
 def test_vectors_that_do_not_decode_as_stated_are_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shortest = min(versions.GOLDEN.glob("*.layers"), key=lambda path: path.stat().st_size)
-    for suffix in (".layers", ".json"):
+    shortest = min(versions.GOLDEN.glob("*.underpaint"), key=lambda path: path.stat().st_size)
+    for suffix in (".underpaint", ".json"):
         shutil.copyfile(shortest.with_suffix(suffix), tmp_path / f"one{suffix}")
     monkeypatch.setattr(versions, "GOLDEN", tmp_path)
     found = versions.check(1)

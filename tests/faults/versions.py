@@ -37,7 +37,7 @@ def check(threads: int) -> dict[str, object]:
     import torch
 
     from underpaint import Codec
-    from underpaint.codec.bitstream import unpack_stream
+    from underpaint.codec.bitstream import picture_header
     from underpaint.codec.runtime.threads import in_threads
     from underpaint.codec.transform.subbands import BANDS, geometry, view
 
@@ -47,14 +47,13 @@ def check(threads: int) -> dict[str, object]:
     for path in sorted(GOLDEN.glob("*.json")):
         vector = json.loads(path.read_text("utf-8"))
         ends = np.cumsum(vector["layer_bytes"])
-        joined = path.with_suffix(".layers").read_bytes()
+        joined = path.with_suffix(".underpaint").read_bytes()
         layers = [joined[e - n : e] for n, e in zip(vector["layer_bytes"], ends, strict=True)]
         jobs += [(layers[: n + 1], digest) for n, digest in enumerate(vector["symbols"])]
 
     def digest(job: tuple[list[bytes], str]) -> tuple[str, str]:
         turn, *maps, cells = codec.symbols(job[0])
-        header = unpack_stream(job[0][:1])[0].picture
-        assert header is not None
+        header = picture_header(job[0])
         layout = geometry(header.height, header.width)
         found = hashlib.sha256()
         for array in (turn, *maps, *(view(cells, layout, band) for band in range(BANDS))):

@@ -19,12 +19,14 @@ from skimage import data
 
 from underpaint import Codec
 from underpaint.codec.archive import ArchiveWriter, DeadLetter, Row, publish
-from underpaint.codec.bitstream import PictureHeader, pack_layer, unpack_stream
+from underpaint.codec.bitstream import picture_header
 from underpaint.codec.entropy.coder import EntropyCoder
 from underpaint.codec.entropy.state import Symbols
+from underpaint.codec.framing import Framing
 from underpaint.codec.palette.merging import MOST_ENTRIES, PaletteState
 from underpaint.codec.quantize.cells import FAR_BITS, FAR_GROUPS, NEAR_CELLS
 from underpaint.codec.transform.colour_rotation import ColourRotation
+from underpaint.codec.transform.sizes import SHRINKS
 from underpaint.codec.transform.subbands import BANDS, geometry, view
 from underpaint.codec.weights.loading import load_weights
 from underpaint.codec.weights.model import Weights
@@ -45,14 +47,15 @@ LARGEST_BYTES = 300_000
 
 @dataclass(frozen=True)
 class Vector:
-    """One conformance stream: what it exercises and how its layers are made."""
+    """One conformance stream: what it exercises, how it is made, and the sizes it is cut for."""
 
     exercises: str
     make: Callable[[Codec, Weights], Sequence[bytes]]
+    sizes: tuple[int, ...] = ()
 
 
-def _picture(exercises: str, make: Callable[[], np.ndarray]) -> Vector:
-    return Vector(exercises, lambda codec, weights: codec.encode([make()])[0])
+def _picture(exercises: str, make: Callable[[], np.ndarray], sizes: tuple[int, ...] = ()) -> Vector:
+    return Vector(exercises, lambda codec, weights: codec.encode([make()], sizes=sizes)[0], sizes)
 
 
 def _forged(
@@ -72,17 +75,14 @@ def _forged(
     return Vector(exercises, pack)
 
 
-def pack_symbols(weights: Weights, symbols: Symbols, height: int, width: int) -> list[bytes]:
+def pack_symbols(
+    weights: Weights, symbols: Symbols, height: int, width: int, sizes: Sequence[int] = ()
+) -> list[bytes]:
     """Write symbols as all layers of a stream: integers alone, so the same bytes everywhere."""
-    header: PictureHeader | None = PictureHeader(height, width, weights.id)
-    layers: list[bytes] = []
-    check, coder = 0, EntropyCoder(weights)
+    framing = Framing(height, width, weights.id, sizes)
     layout, count = geometry(height, width), len(weights.config.layers)
-    for index, (coded, payload) in enumerate(coder.encode(symbols, layout, count)):
-        layer, check = pack_layer(index, coded, payload, check, header)
-        layers.append(layer)
-        header = None
-    return layers
+    coded = EntropyCoder(weights).encode(symbols, layout, count, framing.finest_levels)
+    return [framing.layer(intervals) for intervals in coded]
 
 
 def _many_entries(weights: Weights, symbols: Symbols) -> None:
@@ -207,6 +207,10 @@ VECTORS: dict[str, Vector] = {
         "a photo of several textures, a palette that splits",
         lambda: data.astronaut()[20:132, 160:288]
     ),
+    "sizes": _picture(
+        "layers cut for two sizes, and first layers that are not",
+        lambda: data.astronaut()[20:243, 130:385], (56, 112),
+    ),
     "many-entries": _forged(
         "every class in one palette, parents with 1 to many children, votes and guesses of all "
         "numbers; no coefficients",
@@ -232,8 +236,7 @@ VECTORS: dict[str, Vector] = {
 
 def symbols_digest(codec: Codec, layers: Sequence[bytes]) -> str:
     """Return the SHA-256 that docs/stream.md defines of the symbols of a prefix of layers."""
-    header = unpack_stream(layers[:1])[0].picture
-    assert header is not None
+    header = picture_header(layers)
     rotation, *class_maps, cells = codec.symbols(layers)
     layout = geometry(header.height, header.width)
     arrays = [rotation, *class_maps, *(view(cells, layout, band) for band in range(BANDS))]
@@ -259,8 +262,7 @@ def probe(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def describe(codec: Codec, coarse: Codec, vector: Vector, layers: Sequence[bytes]) -> dict:
     """Return the JSON of a vector; `coarse` is the codec with its network in bfloat16."""
-    header = unpack_stream(layers[:1])[0].picture
-    assert header is not None
+    header = picture_header(layers)
     prefixes = [layers[:n] for n in range(1, len(layers) + 1)]
     pictures = [codec.decode([prefix])[0].astype(int) for prefix in prefixes]
     probes = [probe(picture) for picture in pictures]
@@ -274,6 +276,7 @@ def describe(codec: Codec, coarse: Codec, vector: Vector, layers: Sequence[bytes
         "height": header.height,
         "width": header.width,
         "weights": header.weights_id,
+        "sizes": list(vector.sizes),
         "layer_bytes": [len(layer) for layer in layers],
         "sha256": hashlib.sha256(b"".join(layers)).hexdigest(),
         "symbols": [symbols_digest(codec, prefix) for prefix in prefixes],
@@ -284,6 +287,10 @@ def describe(codec: Codec, coarse: Codec, vector: Vector, layers: Sequence[bytes
         },
         "pixels": [at.astype(np.uint8).tobytes().hex() for at, _ in probes],
         "means": [np.rint(means).astype(np.uint8).tobytes().hex() for _, means in probes],
+        "small": {
+            shrink: probe(codec.decode([layers], shrink=shrink)[0])[0].tobytes().hex()
+            for shrink in SHRINKS[1:]
+        },
     }
 
 
@@ -293,8 +300,7 @@ def _write_archive(codec: Codec, streams: dict[str, Sequence[bytes]]) -> None:
     names = ["one-pixel", "odd-sides", "flat", "dots"]
     rows = []
     for number, name in enumerate(names):
-        header = unpack_stream(streams[name][:1])[0].picture
-        assert header is not None
+        header = picture_header(streams[name])
         rows.append(
             Row(
                 key=f"vectors/{name}", layers=tuple(streams[name][: codec.layers - number]),
@@ -330,13 +336,13 @@ def regenerate() -> None:
     weights = load_weights(None)
     codec = Codec(weights, dtype=torch.float32)
     coarse = Codec(load_weights(None), dtype=torch.bfloat16)
-    for path in [*FOLDER.glob("*.layers"), *FOLDER.glob("*.json")]:
+    for path in [*FOLDER.glob("*.underpaint"), *FOLDER.glob("*.json")]:
         path.unlink()
     shutil.rmtree(ARCHIVE, ignore_errors=True)
     streams = {}
     for name, vector in VECTORS.items():
         streams[name] = layers = vector.make(codec, weights)
-        (FOLDER / f"{name}.layers").write_bytes(b"".join(layers))
+        (FOLDER / f"{name}.underpaint").write_bytes(b"".join(layers))
         described = describe(codec, coarse, vector, layers)
         text = json.dumps(described, indent=1, ensure_ascii=False)
         (FOLDER / f"{name}.json").write_text(text + "\n", "utf-8")

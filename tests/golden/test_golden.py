@@ -19,11 +19,11 @@ from tests.golden.regenerate import (
 )
 from underpaint import Codec
 from underpaint.codec.archive import Archive
-from underpaint.codec.bitstream import unpack_stream
+from underpaint.codec.bitstream import frames
+from underpaint.codec.decoder import Decoder
 from underpaint.codec.entropy.coder import EntropyCoder
 from underpaint.codec.entropy.palette_map_coder import PALETTE_TABLES
 from underpaint.codec.entropy.state import CodedState, Symbols
-from underpaint.codec.transform.subbands import geometry
 from underpaint.codec.weights.loading import load_weights
 from underpaint.codec.weights.model import Weights
 
@@ -46,7 +46,7 @@ def _vector(name: str) -> tuple[dict, list[bytes]]:
         f"{name} is of weights {described['weights']}, shipped are {shipped}: "
         "python -m tests.golden.regenerate"
     )
-    joined = (FOLDER / f"{name}.layers").read_bytes()
+    joined = (FOLDER / f"{name}.underpaint").read_bytes()
     ends = np.cumsum(described["layer_bytes"])
     assert ends[-1] == len(joined)
     starts = ends - described["layer_bytes"]
@@ -54,11 +54,7 @@ def _vector(name: str) -> tuple[dict, list[bytes]]:
 
 
 def _decoded(weights: Weights, layers: list[bytes]) -> CodedState:
-    opened = unpack_stream(layers)
-    state = CodedState(geometry(opened[0].picture.height, opened[0].picture.width))
-    for layer in opened:
-        EntropyCoder(weights).decode(layer.payload, layer.symbols, layer.index, state)
-    return state
+    return Decoder(weights).state(layers)
 
 
 @pytest.mark.parametrize("name", VECTORS)
@@ -76,7 +72,8 @@ def test_symbols_are_written_as_the_same_bytes(weights, name):
     state = _decoded(weights, layers)
     assert weights.config.chain[-1].width == 1
     symbols = Symbols(state.palettes, state.cell, state.rotation)
-    assert pack_symbols(weights, symbols, described["height"], described["width"]) == layers
+    sides = described["height"], described["width"]
+    assert pack_symbols(weights, symbols, *sides, described["sizes"]) == layers
 
 
 @pytest.mark.parametrize("name", VECTORS)
@@ -89,6 +86,26 @@ def test_pictures_are_within_their_tolerance(codec, name):
             known = np.frombuffer(bytes.fromhex(described[kind][count - 1]), np.uint8)
             difference = np.abs(found.astype(float) - known.reshape(*described["grid"], 3)).max()
             assert difference <= described["tolerance"][kind]
+
+
+@pytest.mark.parametrize("name", VECTORS)
+def test_small_pictures_are_within_their_tolerance(codec, name):
+    described, layers = _vector(name)
+    for shrink, known in described["small"].items():
+        picture = codec.decode([layers], shrink=int(shrink))[0]
+        sides = tuple(-(-described[side] // int(shrink)) for side in ("height", "width"))
+        assert picture.shape == (*sides, 3)
+        pixels = probe(picture)[0].astype(int)
+        expected = np.frombuffer(bytes.fromhex(known), np.uint8).reshape(pixels.shape)
+        assert np.abs(pixels - expected).max() <= described["tolerance"]["pixels"]
+
+
+def test_one_vector_is_cut_for_sizes():
+    described, layers = _vector("sizes")
+    parts = [(frame.layer, frame.size) for frame in frames(layers)]
+    assert described["sizes"] == [56, 112]
+    assert {(0, 0), (5, 0), (5, 1), (5, 2)} <= set(parts)
+    assert (0, 1) not in parts
 
 
 def test_tolerances_of_photos_are_small():
@@ -136,5 +153,5 @@ def test_the_archive(codec, weights):
 def test_vectors_are_small_and_no_file_is_left_over():
     files = [path for path in FOLDER.rglob("*") if path.is_file() and path.suffix != ".pyc"]
     assert sum(path.stat().st_size for path in files) <= LARGEST_BYTES
-    names = {path.name for path in FOLDER.iterdir() if path.suffix in (".json", ".layers")}
-    assert names == {f"{name}{suffix}" for name in VECTORS for suffix in (".json", ".layers")}
+    names = {path.name for path in FOLDER.iterdir() if path.suffix in (".json", ".underpaint")}
+    assert names == {f"{name}{suffix}" for name in VECTORS for suffix in (".json", ".underpaint")}

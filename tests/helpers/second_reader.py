@@ -513,7 +513,7 @@ def _array(rows: int, columns: int, grid: Grid) -> np.ndarray:
 def main(weights_path: str, vector_path: str) -> int:
     """Compare the prefixes of a conformance vector with what its JSON states."""
     vector = json.loads(Path(vector_path).read_text("utf-8"))
-    joined = Path(vector_path).with_suffix(".layers").read_bytes()
+    joined = Path(vector_path).with_suffix(".underpaint").read_bytes()
     ends = np.cumsum(vector["layer_bytes"]).tolist()
     layers = [joined[start:end] for start, end in zip([0, *ends], ends, strict=False)]
     weights = read_weights(Path(weights_path).read_bytes())

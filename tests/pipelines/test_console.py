@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.helpers.streams import framed
 from underpaint.codec.archive import ArchiveWriter, DeadLetter, Row, publish
-from underpaint.codec.bitstream import PictureHeader, pack_layer
+from underpaint.codec.bitstream import PictureHeader
 from underpaint.pipelines.cli.console import (
     ProgressLine,
     parse_share,
@@ -107,7 +108,7 @@ def test_no_command_lets_an_archive_steer_the_terminal(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     steer = "\x1b]0;owned\x07"
-    layer, _ = pack_layer(0, 1, bytes(16), 0, PictureHeader(8, 8, "0" * 16))
+    [layer] = framed([bytes(16)], PictureHeader(8, 8, "0" * 16))
     with ArchiveWriter(
         tmp_path, "u", layers=(f"c{steer}",), weights_id="0" * 16, extractor=f"mine{steer}",
         embedding_size=1,

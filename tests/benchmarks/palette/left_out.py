@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from underpaint.codec.bitstream import PictureHeader, pack_layer
 from underpaint.codec.codec import Codec
 from underpaint.codec.entropy.coder import EntropyCoder
+from underpaint.codec.framing import Framing
 from underpaint.codec.entropy.state import Symbols
 from underpaint.codec.image_io.read import read_picture
 from underpaint.codec.transform.subbands import (
@@ -156,13 +156,8 @@ def _look(path: Path, data: DataSet, codec: Codec, weights: Weights, layers: int
 
 
 def _packed(weights: Weights, symbols: Symbols, layout: Geometry, layers: int) -> Iterator[bytes]:
-    header: PictureHeader | None = PictureHeader(layout.height, layout.width, weights.id)
-    check = 0
-    coded = EntropyCoder(weights).encode(symbols, layout, layers)
-    for index, (count, payload) in enumerate(coded):
-        blob, check = pack_layer(index, count, payload, check, header)
-        header = None
-        yield blob
+    framing = Framing(layout.height, layout.width, weights.id, ())
+    return map(framing.layer, EntropyCoder(weights).encode(symbols, layout, layers))
 
 
 def _seen(tasks: Sequence[Task], photo: str, pixels: np.ndarray) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.helpers.streams import framed
 from underpaint.codec.archive import (
     Archive,
     ArchiveWriter,
@@ -20,7 +21,7 @@ from underpaint.codec.archive import (
     Row,
     publish,
 )
-from underpaint.codec.bitstream import PictureHeader, pack_layer
+from underpaint.codec.bitstream import PictureHeader
 from underpaint.codec.errors import ArchiveDamaged, UnderpaintError
 
 FLIPS = 400
@@ -28,12 +29,8 @@ FLIPS = 400
 
 def stream(rng: np.random.Generator, sizes: tuple[int, ...] = (5, 20, 60)) -> tuple[bytes, ...]:
     """Layers with sound frames around noise: what an archive can check without weights."""
-    blobs, check = [], 0
-    for layer, words in enumerate(sizes):
-        header = PictureHeader(8, 8, "0" * 16) if layer == 0 else None
-        blob, check = pack_layer(layer, 1, rng.bytes(4 * words), check, header)
-        blobs.append(blob)
-    return tuple(blobs)
+    payloads = [rng.bytes(4 * words) for words in sizes]
+    return tuple(framed(payloads, PictureHeader(8, 8, "0" * 16)))
 
 
 @pytest.fixture

@@ -10,15 +10,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.helpers.streams import framed
 from underpaint.codec import limits
 from underpaint.codec.archive import Archive, ArchiveWriter, DeadLetter, Row, publish
 from underpaint.codec.archive.record_json import encode_json
-from underpaint.codec.bitstream import PictureHeader, pack_layer
+from underpaint.codec.bitstream import PictureHeader
 from underpaint.codec.errors import ArchiveDamaged, UnknownArchiveVersion
 
 
 def _layer(rng: np.random.Generator) -> bytes:
-    return pack_layer(0, 1, rng.bytes(16), 0, PictureHeader(8, 8, "0" * 16))[0]
+    return framed([rng.bytes(16)], PictureHeader(8, 8, "0" * 16))[0]
 
 
 def _write(root: Path, captions: list[str | None]) -> None:

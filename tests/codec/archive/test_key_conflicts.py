@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from tests.helpers.streams import framed
 from underpaint.codec import limits
 from underpaint.codec.archive import Archive, ArchiveWriter, DeadLetter, Row, key_hashes, publish
 from underpaint.codec.archive.key_conflicts import key_for, note_of
@@ -21,7 +22,7 @@ from underpaint.codec.archive.rows import check_key
 from underpaint.codec.archive.tools.merge import merge
 from underpaint.codec.archive.tools.repair import repair
 from underpaint.codec.archive.tools.trim import trim
-from underpaint.codec.bitstream import PictureHeader, pack_layer
+from underpaint.codec.bitstream import PictureHeader
 from underpaint.codec.errors import ArchiveError
 
 LABELS = pa.schema([("caption", pa.string())])
@@ -216,7 +217,7 @@ def test_a_unit_whose_keys_cannot_be_read_is_left_alone(tmp_path: Path) -> None:
 
 def test_archives_with_replaced_units_are_trimmed_merged_and_repaired(tmp_path: Path) -> None:
     root = tmp_path / "archive"
-    layer, _ = pack_layer(0, 1, bytes(16), 0, PictureHeader(8, 8, "0" * 16))  # repair checks it
+    [layer] = framed([bytes(16)], PictureHeader(8, 8, "0" * 16))  # repair checks it
     places = (("a", "/z"), ("b", "/b"), ("a", "/m"))
     rows = [replace(row(*place), layers=(layer,)) for place in places]
     write(root, "one", rows[:2], ("lost",))

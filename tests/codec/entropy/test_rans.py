@@ -24,7 +24,7 @@ def _tables(rng: np.random.Generator) -> np.ndarray:
 def _encode(tables, sums, symbols):
     coder = rans.encoder(sums, symbols.size)
     _run(coder, tables, symbols.copy())
-    return rans.payload(coder)
+    return rans.pack_intervals(coder.intervals[: rans.recorded(coder)])
 
 
 def _decode(payload, tables, sums, count):

@@ -38,7 +38,7 @@ def _hold(codec: Codec, streams: list[list[bytes]]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", sorted(VECTORS.glob("*.layers")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(VECTORS.glob("*.underpaint")), ids=lambda path: path.stem)
 @pytest.mark.parametrize("codec", [torch.bfloat16, torch.float32], indirect=True, ids=str)
 def test_states_of_the_conformance_vectors(codec, path):
     lengths = json.loads(path.with_suffix(".json").read_text("utf-8"))["layer_bytes"]

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.helpers.streams import framed
 from underpaint.codec.archive import Archive, ArchiveWriter, DeadLetter, Row, publish
-from underpaint.codec.bitstream import PictureHeader, pack_layer
+from underpaint.codec.bitstream import PictureHeader
 from underpaint.codec.errors import UsageError
 from underpaint.codec.storage.files import Storage
 from underpaint.codec.storage.redaction import redact_logs, redacted
@@ -57,7 +58,7 @@ def test_other_text_stays(text: str) -> None:
 
 def test_an_archive_and_its_report_hold_no_credentials(tmp_path: Path) -> None:
     header = PictureHeader(8, 8, "0" * 16)
-    layer, _ = pack_layer(0, 1, np.random.default_rng(0).bytes(16), 0, header)
+    [layer] = framed([np.random.default_rng(0).bytes(16)], header)
     with ArchiveWriter(tmp_path, "u", layers=("c",), weights_id="0" * 16) as writer:
         writer.add(Row("k", (layer,), 8, 8, source_uri=HIDDEN[0]))
         writer.fail(DeadLetter("d", HIDDEN[3], "read", "OSError", HIDDEN[9], f"trace {HIDDEN[6]}"))

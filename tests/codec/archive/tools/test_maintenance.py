@@ -16,12 +16,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.helpers.streams import framed
 from underpaint.codec.archive import Archive, ArchiveWriter, DeadLetter, Row, orphans, publish
 from underpaint.codec.archive.tools.export import LONGEST_NAME, export, export_name
 from underpaint.codec.archive.tools.merge import merge
 from underpaint.codec.archive.tools.trim import trim
 from underpaint.codec.archive.tools.view import PaletteEntry, StateView, page_of, render
-from underpaint.codec.bitstream import PictureHeader, pack_layer
+from underpaint.codec.bitstream import PictureHeader
 from underpaint.codec.codec import Codec
 from underpaint.codec.errors import ArchiveError, DuplicateKey, UsageError
 from underpaint.codec.image_io.read import read_picture
@@ -158,7 +159,7 @@ def test_export_to_a_folder(photos: tuple[Path, dict[str, np.ndarray]], tmp_path
 
 
 def test_no_exported_label_stands_for_the_name_of_a_file(tmp_path: Path) -> None:
-    layer, _ = pack_layer(0, 1, bytes(16), 0, PictureHeader(8, 8, "0" * 16))
+    [layer] = framed([bytes(16)], PictureHeader(8, 8, "0" * 16))
     labels = {"file_name": "../../etc/passwd", "layers": "mine", "label_layers": "too"}
     schema = pa.schema([(name, pa.string()) for name in labels])
     with ArchiveWriter(

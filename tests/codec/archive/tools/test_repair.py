@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.helpers.streams import framed
 from underpaint.codec.archive import Archive, ArchiveWriter, DeadLetter, Row, publish
 from underpaint.codec.archive.tools.repair import Repaired, mended_bit, repair
-from underpaint.codec.bitstream import PictureHeader, pack_layer
+from underpaint.codec.bitstream import PictureHeader
 from underpaint.codec.errors import NotAnArchive, UsageError
 
 LABELS = pa.schema([("class", pa.int64()), ("tags", pa.list_(pa.string()))])
@@ -22,12 +23,8 @@ LABELS = pa.schema([("class", pa.int64()), ("tags", pa.list_(pa.string()))])
 
 def stream(rng: np.random.Generator) -> tuple[bytes, ...]:
     """Three layers with sound frames around noise."""
-    blobs, check = [], 0
-    for layer, words in enumerate((5, 20, 60)):
-        header = PictureHeader(8, 9, "0" * 16) if layer == 0 else None
-        blob, check = pack_layer(layer, 1, rng.bytes(4 * words), check, header)
-        blobs.append(blob)
-    return tuple(blobs)
+    payloads = [rng.bytes(4 * words) for words in (5, 20, 60)]
+    return tuple(framed(payloads, PictureHeader(8, 9, "0" * 16)))
 
 
 def write(root: Path, unit: str, keys: list[str], failed: list[str], **options) -> None:

@@ -7,15 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.helpers.streams import framed
 from underpaint import ArchiveWriter, LayerDataset
 from underpaint.codec.archive import Row, publish
-from underpaint.codec.bitstream import PictureHeader, pack_layer
+from underpaint.codec.bitstream import PictureHeader
 from underpaint.codec.errors import UsageError
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    layer, _ = pack_layer(0, 1, bytes(16), 0, PictureHeader(8, 8, "0" * 16))
+    [layer] = framed([bytes(16)], PictureHeader(8, 8, "0" * 16))
     with ArchiveWriter(tmp_path, "unit", layers=("a",), weights_id="0" * 16) as writer:
         for number in range(12):
             writer.add(Row(f"{number:02}", (layer,), 8, 8))
