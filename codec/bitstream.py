@@ -65,6 +65,10 @@ class PictureHeader:
         """Return the finest level that a part holds; 1 in the last part of a layer."""
         return 1 if last or size == MOST_SIZES else self.cuts[size] + 1
 
+    def adds_levels(self, size: int) -> bool:
+        """Return whether a size has levels that the next smaller one does without."""
+        return not size or self.finest_level(size, False) < self.finest_level(size - 1, False)
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -156,6 +160,7 @@ def frames(chunks: Iterable[bytes]) -> Iterator[Frame]:
     truncated, malformed, out of order or over a limit. Checks are not compared: see `verified`.
     """
     before: Frame | None = None
+    picture: PictureHeader | None = None
     for chunk in chunks:
         view = memoryview(chunk)
         if not len(view):
@@ -163,6 +168,9 @@ def frames(chunks: Iterable[bytes]) -> Iterator[Frame]:
             raise LayerDamaged(layer, "S1", "truncated to 0 bytes")
         while len(view):
             frame = _frame(view, before)
+            picture = picture or frame.picture
+            if picture is not None:
+                _check_levels(frame, picture)
             yield frame
             view, before = view[frame.nbytes :], frame
 
@@ -222,6 +230,14 @@ def _check_order(place: int, layer: int, size: int, before: Frame | None) -> Non
     if not begins and (not follows or (before is not None and before.last)):
         name = f"layer {layer + 1}" + (f", size {size + 1}" if size else "")
         raise LayerDamaged(expected, "S5", f"out of order: holds {name}")
+
+
+def _check_levels(frame: Frame, picture: PictureHeader) -> None:
+    """Raise LayerDamaged unless a part holds a level, and is marked as the last if it is."""
+    if not picture.adds_levels(frame.size):
+        raise LayerDamaged(frame.layer, "S5", f"size {frame.size + 1} has no level of its own")
+    if picture.finest_level(frame.size, False) == 1 and not frame.last:
+        raise LayerDamaged(frame.layer, "S5", "its last part is not marked as such")
 
 
 def _picture(body: memoryview) -> PictureHeader:
@@ -359,9 +375,7 @@ def _needed(
     """
     there = {frame.size: frame for frame in layer}
     parts: list[Frame] = []
-    for size in range(MOST_SIZES + 1):
-        if 0 < size < MOST_SIZES and picture.cuts[size] == picture.cuts[size - 1]:
-            continue  # the size adds no level
+    for size in filter(picture.adds_levels, range(MOST_SIZES + 1)):
         frame = there.get(size)
         if frame is None:
             break

@@ -2,8 +2,9 @@
 
 A layer is cut into parts, from the coarsest wavelet levels to the finest, and the payload of a part
 is one rANS run. The first part of a layer holds its palette steps, that of the first layer begins
-with the colour rotation. Then each part holds the steps of the scalar chain in the layer's plan,
-for the coefficients of its levels. No coarser level has a context in a finer one.
+with the colour rotation. Then each part holds the layer's step of the scalar chain, if it has one,
+for the coefficients of its levels. No coarser level has a context in a finer one, and a layer has
+at most one such step: so symbols come in the same order wherever a layer is cut.
 """
 
 from __future__ import annotations

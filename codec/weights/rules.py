@@ -73,6 +73,8 @@ def _check_plan(config: CodecConfig) -> None:
         raise WeightsDamaged(f"{len(plans)} layers, not 1 to {MAX_LAYERS}", rule="W5")
     if min(plans[0].palette_steps, plans[0].cell_steps) < 1:
         raise WeightsDamaged("the first layer has no palette or no cells", rule="W5")
+    if max(plan.cell_steps for plan in plans) > 1:
+        raise WeightsDamaged("a layer has several cell steps; want at most one", rule="W5")
     if palette_states > MAX_PALETTE_STEPS:
         raise WeightsDamaged(
             f"{palette_states} palette steps, limit is {MAX_PALETTE_STEPS}", rule="W5"
