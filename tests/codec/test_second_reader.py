@@ -29,8 +29,10 @@ from tests.helpers.second_reader import (
     states,
 )
 from underpaint import Codec
+from underpaint.codec.entropy.state import CodedState
 from underpaint.codec.errors import LayerDamaged, UnknownVersion, WeightsMismatch
-from underpaint.codec.transform.subbands import BANDS, geometry, view
+from underpaint.codec.transform.sizes import Size
+from underpaint.codec.transform.subbands import BANDS, bands_end, geometry, view
 from underpaint.codec.weights.header import SHIPPED
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -61,7 +63,7 @@ PICTURES = {
 }
 
 
-PAYLOAD_RULES = {"S13", "S14", "S15", "S16", "S17", "S18", "S20"}
+PAYLOAD_RULES = {"S13", "S15", "S16", "S17", "S18", "S20"}
 
 
 def _read(layers: list[bytes], weights: Weights) -> tuple[list[Symbols], Refused | None]:
@@ -91,7 +93,7 @@ def _assert_agreement(codec: Codec, weights: Weights, layers: list[bytes], good:
     found, refused = _read(layers, weights)
     assert len(found) == good
     for n, symbols in enumerate(found, start=1):
-        layout = geometry(*(side + 1 for side in struct.unpack("<HH", _header(layers[0])[8:])))
+        layout = geometry(*(side + 1 for side in struct.unpack("<HH", _header(layers[0])[8:12])))
         *known, cells = codec.symbols(layers[:n])
         known += [view(cells, layout, band) for band in range(BANDS)]
         arrays = (symbols.turn, *symbols.class_maps, *symbols.cells)
@@ -106,29 +108,33 @@ def _assert_agreement(codec: Codec, weights: Weights, layers: list[bytes], good:
 
 
 def _header(layer: bytes) -> bytes:
-    """Return weights id, height and width as they stand in layer 0."""
-    at = next(i for i in range(7, len(layer)) if layer[i] < 128) + 1
-    return layer[at : at + 12]
+    """Return weights id, height, width and cuts as they stand in the first part."""
+    [(part, _)] = _opened([layer])
+    return part.body[:13]
 
 
-def _frame(place: int, symbols: int, header: bytes, payload: bytes, before: int) -> bytes:
-    """Frame a layer; `header` stands in layer 0 alone, `before` is the check before."""
-    count = b""
-    while symbols > 127:
-        count, symbols = count + bytes([symbols & 127 | 128]), symbols >> 7
-    start, rest = bytes([0xB7, 4, place]), count + bytes([symbols]) + header + payload
-    return start + struct.pack("<I", zlib.crc32(start + rest, before)) + rest
+def _frame(place: int, header: bytes, payload: bytes, before: int) -> bytes:
+    """Frame a layer of one part; `header` stands in layer 0 alone, `before` is the check before."""
+    words, length = len(payload) // 4, b""
+    while words > 127:
+        length, words = length + bytes([words & 127 | 128]), words >> 7
+    start = (b"" if place else b"\xb7\5") + bytes([64 | place]) + length + bytes([words])
+    check = zlib.crc32(struct.pack("<II", before, 0) + start + header + payload)
+    return start + struct.pack("<I", check) + header + payload
 
 
-def _opened(layer: bytes, place: int) -> tuple[int, bytes, bytes]:
-    """Return symbol count, header and payload of a layer."""
-    symbols, after = second_reader._symbol_count(layer[7:], place)
-    return symbols, (b"" if place else after[:12]), (after if place else after[12:])
+def _opened(layers: list[bytes]) -> list[tuple[second_reader.Part, second_reader.Header]]:
+    """Return the first part of each layer, and the header."""
+    found, header = [], None
+    for place, layer in enumerate(layers):
+        (part, *_), header = second_reader._parts(layer, place, header)
+        found.append((part, header))
+    return found
 
 
 def _check(layers: list[bytes]) -> int:
-    """Return the check of the last layer, or 0."""
-    return struct.unpack_from("<I", layers[-1], 3)[0] if layers else 0
+    """Return the check of the last layer, of one part, or 0."""
+    return _opened(layers)[-1][0].check if layers else 0
 
 
 class Dice(Coder):
@@ -213,12 +219,11 @@ def _thrown(
             entries = sum(children)
         broken = None
         try:
-            picture.read_layer(dice, place)
+            picture.read_part(dice, place, None, 1)
         except Refused as refused:
             broken = refused.rule
-        header = b"" if place else weights.id + struct.pack("<HH", *(n - 1 for n in sides))
-        count = len(dice.thrown)
-        layers.append(_frame(place, count, header, dice.payload(), _check(layers)))
+        header = weights.id + struct.pack("<HHB", *(n - 1 for n in sides), 0)
+        layers.append(_frame(place, b"" if place else header, dice.payload(), _check(layers)))
         if broken:
             break
     return layers, broken
@@ -295,52 +300,70 @@ def test_every_damaged_byte_is_refused(codec, weights):
         for at in range(len(layer)):
             damaged = bytearray(layer)
             damaged[at] ^= 1 << at % 8
-            _assert_refused([*layers[:place], bytes(damaged)], weights, {"S2", "S3", "S4"})
-            _assert_refused([*layers[:place], layer[:at]], weights, {"S1", "S4"})
+            rules = {"S1", "S2", "S3", "S4", "S5", "S6", "S7", "S8", "S14"}
+            _assert_refused([*layers[:place], bytes(damaged)], weights, rules)
+            _assert_refused([*layers[:place], layer[:at]], weights, {"S1"})
 
 
 @pytest.mark.parametrize("place", [0, 1])
 def test_damage_behind_a_right_check_is_refused(codec, weights, place):
     layers = list(codec.encode([PICTURES["odd sides"]()])[0])[: place + 1]
-    count, header, payload = _opened(layers[place], place)
-    for symbols, words, rule in [
-        (count + 1, payload, "S14"),
-        (count - 1, payload, "S14"),
-        (count, payload + bytes(4), "S13"),
-        (count, payload[:-4], None),
-        (count, payload[:-1], "S8"),
-        (count, payload[:4] + b"\xff" + payload[5:], None),
-        (count, payload[:4], "S8" if place == 0 else "S1"),
+    payload = _opened(layers)[place][0].payload
+    header = b"" if place else _header(layers[0])
+    for words, rule in [
+        (payload + bytes(4), "S13"),
+        (payload[:-4], None),
+        (payload[:4] + b"\xff" + payload[5:], None),
+        (payload[:4], "S8"),
     ]:
-        forged = _frame(place, symbols, header, words, _check(layers[:place]))
+        forged = _frame(place, header, words, _check(layers[:place]))
         rules = {rule} if rule else PAYLOAD_RULES
         _assert_refused([*layers[:place], forged], weights, rules)
         _assert_agreement(codec, weights, [*layers[:place], forged], place)
 
 
-def test_a_first_layer_too_short_for_its_fields_is_refused(codec, weights):
-    short = _frame(0, 1, weights.id, b"", 0)
-    assert len(short) == 16
-    _assert_refused([short], weights, {"S8"})
-    _assert_agreement(codec, weights, [short], 0)
+@pytest.mark.parametrize("sizes", [(12,), (12, 25), (6, 12, 25)])
+def test_agrees_on_layers_that_are_cut(codec, weights, sizes):
+    layers = list(codec.encode([_noise(51, 80)], sizes=sizes)[0])
+    assert len(second_reader._parts(layers[5], 5, _opened(layers)[0][1])[0]) > 1
+    _assert_agreement(codec, weights, layers, codec.layers)
+    for shrink in range(5):
+        for count, symbols in enumerate(states(layers, weights, shrink), start=1):
+            (found,) = codec._decoder.states([layers[:count]], Size(shrink)).map(_cells)
+            for one, other in zip(symbols.cells, found, strict=True):
+                np.testing.assert_array_equal(one, other, strict=True)
+
+
+def _cells(state: CodedState) -> list[np.ndarray]:
+    bands = range(bands_end(state.finest))
+    return [view(state.cell, state.layout, band).copy() for band in bands]
 
 
 @pytest.mark.parametrize(
     ("field", "written", "rule", "error"),
     [
-        ("start", b"\xb7\3\0", "S3", UnknownVersion),
-        ("count", b"\x80\0", "S6", LayerDamaged),
-        ("count", b"\xff\xff\xff\xff\xff\1", "S6", LayerDamaged),
+        ("version", b"\xb7\3", "S3", UnknownVersion),
+        ("place", b"\x80", "S5", LayerDamaged),
+        ("place", b"\0", "S5", LayerDamaged),
+        ("length", b"\x82\0", "S6", LayerDamaged),
+        ("length", b"\xff\xff\xff\xff\xff\1", "S6", LayerDamaged),
+        ("length", b"\1", "S8", LayerDamaged),
+        ("length", b"\3", "S1", LayerDamaged),
         ("weights", b"another.", "S10", WeightsMismatch),
         ("sides", b"\xff\xff\xff\xff", "S7", LayerDamaged),
+        ("cuts", b"\x7d", "S14", LayerDamaged),
+        ("cuts", b"\x05", "S14", LayerDamaged),
     ],
 )
 def test_a_header_that_breaks_a_rule_is_refused(codec, weights, field, written, rule, error):
-    fields = {"start": b"\xb7\4\0", "count": b"\7", "weights": weights.id, "sides": bytes(4)}
+    fields = {
+        "version": b"\xb7\5", "place": b"\x40", "length": b"\2",
+        "weights": weights.id, "sides": bytes(4), "cuts": b"\0",
+    }  # fmt: skip
     fields[field] = written
-    start, *rest = fields.values()
-    rest = b"".join(rest) + bytes(8)
-    forged = start + struct.pack("<I", zlib.crc32(start + rest)) + rest
+    version, place, length, *rest = fields.values()
+    start, rest = version + place + length, b"".join(rest) + bytes(8)
+    forged = start + struct.pack("<I", zlib.crc32(bytes(8) + start + rest)) + rest
     _assert_refused([forged], weights, {rule})
     with pytest.raises(error):
         codec.symbols([forged])
@@ -352,11 +375,11 @@ def test_layers_out_of_place_are_refused(codec, weights):
         for layers in codec.encode([PICTURES["one pixel"](), np.zeros((1, 2, 3), np.uint8)])
     )
     _assert_refused([first[0], other[1]], weights, {"S4"})
-    _assert_refused([first[0], first[2]], weights, {"S4"})
-    _assert_refused([first[1]], weights, {"S4"})
-    count, _, payload = _opened(first[1], 1)
-    _assert_refused([first[0], _frame(2, count, b"", payload, _check(first[:1]))], weights, {"S5"})
-    beyond = _frame(len(first), count, b"", payload, _check(first))
+    _assert_refused([first[0], first[2]], weights, {"S5"})
+    _assert_refused([first[1]], weights, {"S2"})
+    payload = _opened(first)[1][0].payload
+    _assert_refused([first[0], _frame(2, b"", payload, _check(first[:1]))], weights, {"S5"})
+    beyond = _frame(len(first), b"", payload, _check(first))
     _assert_refused([*first, beyond], weights, {"S11"})
     _assert_agreement(codec, weights, [*first, beyond], codec.layers)
     _assert_refused([], weights, {"S9"})
@@ -382,8 +405,8 @@ def test_a_payload_without_its_last_word_is_refused_even_if_that_is_zero(tmp_pat
     assert codec.weights_id == weights.id.hex()
     [layer] = codec.encode([np.full((1, 1, 3), 128, np.uint8)], layers=1)[0]
     _assert_agreement(codec, weights, [layer], 1)
-    count, header, payload = _opened(layer, 0)
+    payload = _opened([layer])[0][0].payload
     assert payload.endswith(bytes(4))
-    cut = _frame(0, count, header, payload[:-4], 0)
+    cut = _frame(0, _header(layer), payload[:-4], 0)
     _assert_refused([cut], weights, {"S13"})
     _assert_agreement(codec, weights, [cut], 0)

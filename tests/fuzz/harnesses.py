@@ -41,7 +41,7 @@ from underpaint.codec.archive.parquet.pages import blob_pages, page_values
 from underpaint.codec.archive.record_json import encode_json
 from underpaint.codec.archive.records import MANIFEST
 from underpaint.codec.decoder import Decoder
-from underpaint.codec.entropy.state import CodedState, Workspace
+from underpaint.codec.entropy.state import CodedState
 from underpaint.codec.entropy.tables import TableLayout
 from underpaint.codec.errors import (
     LayerDamaged,
@@ -52,7 +52,6 @@ from underpaint.codec.errors import (
 )
 from underpaint.codec.image_io import headers as picture_headers
 from underpaint.codec.image_io.read import read_picture
-from underpaint.codec.transform.subbands import geometry
 from underpaint.codec.weights.header import SHIPPED
 from underpaint.codec.weights.loading import load_weights, unpack_weights
 from underpaint.codec.weights.model import Weights

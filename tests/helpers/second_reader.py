@@ -99,69 +99,160 @@ def read_weights(data: bytes) -> Weights:
     )
 
 
-def states(layers: Sequence[bytes], weights: Weights) -> Iterator[Symbols]:
-    """Yield the symbols of the first layer, of the first two, …; raise Refused at a broken rule."""
+@dataclass(frozen=True)
+class Part:
+    """A part whose frame was read: its place, what its check covers, and its payload."""
+
+    layer: int
+    size: int
+    last: bool
+    head: bytes
+    check: int
+    body: bytes
+    payload: bytes
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the first part tells of the picture."""
+
+    weights_id: bytes
+    height: int
+    width: int
+    cuts: tuple[int, ...]
+
+    def finest(self, part: Part) -> int:
+        """Return the finest level that a part holds."""
+        return 1 if part.last or part.size == 3 else self.cuts[part.size] + 1
+
+
+def states(layers: Sequence[bytes], weights: Weights, shrink: int = 0) -> Iterator[Symbols]:
+    """Yield the symbols of the first layer, of the first two, …; raise Refused at a broken rule.
+
+    Each item of `layers` holds the parts of one layer. `shrink` is the number of finest levels that
+    are left out.
+    """
     if not layers:
         raise Refused(0, "S9")
     picture: Picture | None = None
-    check = 0
+    header: Header | None = None
+    checks: dict[int, int] = {}
     for place, layer in enumerate(layers):
-        body, check = _checked(layer, place, check)
-        symbols, body = _symbol_count(body, place)
+        parts, header = _parts(layer, place, header)
+        wanted = _wanted(parts, header, shrink, place)
+        checks = _verified(wanted, checks)
         if picture is None:
-            weights_id, height, width, body = _picture_header(body)
-        if len(body) % 4 or len(body) < 8:
-            raise Refused(place, "S8")
-        if picture is None:
-            if weights_id != weights.id:
+            if header.weights_id != weights.id:
                 raise Refused(0, "S10")
-            picture = Picture(height, width, weights)
+            picture = Picture(header.height, header.width, weights)
         if place >= len(weights.plan):
             raise Refused(place, "S11")
-        coder = Coder(body, weights.frequencies)
-        picture.read_layer(coder, place)
-        if coder.state != 1 << 31 or coder.used != len(coder.words):
-            raise Refused(place, "S13")
-        if coder.symbols != symbols:
-            raise Refused(place, "S14")
-        yield picture.symbols()
+        coarser = None
+        for part in wanted:
+            coder = Coder(part.payload, weights.frequencies)
+            picture.read_part(coder, place, coarser, header.finest(part))
+            if coder.state != 1 << 31 or coder.used != len(coder.words):
+                raise Refused(place, "S13")
+            coarser = header.finest(part)
+        yield picture.symbols(shrink)
 
 
-def _checked(layer: bytes, place: int, check_before: int) -> tuple[bytes, int]:
-    """Return what follows the check, and the check."""
-    if not 16 <= len(layer) <= 1 << 30:
+def _parts(layer: bytes, place: int, header: Header | None) -> tuple[list[Part], Header]:
+    """Read the frames of the parts of one layer."""
+    found: list[Part] = []
+    while layer or not found:
+        part, layer, header = _part(layer, place, header, found)
+        found.append(part)
+    assert header is not None
+    return found, header
+
+
+def _part(
+    data: bytes, place: int, header: Header | None, before: list[Part]
+) -> tuple[Part, bytes, Header]:
+    """Read the frame of a part; return it, the bytes behind it, and the header."""
+    at, first = 0, header is None
+    if not data:
         raise Refused(place, "S1")
-    magic, version, index, check = struct.unpack_from("<BBBI", layer)
-    if magic != 0xB7:
-        raise Refused(place, "S2")
-    if version != 4:
-        raise Refused(place, "S3")
-    if check != zlib.crc32(layer[:3] + layer[7:], check_before):
-        raise Refused(place, "S4")
-    if index != place:
+    if first:
+        if data[0] != 0xB7:
+            raise Refused(place, "S2")
+        if len(data) < 2:
+            raise Refused(place, "S1")
+        if data[1] != 5:
+            raise Refused(place, "S3")
+        at = 2
+    if at >= len(data):
+        raise Refused(place, "S1")
+    layer, size, last = data[at] & 15, data[at] >> 4 & 3, bool(data[at] & 64)
+    in_order = size > before[-1].size and not before[-1].last if before else size == 0
+    if data[at] & 128 or layer != place or not in_order:
         raise Refused(place, "S5")
-    return layer[7:], check
+    words, at = _length(data, at + 1, place)
+    head, start = data[:at], at + 4
+    end = start + (13 if first else 0) + 4 * words
+    if words < 2:
+        raise Refused(place, "S8")
+    if end > len(data) or end > 1 << 30:
+        raise Refused(place, "S1")
+    body = data[start:end]
+    if header is None:
+        header = _picture_header(body)
+    left_out = 0 if size == 3 else header.cuts[size]
+    if (size > 0 and left_out == header.cuts[size - 1]) or (left_out == 0 and not last):
+        raise Refused(place, "S5")
+    check = int.from_bytes(data[at : at + 4], "little")
+    payload = body[13:] if first else body
+    return Part(layer, size, last, head, check, body, payload), data[end:], header
 
 
-def _symbol_count(body: bytes, place: int) -> tuple[int, bytes]:
-    symbols = 0
+def _length(data: bytes, at: int, place: int) -> tuple[int, int]:
+    words = 0
     for i in range(5):
-        symbols |= (body[i] & 127) << 7 * i
-        if body[i] < 128:
-            if i > 0 and body[i] == 0:
+        if at + i >= len(data):
+            raise Refused(place, "S1")
+        words |= (data[at + i] & 127) << 7 * i
+        if data[at + i] < 128:
+            if i > 0 and data[at + i] == 0:
                 break
-            return symbols, body[i + 1 :]
+            return words, at + i + 1
     raise Refused(place, "S6")
 
 
-def _picture_header(body: bytes) -> tuple[bytes, int, int, bytes]:
-    """Return weights id, height, width and the payload of layer 0."""
-    if len(body) < 12:
-        raise Refused(0, "S8")
-    weights_id, height, width = struct.unpack_from("<8sHH", body)
+def _picture_header(body: bytes) -> Header:
+    weights_id, height, width, code = struct.unpack_from("<8sHHB", body)
     if (height + 1) * (width + 1) > 1 << 28:
         raise Refused(0, "S7")
-    return weights_id, height + 1, width + 1, body[12:]
+    cuts = (code % 5, code // 5 % 5, code // 25 % 5)
+    if code > 124 or cuts[0] < cuts[1] or cuts[1] < cuts[2]:
+        raise Refused(0, "S14")
+    return Header(weights_id, height + 1, width + 1, cuts)
+
+
+def _wanted(parts: list[Part], header: Header, shrink: int, place: int) -> list[Part]:
+    """Return the parts that a picture needs, which must be there."""
+    coarsest = 7
+    for number, part in enumerate(parts):
+        sizes = range(parts[number - 1].size + 1 if number else 0, part.size)
+        if any(header.cuts[size] + 1 < coarsest for size in sizes):
+            break  # a size between the two has levels of its own, and no part
+        coarsest = header.finest(part)
+        if coarsest <= shrink + 1:
+            return parts[: number + 1]
+    raise Refused(place, "S9")
+
+
+def _verified(parts: list[Part], coarser: dict[int, int]) -> dict[int, int]:
+    """Compare the checks of a layer; return them by size."""
+    checks: dict[int, int] = {}
+    smaller = 0
+    for part in parts:
+        same = [check for size, check in sorted(coarser.items()) if size <= part.size]
+        before = struct.pack("<II", same[-1] if same else 0, smaller)
+        if zlib.crc32(before + part.head + part.body) != part.check:
+            raise Refused(part.layer, "S4")
+        checks[part.size] = smaller = part.check
+    return checks
 
 
 class Coder:
@@ -172,7 +263,6 @@ class Coder:
         self.state = (self.words[0] << 32) + self.words[1]
         self.used = 2
         self.tables = tables
-        self.symbols = 0
 
     def symbol(self, table: int) -> int:
         high, slot = divmod(self.state, 65536)
@@ -183,7 +273,6 @@ class Coder:
             word = self.words[self.used] if self.used < len(self.words) else 0
             self.state = (self.state << 32) + word
             self.used += 1
-        self.symbols += 1
         return symbol
 
     def number(self, bits: int) -> int:
@@ -258,31 +347,39 @@ class Picture:
         self.entries = 1
         self.labels = {(y, x): 0 for y in range(self.rows) for x in range(self.columns)}
         self.class_maps: list[Grid] = []
-        self.cell_steps = 0
         self.cells: list[Grid] = [{} for _ in self.bands]
         self.magnitudes: list[Grid] = [{} for _ in self.bands]
         self.flags: dict[Place, Grid] = {group: {} for group in GROUPS if 1 <= group[0] <= 4}
         self.sums: dict[Place, Grid] = {group: {} for group in self.flags}
 
-    def symbols(self) -> Symbols:
-        """Lay out class maps and cells as arrays."""
+    def symbols(self, shrink: int = 0) -> Symbols:
+        """Lay out class maps and cells as arrays, of the levels that are not left out."""
         class_maps = [_array(self.rows, self.columns, classes) for classes in self.class_maps]
         cells = [
             _array(band.rows, band.columns, cells)
             for band, cells in zip(self.bands, self.cells, strict=True)
+            if band.level == 0 or band.level > shrink
         ]
         return Symbols(np.array(self.turn, np.int16), tuple(class_maps), tuple(cells))
 
-    def read_layer(self, coder: Coder, layer: int) -> None:
+    def read_part(self, coder: Coder, layer: int, coarser: int | None, finest: int) -> None:
+        """Read levels down to `finest`; `coarser` is that of the part before, None in the first."""
         palette_steps, cell_steps = self.weights.plan[layer]
-        if layer == 0 and coder.number(1) == 1:
-            self.turn = [coder.number(8) - 128 for _ in range(3)]
-            if self.turn == [0, 0, 0]:
-                raise Refused(0, "S20")
-        for _ in range(palette_steps):
-            self._palette_step(coder, layer)
-        for _ in range(cell_steps):
-            self._cell_step(coder, layer)
+        if coarser is None:
+            if layer == 0 and coder.number(1) == 1:
+                self.turn = [coder.number(8) - 128 for _ in range(3)]
+                if self.turn == [0, 0, 0]:
+                    raise Refused(0, "S20")
+            for _ in range(palette_steps):
+                self._palette_step(coder, layer)
+        first_step = sum(steps for _, steps in self.weights.plan[:layer])
+        groups = [
+            group
+            for group in GROUPS
+            if (group[0] or 7) >= finest and (coarser is None or 0 < group[0] < coarser)
+        ]
+        for step in range(first_step, first_step + cell_steps):
+            self._cell_step(coder, layer, step, groups)
 
     def _palette_step(self, coder: Coder, layer: int) -> None:
         known = len(self.weights.law)
@@ -309,8 +406,7 @@ class Picture:
         self.labels, self.entries = labels, len(classes)
         self.class_maps.append({place: classes[label] for place, label in labels.items()})
 
-    def _cell_step(self, coder: Coder, layer: int) -> None:
-        step = self.cell_steps
+    def _cell_step(self, coder: Coder, layer: int, step: int, groups: Sequence[Place]) -> None:
         width = self.weights.widths[step]
         width_before = self.weights.widths[step - 1] if step else width
         zero_before = width_before - 1 if step else 130 * width - 1
@@ -322,7 +418,7 @@ class Picture:
             width - 1,
             zero_before,
         )
-        for group in GROUPS:
+        for group in groups:
             numbers = [_number(*group, way) for way in range(3 if group[0] else 1)]
             if coder.symbol(split.tables + BAND + numbers[0]):
                 if group in self.flags:
@@ -333,7 +429,6 @@ class Picture:
                 raise Refused(layer, "S18")
             elif group in self.flags:
                 self.flags[group] = {}
-        self.cell_steps += 1
 
     def _block_flags(self, coder: Coder, split: CellStep, group: Place, numbers: list[int]) -> None:
         level, component = group

@@ -19,8 +19,8 @@ from tqdm import tqdm
 
 from underpaint.codec.codec import Codec
 from underpaint.codec.entropy.coder import EntropyCoder
-from underpaint.codec.framing import Framing
 from underpaint.codec.entropy.state import Symbols
+from underpaint.codec.framing import Framing
 from underpaint.codec.image_io.read import read_picture
 from underpaint.codec.transform.subbands import (
     BLOCK,
