@@ -2,6 +2,8 @@
 same."""
 
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from underpaint.codec.transform.subbands import BANDS, band_levels, geometry, vi
 from underpaint.codec.weights.header import SHIPPED
 from underpaint.codec.weights.loading import unpack_weights
 
+STREAM = (Path(__file__).parents[2] / "docs/stream.md").read_text("utf-8")
 HEIGHT, WIDTH = 75, 101
 SCALE, LIFT = 1.149604398860241, (
     0.443506852043971, 0.882911075530934, -0.052980118572961, -1.586134342059924,
@@ -86,9 +89,17 @@ class _Reader:
         return np.sign(v) * knee * ((1 + np.abs(v) * power / knee) ** (1 / power) - 1)
 
     def picture(
-        self, turn: np.ndarray, maps: list[np.ndarray], cells: list[np.ndarray], s: int
+        self,
+        turn: np.ndarray,
+        maps: list[np.ndarray],
+        cells: list[np.ndarray],
+        s: int,
+        shrink: int = 0,
     ) -> np.ndarray:
-        """`cells` of the 57 bands after `s` cell steps; return uint8 [padded sides, 3]."""
+        """`cells` of the 57 bands after `s` cell steps; return uint8 [rows, columns, 3].
+
+        The full picture has padded sides, those of a shrink level are divided by 2**shrink.
+        """
         tensors, width = self.tensors, self.codec["widths"][s - 1]
         zero, levels = width - 1, band_levels()
         places, steps, bounds = [], [], []
@@ -126,6 +137,9 @@ class _Reader:
         unit = (tensors["steps"][:3] * width)[:, None, None]
         embedded = tensors["network.class_embedding.weight"][maps[-1]].transpose(2, 0, 1)
         low = _inverse(scaled(0)[0], scaled(6), scaled(5))
+        if shrink > 2:
+            low = low if shrink == 4 else _inverse(low, scaled(4))
+            return _coloured(_resampled(_turned_back(low, turn), shrink))
         x = np.arcsinh(np.concatenate([low / unit, seen(4), _fold(seen(3))]))
         x = self._trunk("coarse", np.concatenate([x, low / 1024, embedded]), s - 1)
         change = self._linear("coarse_out", x)
@@ -133,23 +147,53 @@ class _Reader:
         move(4, change[3:12])
         move(3, _unfold(change[12:]))
         quarter = _inverse(low, scaled(4), scaled(3))
+        if shrink:
+            quarter = quarter if shrink == 2 else _inverse(quarter, scaled(2))
+            return _coloured(_resampled(_turned_back(quarter, turn), shrink))
         y = np.arcsinh(np.concatenate([quarter / unit, seen(2), _fold(seen(1))]))
         y = np.concatenate([y, _unfold(self._linear("share", x), 4)])
         change = self._linear("fine_out", self._trunk("fine", y, s - 1))
         quarter = quarter + unit * change[:3]
         move(2, change[3:12])
         move(1, _unfold(change[12:]))
-        light, c1, c2 = _inverse(quarter, scaled(2))
-        (sin_a, sin_b, sin_c), (cos_a, cos_b, cos_c) = (
-            f(turn * np.pi / 256) for f in (np.sin, np.cos)
-        )
-        light, c2 = light * cos_c - c2 * sin_c, light * sin_c + c2 * cos_c
-        light, c1 = light * cos_b - c1 * sin_b, light * sin_b + c1 * cos_b
-        c1, c2 = c1 * cos_a - c2 * sin_a, c1 * sin_a + c2 * cos_a
-        light, c1, c2 = _inverse(np.stack([light, c1, c2]), scaled(1))
-        grey, c1, c2 = 128 + light / 3**0.5, c1 / 2**0.5, c2 / 6**0.5
-        rgb = np.stack([grey + c1 - c2, grey + 2 * c2, grey - c1 - c2], -1)
-        return np.rint(np.clip(rgb, 0, 255)).astype(np.uint8)
+        return _coloured(_inverse(_turned_back(_inverse(quarter, scaled(2)), turn), scaled(1)))
+
+
+def _turned_back(samples: np.ndarray, turn: np.ndarray) -> np.ndarray:
+    """Undo the colour rotation of [3, rows, columns]."""
+    light, c1, c2 = samples
+    (sin_a, sin_b, sin_c), (cos_a, cos_b, cos_c) = (f(turn * np.pi / 256) for f in (np.sin, np.cos))
+    light, c2 = light * cos_c - c2 * sin_c, light * sin_c + c2 * cos_c
+    light, c1 = light * cos_b - c1 * sin_b, light * sin_b + c1 * cos_b
+    c1, c2 = c1 * cos_a - c2 * sin_a, c1 * sin_a + c2 * cos_a
+    return np.stack([light, c1, c2])
+
+
+def _coloured(samples: np.ndarray) -> np.ndarray:
+    light, c1, c2 = samples
+    grey, c1, c2 = 128 + light / 3**0.5, c1 / 2**0.5, c2 / 6**0.5
+    rgb = np.stack([grey + c1 - c2, grey + 2 * c2, grey - c1 - c2], -1)
+    return np.rint(np.clip(rgb, 0, 255)).astype(np.uint8)
+
+
+def _resampled(low: np.ndarray, shrink: int) -> np.ndarray:
+    """Move the samples of a low band [3, h, w] to the pixels of the small picture."""
+    row = re.search(rf"^\| {shrink} \|((?: -?\d\.\d{{4}} \|){{8}})$", STREAM, re.MULTILINE)[1]
+    near, far = np.array(re.findall(r"-?\d\.\d{4}", row), float).reshape(2, 4)
+    low = low / 2**shrink
+    for axis, side in ((1, HEIGHT), (2, WIDTH)):
+        count = -(-side // 2**shrink)
+        moved = []
+        for i in range(count):
+            u = ((i + 0.5) * side / count - 0.5) / 2**shrink
+            samples = np.floor(u) + np.arange(-1, 3)
+            d = np.abs(samples - u)
+            f = np.where(d < 1, np.polyval(near[::-1], d), np.polyval(far[::-1], d - 1))
+            f = np.where(d < 2, f, 0)
+            at = np.clip(samples.astype(int), 0, low.shape[axis] - 1)
+            moved.append(np.tensordot(low.take(at, axis), f / f.sum(), (axis, 0)))
+        low = np.stack(moved, axis)
+    return low
 
 
 def _restless(weights: bytes, power: float) -> bytes:
@@ -180,3 +224,8 @@ def test_the_picture_is_as_the_page_says(power, profile):
         difference = np.abs(codec.decode([stream[:count]])[0].astype(int) - expected)
         assert difference.max() <= 1
         assert np.count_nonzero(difference) <= 0.01 * difference.size
+        for shrink in (1, 2, 3, 4):
+            expected = reader.picture(turn, maps, cells, steps, shrink)
+            small = codec.decode([stream[:count]], shrink=2**shrink)[0].astype(int)
+            assert small.shape == expected.shape
+            assert np.abs(small - expected).max() <= 1

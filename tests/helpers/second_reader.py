@@ -150,10 +150,12 @@ def states(layers: Sequence[bytes], weights: Weights, shrink: int = 0) -> Iterat
         coarser = None
         for part in wanted:
             coder = Coder(part.payload, weights.frequencies)
-            picture.read_part(coder, place, coarser, header.finest(part))
-            if coder.state != 1 << 31 or coder.used != len(coder.words):
+            finest = header.finest(part)
+            picture.read_part(coder, place, coarser, max(finest, shrink + 1))
+            whole = coder.state == 1 << 31 and coder.used == len(coder.words)
+            if finest > shrink and not whole:
                 raise Refused(place, "S13")
-            coarser = header.finest(part)
+            coarser = finest
         yield picture.symbols(shrink)
 
 
