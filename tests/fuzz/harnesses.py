@@ -127,36 +127,45 @@ def stream_seeds() -> Iterator[bytes]:
 def mended(layers: list[bytes], weights_id: str, most_pixels: int) -> list[bytes]:
     """Frame layers anew as parts of the right weights, places and checks, with bearable sides.
 
-    The first byte of a layer says into how many parts its payload is cut, and where; sides and cuts
-    of the picture are taken from the first layer.
+    The two bits of a layer's first place that name a size say how many parts it is cut into.
     """
-    seed = layers[0].ljust(24, b"\0") if layers else bytes(24)
-    height, width = struct.unpack_from("<HH", seed, 10)
-    height %= most_pixels
-    width %= max(1, most_pixels // (height + 1))
-    cuts = sorted((byte % 5 for byte in seed[20:23]), reverse=True)
-    picture = bitstream.PictureHeader(height + 1, width + 1, weights_id, tuple(cuts))
-    header: bitstream.PictureHeader | None = picture
-    sizes = [size for size in range(3) if size == 0 or cuts[size] < cuts[size - 1]]
-    sizes += [3] if cuts[2] else []
+    result: list[bytes] = []
     checks: dict[int, int] = {}
-    result = []
+    header: bitstream.PictureHeader | None = None
+    sizes = [0]
     for index, layer in enumerate(layers):
-        blob = layer[8:].ljust(8, b"\0")
-        count = 1 + layer[:1].ljust(1, b"\0")[0] % len(sizes)
-        words = max(2, len(blob) // 4 // count)
-        parts, of_layer, check = [], {}, 0
-        for place, size in enumerate(sizes[:count]):
-            payload = blob[4 * words * place :][: 4 * words].ljust(8, b"\0")
-            payload = payload[: len(payload) & ~3]
-            last = place + 1 == count
+        place, payload = _place_and_rest(layer[2:] if index == 0 else layer)
+        if index == 0:
+            fields, payload = payload[:13].ljust(13, b"\0"), payload[13:]
+            height, width = struct.unpack_from("<HH", fields, 8)
+            height %= most_pixels
+            width %= max(1, most_pixels // (height + 1))
+            cuts = sorted((fields[12] // 5**k % 5 for k in range(3)), reverse=True)
+            header = bitstream.PictureHeader(height + 1, width + 1, weights_id, tuple(cuts))
+            sizes = [size for size in range(4) if header.adds_levels(size)]
+        count = min(1 + (place >> 4 & 3), len(sizes))
+        words = max(2, len(payload) // 4 // count)
+        parts: list[bytes] = []
+        of_layer: dict[int, int] = {}
+        check = 0
+        for number, size in enumerate(sizes[:count]):
+            last = number + 1 == count
+            run = payload[4 * words * number :][: None if last else 4 * words].ljust(8, b"\0")
             before = bitstream.check_of(checks, size), check
-            part, check = bitstream.pack_part(index, size, last, payload, before, header)
+            run = run[: len(run) & ~3]
+            part, check = bitstream.pack_part(index, size, last, run, before, header)
             of_layer[size], header = check, None
             parts.append(part)
         checks = of_layer
         result.append(b"".join(parts))
     return result
+
+
+def _place_and_rest(part: bytes) -> tuple[int, bytes]:
+    """Return the place of a part and what follows its check, whatever its length says."""
+    part = part.ljust(6, b"\0")
+    end = next((at for at in range(1, 6) if part[at] < 0x80), 5) + 1
+    return part[0], part[end + 4 :]
 
 
 class Lenient(Decoder):
@@ -200,6 +209,9 @@ def shown(codec: Codec, layers: Sequence[bytes], state: CodedState, texture: int
         [picture] = codec.decode_tensors([layers], texture=texture, refine=refine)
         assert picture.dtype == torch.uint8
         assert tuple(picture.shape) == sides
+    for shrink in (2, 4, 8, 16):
+        [small] = codec.decode_tensors([layers], shrink=shrink, refine=shrink != 2)
+        assert tuple(small.shape) == (3, *(-(-side // shrink) for side in sides[1:]))
     for levels in (0, 2, 4):
         [latents] = codec.latents([layers], levels=levels)
         assert latents.coefficients.shape[0] == 3 * 4**levels
@@ -317,7 +329,7 @@ def run_weights(data: bytes) -> None:
     codec = lenient(weights)
     for layers in _streams_for_weights():
         with contextlib.suppress(StreamError):
-            forged = mended(layers, codec.weights_id, MOST_STREAM_PIXELS)
+            forged = mended(layers, codec.weights_id, MOST_STREAM_PIXELS)[: codec.layers]
             shown(codec, forged, walked(codec, forged), None)
             codec.decode_tensors([forged], texture=1)
 
@@ -325,9 +337,9 @@ def run_weights(data: bytes) -> None:
 @cache
 def _streams_for_weights() -> list[list[bytes]]:
     """Two streams: nearly all zeros, and noise that every table takes for some symbols."""
-    frame = bytes(7) + b"\x20" + bytes(8) + struct.pack("<HH", 15, 20)
+    frame = bytes(3) + b"\x20" + bytes(12) + struct.pack("<HHB", 15, 20, 0)
     words = np.random.default_rng(5).bytes(400)
-    return [[frame + bytes(16), bytes(24)], [frame + words, bytes(7) + b"\x20" + words]]
+    return [[frame + bytes(16), bytes(24)], [frame + words, b"\0\x20" + bytes(4) + words]]
 
 
 # archives
@@ -456,7 +468,7 @@ def pages_seeds() -> Iterator[bytes]:
     page = content[4 : len(content) // 2]
     yield b"\2" + page
     yield b"\3" + page
-    at = content.index(bytes([bitstream.MAGIC, bitstream.VERSION, 0]))
+    at = content.index(bytes([bitstream.MAGIC, bitstream.VERSION]))
     yield b"\2" + content[at - 64 : at + 200]
 
 

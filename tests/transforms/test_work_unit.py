@@ -91,13 +91,18 @@ class Moody:
         self.codec, self.width = codec, width
 
     def encode(
-        self, images: Sequence[np.ndarray], *, layers: int | None = None, effort: int = 1
+        self,
+        images: Sequence[np.ndarray],
+        *,
+        layers: int | None = None,
+        effort: int = 1,
+        sizes: Sequence[int] = (),
     ) -> list[tuple[bytes, ...]]:
         if len(images) > 2:
             raise MemoryError("out of memory")
         if any(image.shape[1] == self.width for image in images):
             raise RuntimeError("no such luck")
-        return self.codec.encode(images, layers=layers, effort=effort)
+        return self.codec.encode(images, layers=layers, effort=effort, sizes=sizes)
 
 
 def test_a_picture_the_codec_cannot_take_costs_itself(
