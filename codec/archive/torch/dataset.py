@@ -13,6 +13,7 @@ from torch.utils.data import IterableDataset
 
 from underpaint.codec.archive.parquet.ranges import Traffic
 from underpaint.codec.archive.reader import Archive, OnDamage
+from underpaint.codec.archive.torch.exact import Fit
 from underpaint.codec.archive.torch.order import EpochOrder, Interval, Piece, count, subtract, union
 from underpaint.codec.archive.torch.passes import Passes
 from underpaint.codec.archive.torch.prefetch import prefetched
@@ -72,6 +73,9 @@ class LayerDataset(IterableDataset[Sample]):
         layers: number of layers to fetch and decode (None: all).
         size: short side in pixels of the pictures to fetch and decode, as in `Codec.decode`: of the
             full picture and its halves, the smallest that reaches it (None: the largest there is).
+        exact: height and width to which pictures are scaled, antialiased, so that samples form a
+            batch. Unless `size` is given, only what these pictures need is read.
+        fit: "crop" scales the centre of a picture with the proportions of `exact`, "stretch" all.
         output: content of a sample.
         labels: all label columns, none, or those named.
         features: whether samples hold the archive's embeddings.
@@ -93,6 +97,8 @@ class LayerDataset(IterableDataset[Sample]):
         *,
         layers: int | None = None,
         size: int | None = None,
+        exact: tuple[int, int] | None = None,
+        fit: Fit = "crop",
         output: Output = "latent",
         labels: bool | Sequence[str] = True,
         features: bool = False,
@@ -112,7 +118,7 @@ class LayerDataset(IterableDataset[Sample]):
         self.archive = archive if isinstance(archive, Archive) else Archive.open(archive)
         self.rank, self.world_size = rank_place(rank, world_size)
         wanted = SampleOptions(
-            layers, size, output, labels, features, weights, device, refine, on_damage
+            layers, size, exact, fit, output, labels, features, weights, device, refine, on_damage
         )
         self._maker = SampleMaker(self.archive, wanted)
         self._seed, self._window_bytes = seed, window_bytes

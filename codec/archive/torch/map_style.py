@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 
 from underpaint.codec.archive.parquet.ranges import Traffic
 from underpaint.codec.archive.reader import Archive, OnDamage
+from underpaint.codec.archive.torch.exact import Fit
 from underpaint.codec.archive.torch.samples import (
     Group,
     Output,
@@ -43,6 +44,8 @@ class LayerMap(Dataset[Sample | None]):
         *,
         layers: int | None = None,
         size: int | None = None,
+        exact: tuple[int, int] | None = None,
+        fit: Fit = "crop",
         output: Output = "latent",
         labels: bool | Sequence[str] = True,
         features: bool = False,
@@ -54,7 +57,7 @@ class LayerMap(Dataset[Sample | None]):
     ) -> None:
         self.archive = archive if isinstance(archive, Archive) else Archive.open(archive)
         wanted = SampleOptions(
-            layers, size, output, labels, features, weights, device, refine, on_damage
+            layers, size, exact, fit, output, labels, features, weights, device, refine, on_damage
         )
         self._maker = SampleMaker(self.archive, wanted)
         self._ends = np.cumsum(self._maker.rows)

@@ -16,6 +16,7 @@ from underpaint.codec.archive.records import Commit
 from underpaint.codec.archive.salvage import Damage
 from underpaint.codec.archive.schema import EMBEDDING, PAGE_BYTES
 from underpaint.codec.archive.tables import vectors_of
+from underpaint.codec.archive.torch.exact import Fit, to_shape
 from underpaint.codec.errors import ArchiveDamaged, LayerDamaged, StreamError, UsageError
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ class SampleOptions:
 
     layers: int | None = None
     size: int | None = None
+    exact: tuple[int, int] | None = None
+    fit: Fit = "crop"
     output: Output = "latent"
     labels: bool | Sequence[str] = True
     features: bool = False
@@ -84,9 +87,10 @@ class SampleMaker:
             )
         self._features = options.features and size is not None
         self.archive = archive
-        self.layer_columns = archive.layer_columns(options.layers, options.size)
+        size = _size_of(archive, options)
+        self.layer_columns = archive.layer_columns(options.layers, size)
         self._by_layer = by_layer(self.layer_columns)
-        self._size = archive.decoded_size(options.size)
+        self._size = archive.decoded_size(size)
         self._small = ["key", *self.labels, *([EMBEDDING] if self._features else [])]
         self.columns = [*self._small, *self.layer_columns]
         self._options = options
@@ -238,6 +242,9 @@ class SampleMaker:
         if self._options.output == "image":
             refine = self._options.refine
             pictures = codec.decode_tensors(streams, size=self._size, refine=refine)
+            exact, fit = self._options.exact, self._options.fit
+            if exact:
+                pictures = [to_shape(picture, exact, fit) for picture in pictures]
             return [{"image": picture.contiguous()} for picture in pictures]
         return [
             {
@@ -260,6 +267,21 @@ class SampleMaker:
                 self.archive.weights_id, self._options.weights, device=self._options.device
             )
         return self._codec
+
+
+def _size_of(archive: Archive, options: SampleOptions) -> int | None:
+    """Return the size of the pictures to read: that which an exact shape needs, unless stated."""
+    if options.exact is None:
+        return options.size
+    if options.output != "image":
+        raise UsageError('exact: an exact shape needs output="image"')
+    if min(options.exact) < 1 or options.fit not in ("crop", "stretch"):
+        raise UsageError("exact: want a height and a width of 1 or more, and fit crop or stretch")
+    if options.size is not None:
+        return options.size
+    largest = archive.sizes[-1]
+    needed = max(options.exact)
+    return min(needed, largest) if largest else needed
 
 
 def _with_key(error: StreamError, key: str) -> StreamError:

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 from skimage import data
 
 from underpaint import Archive, Codec, LayerDataset, LayerMap
@@ -13,6 +15,7 @@ from underpaint.codec.archive.tools.merge import merge
 from underpaint.codec.archive.tools.repair import repair
 from underpaint.codec.archive.tools.trim import trim
 from underpaint.codec.errors import ArchiveError, RowInvalid, UsageError
+from underpaint.codec.metrics import psnr
 
 SIZES = (60, 120)
 PICTURES = {
@@ -189,3 +192,19 @@ def test_an_archive_is_found_again_without_its_records(archive: Archive, tmp_pat
     repaired = Archive.open(tmp_path / "repaired")
     assert repaired.sizes == (60, 120, FULL)
     assert {row.key: row.layers for row in repaired.rows()} == expected
+
+
+@pytest.mark.parametrize("fit", ["crop", "stretch"])
+def test_pictures_of_an_exact_shape_form_a_batch(archive: Archive, fit: str) -> None:
+    samples = LayerMap(archive, output="image", exact=(48, 64), fit=fit)
+    batch = torch.stack([samples[place]["image"] for place in range(3)])
+    assert batch.shape == (3, 3, 48, 64)
+    photo = Image.fromarray(PICTURES["large"])
+    box = (0, 15, 400, 315) if fit == "crop" else (0, 0, 400, 330)
+    scaled = np.asarray(photo.resize((64, 48), Image.Resampling.BICUBIC, box))
+    assert psnr(scaled, batch[0].permute(1, 2, 0).numpy()) >= 30
+    whole = LayerMap(Archive.open(archive.storage.root), output="image", exact=(150, 150))
+    assert [whole[place]["image"].shape for place in range(3)] == [(3, 150, 150)] * 3
+    assert samples.traffic.fetched < whole.traffic.fetched
+    with pytest.raises(UsageError, match="exact: an exact shape needs"):
+        LayerMap(archive, exact=(48, 64))
