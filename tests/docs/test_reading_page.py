@@ -29,6 +29,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "unit",
         layers=codec.layer_names,
         weights_id=codec.weights_id,
+        sizes=(256, 512, 0),
         label_schema=pa.schema([("cls", pa.int64())]),
         embedding_size=extractor.size,
         extractor=extractor.identity,
