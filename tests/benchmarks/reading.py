@@ -87,7 +87,7 @@ def _rate(arguments: argparse.Namespace) -> Iterator[Figure]:
         tars = sorted(str(path) for path in folder.glob("*.tar"))
         layers = len(Archive.open(folder / "archive").layer_names)
         workers = arguments.workers
-        jpeg = _timed(_loader(JpegTars(tars), workers), images)
+        jpeg = timed(loader(JpegTars(tars), workers), images)
         yield f"WebDataset of JPEGs, Pillow, {workers} workers", jpeg, "images/s"
         kinds: tuple[tuple[Output, int, bool], ...] = (
             ("bytes", 1, True),
@@ -111,10 +111,10 @@ def _rate(arguments: argparse.Namespace) -> Iterator[Figure]:
             how = f"{output}, {count} of {layers} layers" + ("" if refine else ", unrefined")
             if output == "latent" or not refine:  # compiled code alone: threads share it well
                 torch.set_num_threads(workers)
-                speed = _timed(_loader(dataset, 0), images)
+                speed = timed(loader(dataset, 0), images)
                 torch.set_num_threads(1)
             else:
-                speed = _timed(_loader(dataset, workers), images)
+                speed = timed(loader(dataset, workers), images)
             yield how, speed, "images/s"
             yield f"{how}, over JPEG", speed / jpeg, "times"
         yield from _worth_of_the_network(photos[:: -(-len(photos) // JUDGED)])
@@ -180,11 +180,11 @@ def _write_both(photos: Sequence[Photo], folder: Path, repeat: int) -> tuple[int
     return number, pixels_sum
 
 
-def _loader(dataset: IterableDataset[Any], workers: int) -> DataLoader[Any]:
+def loader(dataset: IterableDataset[Any], workers: int) -> DataLoader[Any]:
     return DataLoader(dataset, batch_size=None, num_workers=workers)
 
 
-def _timed(samples: Iterable[Any], images: int) -> float:
+def timed(samples: Iterable[Any], images: int) -> float:
     """Images a second from the second tenth on: workers start and compile in the first."""
     coming = iter(samples)
     first = max(1, images // 10)
