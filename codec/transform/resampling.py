@@ -44,12 +44,13 @@ def taps(side: int, level: int) -> tuple[np.ndarray, np.ndarray]:
 
     `side` is the side of the full picture, `level` 1 to 4. Returns the first of the four samples of
     each pixel, int64 [n], and their weights, float32 [4, n], whose sum is 1. Samples beyond an end
-    are those of the end.
+    are those of the end. Places are computed in integers: the weights jump where a pixel lies on a
+    sample, so rounding must not decide on which side it is.
     """
     count = shrunk_sides(side, side, level)[0]
-    places = ((np.arange(count) + 0.5) * side / count - 0.5) / (1 << level)
-    own = np.floor(places)
-    distances = np.abs(np.arange(-1, TAPS - 1)[:, None] - (places - own))
+    apart = count << (level + 1)
+    own, beyond = np.divmod((2 * np.arange(count) + 1) * side - count, apart)
+    distances = np.abs(np.arange(-1, TAPS - 1)[:, None] - beyond / apart)
     near, far = NEAR_AND_FAR[level - 1]
     weights = np.where(
         distances < 1,
@@ -57,7 +58,7 @@ def taps(side: int, level: int) -> tuple[np.ndarray, np.ndarray]:
         np.polynomial.polynomial.polyval(np.minimum(distances, 2) - 1, far),
     )
     weights[distances >= 2] = 0
-    return own.astype(np.int64) - 1, (weights / weights.sum(0)).astype(np.float32)
+    return own - 1, (weights / weights.sum(0)).astype(np.float32)
 
 
 def small_pixels(low: torch.Tensor, sides: tuple[int, int], level: int) -> torch.Tensor:
