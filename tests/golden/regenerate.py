@@ -211,6 +211,10 @@ VECTORS: dict[str, Vector] = {
         "layers cut for two sizes, and first layers that are not",
         lambda: data.astronaut()[20:243, 130:385], (56, 112),
     ),
+    "sizes-alike": _picture(
+        "layers cut for three sizes, two of which are one picture: parts of sizes 0, 2 and 3",
+        lambda: data.astronaut()[0:150, 150:310], (16, 18, 40),
+    ),
     "many-entries": _forged(
         "every class in one palette, parents with 1 to many children, votes and guesses of all "
         "numbers; no coefficients",

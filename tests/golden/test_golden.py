@@ -100,12 +100,12 @@ def test_small_pictures_are_within_their_tolerance(codec, name):
         assert np.abs(pixels - expected).max() <= described["tolerance"]["pixels"]
 
 
-def test_one_vector_is_cut_for_sizes():
-    described, layers = _vector("sizes")
-    parts = [(frame.layer, frame.size) for frame in frames(layers)]
-    assert described["sizes"] == [56, 112]
-    assert {(0, 0), (5, 0), (5, 1), (5, 2)} <= set(parts)
-    assert (0, 1) not in parts
+@pytest.mark.parametrize(("name", "sizes"), [("sizes", [0, 1, 2]), ("sizes-alike", [0, 2, 3])])
+def test_two_vectors_are_cut_for_sizes(name, sizes):
+    described, layers = _vector(name)
+    assert described["sizes"] == list(VECTORS[name].sizes)
+    assert [frame.size for frame in frames(layers) if frame.layer == 0] == [0]
+    assert [frame.size for frame in frames(layers) if frame.layer == 5] == sizes
 
 
 def test_tolerances_of_photos_are_small():
