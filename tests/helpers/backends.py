@@ -10,6 +10,7 @@ from underpaint.codec.codec import Codec
 from underpaint.codec.reconstruct.backend import Latents
 from underpaint.codec.reconstruct.cpu.backend import CpuBackend
 from underpaint.codec.reconstruct.torch_backend import TorchBackend
+from underpaint.codec.transform.sizes import Size
 
 
 def torch_backend(codec: Codec) -> TorchBackend:
@@ -22,11 +23,12 @@ def torch_pictures(
     codec: Codec,
     streams: Sequence[Sequence[bytes]],
     *,
+    shrink: int = 1,
     refine: bool = True,
     texture: int | None = None,
 ) -> list[torch.Tensor]:
     """Decode streams to uint8 [3, H, W] with the torch backend."""
-    states = codec._decoder.states(streams)
+    states = codec._decoder.states(streams, Size.of(None, shrink))
     return torch_backend(codec).pictures(states, refine=refine, texture=texture)
 
 

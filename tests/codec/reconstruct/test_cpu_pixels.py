@@ -8,9 +8,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from skimage import data
 
 from tests.helpers.backends import torch_pictures
 from underpaint import Codec
+from underpaint.codec.transform.sizes import SHRINKS
 from underpaint.codec.weights.loading import load_weights
 
 VECTORS = Path(__file__).parents[2] / "golden"
@@ -21,15 +23,11 @@ def codec(request: pytest.FixtureRequest) -> Codec:
     return Codec(load_weights(None), dtype=getattr(request, "param", torch.float32))
 
 
-def _by_tensors(codec: Codec, stream: list[bytes], refine: bool) -> np.ndarray:
-    return torch_pictures(codec, [stream], refine=refine)[0].numpy()
-
-
-def _hold(codec: Codec, streams: list[list[bytes]]) -> None:
+def _hold(codec: Codec, streams: list[list[bytes]], shrink: int = 1) -> None:
     for refine, most in ((False, 1), (True, 2)):
-        painted = codec.decode_tensors(streams, refine=refine)
+        painted = codec.decode_tensors(streams, shrink=shrink, refine=refine)
         for stream, picture in zip(streams, painted, strict=True):
-            known = _by_tensors(codec, stream, refine)
+            known = torch_pictures(codec, [stream], shrink=shrink, refine=refine)[0].numpy()
             assert picture.dtype == torch.uint8
             assert picture.shape == known.shape
             difference = np.abs(picture.numpy().astype(int) - known)
@@ -55,3 +53,11 @@ def test_pictures_of_any_sides(codec, height, width, seed):
     rough = rng.integers(0, 256, (height, width, 3), np.uint8)
     smooth = np.full((height, width, 3), rng.integers(0, 256, 3), np.uint8)
     _hold(codec, codec.encode([rough, smooth, rough // 2 + smooth // 2]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shrink", SHRINKS[1:])
+def test_small_pictures(codec, shrink):
+    pictures = [data.astronaut()[:203, 90:331], data.coffee()[:64, :96], data.chelsea()[:33, :17]]
+    streams = codec.encode(pictures, sizes=(30, 60))
+    _hold(codec, [stream[:layers] for stream in streams for layers in (1, 4, 6)], shrink)
