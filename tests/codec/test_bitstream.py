@@ -192,3 +192,36 @@ def test_rules_hold_behind_a_right_checksum():
     assert _refused([_resealed(blob, a20=b"\x05")]) == "S14"  # 0, 1, 0
     assert _refused([_resealed(blob, a3=b"\x01")]) == "S8"
     assert _refused([_resealed(blob) + b"x"]) == "S5"
+
+
+def test_a_part_without_a_level_is_refused():
+    """Size 1 of cuts 2, 2, 0 has no level of its own; a part of the full size ends its layer."""
+    alike = PictureHeader(48, 80, "0123456789abcdef", (2, 2, 0))
+    first, check = pack_part(0, 0, False, bytes(8), (0, 0), alike)
+    for size, last, rule in ((1, True, "S5"), (2, False, "S5"), (3, True, "S5"), (2, True, None)):
+        second, _ = pack_part(0, size, last, bytes(8), (0, check))
+        if rule is None:
+            assert len(unpack_stream([first, second]).layers[0]) == 2
+        else:
+            assert _refused([first, second]) == rule
+    whole, _ = pack_part(0, 0, False, bytes(8), (0, 0), HEADER)
+    assert _refused([whole]) == "S5"
+
+
+def test_a_part_continues_the_checks_of_both_parts_that_it_builds_on():
+    sound = list(frames(_cut_stream()))
+    assert [(part.layer, part.size) for part in sound[:3]] == [(0, 0), (1, 0), (1, 1)]
+    for place, part in enumerate(sound):
+        smaller = sound[place - 1].check if part.size else 0
+        coarser = [other.check for other in sound[:place] if other.layer == part.layer - 1]
+        before = coarser[min(part.size, len(coarser) - 1)] if coarser else 0
+        header = part.picture
+        repacked = pack_part(
+            part.layer, part.size, part.last, part.payload, (before, smaller), header
+        )
+        assert repacked == (part.tobytes(), part.check)
+        for wrong in ((before ^ 1, smaller), (before, smaller ^ 1)):
+            forged, _ = pack_part(part.layer, part.size, part.last, part.payload, wrong, header)
+            others = [other.tobytes() for other in sound]
+            others[place] = forged
+            assert _refused(others) == "S4"

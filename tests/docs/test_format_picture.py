@@ -2,7 +2,9 @@
 same."""
 
 import json
+import math
 import re
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -185,12 +187,12 @@ def _resampled(low: np.ndarray, shrink: int) -> np.ndarray:
         count = -(-side // 2**shrink)
         moved = []
         for i in range(count):
-            u = ((i + 0.5) * side / count - 0.5) / 2**shrink
-            samples = np.floor(u) + np.arange(-1, 3)
-            d = np.abs(samples - u)
+            u = (Fraction(2 * i + 1, 2) * side / count - Fraction(1, 2)) / 2**shrink
+            samples = math.floor(u) + np.arange(-1, 3)
+            d = np.abs(samples - u).astype(float)
             f = np.where(d < 1, np.polyval(near[::-1], d), np.polyval(far[::-1], d - 1))
             f = np.where(d < 2, f, 0)
-            at = np.clip(samples.astype(int), 0, low.shape[axis] - 1)
+            at = np.clip(samples, 0, low.shape[axis] - 1)
             moved.append(np.tensordot(low.take(at, axis), f / f.sum(), (axis, 0)))
         low = np.stack(moved, axis)
     return low

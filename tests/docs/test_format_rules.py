@@ -245,6 +245,13 @@ BROKEN = {
     "W5 palette steps": lambda t, c: _set(c, ["codec", "layers", 1, "palette_steps"], 0),
     "W5 first layer": lambda t, c: _set(c, ["codec", "layers", 0, "cell_steps"], 0),
     "W5 cell steps": lambda t, c: _set(c, ["codec", "layers", -1, "cell_steps"], 2),
+    "W5 two cell steps": lambda t, c: (
+        _set(c, ["codec", "layers", -1, "cell_steps"], 0),
+        _set(c, ["codec", "layers", -2, "cell_steps"], 2),
+    ),
+    "W5 too many layers": lambda t, c: c["codec"]["layers"].extend(
+        {"name": "more", "palette_steps": 0, "cell_steps": 0} for _ in range(11)
+    ),
     "W5 negative": lambda t, c: _set(c, ["codec", "layers", -1, "cell_steps"], -1),
     "W5 no layers": lambda t, c: _set(c, ["codec", "layers"], []),
     "W6 law": lambda t, c: _moved(t, c, "classes.law", lambda a: a - a.max() - 1),
