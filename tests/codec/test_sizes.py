@@ -103,6 +103,12 @@ def test_the_cut_costs_little_at_every_prefix(codec, photo):
 def test_any_beginning_of_a_file_decodes_its_largest_complete_set(codec, photo, layers):
     joined = b"".join(layers)
     ends = list(itertools.accumulate(frame.nbytes for frame in frames([joined])))
+    for length in range(len(joined)):
+        if length < ends[0]:
+            with pytest.raises(LayerDamaged):
+                whole_parts(joined[:length])
+        else:
+            assert len(whole_parts(joined[:length])) == max(end for end in ends if end <= length)
     rng = np.random.default_rng(1)
     for length in [*ends, *rng.integers(ends[0], len(joined), 10).tolist()]:
         beginning = whole_parts(joined[:length])
