@@ -4,9 +4,11 @@
 
 Takes the conformance vectors: half of the damage goes to layers of streams, half to the files of
 the archive. Each time everything is read. A layer's damage must be a named error that leaves the
-layers before it; a file's must be a named error, or change nothing that a reader uses and be found
-by the checksum of the file (what `underpaint verify` does); reading that goes on after damage must
-give rows, or prefixes of rows, that were there before. Exit status 0 if all of it was noticed.
+layers before it, and each smaller picture must be as before or a named error; a cut between two
+parts of the last layer leaves a shorter stream. A file's damage must be a named error, or change
+nothing that a reader uses and be found by the checksum of the file (what `underpaint verify` does);
+reading that goes on after damage must give rows, or prefixes of rows, that were there before. Exit
+status 0 if all of it was noticed.
 """
 
 from __future__ import annotations
@@ -26,8 +28,10 @@ import numpy as np
 from underpaint import Codec
 from underpaint.codec.archive import Archive, Row
 from underpaint.codec.archive.manifest import read_commit
+from underpaint.codec.bitstream import frames
 from underpaint.codec.errors import ArchiveError, LayerDamaged, StreamError
 from underpaint.codec.storage.files import Storage
+from underpaint.codec.transform.sizes import SHRINKS
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -60,6 +64,18 @@ class Layers:
         self.codec = Codec.load()
         self.streams = list(vectors())
         self.sound: dict[tuple[int, int], bool] = {}
+        self.small = [self.small_pictures(stream) for stream in self.streams]
+
+    def small_pictures(self, stream: list[bytes]) -> list[np.ndarray | None]:
+        """The picture of each smaller size; None if an error says that it cannot be read."""
+        pictures: list[np.ndarray | None] = []
+        for shrink in SHRINKS[1:]:
+            try:
+                [picture] = self.codec.decode([stream], shrink=shrink, refine=False)
+                pictures.append(picture)
+            except StreamError:
+                pictures.append(None)
+        return pictures
 
     def outcome(self, chance: random.Random, *, cut: bool) -> str:
         """What one damage led to."""
@@ -67,6 +83,11 @@ class Layers:
         stream = list(self.streams[number])
         layer = chance.randrange(len(stream))
         stream[layer] = damaged(stream[layer], chance, cut=cut)
+        if cut and layer + 1 == len(stream) and self.ends_with_a_part(stream):
+            return "layer: a shorter stream, cut between two parts"
+        for found, known in zip(self.small_pictures(stream), self.small[number], strict=True):
+            if found is not None and not np.array_equal(found, known):
+                return f"{SILENT}: layer {layer} of stream {number} in a small picture"
         try:
             self.codec.check(stream)
         except StreamError as error:
@@ -78,6 +99,13 @@ class Layers:
             left = "the layers before it decode" if place else "nothing stands before it"
             return f"layer: {type(error).__name__}, {left}"
         return f"{SILENT}: layer {layer} of stream {number}"
+
+    def ends_with_a_part(self, stream: list[bytes]) -> bool:
+        """Whether a stream consists of whole parts."""
+        try:
+            return bool(list(frames(stream)))
+        except StreamError:
+            return False
 
     def prefix_is_sound(self, number: int, layers: int) -> bool:
         """Whether the coarsest layers decode to the symbols of the vector; asked once each."""

@@ -2,9 +2,11 @@
 
 import random
 
+import numpy as np
 import pytest
 
 from tests.faults import damage
+from underpaint.codec.bitstream import frames
 from underpaint.codec.errors import StreamError
 
 
@@ -42,3 +44,22 @@ def test_a_prefix_that_does_not_decode_would_be_counted(monkeypatch: pytest.Monk
     chance = random.Random()
     monkeypatch.setattr(chance, "randrange", lambda n: min(2, n - 1))
     assert "do not decode" in layers.outcome(chance, cut=True)
+
+
+def test_a_small_picture_that_changes_would_be_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    layers = damage.Layers()
+    layers.streams = layers.streams[:1]
+    monkeypatch.setattr(layers.codec, "decode", lambda *_, **__: [np.zeros((1, 1, 3), np.uint8)])
+    assert "small picture" in layers.outcome(random.Random(0), cut=False)
+
+
+def test_a_cut_between_parts_is_a_shorter_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    layers = damage.Layers()
+    cut = next(stream for stream in layers.streams if len(list(frames(stream))) > len(stream))
+    *_, last = frames(cut)
+    layers.streams = [cut]
+    monkeypatch.setattr(damage, "damaged", lambda data, chance, *, cut: data[: -last.nbytes])
+    chance = random.Random()
+    monkeypatch.setattr(chance, "randrange", lambda n: n - 1)
+    assert layers.outcome(chance, cut=True) == "layer: a shorter stream, cut between two parts"
+    assert damage.SILENT not in layers.outcome(chance, cut=True)
