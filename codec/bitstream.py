@@ -32,8 +32,8 @@ from dataclasses import dataclass
 
 from underpaint.codec.errors import LayerDamaged, PictureTooLarge, StreamError, UnknownVersion
 from underpaint.codec.limits import MAX_LAYER_BYTES, MAX_LAYERS, MAX_PIXELS, MAX_SIDE
+from underpaint.codec.transform.levels import DYADIC_LEVELS
 from underpaint.codec.transform.sizes import MOST_SIZES
-from underpaint.codec.transform.subbands import DYADIC_LEVELS
 
 MAGIC = 0xB7
 VERSION = 5

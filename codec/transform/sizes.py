@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from underpaint.codec.errors import UsageError
-from underpaint.codec.transform.subbands import DYADIC_LEVELS
+from underpaint.codec.transform.levels import DYADIC_LEVELS
 
 DEFAULT_SIZES = (256, 512)
 """Short sides in pixels for which streams are cut, unless an encoder is told others."""

@@ -16,13 +16,10 @@ from functools import lru_cache
 import numpy as np
 
 from underpaint.codec.runtime.jit import kernel
+from underpaint.codec.transform.levels import DYADIC_LEVELS as DYADIC_LEVELS
 
 BLOCK = 16
 """Pixels a side of one latent position: pictures are padded to a multiple of it."""
-
-DYADIC_LEVELS = 4
-"""Levels that halve exactly, from pixels down to one sample a position. Classes and networks work
-at this resolution, 1/16."""
 
 LEVELS = 6
 """All levels: the last two split the low band at 1/16 resolution further."""

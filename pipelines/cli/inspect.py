@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Inspect; 0."""
     from underpaint.codec.archive import Archive
     from underpaint.pipelines.cli.console import shown, size_text, table
-    from underpaint.pipelines.cli.summary import layers_table
+    from underpaint.pipelines.cli.summary import layers_table, sizes_table
     from underpaint.transforms.records import skipped_text
 
     archive = Archive.open(arguments.archive)
@@ -98,6 +98,8 @@ def run(arguments: argparse.Namespace) -> int:
         print(shown(skipped_text(statistics.skipped)))
     if statistics.images:
         print(f"\n{layers_table(statistics)}")
+        if sizes := sizes_table(statistics):
+            print(f"\nbytes for pictures of a short side of:\n{sizes}")
     for letter in letters:
         print(shown(f"{letter.key}: {letter.stage}: {letter.error}: {letter.message}"))
     return 0

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shutil
 import sys
-from itertools import accumulate
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from underpaint.codec.storage.extras import install_hint
 from underpaint.codec.storage.redaction import redacted
@@ -63,22 +64,28 @@ def print_summary(result: EncodeResult, output: str) -> None:
 
 
 def layers_table(statistics: Statistics) -> str:
-    """Return a table of each layer: bytes, bits per pixel, cumulative bits per pixel.
-
-    If the archive has several sizes, a column for each gives the bytes that pictures of this size
-    need of the layer.
-    """
+    """Return a table of each layer: bytes, bits per pixel, cumulative bits per pixel."""
     pixels = max(1, statistics.pixels)
-    sizes = [f"at {size} px" if size else "at full size" for size in statistics.sizes]
-    sizes = sizes if len(sizes) > 1 else []
-    rows: list[tuple[str, ...]] = [("layer", "bytes", "bpp", "bpp, layers 1 to N", *sizes)]
+    rows: list[tuple[str, ...]] = [("layer", "bytes", "bpp", "bpp, layers 1 to N")]
     total = 0
     layers = zip(statistics.layer_names, statistics.layer_bytes, strict=True)
     for number, (layer_name, count) in enumerate(layers, 1):
         total += count
         name = f"{number}  {layer_name}"
-        bpp = f"{count * 8 / pixels:.4f}", f"{total * 8 / pixels:.4f}"
-        of_sizes = accumulate(row[number - 1] for row in statistics.size_bytes)
-        needed = [f"{value:,}" for value in of_sizes] if sizes else []
-        rows.append((name, f"{count:,}", *bpp, *needed))
+        rows.append((name, f"{count:,}", f"{count * 8 / pixels:.4f}", f"{total * 8 / pixels:.4f}"))
     return table(rows, width=shutil.get_terminal_size().columns, wrapped=0)
+
+
+def sizes_table(statistics: Statistics) -> str:
+    """Return a table of the bytes that pictures of each size need of layers 1 to N.
+
+    "" if the archive has one size only.
+    """
+    if len(statistics.sizes) == 1:
+        return ""
+    heads = [f"{size} px" if size else "full size" for size in statistics.sizes]
+    rows: list[tuple[str, ...]] = [("layers", *heads)]
+    needed = np.cumsum(np.cumsum(statistics.size_bytes, 0), 1).T.tolist()
+    for number, counts in enumerate(needed, 1):
+        rows.append((f"1 to {number}" if number > 1 else "1", *(size_text(n) for n in counts)))
+    return table(rows)

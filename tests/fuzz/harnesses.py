@@ -50,7 +50,7 @@ from underpaint.codec.errors import (
     UnderpaintError,
     WeightsDamaged,
 )
-from underpaint.codec.image_io import headers as picture_headers
+from underpaint.codec.image_io import header as picture_headers
 from underpaint.codec.image_io.read import read_picture
 from underpaint.codec.weights.header import SHIPPED
 from underpaint.codec.weights.loading import load_weights, unpack_weights

@@ -146,7 +146,7 @@ def test_mistakes_get_one_line(photos, tmp_path):
         run(evaluate, "evaluate", photos, "--peers", "", "--peers-only", "--output", tmp_path)
     file = tmp_path / "file"
     file.write_text("")
-    with pytest.raises(UsageError, match="cannot write to"):
+    with pytest.raises(UsageError, match="a file, not a folder"):
         run(evaluate, "evaluate", photos, "--peers-only", "--output", file / "below")
     with pytest.raises(UsageError, match="no such file or folder"):
         run(benchmark, "benchmark", tmp_path / "absent")
