@@ -84,7 +84,7 @@ class Held:
         for name in _TABLES:
             for column, array in getattr(self, name).arrays.items():
                 sink = io.BytesIO()
-                np.save(sink, array)
+                np.lib.format.write_array(sink, array, allow_pickle=False)
                 storage.put(_file(folder, name, column), sink.getvalue())
 
     @staticmethod
@@ -93,7 +93,9 @@ class Held:
         tables = {}
         for name in _TABLES:
             arrays = {
-                column: np.load(io.BytesIO(storage.read(_file(folder, name, column))))
+                column: np.lib.format.read_array(
+                    io.BytesIO(storage.read(_file(folder, name, column))), allow_pickle=False
+                )
                 for column in _columns_of(name)
             }
             tables[name] = HashTable.from_arrays(arrays)
