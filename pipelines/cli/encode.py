@@ -172,6 +172,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="SECONDS",
         help="time that a web server may let pass without sending more of a photo (default: 30)",
     )
+    faults.add_argument(
+        "--connect-timeout",
+        type=seconds,
+        default=10.0,
+        metavar="SECONDS",
+        help="time that a web server may take to accept a connection (default: 10)",
+    )
     machine = parser.add_argument_group("machine")
     options.add_workers(machine)
     machine.add_argument(
@@ -234,6 +241,7 @@ def run(arguments: argparse.Namespace) -> int:
                 label_from_folder=arguments.label_from_folder,
                 tar_key=arguments.tar_key,
                 stall_s=arguments.download_timeout,
+                connect_s=arguments.connect_timeout,
             ),
             max_layers=arguments.max_layers,
             sizes=arguments.sizes,

@@ -11,6 +11,7 @@ import atexit
 import gc
 import importlib
 import importlib.util
+import logging
 import os
 import sys
 import traceback
@@ -70,6 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     atexit.register(gc.freeze)  # skip a last collection over all objects of torch and Beam
     redact_logs()
     compilation.announce(sys.stderr)
+    log_level = logging.getLogger().level
     parser = build_parser()
     if not (sys.argv[1:] if arguments is None else arguments):
         parser.print_help(sys.stderr)
@@ -101,6 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return DAMAGED
     finally:
         compilation.announce(None)
+        logging.getLogger().setLevel(log_level)  # encode silences Beam
     return status
 
 

@@ -34,13 +34,14 @@ class Choice:
     """Which dot of a member's base name ends the name of its sample: first-dot or last-dot."""
     stall_s: float = DEFAULT_LIMITS.stall_s
     """Seconds that a download may go on with hardly any bytes arriving."""
+    connect_s: float = DEFAULT_LIMITS.connect_s
+    """Seconds that a server may take to accept a connection."""
 
     @property
     def time_limits(self) -> TimeLimits:
         """Return the time limits of a download."""
-        connect = min(DEFAULT_LIMITS.connect_s, self.stall_s)
         total = max(DEFAULT_LIMITS.total_s, self.stall_s)
-        return TimeLimits(connect_s=connect, stall_s=self.stall_s, total_s=total)
+        return TimeLimits(connect_s=self.connect_s, stall_s=self.stall_s, total_s=total)
 
     def check(self) -> None:
         """UsageError for an invalid value."""
