@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -269,12 +269,9 @@ class RangeReader:
         range.
         """
         names = set(columns)
-        found = {
-            path: chunk
-            for path, chunk in self.footer(entry).groups[group].chunks.items()
-            if path.split(".")[0] in names
-        }
-        missing = names - {path.split(".")[0] for path in found}
+        chunks = self.footer(entry).groups[group].chunks
+        found = {path: chunk for path, chunk in chunks.items() if _column_of(path, names)}
+        missing = names - {_column_of(path, names) for path in found}
         if missing:
             raise ArchiveDamaged(f"{entry.path}: no column {min(missing)!r}")
         return found
@@ -367,3 +364,13 @@ class RangeReader:
 def blob_bytes(table: pa.Table, name: str) -> int:
     """Return the total length of a blob column's values in bytes."""
     return int(pc.sum(pc.binary_length(table.column(name))).as_py() or 0)
+
+
+def _column_of(path: str, names: Container[str]) -> str:
+    """Return the column, one of `names`, that a Parquet leaf belongs to; "" if it is another's.
+
+    A path is the column's name, and for lists more parts behind dots; a name may have dots too.
+    """
+    while path and path not in names:
+        path = path.rpartition(".")[0]
+    return path
