@@ -133,11 +133,11 @@ class EntropyCoder:
         first_band = 0 if coarser is None else bands_end(coarser)
         picture = state.picture(symbols.q, peaks)
         for step in range(first_step, first_step + plan.cell_steps):
-            coded = code_step(
+            possible = code_step(
                 coder, picture, self._models[step], self._steps[step], state.scratch,
                 first_band, bands_end(finest),
             )  # fmt: skip
-            if coded == rans.IMPOSSIBLE:
+            if not possible:
                 raise LayerDamaged(index, "S18", "a band that has coefficients is declared empty")
         state.cell_step = first_step + plan.cell_steps
 
@@ -167,7 +167,7 @@ class EntropyCoder:
         if coder.mode != rans.DECODE:
             entries, labels = len(known[step].classes), known[step].labels
             classes[:entries], parents[:entries] = known[step].classes, known[step].parents
-        entries, largest, _ = code_entries(
+        entries, largest = code_entries(
             coder, entries, self._class_bits, parent_count, classes, parents, starts
         )
         classes, parents = classes[:entries], parents[:entries]

@@ -31,7 +31,7 @@ from underpaint.codec.entropy.activity import (
     W_WEST,
     bin_of_activity,
 )
-from underpaint.codec.entropy.rans import DECODE, IMPOSSIBLE, code_bits, code_symbol, decode_bit
+from underpaint.codec.entropy.rans import DECODE, code_bits, code_symbol, decode_bit
 from underpaint.codec.entropy.significance import clear_flags, code_flags
 from underpaint.codec.entropy.signs import SIGN_BINS, bin_of_sign_context, sign_context
 from underpaint.codec.entropy.steps import Band, Row
@@ -60,14 +60,13 @@ from underpaint.codec.transform.subbands import (
 
 @kernel()
 def code_step(coder, picture, model, step, scratch, first, end):
-    """Code one step of bands `first` to `end` - 1; return the number of symbols, or IMPOSSIBLE.
+    """Code one step of bands `first` to `end` - 1; return whether the step is possible.
 
     `coder` is a `rans.RansCoder`, the next four are the groups of `steps`. The bands are those of
     whole levels, and all coarser ones have taken the step before. A decoded step is impossible if
     it declares a group of bands empty that has coefficients outside the zero cell.
     """
     bands = picture.bands
-    coded = 0
     empty = False
     for band in range(first, end):
         group = _group_of(bands, band)
@@ -78,18 +77,17 @@ def code_step(coder, picture, model, step, scratch, first, end):
                     if picture.band_peaks[member] > step.zero:
                         occupied = 1
             occupied = code_symbol(coder, step.band_table + band, 2, occupied)
-            coded += 1
             empty = occupied == 0
             if empty and coder.mode == DECODE and _has_left_zero(picture, band, group):
-                return IMPOSSIBLE
+                return False
             if group >= 0 and not empty:
-                coded += code_flags(coder, picture, model, step, group)
+                code_flags(coder, picture, model, step, group)
             elif group >= 0:
                 clear_flags(picture, group)
         if not empty:
             opened = _open_band(bands, band, group, model, step)
-            coded += _code_band(coder, picture, model, step, opened, scratch)
-    return coded
+            _code_band(coder, picture, model, step, opened, scratch)
+    return True
 
 
 @kernel(forceinline=True)
@@ -144,12 +142,11 @@ def _has_left_zero(picture, band, group):
 
 @kernel()
 def _code_band(coder, picture, model, step, band, scratch):
-    """Code the cells of one band; return the number of symbols."""
+    """Code the cells of one band."""
     _, height, width, _ = extent(picture.bands, band.number)
     flagged = band.group >= 0
     flags = picture.flags
     terms_of = -1
-    coded = 0
     for y in range(height):
         row = _open_row(picture, band, y)
         class_row = y << band.class_shift if band.class_shift >= 0 else y >> -band.class_shift
@@ -168,9 +165,8 @@ def _code_band(coder, picture, model, step, band, scratch):
                     terms_of = class_row
                     _set_class_terms(picture, model, band, scratch, class_row)
                 _set_activities(picture.magnitude, band, row, scratch, begin, end)
-                coded += _code_run(coder, picture, step, band, row, scratch.activity, begin, end)
+                _code_run(coder, picture, step, band, row, scratch.activity, begin, end)
             begin = end
-    return coded
 
 
 @kernel(forceinline=True)
@@ -259,16 +255,16 @@ def _set_activities(m, band, row, scratch, begin, end):
 
 @kernel(forceinline=True)
 def _code_run(coder, picture, step, band, row, activity, begin, end):
-    """Code the cells of a run of a row; return the number of symbols."""
+    """Code the cells of a run of a row."""
     spread = (step.zero_before - step.zero) // step.width
     parts = step.width_before // step.width
     if coder.mode == DECODE and parts == 2 and spread == 1:
-        return _decode_halves(coder, picture, step, band, row, activity, begin, end)
+        _decode_halves(coder, picture, step, band, row, activity, begin, end)
+        return
     m, cell, zero, width = picture.magnitude, picture.cell, step.zero, step.width
     w_west, w_two_away = band.weights[W_WEST], band.weights[W_TWO_AWAY]
     first_step = spread > 2
     leaves = 1 + (BEYOND if first_step else spread)
-    coded = 0
     west, two_west = int(m[unsigned(row.own + begin - 1)]), int(m[unsigned(row.own + begin - 2)])
     for x in range(begin, end):
         at = row.own + x
@@ -284,19 +280,14 @@ def _code_run(coder, picture, step, band, row, activity, begin, end):
                 while size > zero + index * width and index + 1 < leaves:
                     index += 1
             index = code_symbol(coder, band.zero_table + context, leaves, index)
-            coded += 1
             positive = value > 0
             if index:
                 if first_step and index == BEYOND:
-                    index, more = _code_far_cell(
-                        coder, band, context, (size - zero + width - 1) // width
-                    )
-                    coded += more
+                    index = _code_far_cell(coder, band, context, (size - zero + width - 1) // width)
                 likely = sign_context(cell, row, x, band.sign_weights)
                 table = band.sign_table + bin_of_sign_context(likely)
                 wrong = code_symbol(coder, table, 2, int((likely >= 0) != positive))
                 positive = (likely >= 0) != (wrong == 1)
-                coded += 1
         else:
             base = step.zero_before + (abs(old) - 1) * step.width_before
             symbol = 0
@@ -308,7 +299,6 @@ def _code_run(coder, picture, step, band, row, activity, begin, end):
             table = (band.first_table if abs(old) == 1 else band.other_table) + context
             if parts > 1:
                 symbol = code_symbol(coder, table, parts, symbol)
-                coded += 1
             index = spread + (abs(old) - 1) * parts + 1 + symbol
             positive = old > 0
         if index:
@@ -317,7 +307,6 @@ def _code_run(coder, picture, step, band, row, activity, begin, end):
                 picture.sums[unsigned(row.blocks + (x >> 2))] += west - m[unsigned(at)]
             m[unsigned(at)] = west
             cell[unsigned(at)] = index if positive else -index
-    return coded
 
 
 @kernel(forceinline=True)
@@ -331,7 +320,6 @@ def _decode_halves(coder, picture, step, band, row, activity, begin, end):
     w_west, w_two_away = band.weights[W_WEST], band.weights[W_TWO_AWAY]
     words, cumulative = coder.words, coder.cumulative
     state, word = coder.state[0], coder.state[1]
-    coded = end - begin
     west, two_west = int(m[unsigned(row.own + begin - 1)]), int(m[unsigned(row.own + begin - 2)])
     first = unsigned(1)
     for x in range(begin, end):
@@ -350,7 +338,6 @@ def _decode_halves(coder, picture, step, band, row, activity, begin, end):
             wrong, state, word = decode_bit(state, word, words, edge, False)
             positive = (likely >= 0) == (wrong == 0)
             index = np.int64(1)
-            coded += 1
         else:
             size = abs(old)
             table = (band.first_table if size == 1 else band.other_table) + context
@@ -364,21 +351,20 @@ def _decode_halves(coder, picture, step, band, row, activity, begin, end):
         m[unsigned(at)] = west
         cell[unsigned(at)] = index if positive else -index
     coder.state[0], coder.state[1] = state, word
-    return coded
 
 
 @kernel()
 def _code_far_cell(coder, band, context, index):
     """Code the cell of the first state, from the second on, that a coefficient lies in.
 
-    Returns its index and the number of symbols. Cells near zero have one symbol each; those beyond
-    lie in groups that double in size.
+    Returns its index. Cells near zero have one symbol each; those beyond lie in groups that double
+    in size.
     """
     near = code_symbol(
         coder, band.first_table + context, NEAR_CELLS, min(index - 2, NEAR_CELLS - 1)
     )
     if near < NEAR_CELLS - 1:
-        return near + 2, 1
+        return near + 2
     beyond = index - NEAR_CELLS - 1
     group = 0
     if coder.mode != DECODE:
@@ -386,6 +372,5 @@ def _code_far_cell(coder, band, context, index):
             group += 1
     group = code_symbol(coder, band.other_table + context, FAR_GROUPS, group)
     before = ((1 << group) - 1) << FAR_BITS
-    bits = FAR_BITS + group
-    within = code_bits(coder, bits, beyond - before)
-    return NEAR_CELLS + 1 + before + within, 2 + bits
+    within = code_bits(coder, FAR_BITS + group, beyond - before)
+    return NEAR_CELLS + 1 + before + within

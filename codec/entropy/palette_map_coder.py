@@ -120,27 +120,24 @@ def _guess(labels, at, columns, first, end):
 def code_entries(coder, entries, class_bits, parent_count, classes, parents, starts):
     """Code the number of entries of a state, and the class and the parent of each.
 
-    Returns the number of entries, the largest class and the number of symbols. The caller checks
-    the classes and parents that were decoded. A parent is one bit an entry: whether the entry is
-    the first child of the next parent.
+    Returns the number of entries and the largest class. The caller checks the classes and parents
+    that were decoded. A parent is one bit an entry: whether the entry is the first child of the
+    next parent.
 
     classes, parents   int16 [MOST_ENTRIES], parents sorted; written when decoding
     starts             int64 [MOST_ENTRIES + 1], written: first child of each parent, and the number
                        of entries after the last one
     """
     entries = 1 + code_bits(coder, ENTRY_BITS, entries - 1)
-    coded = ENTRY_BITS
     parent = -1
     largest = 0
     for entry in range(entries):
         classes[entry] = code_bits(coder, class_bits, int(classes[entry]))
         largest = max(largest, int(classes[entry]))
-        coded += class_bits
         is_next = 1
         if parent >= 0 and parent_count > 1:
             step = int(parents[entry]) - parent if coder.mode != DECODE else 0
             is_next = code_symbol(coder, PLAIN_TABLE, 2, step)
-            coded += 1
         elif parent >= 0:
             is_next = 0
         if is_next:
@@ -148,4 +145,4 @@ def code_entries(coder, entries, class_bits, parent_count, classes, parents, sta
             starts[parent] = entry
         parents[entry] = parent
     starts[parent + 1] = entries
-    return entries, largest, coded
+    return entries, largest

@@ -44,7 +44,7 @@ FLAG_FEATURES = 9
 
 @kernel()
 def code_flags(coder, picture, model, step, group):
-    """Code the block flags of one level and component; return the number of symbols."""
+    """Code the block flags of one level and component."""
     blocks, flags, sums = picture.blocks, picture.flags, picture.sums
     first, height, columns, stride = extent(blocks, group)
     component, coarser, band = (
@@ -54,7 +54,6 @@ def code_flags(coder, picture, model, step, group):
     lightness = COMPONENTS * (FLAGGED_LEVELS - level)
     shift = DYADIC_LEVELS - level - 2
     w, width = model.flag_weights[group], step.width
-    coded = 0
     for y in range(height):
         for x in range(columns):
             at = first + y * stride + x
@@ -92,8 +91,6 @@ def code_flags(coder, picture, model, step, group):
             )
             table = step.block_table + group * BINS + bin_of_activity(activity)
             flags[at] = code_symbol(coder, table, 2, flag)
-            coded += 1
-    return coded
 
 
 @kernel(forceinline=True)
