@@ -143,10 +143,9 @@ def _quality(arguments: argparse.Namespace) -> Rows:
                         (size, psnr(scaled, decoded), score.of_pictures(scaled, decoded))
                     )
         for (name, codec_name), values in sums.items():
-            size, decibels, score = np.mean(values, 0)
-            rows.append(
-                (f"1/{shrink}", name, codec_name, f"{size:,.0f}", f"{decibels:.2f}", f"{score:.2f}")
-            )
+            size, decibels, points = np.mean(values, 0)
+            figures = f"{size:,.0f}", f"{decibels:.2f}", f"{points:.2f}"
+            rows.append((f"1/{shrink}", name, codec_name, *figures))
     return rows
 
 
