@@ -157,7 +157,7 @@ def frames(chunks: Iterable[bytes]) -> Iterator[Frame]:
     """Yield the parts of one picture in order; each chunk holds whole parts.
 
     Raises UnknownVersion if the version of the format is unknown, and LayerDamaged if a part is
-    truncated, malformed, out of order or over a limit. Checks are not compared: see `verified`.
+    truncated, malformed, out of order or over a limit. `unpack_stream` compares the checks.
     """
     before: Frame | None = None
     picture: PictureHeader | None = None

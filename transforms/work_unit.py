@@ -40,7 +40,7 @@ from underpaint.transforms.batching import halving, shape_batches
 from underpaint.transforms.embedding import STAGE as EMBED
 from underpaint.transforms.embedding import Embedder
 from underpaint.transforms.held import Held
-from underpaint.transforms.identity import Identity, conflict_error
+from underpaint.transforms.identity import RENAME, Identity, conflict_error
 from underpaint.transforms.job_plan import DUPLICATE
 from underpaint.transforms.prefetch import Prefetcher, Ready
 from underpaint.transforms.progress import Counts, ProgressStore, peak_memory
@@ -374,7 +374,7 @@ class _Work:
             self._writer.add(row)
         except DuplicateKey:
             listed_twice = (row.key, row.source_uri) in self._written
-            if listed_twice or self._settings.on_conflict != "rename":
+            if listed_twice or self._settings.on_conflict != RENAME:
                 raise
             key, notes = key_for(row.key, row.source_uri), (*row.notes, note_of(row.key))
             self._writer.add(replace(row, key=key, notes=notes))

@@ -11,7 +11,7 @@ columns. An archive without named sizes has one column a layer, `layer_0` and so
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from underpaint.codec.bitstream import Frame, frames
 from underpaint.codec.errors import RowInvalid, StreamError, UsageError
@@ -33,11 +33,6 @@ def is_layer(name: str) -> bool:
     return _NAME.fullmatch(name) is not None
 
 
-def layer_of(name: str) -> int:
-    """Return the layer, from 0, that a column holds a part of."""
-    return _parsed(name)[0]
-
-
 def columns_for(layers: int, sizes: Sequence[int]) -> list[str]:
     """Return the columns of the coarsest layers for some sizes, in the order of a data file."""
     return [layer_column(layer, size) for size in sizes for layer in range(layers)]
@@ -46,16 +41,19 @@ def columns_for(layers: int, sizes: Sequence[int]) -> list[str]:
 def sizes_in(names: Sequence[str]) -> tuple[int, ...]:
     """Return the sizes that columns are for, in increasing order, the full size last."""
     found = {_parsed(name)[1] for name in names if is_layer(name)}
-    return tuple(sorted(found, key=lambda size: (size == FULL, size)))
+    return tuple(sorted(found, key=_order))
 
 
 def by_layer(names: Sequence[str]) -> list[list[str]]:
     """Return the columns of each layer among some columns, smallest size first."""
-    order = sorted(filter(is_layer, names), key=lambda n: (_parsed(n)[1] == FULL, _parsed(n)[1]))
-    layers: dict[int, list[str]] = {}
-    for name in order:
-        layers.setdefault(layer_of(name), []).append(name)
-    return [layers[layer] for layer in sorted(layers)]
+    layers: dict[int, dict[int, str]] = {}
+    for name in filter(is_layer, names):
+        layer, size = _parsed(name)
+        layers.setdefault(layer, {})[size] = name
+    return [
+        [of_size[size] for size in sorted(of_size, key=_order)]
+        for _, of_size in sorted(layers.items())
+    ]
 
 
 def sizes_for(stored: Sequence[int], size: int | None) -> tuple[int, ...]:
@@ -74,6 +72,11 @@ def sizes_for(stored: Sequence[int], size: int | None) -> tuple[int, ...]:
         if one == FULL or one >= size:
             return tuple(needed)
     raise UsageError(f"size: {size}; the archive has pictures up to size {stored[-1]}")
+
+
+def _order(size: int) -> tuple[bool, int]:
+    """Return the sort key of a size: increasing, the full size last."""
+    return size == FULL, size
 
 
 def _parsed(name: str) -> tuple[int, int]:
@@ -98,7 +101,7 @@ def split_layers(
     """
     if tuple(sizes) == (FULL,):
         return [*layers, *[None] * (count - len(layers))]
-    cells: Mapping[tuple[int, int], bytes] = _cells(layers, sides, sizes)
+    cells = _cells(layers, sides, sizes)
     return [cells.get((layer, size)) for size in range(len(sizes)) for layer in range(count)]
 
 

@@ -10,10 +10,10 @@ import struct
 
 from underpaint.codec.errors import PictureDamaged
 from underpaint.codec.image_io.colour_spaces import ADOBE_RGB, SRGB, ColourSpace, of_gamma
-from underpaint.codec.image_io.tiff import Directory, read_first_directory, sub_directory
+from underpaint.codec.image_io.tiff import EXIF, Directory, read_exif, sub_directory
 
 _WHITE_POINT, _PRIMARIES = 318, 319
-_EXIF, _COLOUR_SPACE, _INTEROPERABILITY, _GAMMA = 34665, 40961, 40965, 42240
+_COLOUR_SPACE, _INTEROPERABILITY, _GAMMA = 40961, 40965, 42240
 _SRGB, _ADOBE_RGB, _UNCALIBRATED = 1, 2, 0xFFFF
 _UNNAMED = "colour space not named (EXIF: uncalibrated), taken as sRGB"
 
@@ -24,15 +24,14 @@ def exif_colour_space(exif: bytes) -> tuple[ColourSpace | None, str]:
     The block may have its `Exif` prefix. (None, "") if it says nothing, or is damaged.
     """
     try:
-        first = read_first_directory(exif[6:] if exif.startswith(b"Exif\0\0") else exif)
-        return tiff_colour_space(first)
+        return tiff_colour_space(read_exif(exif))
     except PictureDamaged:
         return None, ""
 
 
 def tiff_colour_space(first: Directory) -> tuple[ColourSpace | None, str]:
     """Return the colour space that the first directory of a TIFF file names, as above."""
-    exif = sub_directory(first, _EXIF)
+    exif = sub_directory(first, EXIF)
     space = exif.number(_COLOUR_SPACE, 0) if exif else 0
     if exif and space in (_UNCALIBRATED, _ADOBE_RGB):
         interoperability = sub_directory(exif, _INTEROPERABILITY)

@@ -9,14 +9,9 @@ import re
 from datetime import datetime
 
 from underpaint.codec.errors import PictureDamaged
-from underpaint.codec.image_io.tiff import (
-    ORIENTATION,
-    Directory,
-    read_first_directory,
-    sub_directory,
-)
+from underpaint.codec.image_io.tiff import EXIF, ORIENTATION, Directory, read_exif, sub_directory
 
-_MAKE, _MODEL, _DATE, _EXIF, _GPS = 271, 272, 306, 34665, 34853
+_MAKE, _MODEL, _DATE, _GPS = 271, 272, 306, 34853
 _DATES = ((36867, 36881), (36868, 36882))
 """Tags of date and time zone: of the exposure, then of digitisation."""
 _DATE_ZONE = 36880
@@ -34,10 +29,10 @@ def capture_metadata(block: bytes) -> dict[str, str | int | bool]:
     """
     found: dict[str, str | int | bool] = {}
     try:
-        first = read_first_directory(block.removeprefix(b"Exif\0\0"))
+        first = read_exif(block)
     except PictureDamaged:
         return found
-    exif = sub_directory(first, _EXIF)
+    exif = sub_directory(first, EXIF)
     date = _date(first, exif)
     if date:
         found["date"] = date

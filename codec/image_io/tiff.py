@@ -19,6 +19,8 @@ from underpaint.codec.limits import MAX_PICTURE_PARTS
 WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 256, 257, 258, 259, 262
 STRIP_OFFSETS, ORIENTATION, SAMPLES, STRIP_BYTES, PLANES = 273, 274, 277, 279, 284
 COLOUR_MAP, TILE_OFFSETS, TILE_BYTES, SAMPLE_FORMAT, PROFILE = 320, 324, 325, 339, 34675
+EXIF = 34665
+"""Tag of the directory of EXIF fields."""
 
 _SINGLE = {WIDTH, HEIGHT, COMPRESSION, PHOTOMETRIC, 266, SAMPLES, 278, PLANES, 292, 293, 317}
 _SINGLE |= {322, 323, 332, 512, 513, 514, 515, 531}
@@ -130,13 +132,18 @@ def sub_directory(directory: Directory, tag: int) -> Directory | None:
         return None
 
 
-def exif_orientation(exif: bytes) -> int:
-    """Return the orientation, 1 to 8, of an EXIF block with or without its `Exif` prefix; 1 if
-    none.
+def read_exif(block: bytes) -> Directory:
+    """Parse the first directory of an EXIF block with or without its `Exif` prefix.
+
+    Raises as `read_first_directory`.
     """
-    block = exif[6:] if exif.startswith(b"Exif\0\0") else exif
+    return read_first_directory(block.removeprefix(b"Exif\0\0"))
+
+
+def exif_orientation(exif: bytes) -> int:
+    """Return the orientation, 1 to 8, of an EXIF block; 1 if it has none."""
     try:
-        orientation = read_first_directory(block).number(ORIENTATION, 1)
+        orientation = read_exif(exif).number(ORIENTATION, 1)
     except PictureDamaged:
         return 1
     return orientation if 1 <= orientation <= 8 else 1

@@ -70,10 +70,11 @@ def small_pixels(low: torch.Tensor, sides: tuple[int, int], level: int) -> torch
         first, weights = taps(side, level)
         last = low.shape[axis] - 1
         shape = (-1, 1) if axis == -2 else (-1,)
-        result = torch.zeros(())
+        weighted = []
         for tap in range(TAPS):
             places = torch.from_numpy(np.clip(first + tap, 0, last)).to(low.device)
             weight = torch.from_numpy(weights[tap].reshape(shape)).to(low)
-            result = low.index_select(axis, places) * weight + result.to(low.device)
-        low = result
+            weighted.append(low.index_select(axis, places) * weight)
+        one, two, three, four = weighted
+        low = one + two + three + four
     return low / low_band_gain(level)

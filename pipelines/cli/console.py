@@ -11,7 +11,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TextIO
 
-from underpaint.codec.transform.sizes import MOST_SIZES
+from underpaint.codec.errors import UsageError
+from underpaint.codec.transform.sizes import check_sizes
 from underpaint.transforms.progress import Counts
 
 TERMINAL_PERIOD_S = 0.5
@@ -79,10 +80,10 @@ def sizes(text: str) -> tuple[int, ...]:
     if text.strip().lower() == "none":
         return ()
     found = tuple(positive(item) for item in text.split(","))
-    if len(found) > MOST_SIZES or list(found) != sorted(set(found)):
-        raise argparse.ArgumentTypeError(
-            f"want at most {MOST_SIZES} increasing numbers, such as 256,512, or none, not {text!r}"
-        )
+    try:
+        check_sizes(found)
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(f"{error}, such as 256,512, or none") from error
     return found
 
 

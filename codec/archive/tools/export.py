@@ -21,6 +21,7 @@ from urllib.parse import quote
 from underpaint.codec.archive.reader import Archive, OnDamage
 from underpaint.codec.archive.rows import Row
 from underpaint.codec.archive.salvage import Damage
+from underpaint.codec.archive.tools.targets import check_empty
 from underpaint.codec.codec import Codec
 from underpaint.codec.errors import LayerDamaged, StreamError, UsageError
 from underpaint.codec.image_io.read import WRITE_SUFFIX, write_picture
@@ -84,8 +85,7 @@ def export(
     archive = Archive.open(source)
     archive.layer_columns(layers, size)
     storage = Storage(target)
-    if storage.names(""):
-        raise UsageError(f"{target}: the folder is not empty")
+    check_empty(storage)
     rows = archive.rows(layers, size=size, on_damage=on_damage)
     files: Iterator[tuple[Row, Members]]
     if format == "layers":

@@ -11,6 +11,7 @@ from underpaint.codec.archive.salvage import Damage
 from underpaint.codec.archive.schema import SOURCE
 from underpaint.codec.archive.tools.export import Exported
 from underpaint.codec.archive.tools.output_names import OutputNames
+from underpaint.codec.archive.tools.targets import check_empty
 from underpaint.codec.errors import ArchiveDamaged, UsageError
 from underpaint.codec.storage.files import Storage
 
@@ -40,8 +41,7 @@ def export_originals(
             f"{archive.storage.root}: holds no original files; `underpaint encode --keep-source` "
             "stores them"
         )
-    if storage.names(""):
-        raise UsageError(f"{target}: the folder is not empty")
+    check_empty(storage)
     names = OutputNames(None)
     files = written = 0
 

@@ -1,4 +1,4 @@
-"""Checks the folder that a new archive is written to."""
+"""Checks of the folder that an archive or an export is written to."""
 
 from __future__ import annotations
 
@@ -16,3 +16,9 @@ def check_target(source: Storage, target: Storage, planned: Sequence[str]) -> No
     other = set(committed_units(target)) - set(planned)
     if other:
         raise UsageError(f"{target.root}: holds other units already, such as {min(other)!r}")
+
+
+def check_empty(target: Storage) -> None:
+    """Raise UsageError if a folder holds anything, folders included."""
+    if target.holds_anything():
+        raise UsageError(f"{target.root}: the folder is not empty")

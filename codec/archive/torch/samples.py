@@ -15,7 +15,7 @@ from underpaint.codec.archive.reader import Archive, OnDamage
 from underpaint.codec.archive.records import Commit
 from underpaint.codec.archive.salvage import Damage
 from underpaint.codec.archive.schema import EMBEDDING, PAGE_BYTES
-from underpaint.codec.archive.tables import vectors_of
+from underpaint.codec.archive.tables import joined, vectors_of
 from underpaint.codec.archive.torch.exact import Fit, to_shape
 from underpaint.codec.errors import ArchiveDamaged, LayerDamaged, StreamError, UsageError
 
@@ -79,13 +79,13 @@ class SampleMaker:
         unknown = [name for name in self.labels if name not in archive.label_names]
         if unknown:
             raise UsageError(f"{archive.storage.root}: no label {unknown[0]!r}")
-        size = archive.manifest.embedding_size
-        if options.features and archive.files and size is None:
+        embedding_size = archive.manifest.embedding_size
+        if options.features and archive.files and embedding_size is None:
             raise UsageError(
                 f"{archive.storage.root}: no embeddings for features=True; encode with "
                 "--embedding NAME"
             )
-        self._features = options.features and size is not None
+        self._features = options.features and embedding_size is not None
         self.archive = archive
         size = _size_of(archive, options)
         self.layer_columns = archive.layer_columns(options.layers, size)
@@ -198,10 +198,9 @@ class SampleMaker:
         layers = []
         for names in self._by_layer:
             values = (table.column(name)[place] for name in names)
-            parts = [value.as_buffer().to_pybytes() for value in values if value.is_valid]
-            if parts:
-                layers.append(parts[0] if len(parts) == 1 else b"".join(parts))
-        return tuple(layers)
+            parts = (value.as_buffer().to_pybytes() if value.is_valid else None for value in values)
+            layers.append(joined(list(parts)))
+        return tuple(layer for layer in layers if layer is not None)
 
     def _bytes(self, unit: Commit) -> int:
         """Return the bytes of a unit's columns that the samples need."""

@@ -55,6 +55,13 @@ def test_what_cannot_be_written_is_named_and_the_rest_is(tmp_path: Path) -> None
         export_originals(tmp_path / "archive", tmp_path / "other")
 
 
+def test_a_folder_that_holds_folders_only_is_not_empty(tmp_path: Path) -> None:
+    write(tmp_path / "archive", {"a/one.jpg": b"one"})
+    export_originals(tmp_path / "archive", tmp_path / "out")
+    with pytest.raises(UsageError, match="out: the folder is not empty"):
+        export_originals(tmp_path / "archive", tmp_path / "out")
+
+
 def test_no_layer_is_read(tmp_path: Path) -> None:
     big = Row("a", (bytes(1 << 20),), 8, 8, source=b"small")
     with ArchiveWriter(
