@@ -339,7 +339,7 @@ class Archive:
                     at = pc.index(keys, key).as_py()
                     if at >= 0:
                         return unit.data, group, at
-        raise NoSuchKey(f"{self.storage.root}: no image {key!r}")
+        raise NoSuchKey(f"{self.storage.root}: no picture {key!r}")
 
     def _one_row(self, entry: FileEntry, group: int, at: int, names: Sequence[str]) -> pa.Table:
         small = [name for name in names if not is_blob(name)]

@@ -36,7 +36,7 @@ class Damage:
     def __str__(self) -> str:
         if self.row_group is None:
             return f"{self.path}: {self.reason}"
-        what = f"image {self.key!r}" if self.key is not None else f"row group {self.row_group}"
+        what = f"picture {self.key!r}" if self.key is not None else f"row group {self.row_group}"
         part = f" from layer {self.layer}" if self.layer is not None else ""
         return f"{self.path}: {what}{part}: {self.reason}"
 

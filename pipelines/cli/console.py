@@ -38,7 +38,7 @@ def size_text(count: float) -> str:
 
 
 def plural(count: int, noun: str) -> str:
-    """Return a count with its noun: "1 image", "2,000 images"."""
+    """Return a count with its noun: "1 picture", "2,000 pictures"."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
@@ -194,7 +194,7 @@ class ProgressLine:
         done = counts.images + counts.failed + counts.duplicates + counts.done_before
         of = f" of {self._total_images:,}" if self._total_images else ""
         parts = [
-            f"{done:,}{of} images",
+            f"{done:,}{of} pictures",
             f"{counts.pixels / 1e6 / max(elapsed, 1e-9):.2f} Mpx/s",
             f"in {size_text(counts.bytes_in)}",
             f"out {size_text(counts.bytes_out)}",

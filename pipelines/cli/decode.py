@@ -86,7 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
             overwrite=arguments.overwrite,
         )
     )
-    noun = "latent" if arguments.format == "latents" else "image"
+    noun = "latent" if arguments.format == "latents" else "picture"
     rate = result.pixels / 1e6 / max(result.seconds, 1e-9)
     print(
         f"{arguments.output}: {plural(result.images, noun)}, {result.pixels / 1e6:,.2f} Mpx, "

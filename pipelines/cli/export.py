@@ -87,7 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         done = _exported(arguments, report)
     print(
-        f"{arguments.output}: {plural(done.images, 'image')} in {plural(done.files, 'file')}, "
+        f"{arguments.output}: {plural(done.images, 'picture')} in {plural(done.files, 'file')}, "
         f"{size_text(done.bytes)}"
     )
     if damaged:

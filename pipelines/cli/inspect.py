@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import textwrap
 
 from underpaint.pipelines.cli import options
 
@@ -12,6 +13,9 @@ EXAMPLES = """\
   underpaint inspect archive
   underpaint inspect archive --failed
 """
+SMALL_PICTURES = (
+    "A picture whose short side is less than twice a size is read in full at that size."
+)
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -19,9 +23,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "inspect",
         parents=[options.archive()],
-        help="show what an archive holds: images, bytes and bits per pixel of each layer",
-        description="Show the number of images and pixels, source bytes, bytes and bits per pixel "
-        "of each layer, and dead letters by cause. Bytes include headers and checksums of layers; "
+        help="show what an archive holds: pictures, bytes and bits per pixel of each layer",
+        description="Show the number of pictures and pixels, source bytes, the bytes and bits per "
+        "pixel of each layer, and dead letters by cause. Bytes include headers and checksums; "
         "bpp = bytes x 8 / pixels.",
     )
     parser.add_argument("--json", action="store_true", help="print a JSON object")
@@ -75,21 +79,21 @@ def run(arguments: argparse.Namespace) -> int:
         print(json.dumps(value, indent=2))
         return 0
     size, extractor = archive.manifest.embedding_size, archive.manifest.extractor
-    stored = sum(statistics.layer_bytes)
+    stored, width = sum(statistics.layer_bytes), shutil.get_terminal_size().columns
     rows = [
-        ("images", f"{statistics.images:,}"),
+        ("pictures", f"{statistics.images:,}"),
         ("megapixels", f"{statistics.pixels / 1e6:,.2f}"),
         ("source bytes", size_text(statistics.source_bytes)),
         ("layer bytes", size_text(stored)),
         ("file bytes", size_text(statistics.file_bytes)),
-        ("files", f"{len(archive.files):,}"),
+        ("data files", f"{len(archive.files):,}"),
         ("labels", ", ".join(archive.label_names) or "none"),
         ("metadata", archive.manifest.metadata),
         ("embedding", f"{size} values" if size else "none"),
         ("weights", statistics.weights_id or "none"),
         ("dead letters", f"{statistics.failed:,}"),
     ]
-    print(table(rows, header=False, width=shutil.get_terminal_size().columns))
+    print(table(rows, header=False, width=width))
     if size:
         print(f"embedding by {shown(extractor or 'an extractor that is not recorded')}")
     for cause, count in statistics.failures.items():
@@ -99,7 +103,8 @@ def run(arguments: argparse.Namespace) -> int:
     if statistics.images:
         print(f"\n{layers_table(statistics)}")
         if sizes := sizes_table(statistics):
-            print(f"\nbytes for pictures of a short side of:\n{sizes}")
+            print(f"\nbytes needed for each size (short side):\n{sizes}")
+            print(textwrap.fill(SMALL_PICTURES, width))
     for letter in letters:
         print(shown(f"{letter.key}: {letter.stage}: {letter.error}: {letter.message}"))
     return 0

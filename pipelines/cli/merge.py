@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(str(error)) from error
     after = Archive.open(arguments.output).statistics()
     print(
-        f"{arguments.output}: {plural(after.images, 'image')} of "
+        f"{arguments.output}: {plural(after.images, 'picture')} of "
         f"{plural(len(arguments.archives), 'archive')}, {size_text(after.file_bytes)}"
     )
     return 0

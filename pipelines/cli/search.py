@@ -104,7 +104,7 @@ def _photo_vector(archive: Archive, arguments: argparse.Namespace) -> np.ndarray
     try:
         picture = read_picture(read_bytes(arguments.like))
     except FileNotFoundError:
-        raise UsageError(f"{arguments.like}: no image of the archive, and no photo") from None
+        raise UsageError(f"{arguments.like}: no key of the archive, and no photo") from None
     made_by = archive.manifest.extractor or ""
     name = arguments.embedding or made_by.partition("#")[0]
     if not arguments.embedding and name.startswith(f"{UNDERPAINT}:"):

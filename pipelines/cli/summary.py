@@ -22,7 +22,10 @@ def print_summary(result: EncodeResult, output: str) -> None:
     """Print the table at the end of `encode`, and the first failures."""
     counts, statistics = result.counts, result.statistics
     rate = counts.pixels / 1e6 / result.seconds if result.seconds else 0.0
-    rows = [("", "this run", "archive"), ("images", f"{counts.images:,}", f"{statistics.images:,}")]
+    rows = [
+        ("", "this run", "archive"),
+        ("pictures", f"{counts.images:,}", f"{statistics.images:,}"),
+    ]
     rows.append(("failed", f"{counts.failed:,}", f"{result.failed:,}"))
     if result.duplicates:
         rows.append(("duplicates", f"{counts.duplicates:,}", f"{result.duplicates:,}"))
@@ -59,7 +62,7 @@ def print_summary(result: EncodeResult, output: str) -> None:
     if old > 0:
         hint = "--retry-failed tries them again"
         print(f"{plural(old, 'failure')} of earlier runs: {hint}", file=sys.stderr)
-    images = plural(statistics.images, "image")
+    images = plural(statistics.images, "picture")
     print(f"\n{redacted(output)}: {images} of weights {statistics.weights_id}")
 
 

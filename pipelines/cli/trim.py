@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     before = Archive.open(arguments.archive).statistics()
     after = Archive.open(arguments.output).statistics()
     print(
-        f"{arguments.output}: {plural(after.images, 'image')}, {len(after.layer_names)} of "
+        f"{arguments.output}: {plural(after.images, 'picture')}, {len(after.layer_names)} of "
         f"{len(before.layer_names)} layers, {size_text(after.file_bytes)} of "
         f"{size_text(before.file_bytes)}"
     )

@@ -54,9 +54,9 @@ def _repair(archive: str, output: str) -> int:
     from underpaint.codec.archive.tools.repair import repair
 
     done = repair(archive, output, lambda text: print(f"damaged: {shown(text)}"))
-    whole, letters = plural(done.whole, "image"), plural(done.letters, "dead letter")
+    whole, letters = plural(done.whole, "picture"), plural(done.letters, "dead letter")
     print(
-        f"{output}: kept {whole} whole and {letters}, cut {plural(done.cut, 'image')} back to "
+        f"{output}: kept {whole} whole and {letters}, cut {plural(done.cut, 'picture')} back to "
         f"good layers, lost {done.lost:,}"
     )
     if done.lost_units:
@@ -75,7 +75,7 @@ def _verify(archive: str, arguments: argparse.Namespace) -> int:
     )
     result = verify(options, lambda text: print(f"damaged: {shown(text)}"))
     print(
-        f"{archive}: {plural(result.images, 'image')}, {plural(result.layers, 'layer')} good, "
+        f"{archive}: {plural(result.images, 'picture')}, {plural(result.layers, 'layer')} good, "
         f"{plural(len(result.damages), 'damage')}"
     )
     return int(bool(result.damages))

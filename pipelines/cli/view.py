@@ -1,4 +1,4 @@
-"""`underpaint view`: one image at every number of layers."""
+"""`underpaint view`: one picture at every number of layers."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     archive = Archive.open(arguments.archive)
     key = arguments.key if arguments.key is not None else next(archive.keys(), None)
     if key is None:
-        raise UsageError(f"{arguments.archive}: the archive holds no image")
+        raise UsageError(f"{arguments.archive}: the archive holds no picture")
     page, states = page_of(
         archive,
         key,

@@ -32,7 +32,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_trim(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["trim", str(root / "one"), "--layers", "2", "--output", str(tmp_path / "t")]) == 0
-    assert "1 image, 2 of" in capsys.readouterr().out
+    assert "1 picture, 2 of" in capsys.readouterr().out
     assert len(Archive.open(tmp_path / "t").layer_names) == 2
     assert main(["trim", str(root / "one"), "--layers", "99", "--output", str(tmp_path)]) == 2
     assert "layers: 99; the archive has layers 1 to" in capsys.readouterr().err
@@ -41,7 +41,7 @@ def test_trim(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 def test_merge(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sources = [str(root / "one"), str(root / "two")]
     assert main(["merge", *sources, "--output", str(tmp_path / "m")]) == 0
-    assert "2 images of 2 archives" in capsys.readouterr().out
+    assert "2 pictures of 2 archives" in capsys.readouterr().out
     assert sorted(Archive.open(tmp_path / "m").keys()) == ["one.jpg", "two.jpg"]
     assert main(["merge", str(tmp_path), "--output", str(tmp_path / "x")]) == 2
     assert capsys.readouterr().err.count("\n") == 1
@@ -51,7 +51,7 @@ def test_export(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     out = tmp_path / "out"
     command = ["export", str(root / "one"), "--output", str(out), "--as", "folder", "--layers", "1"]
     assert main([*command, "--format", "webp"]) == 0
-    assert "1 image in 2 files" in capsys.readouterr().out
+    assert "1 picture in 2 files" in capsys.readouterr().out
     assert {path.name for path in out.iterdir()} == {"one%2Ejpg.webp", "metadata.jsonl"}
     assert main(command) == 2
     assert "the folder is not empty" in capsys.readouterr().err
@@ -70,7 +70,7 @@ def test_view(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
         assert picture.width > 6 * 300
         assert len(set(picture.getdata())) > 100
     assert main(["view", str(root / "one"), "none.jpg"]) == 2
-    assert "no image 'none.jpg'" in capsys.readouterr().err
+    assert "no picture 'none.jpg'" in capsys.readouterr().err
 
 
 def test_verify_repairs_into_a_new_archive(
@@ -84,8 +84,8 @@ def test_verify_repairs_into_a_new_archive(
     command = ["verify", str(damaged), "--repair", "--output"]
     assert main([*command, str(tmp_path / "first")]) == 0
     out = capsys.readouterr().out
-    assert "kept 1 image whole" in out
-    assert "first: 1 image, 6 layers good, 0 damages" in out
+    assert "kept 1 picture whole" in out
+    assert "first: 1 picture, 6 layers good, 0 damages" in out
     [row] = Archive.open(tmp_path / "first").rows()
     path = next((damaged / "data").iterdir())
     data = bytearray(path.read_bytes())
@@ -93,9 +93,9 @@ def test_verify_repairs_into_a_new_archive(
     path.write_bytes(data)
     assert main([*command, str(tmp_path / "second")]) == 1
     out = capsys.readouterr().out
-    assert "image 'one.jpg' from layer 4" in out
-    assert "cut 1 image back to good layers, lost 0" in out
-    assert "second: 1 image, 4 layers good, 0 damages" in out
+    assert "picture 'one.jpg' from layer 4" in out
+    assert "cut 1 picture back to good layers, lost 0" in out
+    assert "second: 1 picture, 4 layers good, 0 damages" in out
     [cut] = Archive.open(tmp_path / "second").rows()
     assert cut.layers == row.layers[:4]
     assert main([*command, str(tmp_path / "second")]) == 2

@@ -69,7 +69,7 @@ def test_the_share_of_failures_decides_the_exit_status(
     assert encode(made / "photos", "--output", made / "archive", "--max-failed", "0.01") == 1
     shown = capsys.readouterr()
     assert "failed: left/broken.jpg: JPEG" in shown.err
-    assert "images" in shown.out
+    assert "pictures" in shown.out
 
 
 def test_the_report_of_the_job_adds_up(made: Path, tmp_path: Path) -> None:
@@ -379,7 +379,7 @@ def test_two_processes_make_the_same_files(made: Path, tmp_path: Path) -> None:
     command += ["--output", str(tmp_path / "archive"), "--workers", "2", "--unit-size", "5k"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1, done.stderr
-    assert "8 of 8 images" in done.stderr
+    assert "8 of 8 pictures" in done.stderr
     assert len(list((tmp_path / "archive" / "commits").iterdir())) > 2
     one, two = Archive.open(made / "archive"), Archive.open(tmp_path / "archive")
     assert {r.key: r.layers for r in one.rows()} == {r.key: r.layers for r in two.rows()}

@@ -68,7 +68,7 @@ def test_the_line_of_progress_says_how_far_and_how_long() -> None:
     counts += Counts(failed=1, causes={"decode: PictureDamaged": 1})
     text = line.text(counts, elapsed=6.0)
     for part in (
-        "5 of 10 images",
+        "5 of 10 pictures",
         "0.50 Mpx/s",
         "in 400 B",
         "out 99 B",
@@ -83,7 +83,7 @@ def test_a_log_gets_a_last_line() -> None:
     stream = io.StringIO()
     with ProgressLine(lambda: Counts(images=3), 0, 3, stream):
         pass
-    assert stream.getvalue().startswith("3 of 3 images")
+    assert stream.getvalue().startswith("3 of 3 pictures")
     assert stream.getvalue().endswith("\n")
 
 

@@ -150,4 +150,4 @@ def test_our_own_features_need_no_file(
     made = open_extractor("underpaint")
     assert (shown["embedding"], shown["extractor"]) == (made.size, made.identity)
     assert underpaint("search", archive, "--like", tmp_path / "nothing.jpg") == 2
-    assert "no image of the archive, and no photo" in capsys.readouterr().err
+    assert "no key of the archive, and no photo" in capsys.readouterr().err

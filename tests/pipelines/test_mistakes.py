@@ -172,7 +172,7 @@ def test_archives_that_do_not_fit_are_a_mistake(
     assert underpaint("encode", tmp_path / "copy", "--output", tmp_path / "one") == 0
     capfd.readouterr()
     assert underpaint("merge", archive, tmp_path / "one", "--output", tmp_path / "both") == 2
-    assert "more than one image of the archives has this key" in capfd.readouterr().err
+    assert "more than one of the archives has a picture of this key" in capfd.readouterr().err
     assert not (tmp_path / "both").exists()
 
 

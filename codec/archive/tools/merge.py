@@ -118,7 +118,9 @@ def _check_keys(archives: Sequence[Archive], plan: Mapping[str, tuple[int, Commi
         for read in archive.row_groups(["key"]):
             keys = read.table.column("key").to_pylist()
             for row in np.flatnonzero(np.isin(hashes_of(keys), repeated)):
-                raise DuplicateKey(f"{keys[row]}: more than one image of the archives has this key")
+                raise DuplicateKey(
+                    f"{keys[row]}: more than one of the archives has a picture of this key"
+                )
 
 
 def _copied(

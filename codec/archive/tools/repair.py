@@ -140,7 +140,7 @@ def _repair_unit(
     if entry and not _readable(reader, unit, report):
         done.lost += unit.rows
         done.lost_units += 1
-        report(f"unit {unit.unit}: all of its {unit.rows:,} images are lost")
+        report(f"unit {unit.unit}: all of its {unit.rows:,} pictures are lost")
         return
     done.units += 1
     with ArchiveWriter.like(target.root, unit, labels, options=target.options) as writer:
@@ -268,7 +268,7 @@ def _rescued(
     keys = whole.column("key").to_pylist()
     fresh = np.array([done.take(key) for key in keys], bool)
     for key in (key for key, new in zip(keys, fresh, strict=True) if not new):
-        report(f"{entry.path}: image {key!r} is there more than once: the first is kept")
+        report(f"{entry.path}: picture {key!r} is there more than once: the first is kept")
     kept_cut = len(cut & {key for key, new in zip(keys, fresh, strict=True) if new})
     done.cut += kept_cut
     done.whole += int(fresh.sum()) - kept_cut

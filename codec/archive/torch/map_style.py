@@ -85,7 +85,7 @@ class LayerMap(Dataset[Sample | None]):
         rows = len(self)
         for index in indices:
             if not -rows <= index < rows:
-                raise IndexError(f"image {index} of {rows}")
+                raise IndexError(f"picture {index} of {rows}")
         places = [int(index) % rows for index in indices]
         numbers = np.searchsorted(self._ends, places, side="right").tolist()
         first = self._ends - self._maker.rows

@@ -285,5 +285,5 @@ def _size_of(archive: Archive, options: SampleOptions) -> int | None:
 
 def _with_key(error: StreamError, key: str) -> StreamError:
     if isinstance(error, LayerDamaged):
-        return LayerDamaged(error.layer, error.rule, f"image {key!r}: {error.reason}")
-    return type(error)(f"image {key!r}: {error}")
+        return LayerDamaged(error.layer, error.rule, f"picture {key!r}: {error.reason}")
+    return type(error)(f"picture {key!r}: {error}")

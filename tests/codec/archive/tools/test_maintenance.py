@@ -97,7 +97,7 @@ def test_merge_takes_every_row_once_and_equal_units_once(tmp_path: Path) -> None
 def test_merge_refuses_archives_that_do_not_fit(tmp_path: Path) -> None:
     write(tmp_path / "a", "one", ["a", "b"])
     write(tmp_path / "b", "two", ["b"])
-    with pytest.raises(DuplicateKey, match="b: more than one image"):
+    with pytest.raises(DuplicateKey, match="b: more than one of the archives"):
         merge([tmp_path / "a", tmp_path / "b"], tmp_path / "m")
     write(tmp_path / "c", "three", ["c"], layers=LAYERS[:2])
     with pytest.raises(ArchiveError, match="underpaint trim"):

@@ -300,7 +300,7 @@ def test_map_style_by_index_and_by_batch(archive: Archive) -> None:
     assert [(s["key"], s["layers"]) for s in mapped.__getitems__(range(ROWS))] == expected
     assert mapped[-1]["key"] == expected[-1][0]
     assert mapped[3]["position"] == 3
-    with pytest.raises(IndexError, match="image 150 of 150"):
+    with pytest.raises(IndexError, match="picture 150 of 150"):
         mapped[ROWS]
     loader = DataLoader(mapped, batch_size=16, shuffle=True, num_workers=2, collate_fn=keep)
     assert sorted(key for batch in loader for key in keys(batch)) == sorted(archive.keys())

@@ -127,7 +127,7 @@ def test_a_layer_that_fails_its_own_check_is_named_or_skipped(
                 layers = (layers[0], rows[6].layers[1], *layers[2:])
             writer.add(Row(row.key, layers, row.width, row.height))
     publish(str(tmp_path))
-    with pytest.raises(LayerDamaged, match="layer 2: image '05'"):
+    with pytest.raises(LayerDamaged, match="layer 2: picture '05'"):
         list(LayerDataset(tmp_path, layers=2, output="latent"))
     found: list[Damage] = []
     dataset = LayerDataset(tmp_path, layers=2, output="latent", on_damage=found.append)
