@@ -7,6 +7,8 @@ little is left of a JPEG. Each peer runs in one thread, so that all codecs use o
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -64,8 +66,15 @@ def _encode_webp(pixels: np.ndarray, quality: float) -> bytes:
     return _save(pixels, format="WEBP", quality=quality, method=WEBP_METHOD)
 
 
-def _encode_avif(pixels: np.ndarray, quality: float) -> bytes:
-    return _save(pixels, format="AVIF", quality=int(quality), speed=AVIF_SPEED, max_threads=1)
+def _encode_avif(pixels: np.ndarray, quality: float, subsampling: str = "4:2:0") -> bytes:
+    return _save(
+        pixels,
+        format="AVIF",
+        quality=int(quality),
+        speed=AVIF_SPEED,
+        max_threads=1,
+        subsampling=subsampling,
+    )
 
 
 def _decode_avif(data: bytes) -> np.ndarray:
@@ -136,6 +145,15 @@ def _avif() -> Peer:
     )
 
 
+def _avif_444() -> Peer:
+    return dataclasses.replace(
+        _avif(),
+        name="avif-444",
+        label=f"AVIF 4:4:4 (speed {AVIF_SPEED})",
+        encode=functools.partial(_encode_avif, subsampling="4:4:4"),
+    )
+
+
 def _jpeg_xl() -> Peer:
     import imagecodecs
 
@@ -164,6 +182,7 @@ _MAKERS: dict[str, tuple[Callable[[], Peer], str]] = {
     "jpeg": (_jpeg, "libjpeg_turbo"),
     "webp": (_webp, "webp"),
     "avif": (_avif, "avif"),
+    "avif-444": (_avif_444, "avif"),
     "jxl": (_jpeg_xl, ""),
     "jp2": (_jpeg_2000, "jpg_2000"),
 }

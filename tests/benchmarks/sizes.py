@@ -1,7 +1,6 @@
-"""Measures pictures of a size: bytes, quality, rate, and what cutting the layers costs.
+"""Measures pictures of a size: bytes, rate, and what cutting the layers costs.
 
 python -m tests.benchmarks.sizes bytes PHOTOS... [--sizes N,N] [--url gs://…]
-python -m tests.benchmarks.sizes quality PHOTOS... [--limit N]
 python -m tests.benchmarks.sizes rate PHOTOS... [--limit N]
 python -m tests.benchmarks.sizes cost PHOTOS... [--tiles N]
 """
@@ -28,20 +27,16 @@ from underpaint.codec.archive.layer_columns import FULL
 from underpaint.codec.bitstream import frames
 from underpaint.codec.codec import Codec
 from underpaint.codec.errors import UnderpaintError
-from underpaint.codec.metrics import psnr
 from underpaint.codec.transform.sizes import DEFAULT_SIZES
 from underpaint.pipelines.cli.console import sizes as parse_sizes
 from underpaint.pipelines.cli.console import table
-from underpaint.pipelines.evaluation.peers import peer_named
 from underpaint.pipelines.evaluation.photos import Photo, find_photos
-from underpaint.pipelines.evaluation.scores import scores_named
 
 SMALL_QUALITY = 90
 """Quality of the JPEGs that hold photos scaled to the size that is wanted."""
 
 SHRINK = 4
 LAYERS = (4, 5)
-FILTERS = {"Lanczos": Image.Resampling.LANCZOS, "bicubic": Image.Resampling.BICUBIC}
 
 Rows = list[tuple[str, ...]]
 
@@ -65,7 +60,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     stored = command("bytes", _bytes, "bytes fetched for each size over those of full pictures")
     stored.add_argument("--sizes", type=parse_sizes, default=DEFAULT_SIZES, metavar="N,N")
     stored.add_argument("--url", help="folder to write to (default: a temporary one)")
-    command("quality", _quality, "small pictures beside WebP and AVIF of scaled photos")
     rate = command("rate", _rate, "images a second at 1/4 of the sides beside WebDatasets of JPEGs")
     rate.add_argument("--repeat", type=int, default=4, help="copies of each photo")
     cost = command("cost", _cost, "bytes that cutting takes, at every prefix")
@@ -116,48 +110,6 @@ def _bytes(arguments: argparse.Namespace) -> Rows:
                     )
                 )  # fmt: skip
     return rows
-
-
-def _quality(arguments: argparse.Namespace) -> Rows:
-    """PSNR and SSIMULACRA2 of small pictures from five layers, and of peers at equal bytes."""
-    codec = Codec.load()
-    (score,) = scores_named(["ssimulacra2"])
-    photos = [photo.read() for photo in find_photos(arguments.photos, arguments.limit)]
-    rows: Rows = [("sides", "scaled by", "codec", "bytes", "PSNR", "SSIMULACRA2")]
-    for shrink in (2, 4):
-        sums: dict[tuple[str, str], list[tuple[float, float, float]]] = {}
-        for pixels in photos:
-            height, width = pixels.shape[:2]
-            sides = (-(-width // shrink), -(-height // shrink))
-            (whole,) = codec.encode([pixels], layers=5, sizes=(-(-min(height, width) // shrink),))
-            needed = sum(f.nbytes for f in frames(whole) if f.size == 0)
-            (small,) = codec.decode([whole], shrink=shrink)
-            for name, kind in FILTERS.items():
-                scaled = np.asarray(Image.fromarray(pixels).resize(sides, kind))
-                sums.setdefault((name, "underpaint, 5 layers"), []).append(
-                    (needed, psnr(scaled, small), score.of_pictures(scaled, small))
-                )
-                for peer in ("webp", "avif"):
-                    size, decoded = _peer_at(peer, scaled, needed)
-                    sums.setdefault((name, peer), []).append(
-                        (size, psnr(scaled, decoded), score.of_pictures(scaled, decoded))
-                    )
-        for (name, codec_name), values in sums.items():
-            size, decibels, points = np.mean(values, 0)
-            figures = f"{size:,.0f}", f"{decibels:.2f}", f"{points:.2f}"
-            rows.append((f"1/{shrink}", name, codec_name, *figures))
-    return rows
-
-
-def _peer_at(name: str, pixels: np.ndarray, most: int) -> tuple[int, np.ndarray]:
-    """Return size and picture of a peer at the highest quality that takes at most `most` bytes."""
-    peer = peer_named(name)
-    low, high = 0, 100
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if len(peer.encode(pixels, middle)) <= most else (low, middle)
-    data = peer.encode(pixels, low)
-    return len(data), peer.decode(data)
 
 
 class SmallJpegTars(IterableDataset[dict[str, Any]]):
