@@ -339,7 +339,9 @@ class Archive:
                     at = pc.index(keys, key).as_py()
                     if at >= 0:
                         return unit.data, group, at
-        raise NoSuchKey(f"{self.storage.root}: no picture {key!r}")
+        first = min((u.first_key for u in self.manifest.units if u.first_key), default=None)
+        hint = f"; the first key is {first!r}" if first is not None else ""
+        raise NoSuchKey(f"{self.storage.root}: no picture {key!r}{hint}")
 
     def _one_row(self, entry: FileEntry, group: int, at: int, names: Sequence[str]) -> pa.Table:
         small = [name for name in names if not is_blob(name)]

@@ -1,4 +1,4 @@
-"""`underpaint inspect`: what an archive holds, from its manifest alone."""
+"""`underpaint inspect`: what an archive holds, from its manifest alone unless rows are listed."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from underpaint.pipelines.cli import options
 EXAMPLES = """\
   underpaint inspect archive
   underpaint inspect archive --failed
+  underpaint inspect archive --keys
 """
 SMALL_PICTURES = (
     "A picture whose short side is less than twice a size is read in full at that size."
@@ -32,6 +33,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--failed", action="store_true", help="print every dead letter: key, stage, error, message"
     )
+    parser.add_argument("--keys", action="store_true", help="print the key of every picture")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -76,6 +78,8 @@ def run(arguments: argparse.Namespace) -> int:
         }
         if arguments.failed:
             value["dead_letters"] = [vars(letter) for letter in letters]
+        if arguments.keys:
+            value["keys"] = list(archive.keys())
         print(json.dumps(value, indent=2))
         return 0
     size, extractor = archive.manifest.embedding_size, archive.manifest.extractor
@@ -107,4 +111,6 @@ def run(arguments: argparse.Namespace) -> int:
             print(textwrap.fill(SMALL_PICTURES, width))
     for letter in letters:
         print(shown(f"{letter.key}: {letter.stage}: {letter.error}: {letter.message}"))
+    for key in archive.keys() if arguments.keys else ():
+        print(shown(key))
     return 0

@@ -222,7 +222,7 @@ def _decode_task(task: _Task) -> _Answer:
             warnings.append(f"{key}: {error}")
             continue
         images += 1
-        pixels += size
+        pixels += size if isinstance(image, Latents) else image.shape[0] * image.shape[1]
         bytes_in += sum(map(len, stream))
         bytes_out += len(data)
     counts = Counts(

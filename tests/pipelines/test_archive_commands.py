@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -45,6 +46,37 @@ def test_merge(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert sorted(Archive.open(tmp_path / "m").keys()) == ["one.jpg", "two.jpg"]
     assert main(["merge", str(tmp_path), "--output", str(tmp_path / "x")]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_inspect_lists_the_keys(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", str(root / "one"), "--keys"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "one.jpg"
+    assert main(["inspect", str(root / "two"), "--keys", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["keys"] == ["two.jpg"]
+
+
+def test_a_key_that_is_not_there_is_answered_with_one_that_is(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["view", str(root / "one"), "none.jpg"]) == 2
+    assert "no picture 'none.jpg'; the first key is 'one.jpg'" in capsys.readouterr().err
+
+
+def test_decode_counts_the_pixels_that_it_writes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    codec = Codec.load()
+    pixels = np.random.default_rng(0).integers(0, 256, (1000, 1600, 3), np.uint8)
+    (stream,) = codec.encode([pixels], layers=1, sizes=(256,))
+    with ArchiveWriter(
+        tmp_path / "a", "a", layers=codec.layer_names[:1], weights_id=codec.weights_id,
+        sizes=(256, 0),
+    ) as writer:  # fmt: skip
+        writer.add(Row("wide.jpg", stream, 1600, 1000))
+    publish(str(tmp_path / "a"))
+    command = ["decode", str(tmp_path / "a"), "--output", str(tmp_path / "out"), "--size", "256"]
+    assert main([*command, "--no-refine"]) == 0
+    assert "1 picture, 0.40 Mpx" in capsys.readouterr().out  # of 800 x 500; 400 x 250 is too small
 
 
 def test_export(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,4 +21,4 @@ def check_target(source: Storage, target: Storage, planned: Sequence[str]) -> No
 def check_empty(target: Storage) -> None:
     """Raise UsageError if a folder holds anything, folders included."""
     if target.holds_anything():
-        raise UsageError(f"{target.root}: the folder is not empty")
+        raise UsageError(f"{target.root}: the folder is not empty; choose another one")

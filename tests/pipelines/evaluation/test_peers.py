@@ -51,7 +51,9 @@ def test_the_file_nearest_to_a_size_is_near(name, photo):
 
 
 def test_unknown_names_are_refused():
-    with pytest.raises(UsageError, match="no peer 'gif'; there are jpeg, webp, avif, jxl, jp2"):
+    with pytest.raises(
+        UsageError, match="no peer 'gif'; there are jpeg, webp, avif, avif-444, jxl, jp2"
+    ):
         peers_named(["jpeg", "gif"])
     with pytest.raises(UsageError, match="no metric 'vmaf'; there are psnr, ms-ssim, ssimulacra2"):
         scores_named(["vmaf"])
