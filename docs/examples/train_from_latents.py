@@ -12,6 +12,7 @@ checkpoint records which part of the epoch was consumed. The job reads only the 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +24,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from underpaint.codec.archive import Archive, LayerDataset
-from underpaint.codec.errors import UnderpaintError
+from underpaint.codec.errors import UnderpaintError, UsageError
 
 BATCH = 8
 CHANNELS = 48
@@ -36,12 +37,16 @@ def features(sample: dict[str, Any]) -> torch.Tensor:
     return torch.cat([maps.mean(1), maps.std(1, correction=0), maps.amax(1), maps.amin(1)])
 
 
-def batches(dataset: LayerDataset, label: str) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Yield batches of features and labels, epoch after epoch."""
+def batches(
+    dataset: LayerDataset, label: str, classes: list[Any]
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Yield batches of features and class numbers, epoch after epoch."""
+
+    numbers = {value: number for number, value in enumerate(classes)}
 
     def collate(samples: list[dict[str, Any]]) -> tuple[torch.Tensor, torch.Tensor]:
-        labels = torch.tensor([sample["labels"][label] for sample in samples])
-        return torch.stack([features(sample) for sample in samples]), labels
+        labels = [numbers[sample["labels"][label]] for sample in samples]
+        return torch.stack([features(sample) for sample in samples]), torch.tensor(labels)
 
     while True:
         yield from DataLoader(dataset, batch_size=BATCH, collate_fn=collate)
@@ -57,12 +62,11 @@ def train(
     torch.manual_seed(0)
     opened = Archive.open(archive)
     dataset = LayerDataset(opened, layers=layers, output="latent", labels=[label], seed=0)
-    classes = 1 + max(
-        group.table.column(label)[i].as_py()
-        for group in opened.row_groups([label])
-        for i in range(group.table.num_rows)
-    )
-    network = nn.Sequential(nn.LazyLinear(64), nn.ReLU(), nn.Linear(64, classes))
+    values = (group.table.column(label).to_pylist() for group in opened.row_groups([label]))
+    classes = sorted(set(itertools.chain(*values)), key=str)
+    if None in classes:
+        raise UsageError(f"{label}: some pictures have no value of this label")
+    network = nn.Sequential(nn.LazyLinear(64), nn.ReLU(), nn.Linear(64, len(classes)))
     network(features(next(iter(dataset)))[None])  # tells the lazy layer its size
     done = 0
     if checkpoint and checkpoint.exists():
@@ -72,7 +76,7 @@ def train(
         dataset.load_state_dict(progress["reader"])
     optimizer = torch.optim.SGD(network.parameters(), lr=0.05)
     loss = torch.zeros(())
-    for step, (inputs, labels) in enumerate(batches(dataset, label), done + 1):
+    for step, (inputs, labels) in enumerate(batches(dataset, label, classes), done + 1):
         loss = nn.functional.cross_entropy(network(inputs), labels)
         optimizer.zero_grad()
         loss.backward()
@@ -93,7 +97,7 @@ def main() -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description="Train a small classifier from coarse layers.")
     parser.add_argument("archive", help="path or URL of the archive")
-    parser.add_argument("--label", required=True, help="label column of class numbers")
+    parser.add_argument("--label", required=True, help="label column: numbers or names of classes")
     parser.add_argument("--layers", type=int, default=2, help="number of layers to read")
     parser.add_argument("--steps", type=int, default=200, help="total number of steps")
     parser.add_argument("--checkpoint", type=Path, help="folder to resume from and save to")

@@ -6,6 +6,7 @@ import argparse
 import re
 import shutil
 import sys
+import textwrap
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -137,17 +138,16 @@ def table(
 
     cells = [[shown(cell) for cell in row] for row in rows]
     widest = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
-    room: list[int | None] = [None] * len(widest)
-    if width is not None:
-        others = sum(widest) - widest[wrapped]
-        room[wrapped] = max(8, width - others - 2 * len(widest))
+    if width is not None:  # not by tabulate's maxcolwidths, which reads "2,700" as a broken number
+        room = max(8, width - sum(widest) + widest[wrapped] - 2 * len(widest))
+        for row in cells:
+            row[wrapped] = textwrap.fill(row[wrapped], room)
     return tabulate(
         cells,
         headers="firstrow" if header else (),
         tablefmt="simple" if header else "plain",
         colalign=[*["left"] * left, *["right"] * (len(widest) - left)],
         disable_numparse=True,
-        maxcolwidths=room,
     )
 
 

@@ -163,21 +163,22 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         type=seconds,
         default=60.0,
         metavar="SECONDS",
-        help="time limit for decoding one photo (default: 60)",
+        help="time limit for decoding one photo (default: %(default)g)",
     )
     faults.add_argument(
         "--download-timeout",
         type=seconds,
         default=30.0,
         metavar="SECONDS",
-        help="time that a web server may let pass without sending more of a photo (default: 30)",
+        help="time that a web server may let pass without sending more of a photo "
+        "(default: %(default)g)",
     )
     faults.add_argument(
         "--connect-timeout",
         type=seconds,
         default=10.0,
         metavar="SECONDS",
-        help="time that a web server may take to accept a connection (default: 10)",
+        help="time that a web server may take to accept a connection (default: %(default)g)",
     )
     machine = parser.add_argument_group("machine")
     options.add_workers(machine)
@@ -199,14 +200,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--runner",
         default="FnApiRunner",
         metavar="NAME",
-        help="Beam runner (default: FnApiRunner, local processes)",
+        help="Beam runner (default: %(default)s, local processes)",
     )
     machine.add_argument(
         "--gpu",
         default="nvidia-l4",
         metavar="TYPE",
         help="on DataflowRunner: GPU of each worker, as TYPE or TYPE:MACHINE, or none "
-        "(default: nvidia-l4)",
+        "(default: %(default)s)",
     )
     machine.add_argument(
         "--dry-run",

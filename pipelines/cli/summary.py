@@ -58,6 +58,12 @@ def print_summary(result: EncodeResult, output: str) -> None:
     hint = install_hint("heif")
     if any(hint in (letter.message or "") for letter in result.letters):
         print(f"HEIC pictures need {hint}; then encode --retry-failed", file=sys.stderr)
+    if sum(statistics.layer_bytes) > statistics.source_bytes > 0:
+        print(
+            "the layers take more bytes than the sources, which were compressed more strongly; "
+            "encode --max-layers, or trim --layers later, stores fewer layers",
+            file=sys.stderr,
+        )
     old = result.failed - counts.failed
     if old > 0:
         hint = "--retry-failed tries them again"

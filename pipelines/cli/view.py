@@ -78,7 +78,8 @@ def run(arguments: argparse.Namespace) -> int:
         )
         for number, state in enumerate(states, 1)
     ]
-    print(shown(key))
+    height, width, _ = states[0].pixels.shape
+    print(f"{shown(key)}: {width:,} x {height:,} pixels")
     print(table(rows))
     if arguments.html:
         Path(arguments.html).write_text(page, encoding="utf-8")

@@ -62,6 +62,16 @@ def test_a_table_is_aligned() -> None:
     ]
 
 
+def test_a_column_is_wrapped_to_the_width() -> None:
+    rows = [("pictures", "2,700"), ("labels", "cls, caption, source, licence"), ("none", "")]
+    assert table(rows, header=False, width=28).splitlines() == [
+        "pictures            2,700",
+        "labels      cls, caption,",
+        "          source, licence",
+        "none",
+    ]
+
+
 def test_the_line_of_progress_says_how_far_and_how_long() -> None:
     line = ProgressLine(lambda: Counts(), total_bytes=1000, total_images=10, stream=io.StringIO())
     counts = Counts(images=4, pixels=3_000_000, bytes_in=400, bytes_out=99, input_bytes=500)
