@@ -57,8 +57,10 @@ def file_system(url: str, **options: Any) -> tuple[fsspec.AbstractFileSystem, st
     """Return the fsspec file system of a path or URL, and the path in that file system's terms.
 
     Raises UsageError for an unknown scheme, and for a scheme whose package is not installed; the
-    message names the command that installs it.
+    message names the command that installs it. An empty path is a UsageError.
     """
+    if not url:
+        raise UsageError("a path is empty")
     try:
         return fsspec.core.url_to_fs(url, **options)
     except ImportError as error:

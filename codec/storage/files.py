@@ -41,7 +41,8 @@ class Storage:
     def __init__(
         self, root: str | os.PathLike[str], options: Mapping[str, Any] | None = None
     ) -> None:
-        self.root = os.fspath(root).rstrip("/") or "/"
+        self.root = os.fspath(root)
+        self.root = self.root.rstrip("/") or self.root[:1]
         self.options = {**session_options(self.root, total=True), **(options or {})}
         self._fs: fsspec.AbstractFileSystem | None = None
         self._pid = -1

@@ -8,6 +8,7 @@ import logging
 from underpaint.codec.transform.sizes import DEFAULT_SIZES
 from underpaint.pipelines.cli import options
 from underpaint.pipelines.cli.console import parse_share, parse_size, positive, seconds, sizes
+from underpaint.pipelines.cli.outputs import check_folder
 from underpaint.pipelines.runners.worker import use_one_thread
 
 EXAMPLES = """\
@@ -222,6 +223,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not arguments.verbose:
         logging.getLogger().setLevel(logging.CRITICAL)  # Beam warns while it is imported
     use_one_thread()  # before numpy and torch are there
+    check_folder("--output", arguments.output)
     from underpaint.codec.storage.download import with_digest
     from underpaint.pipelines.cli.summary import print_summary
     from underpaint.pipelines.jobs.encode import EncodeOptions, encode

@@ -73,10 +73,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     compilation.announce(sys.stderr)
     log_level = logging.getLogger().level
     parser = build_parser()
-    if not (sys.argv[1:] if arguments is None else arguments):
+    words = sys.argv[1:] if arguments is None else arguments
+    if not words:
         parser.print_help(sys.stderr)
         return MISTAKEN
-    known, rest = parser.parse_known_args(arguments)
+    known, rest = parser.parse_known_args(words)
+    if not all(words):  # what a shell makes of "$UNSET": as a path, it would be the current folder
+        parser.error("an argument is empty")
     if rest and not hasattr(known, "beam_options"):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if hasattr(known, "beam_options"):
@@ -91,6 +94,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(error, BrokenPipeError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader closed the pipe
             return DAMAGED
+        if error.filename is not None and error.strerror:  # without "[Errno 20]"
+            return _complain(f"{os.fsdecode(error.filename)}: {error.strerror}", DAMAGED)
         return _complain(error, DAMAGED)
     except KeyboardInterrupt:
         return _complain("stopped", INTERRUPTED)

@@ -95,7 +95,7 @@ def _photo_vector(archive: Archive, arguments: argparse.Namespace) -> np.ndarray
     """The embedding of a photo that is not in the archive, by the archive's extractor."""
     import numpy as np
 
-    from underpaint.codec.errors import UsageError
+    from underpaint.codec.errors import UnderpaintError, UsageError
     from underpaint.codec.extractors import open_extractor
     from underpaint.codec.extractors.names import UNDERPAINT
     from underpaint.codec.image_io.read import read_picture
@@ -105,6 +105,9 @@ def _photo_vector(archive: Archive, arguments: argparse.Namespace) -> np.ndarray
         picture = read_picture(read_bytes(arguments.like))
     except FileNotFoundError:
         raise UsageError(f"{arguments.like}: no key of the archive, and no photo") from None
+    except (UnderpaintError, OSError) as error:
+        why = str(error).removeprefix(f"{arguments.like}: ")
+        raise UsageError(f"--like {arguments.like}: {why}") from None
     made_by = archive.manifest.extractor or ""
     name = arguments.embedding or made_by.partition("#")[0]
     if not arguments.embedding and name.startswith(f"{UNDERPAINT}:"):

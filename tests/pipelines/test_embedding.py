@@ -151,3 +151,7 @@ def test_our_own_features_need_no_file(
     assert (shown["embedding"], shown["extractor"]) == (made.size, made.identity)
     assert underpaint("search", archive, "--like", tmp_path / "nothing.jpg") == 2
     assert "no key of the archive, and no photo" in capsys.readouterr().err
+    (tmp_path / "text.jpg").write_text("text")
+    for path, why in ((tmp_path / "text.jpg", "no known"), (photos, "neither a file nor a link")):
+        assert underpaint("search", archive, "--like", path) == 2
+        assert f"--like {path}: {why}" in capsys.readouterr().err

@@ -10,9 +10,11 @@ import pytest
 import torch
 
 from tests.helpers.pictures import make_photos, underpaint
+from underpaint.codec.archive import Archive
 from underpaint.codec.errors import UsageError
-from underpaint.codec.storage.extras import require_extras
-from underpaint.pipelines.cli.main import COMMANDS
+from underpaint.codec.storage.extras import file_system, require_extras
+from underpaint.codec.storage.files import Storage
+from underpaint.pipelines.cli.main import COMMANDS, main
 from underpaint.pipelines.cli.options import LONGEST_LINE
 from underpaint.pipelines.runners.select import last_line
 
@@ -77,7 +79,28 @@ def test_cuda_without_a_gpu_gets_one_line(
     assert told == "underpaint: device 'cuda': PyTorch finds no CUDA GPU here; use cpu"
 
 
+@pytest.mark.parametrize(
+    "words",
+    [("encode", "", "--output", "out"), ("encode", "photos", "--output", ""), ("inspect", "")],
+)
+def test_an_empty_argument_is_not_the_current_folder(
+    words: tuple[str, ...], capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(list(words))
+    assert stopped.value.code == 2
+    assert "an argument is empty" in capfd.readouterr().err
+
+
+def test_an_empty_path_is_refused_in_python() -> None:
+    for open_it in (Archive.open, Storage, file_system):
+        with pytest.raises(UsageError, match="a path is empty"):
+            open_it("")
+
+
 BLOCKED = {
+    "encode to a file": ("encode", "EMPTY", "--output", "FILE"),
+    "encode below a file": ("encode", "EMPTY", "--output", "FILE/archive"),
     "decode into a file": ("decode", "ARCHIVE", "--output", "FILE"),
     "decode below a file": ("decode", "ARCHIVE", "--output", "FILE/out"),
     "trim to a file": ("trim", "ARCHIVE", "--layers", "1", "--output", "FILE"),

@@ -202,4 +202,4 @@ def _check_regular(path: str) -> None:
     if stat.S_ISDIR(mode):
         os.listdir(path)  # raises PermissionError where that is why it was not walked
     if not stat.S_ISREG(mode):
-        raise OSError(f"{path}: not a file of bytes")
+        raise OSError(f"{path}: neither a file nor a link to one")
