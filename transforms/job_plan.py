@@ -27,6 +27,7 @@ from typing import Any
 from underpaint.codec.archive import Archive, Commit, DeadLetter
 from underpaint.codec.archive.key_conflicts import original_unit
 from underpaint.codec.archive.manifest import Manifest
+from underpaint.codec.archive.records import PLANS
 from underpaint.codec.storage.files import Storage
 from underpaint.transforms.held import Held, as_stored, inputs_table
 from underpaint.transforms.identity import CONFLICTS, RENAME, REPLACE, Identity
@@ -43,10 +44,6 @@ from underpaint.transforms.records import (
 )
 from underpaint.transforms.sources import Source, listed
 from underpaint.transforms.sources.base import SPAN_RECORDS
-
-PLANS = "plans"
-"""Folder of the plans in an archive; the command `sweep` removes plans that dead jobs left there.
-"""
 
 UNITS_WANTED = 64
 """Number of units aimed at: enough to keep all workers busy until the end."""

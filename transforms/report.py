@@ -13,14 +13,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from underpaint.codec.archive import Archive, DeadLetter, Statistics
+from underpaint.codec.archive.records import JOB
 from underpaint.codec.errors import ShardCut
 from underpaint.codec.storage.files import Storage
 from underpaint.codec.storage.redaction import redacted
 from underpaint.transforms.job_plan import DUPLICATE
 from underpaint.transforms.progress import Counts
-
-JOB = "job.json"
-"""Name of the report of the last job that wrote to an archive."""
 
 LETTERS_SHOWN = 5
 

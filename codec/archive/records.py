@@ -13,6 +13,9 @@ from underpaint.codec.errors import ArchiveDamaged, ArchiveError, UsageError
 
 MANIFEST = "manifest.json"
 DATA, FAILED, COMMITS = "data", "failed", "commits"
+JOB, PLANS = "job.json", "plans"
+"""The report of the last job and the plans of running jobs. No reader needs them; `sweep` removes
+plans that dead jobs left."""
 
 METADATA = ("basic", "exif", "none")
 """What the rows of an archive can hold about how a picture was taken."""

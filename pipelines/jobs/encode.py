@@ -18,7 +18,7 @@ from apache_beam import Pipeline
 from underpaint.codec.archive import Archive, Commit, Manifest, committed_units, publish
 from underpaint.codec.archive.key_conflicts import RENAMED
 from underpaint.codec.archive.layer_columns import FULL
-from underpaint.codec.archive.records import COMMITS, DATA, FAILED, MANIFEST
+from underpaint.codec.archive.tools.targets import check_no_other_files
 from underpaint.codec.errors import UnderpaintError, UsageError
 from underpaint.codec.reconstruct.preload import compile_ahead
 from underpaint.codec.storage.files import Storage
@@ -39,10 +39,10 @@ from underpaint.pipelines.runners.select import (
 )
 from underpaint.transforms.embedding import Embedding
 from underpaint.transforms.encode import EncodePictures, Job
-from underpaint.transforms.job_plan import PLANS, JobPlan, make_job_plan, remove_job_plan
+from underpaint.transforms.job_plan import JobPlan, make_job_plan, remove_job_plan
 from underpaint.transforms.listing import commit_listing
 from underpaint.transforms.progress import Counts, ProgressStore, peak_memory, progress_folder
-from underpaint.transforms.report import JOB, EncodeResult, Facts, result_of, write_report
+from underpaint.transforms.report import EncodeResult, Facts, result_of, write_report
 from underpaint.transforms.settings import Settings
 from underpaint.transforms.sources import Choice, all_labels, open_sources
 
@@ -288,14 +288,9 @@ def _check_device(device: str) -> None:
 
 def _standing(storage: Storage) -> dict[str, Commit]:
     """Return the commits of an existing archive; UsageError if the folder holds something else."""
-    if storage.fs.isfile(storage.path("").rstrip("/")):
-        raise UsageError(f"{storage.root}: a file, not a folder")
     committed = committed_units(storage)
-    if not committed and storage.fs.isdir(storage.path("").rstrip("/")):
-        entries = storage.fs.ls(storage.path("").rstrip("/"), detail=False)
-        names = {str(entry).rstrip("/").rsplit("/", 1)[-1] for entry in entries}
-        if names - {MANIFEST, JOB, DATA, FAILED, COMMITS, PLANS}:
-            raise UsageError(f"{storage.root}: holds files, and no archive; choose another folder")
+    if not committed:
+        check_no_other_files(storage)
     return committed
 
 

@@ -7,9 +7,9 @@ import time
 from contextlib import suppress
 
 from underpaint.codec.archive import committed_units, orphans
+from underpaint.codec.archive.records import PLANS
 from underpaint.codec.errors import NotAnArchive
 from underpaint.codec.storage.files import Storage
-from underpaint.transforms.job_plan import PLANS
 
 
 def sweep_archive(root: str, *, older_than_s: float, dry_run: bool = False) -> dict[str, int]:

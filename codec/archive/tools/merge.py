@@ -48,6 +48,10 @@ def merge(sources: Sequence[str | os.PathLike[str]], target: str | os.PathLike[s
     for name, (number, unit) in plan.items():
         if name in done and done[name].content == unit.content:
             continue
+        if name in done:
+            raise UsageError(
+                f"{storage.root}: holds unit {name!r} with other content; choose another folder"
+            )
         origin = archives[number].storage
         commit_once(
             storage,

@@ -31,6 +31,7 @@ from underpaint.codec.archive.rows import DeadLetter
 from underpaint.codec.archive.salvage import Damage, salvage
 from underpaint.codec.archive.schema import SOURCE, Columns, label_fields
 from underpaint.codec.archive.tools.leftovers import Report, find_units
+from underpaint.codec.archive.tools.targets import check_no_other_files
 from underpaint.codec.archive.writer import ArchiveWriter
 from underpaint.codec.errors import ArchiveDamaged, NotAnArchive, RowInvalid, UsageError
 from underpaint.codec.storage.files import Storage
@@ -81,6 +82,7 @@ def repair(
         raise UsageError(f"{new.root}: an archive cannot be repaired in its own place")
     if committed_units(new):
         raise UsageError(f"{new.root}: holds an archive already")
+    check_no_other_files(new)
     sound, adopted = find_units(storage, report)
     if not sound and not adopted:
         raise NotAnArchive(f"{storage.root}: nothing of an archive is left there")

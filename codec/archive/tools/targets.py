@@ -5,17 +5,34 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from underpaint.codec.archive.manifest import committed_units
+from underpaint.codec.archive.records import COMMITS, DATA, FAILED, JOB, MANIFEST, PLANS
 from underpaint.codec.errors import UsageError
 from underpaint.codec.storage.files import Storage
 
 
 def check_target(source: Storage, target: Storage, planned: Sequence[str]) -> None:
-    """Raise UsageError if `target` is the archive `source`, or holds units not in `planned`."""
+    """Raise UsageError if `target` is the archive `source`, holds units not in `planned`, or other
+    files."""
     if source.path("") == target.path("") and type(source.fs) is type(target.fs):
         raise UsageError(f"{target.root}: an archive cannot be written over itself")
-    other = set(committed_units(target)) - set(planned)
+    committed = committed_units(target)
+    other = set(committed) - set(planned)
     if other:
         raise UsageError(f"{target.root}: holds other units already, such as {min(other)!r}")
+    if not committed:
+        check_no_other_files(target)
+
+
+def check_no_other_files(target: Storage) -> None:
+    """Raise UsageError if a folder without commits holds what no unfinished archive has."""
+    folder = target.path("").rstrip("/")
+    if target.fs.isfile(folder):
+        raise UsageError(f"{target.root}: a file, not a folder")
+    if target.fs.isdir(folder):
+        entries = target.fs.ls(folder, detail=False)
+        names = {str(entry).rstrip("/").rsplit("/", 1)[-1] for entry in entries}
+        if names - {MANIFEST, JOB, DATA, FAILED, COMMITS, PLANS}:
+            raise UsageError(f"{target.root}: holds files, and no archive; choose another folder")
 
 
 def check_empty(target: Storage) -> None:

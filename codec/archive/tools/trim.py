@@ -17,6 +17,7 @@ from underpaint.codec.archive.records import Manifest
 from underpaint.codec.archive.schema import SOURCE, is_blob
 from underpaint.codec.archive.tools.targets import check_target
 from underpaint.codec.archive.writer import ArchiveWriter
+from underpaint.codec.errors import UsageError
 from underpaint.codec.storage.files import Storage
 
 
@@ -46,6 +47,10 @@ def trim(
     labels = pa.schema([archive.schema.field(name) for name in archive.label_names])
     for unit in archive.manifest.units:
         if unit.unit in done:
+            if (len(done[unit.unit].layer_names), done[unit.unit].sizes) != (layers, sizes):
+                raise UsageError(
+                    f"{target}: holds other layers or sizes of this archive; choose another folder"
+                )
             continue
         with ArchiveWriter.like(target, unit, labels, layers=layers, sizes=sizes) as writer:
             for group in range(len(unit.data.row_groups) if unit.data else 0):

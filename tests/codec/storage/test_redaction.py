@@ -11,13 +11,14 @@ import pytest
 
 from tests.helpers.streams import framed
 from underpaint.codec.archive import Archive, ArchiveWriter, DeadLetter, Row, publish
+from underpaint.codec.archive.records import JOB
 from underpaint.codec.bitstream import PictureHeader
 from underpaint.codec.errors import UsageError
 from underpaint.codec.storage.files import Storage
 from underpaint.codec.storage.redaction import redact_logs, redacted
 from underpaint.pipelines.cli.main import main
 from underpaint.transforms.progress import Counts
-from underpaint.transforms.report import JOB, Facts, result_of, write_report
+from underpaint.transforms.report import Facts, result_of, write_report
 
 SECRET = "s3cr3tValue"
 

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from tests.helpers.streams import framed
 from underpaint.codec.archive import Archive, ArchiveWriter, DeadLetter, Row, orphans, publish
 from underpaint.codec.archive.tools.export import LONGEST_NAME, export, export_name
 from underpaint.codec.archive.tools.merge import merge
+from underpaint.codec.archive.tools.repair import repair
 from underpaint.codec.archive.tools.trim import trim
 from underpaint.codec.archive.tools.view import PaletteEntry, StateView, page_of, render
 from underpaint.codec.bitstream import PictureHeader
@@ -72,6 +74,27 @@ def test_trim_refuses_mistakes(tmp_path: Path) -> None:
         trim(tmp_path / "a", tmp_path / "a", 1)
     with pytest.raises(UsageError, match="holds other units already"):
         trim(tmp_path / "a", tmp_path / "c", 1)
+    trim(tmp_path / "a", tmp_path / "d", 2)
+    with pytest.raises(UsageError, match="d: holds other layers or sizes of this archive"):
+        trim(tmp_path / "a", tmp_path / "d", 1)
+    with pytest.raises(UsageError, match="holds unit 'one' with other content; choose another"):
+        merge([tmp_path / "d"], tmp_path / "a")
+
+
+def test_no_archive_is_written_among_other_files(tmp_path: Path) -> None:
+    write(tmp_path / "a", "one", ["k"])
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    (photos / "photo.jpg").write_bytes(b"photo")
+    writers: list[Callable[[], object]] = [
+        lambda: trim(tmp_path / "a", photos, 1),
+        lambda: merge([tmp_path / "a"], photos),
+        lambda: repair(tmp_path / "a", photos, print),
+    ]
+    for write_there in writers:
+        with pytest.raises(UsageError, match="holds files, and no archive; choose another folder"):
+            write_there()
+    assert [path.name for path in photos.rglob("*")] == ["photo.jpg"]
 
 
 def test_merge_takes_every_row_once_and_equal_units_once(tmp_path: Path) -> None:
