@@ -53,7 +53,7 @@ class _Occurrence:
     sha256: str
     """Of the source, in hex; "" if unknown."""
     labels: str
-    """Names and values of the labels as text."""
+    """Names and values of the labels as text, without nulls."""
     unit: str
     generation: int
     supersedes: bool
@@ -167,8 +167,9 @@ def _occurrences(
                 for row in rows.take(pa.array(hit)).to_pylist() if rows else ():
                     key, uri, sha256 = (row.pop(name) for name in columns[:3])
                     digest = (sha256 or b"").hex()
+                    labels = {name: value for name, value in row.items() if value is not None}
                     place = (unit.unit, unit.generation, unit.supersedes)
-                    found[key].append(_Occurrence(uri, digest, repr(row), *place))
+                    found[key].append(_Occurrence(uri, digest, repr(labels), *place))
     return {key: rows for key, rows in found.items() if len(rows) > 1}
 
 

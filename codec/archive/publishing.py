@@ -30,7 +30,7 @@ def publish(
 
     If units hold rows of one key, the units are rewritten first so that all keys are unique (see
     `key_conflicts`); each such key goes to `report` as one line. Raises ArchiveError if commits
-    disagree on weights, layers or labels.
+    disagree on weights, layers or another property that all must share.
     """
     storage = opened(root, options)
     published = _published(storage)

@@ -16,7 +16,7 @@ from underpaint.codec.archive.key_hashes import RepeatedKeys, hashes_of
 from underpaint.codec.archive.layer_columns import columns_for, sizes_for
 from underpaint.codec.archive.letters import read_letters
 from underpaint.codec.archive.manifest import read_manifest
-from underpaint.codec.archive.parquet.ranges import RangeReader, Traffic
+from underpaint.codec.archive.parquet.ranges import Traffic
 from underpaint.codec.archive.records import Commit, FileEntry, Manifest
 from underpaint.codec.archive.rows import DeadLetter, Row
 from underpaint.codec.archive.salvage import Damage, salvage
@@ -27,6 +27,7 @@ from underpaint.codec.archive.schema import (
     is_blob,
 )
 from underpaint.codec.archive.tables import rows_of, vectors_of
+from underpaint.codec.archive.united_reader import UnitedReader
 from underpaint.codec.errors import ArchiveDamaged, NoSuchKey, UsageError
 from underpaint.codec.storage.files import Storage
 
@@ -79,7 +80,7 @@ class Archive:
         self.storage = storage
         self.manifest = manifest
         self.files: tuple[FileEntry, ...] = tuple(u.data for u in manifest.units if u.data)
-        self._reader = RangeReader(storage)
+        self._reader = UnitedReader(storage, manifest.units)
 
     @classmethod
     def open(
@@ -109,7 +110,7 @@ class Archive:
 
     @property
     def label_names(self) -> tuple[str, ...]:
-        """Names of the label columns."""
+        """Names of the label columns of all units; a row of a unit without one has a null there."""
         return self.manifest.label_names
 
     @property
@@ -132,11 +133,17 @@ class Archive:
 
     @property
     def schema(self) -> pa.Schema:
-        """Arrow schema of the rows, from the first intact file; empty without rows."""
+        """Arrow schema of the rows, with the labels of all units; empty without rows.
+
+        The other columns are those of the first intact file.
+        """
         damage: ArchiveDamaged | None = None
         for entry in self.files:
             try:
-                return self._reader.footer(entry).schema
+                others = [*self._reader.footer(entry).schema]
+                others = [item for item in others if item.name not in self.label_names]
+                at = len(FIXED_NAMES)
+                return pa.schema([*others[:at], *self._reader.labels, *others[at:]])
             except ArchiveDamaged as error:
                 damage = damage or error
         if damage:

@@ -118,7 +118,10 @@ def decode_commit(data: bytes, name: str) -> Commit:
 def encode_manifest(manifest: Manifest) -> bytes:
     """Return the bytes of `manifest.json`."""
     units = [_as_json(unit) for unit in manifest.units]
-    head = {"format": FORMAT, "version": VERSION, "requires": [], "rows": manifest.rows}
+    head: dict[str, Any] = {"format": FORMAT, "version": VERSION, "requires": []}
+    head["rows"] = manifest.rows
+    if len({unit.labels for unit in manifest.units}) > 1:
+        head["labels"] = manifest.labels
     return encode_json({**head, "units": units})
 
 

@@ -7,7 +7,9 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
+from underpaint.codec.archive.label_columns import Named, joined_names
 from underpaint.codec.archive.layer_columns import FULL
 from underpaint.codec.errors import ArchiveDamaged, ArchiveError, UsageError
 
@@ -52,8 +54,8 @@ class Commit:
     unit: str
     weights_id: str
     layer_names: tuple[str, ...]
-    labels: tuple[tuple[str, str], ...]
-    """Name and Arrow type of each label column."""
+    labels: Named
+    """Name and Arrow type of each label column; they may differ between the units of an archive."""
     embedding_size: int | None
     keeps_source: bool
     content: str
@@ -108,7 +110,6 @@ class Commit:
 _SHARED = {
     "weights_id": "weights",
     "layer_names": "layers",
-    "labels": "labels",
     "embedding_size": "embedding size",
     "extractor": "extractor",
     "keeps_source": "kept sources",
@@ -166,10 +167,15 @@ class Manifest:
         """Short sides in pixels that have columns of their own, then FULL if the full size has."""
         return self.units[0].sizes if self.units else (FULL,)
 
+    @cached_property
+    def labels(self) -> Named:
+        """Name and Arrow type of each label column of any unit (see `label_columns`)."""
+        return joined_names(unit.labels for unit in self.units)
+
     @property
     def label_names(self) -> tuple[str, ...]:
         """Names of the label columns."""
-        return tuple(name for name, _ in self.units[0].labels) if self.units else ()
+        return tuple(name for name, _ in self.labels)
 
     @property
     def embedding_size(self) -> int | None:

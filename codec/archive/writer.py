@@ -8,13 +8,14 @@ import struct
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from types import TracebackType
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from underpaint.codec.archive.label_columns import conformed, joined_schema
 from underpaint.codec.archive.layer_columns import FULL, layer_column
 from underpaint.codec.archive.manifest import read_commit
 from underpaint.codec.archive.parquet.file_writer import FileWriter
@@ -73,7 +74,7 @@ class ArchiveWriter:
         layers: names of the layers, coarsest first.
         sizes: short sides in pixels that layers were cut for, smallest first, and FULL; each has
             columns of its own. (FULL,): one column a layer, however it was cut.
-        label_schema: Arrow fields of the label columns.
+        label_schema: Arrow fields of the label columns; `widen_labels` adds more.
         embedding_size: length of each row's embedding; None: no such column.
         extractor: identity of the extractor (`Extractor.identity`).
         keep_source: whether rows hold the source bytes.
@@ -110,7 +111,7 @@ class ArchiveWriter:
     ) -> None:
         labels = label_schema if label_schema is not None else pa.schema([])
         self.unit = check_unit(unit)
-        self.columns = Columns(tuple(layers), labels, embedding_size, keep_source, tuple(sizes))
+        columns = Columns(tuple(layers), labels, embedding_size, keep_source, tuple(sizes))
         self.weights_id = weights_id
         self._extractor = extractor
         self.commit: Commit | None = None
@@ -120,11 +121,7 @@ class ArchiveWriter:
         if metadata not in METADATA:
             raise UsageError(f"metadata {metadata!r}: choose {', '.join(METADATA)}")
         self._metadata = metadata
-        self._schema = self.columns.schema()
-        self._blobs = [index for index, name in enumerate(self._schema.names) if is_blob(name)]
-        names = self.columns.layer_columns
-        self._layers_at = {self._schema.get_field_index(name): name for name in names}
-        self._first_layer = min(self._layers_at)
+        self._set_columns(columns)
         self._row_group_bytes, self._row_group_limit = row_group_bytes, row_group_limit
         self._storage = Storage(root, options)
         self._content = hashlib.sha256()
@@ -134,7 +131,7 @@ class ArchiveWriter:
         self._letters: list[DeadLetter] = []
         self._skipped: Counter[str] = Counter()
         self._coarse = self._total = self._loose = 0
-        self._column_bytes = dict.fromkeys(names, 0)
+        self._column_bytes = dict.fromkeys(self.columns.layer_columns, 0)
         self._pixels = self._source_bytes = 0
         self._first_key: str | None = None
         self._last_key: str | None = None
@@ -189,6 +186,31 @@ class ArchiveWriter:
                 self._finish()
             elif self._data:
                 self._data.abandon()
+
+    def widen_labels(self, labels: pa.Schema) -> None:
+        """Add label columns, and give those that exist the type of `joined_type`.
+
+        Rows that were added before have nulls in new columns. Raises UsageError for the name of
+        another column.
+        """
+        joined = joined_schema([self.columns.labels, labels])
+        if joined == self.columns.labels:
+            return
+        if self._rows:
+            self._gather()
+        self._set_columns(replace(self.columns, labels=joined))
+        self._chunks = [conformed(chunk, self._schema) for chunk in self._chunks]
+        if self._data:
+            scratch = self._exit.enter_context(self._storage.scratch(f"{DATA}/{self.unit}"))
+            self._data = self._data.continued(scratch, self._schema)
+
+    def _set_columns(self, columns: Columns) -> None:
+        self.columns = columns
+        self._schema = columns.schema()
+        self._blobs = [index for index, name in enumerate(self._schema.names) if is_blob(name)]
+        names = columns.layer_columns
+        self._layers_at = {self._schema.get_field_index(name): name for name in names}
+        self._first_layer = min(self._layers_at)
 
     def add(self, row: Row) -> None:
         """Add one image. Raises RowInvalid or DuplicateKey; the writer continues without the

@@ -9,6 +9,7 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from underpaint.codec.archive.label_columns import conformed
 from underpaint.codec.archive.records import FileEntry
 from underpaint.codec.archive.schema import parquet_settings
 from underpaint.codec.errors import ArchiveError
@@ -45,6 +46,19 @@ class FileWriter:
         name = f"{stem}-{digest[:16]}.parquet"
         storage.put_file(name, self._path)
         return FileEntry(name, size, digest, footer_bytes, footer_sha256, tuple(self._row_groups))
+
+    def continued(self, scratch: str, schema: pa.Schema) -> FileWriter:
+        """Return a writer of another file that holds the row groups so far, with other labels.
+
+        This writer is closed. `schema` differs from its schema in label columns only.
+        """
+        self.abandon()
+        other = FileWriter(scratch, schema)
+        with pq.ParquetFile(self._path, page_checksum_verification=True) as written:
+            for group in range(written.num_row_groups):
+                other.write(conformed(written.read_row_group(group, use_threads=False), schema))
+        os.unlink(self._path)
+        return other
 
     def abandon(self) -> None:
         """Close without storing."""

@@ -29,9 +29,10 @@ from underpaint.codec.archive.publishing import publish
 from underpaint.codec.archive.records import Commit, FileEntry
 from underpaint.codec.archive.rows import DeadLetter
 from underpaint.codec.archive.salvage import Damage, salvage
-from underpaint.codec.archive.schema import SOURCE, Columns, label_fields
+from underpaint.codec.archive.schema import SOURCE, Columns
 from underpaint.codec.archive.tools.leftovers import Report, find_units
 from underpaint.codec.archive.tools.targets import check_no_other_files
+from underpaint.codec.archive.united_reader import UnitedReader
 from underpaint.codec.archive.writer import ArchiveWriter
 from underpaint.codec.errors import ArchiveDamaged, NotAnArchive, RowInvalid, UsageError
 from underpaint.codec.storage.files import Storage
@@ -86,8 +87,8 @@ def repair(
     sound, adopted = find_units(storage, report)
     if not sound and not adopted:
         raise NotAnArchive(f"{storage.root}: nothing of an archive is left there")
-    reader, done = RangeReader(storage), Repaired()
-    labels = _label_schema(reader, [*sound, *adopted])
+    reader, done = UnitedReader(storage, [*sound, *adopted]), Repaired()
+    labels = reader.labels
     retried = _keys(reader, adopted)
     for unit in sound:
         _repair_unit(reader, new, unit, labels, retried, done, report)
@@ -108,17 +109,6 @@ def _keys(reader: RangeReader, units: Sequence[Commit]) -> set[bytes]:
                 keys = reader.read(unit.data, group, ["key"]).column("key").to_pylist()
                 found.update(map(_digest, keys))
     return found
-
-
-def _label_schema(reader: RangeReader, units: Sequence[Commit]) -> pa.Schema:
-    """Return the label columns with their types, from the first readable footer."""
-    for unit in units:
-        if unit.data:
-            with suppress(ArchiveDamaged):
-                return label_fields(reader.footer(unit.data).schema)
-    kinds = {"double": "float64", "float": "float32", "halffloat": "float16"}
-    named = units[0].labels if units else ()
-    return pa.schema([(name, pa.type_for_alias(kinds.get(kind, kind))) for name, kind in named])
 
 
 def _digest(key: str) -> bytes:

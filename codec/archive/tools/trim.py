@@ -10,12 +10,12 @@ import pyarrow.compute as pc
 from underpaint.codec.archive.layer_columns import by_layer, sizes_in
 from underpaint.codec.archive.letters import read_letters
 from underpaint.codec.archive.manifest import committed_units
-from underpaint.codec.archive.parquet.ranges import RangeReader
 from underpaint.codec.archive.publishing import publish
 from underpaint.codec.archive.reader import Archive
 from underpaint.codec.archive.records import Manifest
-from underpaint.codec.archive.schema import SOURCE, is_blob
+from underpaint.codec.archive.schema import SOURCE, is_blob, label_fields
 from underpaint.codec.archive.tools.targets import check_target
+from underpaint.codec.archive.united_reader import UnitedReader
 from underpaint.codec.archive.writer import ArchiveWriter
 from underpaint.codec.errors import UsageError
 from underpaint.codec.storage.files import Storage
@@ -31,20 +31,20 @@ def trim(
 
     `size` is a short side in pixels: the smallest of the archive's sizes that reaches it is the
     largest that is kept (None: all). The other columns are never fetched and nothing is encoded
-    again; row groups and dead letters stay. Units are committed one by one, so a killed run resumes
-    where it stopped. Raises UsageError if `layers` or `size` is out of range, or `target` holds
-    other units.
+    again; row groups and dead letters stay, and every file gets the label columns of all units.
+    Units are committed one by one, so a killed run resumes where it stopped. Raises UsageError if
+    `layers` or `size` is out of range, or `target` holds other units.
     """
     archive = Archive.open(source)
     columns = archive.layer_columns(layers, size)
     sizes = sizes_in(columns)
     layers = len(by_layer(columns))
     check_target(archive.storage, Storage(target), [unit.unit for unit in archive.manifest.units])
-    reader = RangeReader(archive.storage)
+    reader = UnitedReader(archive.storage, archive.manifest.units)
     done = committed_units(str(target))
-    names = archive.schema.names
-    kept = [n for n in names if not is_blob(n) or n in columns or n == SOURCE]
-    labels = pa.schema([archive.schema.field(name) for name in archive.label_names])
+    schema = archive.schema
+    kept = [n for n in schema.names if not is_blob(n) or n in columns or n == SOURCE]
+    labels = label_fields(schema)
     for unit in archive.manifest.units:
         if unit.unit in done:
             if (len(done[unit.unit].layer_names), done[unit.unit].sizes) != (layers, sizes):
