@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+import pyarrow as pa
+
 from underpaint.codec import limits
 
 UNKNOWN = -1
@@ -123,6 +125,8 @@ class Record:
     labels: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     """Notes about lost labels; stored beside the notes about the picture."""
+    label_types: Mapping[str, pa.DataType] = field(default_factory=dict)
+    """Types of those labels that the columns of the source (`Source.labels`) do not hold."""
     version: str = ""
     """See `Item.version`."""
 

@@ -35,6 +35,7 @@ class Settings:
     layer_names: tuple[str, ...]
     """Names of the stored layers, coarsest first."""
     labels: pa.Schema
+    """Label columns of the sources; units add those that are found later."""
     memory: int
     """Bytes that the pictures in one worker may take."""
     effort: int = 1
@@ -43,6 +44,8 @@ class Settings:
     """What becomes of a picture whose key belongs to another source, see `transforms.identity`."""
     generation: int = 0
     """See `Commit.generation`; the plan determines it."""
+    stated_labels: frozenset[str] = frozenset()
+    """Names of labels whose types the user states."""
     keep_source: bool = False
     metadata: str = "basic"
     """What rows hold about how a picture was taken: "basic", "exif" or "none"."""

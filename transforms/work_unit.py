@@ -18,9 +18,10 @@ import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
+import pyarrow as pa
 
 from underpaint.codec.archive import ArchiveWriter, Commit, DeadLetter, Row
 from underpaint.codec.archive.key_conflicts import key_for, note_of
@@ -48,11 +49,15 @@ from underpaint.transforms.records import Item, NotAPicture, Record, Skipped, Wo
 from underpaint.transforms.settings import Settings
 from underpaint.transforms.sources import Source
 from underpaint.transforms.sources.base import failing
+from underpaint.transforms.sources.labels import MISFITS, Labels, fit, misfit
 
 LEAST_PIXELS = 1 << 19
 """Fewest pixels worth a call of the codec while other pictures are still being decoded."""
 
 TRACE_CHARACTERS = 4_000
+
+MOST_LATE_LABELS = 64
+"""Most label columns that a unit adds to those known before."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -335,6 +340,7 @@ class _Work:
         if isinstance(embedding, Exception):
             self._fail(record, EMBED, embedding)
             return
+        labels, misfits = self._labels(record)
         row = Row(
             key=record.key,
             layers=tuple(stream),
@@ -345,9 +351,9 @@ class _Work:
             source_bytes=ready.source_bytes,
             source_version=record.version or None,
             source_format=picture.format,
-            notes=(*picture.notes, *record.notes),
+            notes=(*picture.notes, *record.notes, *misfits),
             metadata=metadata_text(picture, self._settings.metadata),
-            labels=record.labels,
+            labels=labels,
             embedding=embedding,
             source=ready.data if self._settings.keep_source else None,
         )
@@ -364,6 +370,29 @@ class _Work:
                 bytes_out=sum(map(len, stream)),
             )
         )
+
+    def _labels(self, record: Record) -> tuple[dict[str, Any], list[str]]:
+        """Return the labels of a record and notes about lost ones, after adding columns for them.
+
+        A label that only this unit knows becomes a column, whose type is the union over the unit.
+        A column that was known before changes its type to that of wider numbers only.
+        """
+        labels, notes = dict(record.labels), []
+        known = Labels(self._settings.labels, self._settings.stated_labels)
+        for name, kind in record.label_types.items():
+            late = self._writer.columns.labels
+            if name not in late.names and len(late) - len(known.schema) >= MOST_LATE_LABELS:
+                del labels[name]
+                notes.append(f"label {name!r} not stored: there are too many labels")
+                continue
+            self._writer.widen_labels(pa.schema([(name, known.column_type(name, kind))]))
+            column = self._writer.columns.labels.field(name).type
+            try:
+                labels[name] = fit(labels[name], column)
+            except MISFITS:
+                del labels[name]
+                notes.append(misfit(name, column))
+        return labels, notes
 
     def _add(self, row: Row) -> None:
         """Write a row, under another key if the unit holds another picture of its key.

@@ -1,4 +1,4 @@
-"""The label columns of an archive: the union of those of its units (rule A5).
+"""The label columns of an archive: the union of those of its units (rule A21).
 
     unit 1: cls int64                        archive: cls double, score list<item: double>
     unit 2: cls double, score list<double>   rows of unit 1 read as: cls 3.0, score null
@@ -41,18 +41,30 @@ def parse_type(text: str) -> pa.DataType:
         ) from None
 
 
-def is_wider(kind: pa.DataType, than: pa.DataType) -> bool:
-    """Return whether `kind` is another type than `than`, and holds its values as numbers."""
-    return kind != than and _widened(kind, than) == kind
-
-
 def joined_type(one: pa.DataType, other: pa.DataType) -> pa.DataType:
     """Return the type of a column that has these two types in different units.
 
-    An integer and a fraction are double; two integers, or two fractions, are the type to which
-    NumPy promotes them. Lists of numbers widen likewise. All other pairs are text.
+    Numbers, and lists of numbers, widen as in `widened`. All other pairs are text.
     """
-    return one if one == other else _widened(one, other) or pa.string()
+    return one if one == other else widened(one, other) or pa.string()
+
+
+def widened(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
+    """Return the type of number, or of lists of numbers, that holds both; None for other types.
+
+    An integer and a fraction are double; two integers, or two fractions, are the type to which
+    NumPy promotes them.
+    """
+    if pa.types.is_list(one) and pa.types.is_list(other):
+        item = widened(one.value_type, other.value_type)
+        return pa.list_(item) if item else None
+    fractions = [kind for kind in (one, other) if pa.types.is_floating(kind)]
+    integers = [kind for kind in (one, other) if pa.types.is_integer(kind)]
+    if len(fractions) + len(integers) < 2:
+        return None
+    if len(fractions) == 1:
+        return pa.float64()
+    return pa.from_numpy_dtype(np.promote_types(one.to_pandas_dtype(), other.to_pandas_dtype()))
 
 
 def joined_schema(schemas: Iterable[pa.Schema]) -> pa.Schema:
@@ -62,6 +74,11 @@ def joined_schema(schemas: Iterable[pa.Schema]) -> pa.Schema:
         for item in schema:
             types[item.name] = joined_type(types.get(item.name, item.type), item.type)
     return pa.schema(list(types.items()))
+
+
+def names_of(schema: pa.Schema) -> Named:
+    """Return the names and types of a schema as text, as commit records state them."""
+    return tuple((item.name, str(item.type)) for item in schema)
 
 
 def joined_names(units: Iterable[Named]) -> Named:
@@ -85,20 +102,6 @@ def conformed(table: pa.Table, schema: pa.Schema) -> pa.Table:
         else:
             columns.append(_converted(table.column(item.name), item.type))
     return pa.Table.from_arrays(columns, schema=schema)
-
-
-def _widened(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
-    """Return the number type, or list of it, for both types; None if they are no numbers."""
-    if pa.types.is_list(one) and pa.types.is_list(other):
-        item = _widened(one.value_type, other.value_type)
-        return pa.list_(item) if item else None
-    fractions = [kind for kind in (one, other) if pa.types.is_floating(kind)]
-    integers = [kind for kind in (one, other) if pa.types.is_integer(kind)]
-    if len(fractions) + len(integers) < 2:
-        return None
-    if len(fractions) == 1:
-        return pa.float64()
-    return pa.from_numpy_dtype(np.promote_types(one.to_pandas_dtype(), other.to_pandas_dtype()))
 
 
 def _joined_text(kinds: Sequence[str]) -> str:

@@ -1,7 +1,7 @@
 """The bytes of commit records and of the manifest: JSON that ends with its own SHA-256.
 
 Nothing in them depends on the time or the machine: equal commits give equal bytes. The rules are
-A2 to A5 and A18 of docs/archive.md.
+A2 to A5, A18 and A21 of docs/archive.md.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Reads row groups of any unit with the label columns of the whole archive (rule A5)."""
+"""Reads row groups of any unit with the label columns of the whole archive (rule A21)."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from underpaint.codec.archive.label_columns import conformed, joined_schema
+from underpaint.codec.archive.label_columns import conformed, joined_schema, names_of
 from underpaint.codec.archive.layer_columns import FULL, layer_column
 from underpaint.codec.archive.manifest import read_commit
 from underpaint.codec.archive.parquet.file_writer import FileWriter
@@ -199,7 +199,8 @@ class ArchiveWriter:
         if self._rows:
             self._gather()
         self._set_columns(replace(self.columns, labels=joined))
-        self._chunks = [conformed(chunk, self._schema) for chunk in self._chunks]
+        if self._chunks:
+            self._chunks = [conformed(pa.concat_tables(self._chunks), self._schema)]
         if self._data:
             scratch = self._exit.enter_context(self._storage.scratch(f"{DATA}/{self.unit}"))
             self._data = self._data.continued(scratch, self._schema)
@@ -307,7 +308,7 @@ class ArchiveWriter:
             unit=self.unit,
             weights_id=self.weights_id,
             layer_names=self.columns.layer_names,
-            labels=tuple((label.name, str(label.type)) for label in self.columns.labels),
+            labels=names_of(self.columns.labels),
             embedding_size=self.columns.embedding_size,
             keeps_source=self.columns.keeps_source,
             content=self._content.hexdigest(),

@@ -18,8 +18,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "merge",
         help="put several archives into one",
         description="Copy the files of several archives into one and verify their checksums. The "
-        "archives must have the same weights, layers and labels, and no key in common. The same "
-        "command resumes a run that was stopped.",
+        "archives must have the same weights, layers and sizes, and no key in common; labels may "
+        "differ. The same command resumes a run that was stopped.",
     )
     parser.add_argument("archives", nargs="+", metavar="ARCHIVE", help="local folder or URL")
     options.add_new_archive(parser)

@@ -13,12 +13,15 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+import pyarrow as pa
 from apache_beam import Pipeline
 
 from underpaint.codec.archive import Archive, Commit, Manifest, committed_units, publish
 from underpaint.codec.archive.key_conflicts import RENAMED
+from underpaint.codec.archive.label_columns import names_of, widened
 from underpaint.codec.archive.layer_columns import FULL
 from underpaint.codec.archive.tools.targets import check_no_other_files
+from underpaint.codec.archive.united_reader import UnitedReader
 from underpaint.codec.errors import UnderpaintError, UsageError
 from underpaint.codec.reconstruct.preload import compile_ahead
 from underpaint.codec.storage.files import Storage
@@ -45,6 +48,7 @@ from underpaint.transforms.progress import Counts, ProgressStore, peak_memory, p
 from underpaint.transforms.report import EncodeResult, Facts, result_of, write_report
 from underpaint.transforms.settings import Settings
 from underpaint.transforms.sources import Choice, all_labels, open_sources
+from underpaint.transforms.sources.labels import label_name
 
 REMOTE_MEMORY = 3 << 30
 """Default memory for pictures in a worker of a cluster, in bytes."""
@@ -134,6 +138,7 @@ def encode(options: EncodeOptions) -> EncodeResult | dataflow.Submission:
         effort=options.effort,
         on_conflict=options.on_conflict,
         labels=all_labels(sources),
+        stated_labels=frozenset(label_name(name) for name, _ in options.choice.labels),
         memory=_memory_of_a_worker(options.memory, workers if runner == LOCAL else None),
         keep_source=options.keep_source,
         metadata=options.metadata,
@@ -142,6 +147,7 @@ def encode(options: EncodeOptions) -> EncodeResult | dataflow.Submission:
         fetchers=options.fetchers or (8 if _any_remote(options.inputs) else 1),
     )
     _check_fits(settings, committed)
+    _check_labels(storage, committed, settings.labels)
     plan = make_job_plan(
         sources,
         storage,
@@ -311,12 +317,10 @@ def _check_fits(settings: Settings, committed: Mapping[str, Commit]) -> None:
         return
     standing = next(iter(committed.values()))
     embedding = settings.embedding
-    labels = tuple((label.name, str(label.type)) for label in settings.labels)
     for what, have, want in (
         ("weights", standing.weights_id, settings.weights_id),
         ("layers", len(standing.layer_names), len(settings.layer_names)),
         ("sizes", standing.sizes, (*settings.sizes, FULL)),
-        ("labels", standing.labels, labels),
         ("extractor", standing.extractor, embedding.identity if embedding else None),
         ("embeddings of", standing.embedding_size, embedding.size if embedding else None),
         ("kept sources", standing.keeps_source, settings.keep_source),
@@ -325,6 +329,21 @@ def _check_fits(settings: Settings, committed: Mapping[str, Commit]) -> None:
         if have != want:
             raise UsageError(
                 f"{settings.archive}: made with {what} {have}, now {want}; choose another folder"
+            )
+
+
+def _check_labels(storage: Storage, committed: Mapping[str, Commit], found: pa.Schema) -> None:
+    """UsageError if a label is of another type in the archive, unless both are numbers."""
+    units = Manifest(tuple(committed.values())).units
+    if len(found) == 0 or {unit.labels for unit in units} <= {names_of(found)}:
+        return
+    standing = UnitedReader(storage, units).labels
+    for item in found:
+        have = standing.field(item.name).type if item.name in standing.names else item.type
+        if have != item.type and not widened(have, item.type):
+            raise UsageError(
+                f"{storage.root}: its label {item.name!r} is {have}, that of the inputs is "
+                f"{item.type}; state --label {item.name}:{have}, or choose another folder"
             )
 
 

@@ -15,11 +15,12 @@ import pytest
 from tests.helpers import shards
 from tests.helpers.reading import read_all, skipped
 from tests.helpers.shards import field, jpeg, record, tar_of, zip_of
+from underpaint.codec.archive.label_columns import parse_type
 from underpaint.codec.errors import UsageError
 from underpaint.transforms.records import Record
 from underpaint.transforms.sources import Choice, all_labels, open_sources
 from underpaint.transforms.sources.choice import parse_label
-from underpaint.transforms.sources.labels import Labels, inferred, parse_type
+from underpaint.transforms.sources.labels import Labels, inferred
 
 
 def columns(path: Path, choice: Choice = Choice()) -> dict[str, str]:  # noqa: B008
@@ -289,14 +290,26 @@ def test_odd_rows_of_a_table_lose_nothing(tmp_path: Path) -> None:
 
 def test_fitting_notes_what_it_leaves_out() -> None:
     labels = Labels(pa.schema([("n", pa.int8()), ("label_key", pa.string())]))
-    assert labels.fit({"n": 300, "key": "x", "gone": 1, "none": None}) == (
-        {"label_key": "x"},
-        (
-            "label 'n' not stored: the value is no int8",
-            "label 'gone' not stored: there is no such column",
-        ),
+    fitted = labels.fit({"n": 300, "key": "x", "gone": 1, "none": None})
+    assert (fitted.values, fitted.types) == ({"label_key": "x"}, {})
+    assert fitted.notes == (
+        "label 'n' not stored: the value is no int8",
+        "label 'gone' not stored: there is no such column",
     )
     assert parse_type("list<float>") == pa.list_(pa.float32())
+
+
+def test_a_value_found_late_widens_numbers_but_no_stated_type() -> None:
+    schema = pa.schema([("n", pa.int64()), ("l", pa.list_(pa.int64())), ("s", pa.string())])
+    values = {"n": 2.5, "l": [0.5], "s": 7, "new": "x"}
+    types = {"n": pa.float32(), "l": pa.list_(pa.float32()), "new": pa.string()}
+    found = Labels(schema).fit(values, lambda name, _: types.get(name))
+    assert found.values == {"n": 2.5, "l": [0.5], "s": "7", "new": "x"}
+    assert found.types == {"n": pa.float64(), "l": pa.list_(pa.float64()), "new": pa.string()}
+    assert not found.notes
+    stated = Labels(schema, frozenset({"n"})).fit(values, lambda name, _: types.get(name))
+    assert "n" not in stated.values | stated.types
+    assert stated.notes == ("label 'n' not stored: the value is no int64",)
 
 
 def test_members_that_are_no_labels_are_skipped(tmp_path: Path) -> None:

@@ -146,16 +146,20 @@ def test_a_label_of_a_later_shard_is_a_column_too(folder: Path, kind: str) -> No
 
 
 @pytest.mark.parametrize("kind", ["tar", "tfrecord", "parquet", "csv"])
-def test_a_label_without_a_column_costs_a_note_and_not_the_picture(
+def test_a_label_of_a_shard_that_was_not_examined_brings_its_type(
     folder: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("underpaint.transforms.sources.labels.PEEKED_SHARDS", 0)
-    with_one_label_more(folder, kind)
+    paths = with_one_label_more(folder, kind)
+    assert "mood.txt" not in all_labels(open_sources(paths, Choice())).names
     *others, last = read_all([folder / f"a.{kind}", folder / f"b.{kind}"])
     assert [record.fetch() for record in others] == contents(folder)[:3]
     assert last.fetch() == contents(folder)[3]
-    assert "label 'mood.txt' not stored: there is no such column" in last.notes
-    assert not any(record.notes for record in others)
+    kind_of_list = pa.list_(pa.large_binary())
+    assert last.label_types == {"mood.txt": kind_of_list if kind == "tfrecord" else pa.string()}
+    assert last.labels["mood.txt"] == ([b"calm"] if kind == "tfrecord" else "calm")
+    assert not any(record.label_types for record in others)
+    assert not any(record.notes for record in [*others, last])
 
 
 def test_labels_of_clashing_types_are_a_mistake(folder: Path) -> None:

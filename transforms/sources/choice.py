@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from underpaint.codec.archive.label_columns import parse_type
 from underpaint.codec.errors import UsageError
 from underpaint.codec.storage.web import DEFAULT_LIMITS, TimeLimits
 from underpaint.transforms.sources.kinds import SHARD_SUFFIXES
-from underpaint.transforms.sources.labels import Declared, parse_type
+from underpaint.transforms.sources.labels import Declared
 
 KINDS = ("auto", "files", *SHARD_SUFFIXES)
 """Values of `--source`, besides the dotted name `module:Class` of a source."""

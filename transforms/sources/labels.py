@@ -1,9 +1,11 @@
 """Label columns: which there are, their types, and values made to fit them.
 
-All rows of an archive have the same columns, and they must be known before the first shard is read
-through. A type is stated: by `--label NAME:TYPE`, by the schema of a Parquet file, or by the rules
-of a format. Where JSON lines and TFRecord files state none, it is the union of what their records
-hold. A value that does not fit is stored as null, with a note; the picture is never lost for it.
+The columns of a source are those that its shards show before they are read through. A type is
+stated: by `--label NAME:TYPE`, by the schema of a Parquet file, or by the rules of a format. Where
+JSON lines and TFRecord files state none, it is the union of what their records hold. A label that
+is found later brings its type along (`Fitted.types`): it becomes a new column, or a wider number,
+of the work unit that holds it. A value that does not fit is stored as null, with a note; the
+picture is never lost for it.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pyarrow as pa
 
+from underpaint.codec.archive.label_columns import parse_type, widened
 from underpaint.codec.archive.schema import is_reserved
 from underpaint.codec.errors import UsageError
 from underpaint.transforms.records import Shard
@@ -36,10 +39,23 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
+class Fitted:
+    """The labels of one record, converted to the types of their columns."""
+
+    values: dict[str, Any]
+    notes: tuple[str, ...]
+    """A note for each label that is not stored."""
+    types: dict[str, pa.DataType]
+    """Types of labels that have no column, or one of a narrower number."""
+
+
+@dataclass(frozen=True)
 class Labels:
     """The label columns of a source, and the conversion of values to their types."""
 
     schema: pa.Schema = field(default_factory=lambda: pa.schema([]))
+    stated: frozenset[str] = frozenset()
+    """Names of columns whose types the user states: they never widen."""
 
     @staticmethod
     def of(schemas: Iterable[pa.Schema], declared: Declared = ()) -> Labels:
@@ -49,28 +65,67 @@ class Labels:
         """
         types = {label_name(name): parse_type(kind) for name, kind in declared}
         found = [[item for item in schema if item.name not in types] for schema in schemas]
-        return Labels(merged([*map(pa.schema, found), pa.schema(list(types.items()))]))
+        schema = merged([*map(pa.schema, found), pa.schema(list(types.items()))])
+        return Labels(schema, frozenset(types))
 
-    def fit(self, values: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
-        """Return the values converted to their columns' types, and a note for each that is not
-        stored.
+    def extended(self, schema: pa.Schema) -> Labels:
+        """Return these columns with those of one more shard; only numbers change their type."""
+        types = {item.name: item.type for item in self.schema}
+        for item in schema:
+            types[item.name] = self.column_type(item.name, item.type)
+        return Labels(pa.schema(list(types.items())), self.stated)
+
+    def column_type(self, name: str, kind: pa.DataType) -> pa.DataType:
+        """Return the type of a column once it is to hold values of `kind` too."""
+        index = self.schema.get_field_index(name)
+        if index < 0:
+            return kind
+        standing = self.schema.field(index).type
+        return standing if name in self.stated else widened(standing, kind) or standing
+
+    def fit(
+        self,
+        values: Mapping[str, Any],
+        type_of: Callable[[str, Any], pa.DataType | None] = lambda name, value: None,
+    ) -> Fitted:
+        """Return the values converted to the types of their columns.
+
+        `type_of` returns the type that the source gives a label, by its name and value, or None;
+        it is asked for labels without a column, and for values that do not fit.
         """
         fitted: dict[str, Any] = {}
         notes: list[str] = []
+        types: dict[str, pa.DataType] = {}
         for original, value in values.items():
             name = label_name(original)
             if value is None:
                 continue
             index = self.schema.get_field_index(name)
-            if index < 0:
+            kind = self.schema.field(index).type if index >= 0 else type_of(original, value)
+            if kind is None:
                 notes.append(f"label {name!r} not stored: there is no such column")
                 continue
-            kind = self.schema.field(index).type
+            if index < 0:
+                types[name] = kind
             try:
                 fitted[name] = fit(value, kind)
-            except (pa.ArrowException, TypeError, ValueError, OverflowError):
-                notes.append(f"label {name!r} not stored: the value is no {kind}")
-        return fitted, tuple(notes)
+            except MISFITS:
+                own = type_of(original, value)
+                wider = self.column_type(name, own) if own else kind
+                if wider == kind:
+                    notes.append(misfit(name, kind))
+                else:
+                    fitted[name], types[name] = fit(value, wider), wider
+        return Fitted(fitted, tuple(notes), types)
+
+
+MISFITS = (pa.ArrowException, TypeError, ValueError, OverflowError)
+"""Errors of `fit`."""
+
+
+def misfit(name: str, kind: pa.DataType) -> str:
+    """Return the note about a label whose value does not fit its column."""
+    return f"label {name!r} not stored: the value is no {kind}"
 
 
 def fit(value: Any, kind: pa.DataType) -> Any:
@@ -100,6 +155,8 @@ def fit(value: Any, kind: pa.DataType) -> Any:
         value = int(value)
     if isinstance(value, int) and pa.types.is_floating(kind):
         value = float(value)
+    if isinstance(value, float) and pa.types.is_integer(kind) and value != int(value):
+        raise ValueError("a fraction")  # which Arrow would cut off
     return plain(pa.scalar(value, type=kind))
 
 
@@ -185,22 +242,6 @@ def inferred(values: Iterable[Any]) -> pa.DataType:
         return pa.array(present).type
     except (pa.ArrowException, TypeError, ValueError, OverflowError):
         return pa.string()
-
-
-def parse_type(text: str) -> pa.DataType:
-    """Return the Arrow type of a name such as `int64`, `string` or `list<float>`; UsageError
-    else.
-    """
-    text = text.strip()
-    if text.startswith("list<") and text.endswith(">"):
-        return pa.list_(parse_type(text[5:-1]))
-    try:
-        return pa.type_for_alias(text)
-    except ValueError:
-        raise UsageError(
-            f"{text!r} is no type of a label: name int64, float64, bool, string, binary, date32, "
-            "timestamp[us], list<int64> or another type of Arrow"
-        ) from None
 
 
 def stored_type(kind: pa.DataType) -> pa.DataType:

@@ -48,6 +48,9 @@ _BROKEN = -1
 """Number of the last row of a spool whose table breaks off."""
 
 _URI, _KEY, _TROUBLE, _NOTES = "uri", "key", "trouble", "notes"
+_LABEL = "label "
+"""Begin of the names of the label columns of a span."""
+
 _ROW = [(_URI, pa.string()), (_KEY, pa.string()), (_TROUBLE, pa.string())]
 _ROW += [(_NOTES, pa.list_(pa.string()))]
 
@@ -102,7 +105,8 @@ class ManifestSource(Source):
             if spool is None:
                 yield shard
             else:
-                yield from (Part(shard, span) for span in self._spans(shard, _spooled_rows(spool)))
+                rows = _spooled_rows(spool)
+                yield from (Part(shard, span) for span in self._spans(shard, rows, self.columns))
 
     def labels(self) -> pa.Schema:
         """Return the other columns: text in CSV, typed by the schema in Parquet."""
@@ -115,23 +119,30 @@ class ManifestSource(Source):
     def split(self, shard: Shard, span_bytes: int) -> Iterator[Span]:
         """Runs of rows, longer ones later in the table; each carries its rows."""
         try:
-            rows = Table.at(shard.uri).rows()
+            table = Table.at(shard.uri)
+            columns = self.columns.extended(_stated_labels(table, self.url, self.key))
+            rows = table.rows()
         except UsageError as error:
             yield Span(0, 0, 0, 0, max(shard.size, 0), broken=f"PictureDamaged: {error}")
             return
-        yield from self._spans(shard, rows)
+        yield from self._spans(shard, rows, columns)
 
     def read(self, shard: Shard, span: Span) -> Iterator[Record]:
         """Yield one record for each row."""
-        for uri, key, trouble, notes, labels in _unpacked(span.rows):
+        table = _unpacked(span.rows)
+        late = _late_types(table, self.labels())
+        for uri, key, trouble, notes, labels in _rows_of(table):
             if trouble:
                 yield Record(key, uri, failing(PictureDamaged(trouble)))
             else:
                 fetch = partial(read_bytes, uri, self.limits_of_time)
-                yield Record(key, uri, fetch, labels=labels, notes=notes)
+                types = {name: kind for name, kind in late.items() if name in labels}
+                yield Record(key, uri, fetch, labels=labels, notes=notes, label_types=types)
 
-    def _spans(self, shard: Shard, rows: Iterator[TableRow]) -> Iterator[Span]:
-        schema = pa.schema([*_ROW, *((f"label {item.name}", item.type) for item in self.labels())])
+    def _spans(self, shard: Shard, rows: Iterator[TableRow], columns: Labels) -> Iterator[Span]:
+        """Yield the spans of a table whose label columns are `columns`."""
+        labels = [(_LABEL + item.name, item.type) for item in columns.schema]
+        schema = pa.schema([*_ROW, *labels])
         names = _Names()
         held: list[dict[str, Any]] = []
         first = start = place = 0
@@ -142,7 +153,7 @@ class ManifestSource(Source):
             except (PictureDamaged, OSError, EOFError, pa.ArrowException) as error:
                 row, broken = None, f"{type(error).__name__}: {error}"
             if row is not None:
-                held.append(self._row(shard, row, names))
+                held.append(self._row(shard, row, names, columns))
                 place = row.place
             if held and (row is None or len(held) >= _rows_per_span(first)):
                 size = max(0, place - start)
@@ -154,7 +165,7 @@ class ManifestSource(Source):
         if broken:
             yield Span(place, place, first, 0, 0, broken=broken)
 
-    def _row(self, shard: Shard, row: TableRow, names: _Names) -> dict[str, Any]:
+    def _row(self, shard: Shard, row: TableRow, names: _Names, columns: Labels) -> dict[str, Any]:
         """Return the part of a row that a span carries."""
         values = dict(row.values)
         url = values.pop(self.url, None)
@@ -171,12 +182,12 @@ class ManifestSource(Source):
             key = str(named)
         else:
             key = address_key(uri[len(folder) :] if uri.startswith(folder) else uri)
-        labels, notes = self.columns.fit(values)
+        fitted = columns.fit(values)
         return {
             _URI: uri,
             _KEY: names.distinct(clean_key(key), uri),
-            _NOTES: [*row.notes, *notes],
-            **{f"label {name}": value for name, value in labels.items()},
+            _NOTES: [*row.notes, *fitted.notes],
+            **{_LABEL + name: value for name, value in fitted.values.items()},
         }
 
 
@@ -267,15 +278,27 @@ def _packed(rows: list[dict[str, Any]], schema: pa.Schema) -> str:
     return base64.b64encode(sink.getvalue()).decode()
 
 
-def _unpacked(
-    text: str,
-) -> Iterator[tuple[str, str, str, tuple[str, ...], dict[str, Any]]]:
+def _unpacked(text: str) -> pa.Table:
+    return pa.ipc.open_stream(base64.b64decode(text)).read_all().combine_chunks()
+
+
+def _late_types(table: pa.Table, known: pa.Schema) -> dict[str, pa.DataType]:
+    """Return the types of the labels of a span that are not those of the source's columns."""
+    labels = {item.name: item.type for item in table.schema if item.name.startswith(_LABEL)}
+    found = {name.removeprefix(_LABEL): kind for name, kind in labels.items()}
+    return {
+        name: kind
+        for name, kind in found.items()
+        if name not in known.names or known.field(name).type != kind
+    }
+
+
+def _rows_of(table: pa.Table) -> Iterator[tuple[str, str, str, tuple[str, ...], dict[str, Any]]]:
     """Yield address, key, error, notes and labels of each row that a span carries."""
-    table = pa.ipc.open_stream(base64.b64decode(text)).read_all().combine_chunks()
     columns = {
         name: python_values(table.column(name).combine_chunks()) for name in table.column_names
     }
-    labels = [name for name in table.column_names if name.startswith("label ")]
+    labels = [name for name in table.column_names if name.startswith(_LABEL)]
     for index in range(table.num_rows):
         yield (
             columns[_URI][index],
@@ -283,7 +306,7 @@ def _unpacked(
             columns[_TROUBLE][index] or "",
             tuple(columns[_NOTES][index] or ()),
             {
-                name.removeprefix("label "): columns[name][index]
+                name.removeprefix(_LABEL): columns[name][index]
                 for name in labels
                 if columns[name][index] is not None
             },

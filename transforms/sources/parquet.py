@@ -113,13 +113,17 @@ class ParquetSource(Source):
 
     def read(self, shard: Shard, span: Span) -> Iterator[Record]:
         """Yield one record for each row; those of a row group that cannot be read fail."""
-        names = class_names(kept(shard.uri, _schema))
+        schema = kept(shard.uri, _schema)
+        names = class_names(schema)
+        labels = label_columns(schema, self.picture, self.key)
+        types = {item.name: item.type for item in labels}
         for start, stop in _row_ranges(shard.uri, span):
             done = start
             try:
                 for row, values in read_rows(shard.uri, start, stop):
                     done = row + 1
-                    yield self._record(shard, row, values | _class_labels(values, names))
+                    values |= _class_labels(values, names)
+                    yield self._record(shard, row, values, types)
             except ARROW_ERRORS as error:
                 for lost in range(done, stop):
                     key = clean_key(f"{shard.prefix}@{lost:08d}")
@@ -140,7 +144,10 @@ class ParquetSource(Source):
 
         yield from closed_spans(records(), place, span_bytes, span.start)
 
-    def _record(self, shard: Shard, row: int, values: dict[str, Any]) -> Record:
+    def _record(
+        self, shard: Shard, row: int, values: dict[str, Any], types: dict[str, pa.DataType]
+    ) -> Record:
+        """Return the record of a row; `types` are those of the labels of the shard."""
         uri = f"{shard.uri}#{row}"
         data: Any = values.pop(self.picture, None)
         path = None
@@ -156,8 +163,16 @@ class ParquetSource(Source):
         if not isinstance(data, bytes):
             error = PictureDamaged(f"no bytes in column {self.picture!r}")
             return Record(key, uri, failing(error))
-        labels, notes = self.columns.fit(values)
-        return Record(key, uri, lambda: data, len(data), labels, notes)
+        fitted = self.columns.fit(values, lambda name, _: types.get(label_name(name)))
+        return Record(
+            key,
+            uri,
+            lambda: data,
+            len(data),
+            fitted.values,
+            fitted.notes,
+            label_types=fitted.types,
+        )
 
 
 def label_columns(schema: pa.Schema, *others: str | None) -> pa.Schema:

@@ -19,6 +19,7 @@ import posixpath
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import pyarrow as pa
 
@@ -260,8 +261,11 @@ def _record(
             notes.append(f"label {name!r} not stored: {error}")
     if rules.label_from_folder:
         values |= folder_label(picture.name)
-    labels, misfits = rules.labels.fit(values)
-    return Record(key, uri, picture.read, picture.size, labels, (*notes, *misfits))
+    fitted = rules.labels.fit(values, _type_of)
+    notes += fitted.notes
+    return Record(
+        key, uri, picture.read, picture.size, fitted.values, tuple(notes), label_types=fitted.types
+    )
 
 
 def _labels_of(
@@ -312,7 +316,12 @@ def _kind(name: str, whole: bool) -> pa.DataType:
     return pa.string() if _last(name) in TEXT else pa.large_binary()
 
 
-def _is_integer(value: bytes) -> bool:
+def _type_of(name: str, value: Any) -> pa.DataType:
+    """Return the type of a label that was found late."""
+    return _kind(name, _last(name) in INTEGER and _is_integer(value))
+
+
+def _is_integer(value: bytes | str) -> bool:
     try:
         return abs(int(value)) < 1 << 63
     except ValueError:

@@ -153,10 +153,19 @@ class TFRecordSource(Source):
         except PictureDamaged as error:
             return Record(key, uri, failing(error))
         picture = pictures[0]
-        labels, notes = self.columns.fit(
-            {name: self._value(name, values) for name, (_, values) in features.items()}
+        fitted = self.columns.fit(
+            {name: self._value(name, values) for name, (_, values) in features.items()},
+            lambda name, _: _KINDS[features[name][0]],
         )
-        return Record(key, uri, lambda: picture, len(picture), labels, notes)
+        return Record(
+            key,
+            uri,
+            lambda: picture,
+            len(picture),
+            fitted.values,
+            fitted.notes,
+            label_types=fitted.types,
+        )
 
     def _value(self, name: str, values: list[Any]) -> Any:
         """The values of a feature: the one of it where its stated type is that of one."""

@@ -14,6 +14,7 @@ from dataclasses import replace
 
 import pyarrow as pa
 
+from underpaint.codec.archive.label_columns import names_of
 from underpaint.codec.archive.layer_columns import by_layer, layer_column, sizes_in
 from underpaint.codec.archive.manifest import read_commit, read_manifest
 from underpaint.codec.archive.parquet.footer import parse_footer
@@ -156,7 +157,7 @@ def _adopted(
             layer_names=names,
             labels=template.labels
             if template is not None and _are_labels(schema, template.labels)
-            else tuple((label.name, str(label.type)) for label in label_fields(schema)),
+            else names_of(label_fields(schema)),
             embedding_size=size,
             extractor=template.extractor if template is not None and size else None,
             keeps_source=SOURCE in schema.names,

@@ -246,7 +246,6 @@ def test_the_difference_of_archives_that_cannot_be_merged_is_named(tmp_path: Pat
         "weights": ({"weights_id": "v" * 16}, f"weights \\({'w' * 16} and {'v' * 16}\\)$"),
         "layers": ({"layers": ("a",)}, r"layers \(a, b and a\); `underpaint trim --layers 1`"),
         "names": ({"layers": ("a", "c")}, r"layers \(a, b and a, c\)$"),
-        "labels": ({"label_schema": None}, r"labels \(caption string and none\)$"),
         "size": ({"embedding_size": 3}, r"embedding size \(none and 3\)$"),
         "source": ({"keep_source": True}, r"kept sources \(no and yes\)$"),
     }

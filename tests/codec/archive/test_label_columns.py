@@ -1,4 +1,4 @@
-"""Units of an archive may have different label columns: readers see the union (rule A5)."""
+"""Units of an archive may have different label columns: readers see the union (rule A21)."""
 
 from __future__ import annotations
 
@@ -167,7 +167,8 @@ def test_a_writer_takes_columns_that_appear_late(tmp_path: Path, row_group_bytes
         with pytest.raises(UsageError, match="cannot be called 'layer_0'"):
             writer.widen_labels(pa.schema([("layer_0", pa.string())]))
         writer.add(row("d", late="y"))
-    assert writer.commit and writer.commit.labels == (("n", "double"), ("late", "string"))
+    assert writer.commit
+    assert writer.commit.labels == (("n", "double"), ("late", "string"))
     publish(str(tmp_path))
     archive = Archive.open(tmp_path)
     assert [row.labels for row in archive.rows()] == [
