@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Iterable, Sequence
 from functools import reduce
 from typing import Any
@@ -19,6 +20,8 @@ import numpy as np
 import pyarrow as pa
 
 from underpaint.codec.errors import UsageError
+
+_WITH_ZONE = re.compile(r"timestamp\[(?P<unit>s|ms|us|ns), tz=(?P<zone>[^\]]+)\]")
 
 Named = tuple[tuple[str, str], ...]
 """Names and Arrow types, as text, of label columns."""
@@ -32,6 +35,8 @@ def parse_type(text: str) -> pa.DataType:
     if text.startswith("list<") and text.endswith(">"):
         item = text[5:-1].removeprefix("item: ").removeprefix("element: ")
         return pa.list_(parse_type(item))
+    if found := _WITH_ZONE.fullmatch(text):
+        return pa.timestamp(found["unit"], found["zone"])
     try:
         return pa.type_for_alias(text)
     except ValueError:

@@ -78,6 +78,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "the type that the table or shard states)",
     )
     what.add_argument(
+        "--labels-schema",
+        metavar="FILE",
+        help='types of labels in a file: JSON such as {"cls": "int64", "caption": '
+        '"string"}, an Arrow schema, or a Parquet file with such columns',
+    )
+    what.add_argument(
         "--label-from-folder",
         action="store_true",
         help="store the name of the folder that holds a photo in the label `label`",
@@ -229,7 +235,7 @@ def run(arguments: argparse.Namespace) -> int:
     from underpaint.pipelines.jobs.encode import EncodeOptions, encode
     from underpaint.pipelines.runners.dataflow import Submission
     from underpaint.transforms.sources import Choice
-    from underpaint.transforms.sources.choice import parse_label
+    from underpaint.transforms.sources.label_schema import stated_labels
 
     result = encode(
         EncodeOptions(
@@ -240,7 +246,7 @@ def run(arguments: argparse.Namespace) -> int:
                 picture=arguments.picture_column,
                 url=arguments.url_column,
                 key=arguments.key_column,
-                labels=tuple(map(parse_label, arguments.label)),
+                labels=stated_labels(arguments.label, arguments.labels_schema),
                 label_from_folder=arguments.label_from_folder,
                 tar_key=arguments.tar_key,
                 stall_s=arguments.download_timeout,

@@ -19,7 +19,7 @@ from underpaint.codec.archive.label_columns import parse_type
 from underpaint.codec.errors import UsageError
 from underpaint.transforms.records import Record
 from underpaint.transforms.sources import Choice, all_labels, open_sources
-from underpaint.transforms.sources.choice import parse_label
+from underpaint.transforms.sources.label_schema import parse_label, stated_labels
 from underpaint.transforms.sources.labels import Labels, inferred
 
 
@@ -69,6 +69,73 @@ def test_a_stated_type_is_kept_and_what_does_not_fit_is_noted(tmp_path: Path) ->
 def test_a_type_that_is_none_is_a_mistake(text: str) -> None:
     with pytest.raises(UsageError, match=r"NAME:TYPE|is no type of a label"):
         parse_label(text)
+
+
+def test_a_schema_file_states_types(tmp_path: Path) -> None:
+    expected = (("cls", "int32"), ("t", "list<item: string>"), ("at", "timestamp[us, tz=UTC]"))
+    types = [pa.int32(), pa.list_(pa.string()), pa.timestamp("us", "UTC")]
+    schema = pa.schema(list(zip(("cls", "t", "at"), types, strict=True)))
+    stated = write(tmp_path / "labels.json", json.dumps(dict(expected)))
+    assert stated_labels([], str(stated)) == expected
+    with_pictures = schema.append(pa.field("image", pa.struct([("bytes", pa.binary())])))
+    pq.write_table(with_pictures.empty_table(), tmp_path / "labels.parquet")
+    with pa.OSFile(f"{tmp_path}/labels.arrow", "wb") as file:
+        pa.ipc.new_file(file, with_pictures).close()
+    write(tmp_path / "labels.schema", schema.serialize().to_pybytes())
+    for name in ("parquet", "arrow", "schema"):
+        found = stated_labels([], f"{tmp_path}/labels.{name}")
+        assert [(label, parse_type(kind)) for label, kind in found] == [
+            (label, parse_type(kind)) for label, kind in expected
+        ]
+    more = stated_labels(["x:bool", "cls:int32"], str(stated))
+    assert more == (*expected, ("x", "bool"))
+    path = write(tmp_path / "a.csv", "url,cls,t,late\n1.jpg,7,x,y\n")
+    types_found = columns(path, Choice(labels=more))
+    assert types_found["cls"] == "int32"
+    assert types_found["late"] == "string"
+
+
+def test_names_of_classes_are_kept_beside_stated_types(tmp_path: Path) -> None:
+    info = {"features": {"label": {"names": ["cat", "dog"], "_type": "ClassLabel"}}}
+    schema = pa.schema([("image", pa.binary()), ("label", pa.int64())])
+    schema = schema.with_metadata({"huggingface": json.dumps({"info": info})})
+    pq.write_table(pa.table({"image": [jpeg(1)], "label": [1]}, schema), tmp_path / "a.parquet")
+    of_file = stated_labels([], f"{tmp_path}/a.parquet")
+    assert of_file == (("label", "int64"), ("label_name", "string"))
+    for labels in (of_file, stated_labels(["label:int16"])):
+        (found,) = read_all([tmp_path / "a.parquet"], Choice(labels=labels))
+        assert found.labels == {"label": 1, "label_name": "dog"}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("no schema", r"neither JSON like .*\(.+\)"),
+        ("[1]", "the JSON is no object"),
+        ('{"cls": 7}', "the type of 'cls' is no text"),
+        ('{"cls": "integer"}', "'cls': 'integer' is no type of a label"),
+        ('{"cls": ', "neither JSON"),
+        (b"PAR1 and no more", "not a Parquet file"),
+        (b"ARROW1 and no more", "neither JSON"),
+    ],
+)
+def test_a_schema_file_that_is_none_is_a_mistake(
+    tmp_path: Path, content: str | bytes, message: str
+) -> None:
+    path = write(tmp_path / "labels", content)
+    with pytest.raises(UsageError, match=message):
+        stated_labels([], str(path))
+    with pytest.raises(UsageError, match=r"--labels-schema .*gone: no such file"):
+        stated_labels([], f"{tmp_path}/gone")
+
+
+def test_two_types_for_a_label_are_a_mistake(tmp_path: Path) -> None:
+    path = write(tmp_path / "labels.json", '{"cls": "string"}')
+    message = f"--label cls:int64: --labels-schema {path} says string for 'cls'"
+    with pytest.raises(UsageError, match=message):
+        stated_labels(["cls:int64"], str(path))
+    with pytest.raises(UsageError, match="--label cls:int8: --label cls:int64 says int64"):
+        stated_labels(["cls:int64", "cls:int8"])
 
 
 def test_a_column_of_json_lines_has_the_union_of_its_types(tmp_path: Path) -> None:

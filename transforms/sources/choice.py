@@ -52,15 +52,3 @@ class Choice:
             raise UsageError(f"--tar-key {self.tar_key}: choose from {', '.join(TAR_KEYS)}")
         for _, kind in self.labels:
             parse_type(kind)
-
-
-def parse_label(text: str) -> tuple[str, str]:
-    """Parse NAME:TYPE as the name and type of a label; UsageError for anything else."""
-    name, mark, kind = text.rpartition(":")
-    if not mark or not name:
-        raise UsageError(f"--label {text}: write NAME:TYPE, as in --label cls:int64")
-    try:
-        parse_type(kind)
-    except UsageError as error:
-        raise UsageError(f"--label {text}: {error}") from None
-    return name, kind

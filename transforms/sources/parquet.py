@@ -215,7 +215,14 @@ def class_names(schema: pa.Schema) -> dict[str, list[str]]:
 
 def holds_pictures(schema: pa.Schema) -> bool:
     """Return whether a table has a column that can hold the bytes of pictures."""
-    return any(_holds_bytes(column.type) for column in schema)
+    return any(holds_bytes(column.type) for column in schema)
+
+
+def holds_bytes(kind: pa.DataType) -> bool:
+    """Return whether a column of a type can hold the bytes of pictures."""
+    if pa.types.is_struct(kind):
+        return any(part.name == "bytes" and holds_bytes(part.type) for part in kind)
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
 def read_schema(uri: str) -> pa.Schema:
@@ -317,7 +324,7 @@ def _read_footer(file: IO[bytes]) -> Footer:
 
 
 def _picture_column(schema: pa.Schema, uri: str) -> str:
-    binary = [column.name for column in schema if _holds_bytes(column.type)]
+    binary = [column.name for column in schema if holds_bytes(column.type)]
     for name in PICTURE_COLUMNS:
         if name in binary:
             return name
@@ -325,9 +332,3 @@ def _picture_column(schema: pa.Schema, uri: str) -> str:
         return str(binary[0])
     have = ", ".join(schema.names)
     raise UsageError(f"{uri}: say with --picture-column which column holds pictures: {have}")
-
-
-def _holds_bytes(kind: pa.DataType) -> bool:
-    if pa.types.is_struct(kind):
-        return any(part.name == "bytes" and _holds_bytes(part.type) for part in kind)
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
