@@ -181,9 +181,10 @@ class RangeReader:
     def _reset(self) -> None:
         self._lock = threading.Lock()
         self._footers: OrderedDict[str, Footer] = OrderedDict()
+        self._turns: dict[str, threading.Lock] = {}
 
     def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_lock": None, "_footers": None}
+        return {**self.__dict__, "_lock": None, "_footers": None, "_turns": None}
 
     def __setstate__(self, state: dict[str, object]) -> None:
         self.__dict__.update(state)
@@ -194,11 +195,14 @@ class RangeReader:
         changed.
         """
         with self._lock:
-            if entry.path in self._footers:
-                self._footers.move_to_end(entry.path)
-                return self._footers[entry.path]
-        tail = self._fetch(entry, entry.bytes - entry.footer_bytes, entry.bytes)
-        return self.use_footer(entry, tail)
+            turn = self._turns.setdefault(entry.path, threading.Lock())
+        with turn:  # threads that want the same footer fetch it once
+            with self._lock:
+                if entry.path in self._footers:
+                    self._footers.move_to_end(entry.path)
+                    return self._footers[entry.path]
+            tail = self._fetch(entry, entry.bytes - entry.footer_bytes, entry.bytes)
+            return self.use_footer(entry, tail)
 
     def use_footer(self, entry: FileEntry, tail: bytes) -> Footer:
         """Parse these bytes as the footer of a file; ArchiveDamaged if they are not."""
