@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from typing import Any, NoReturn
@@ -13,8 +14,9 @@ from torch.utils.data import IterableDataset
 
 from underpaint.codec.archive.parquet.ranges import Traffic
 from underpaint.codec.archive.reader import Archive, OnDamage
+from underpaint.codec.archive.torch.division import Division, Even
 from underpaint.codec.archive.torch.exact import Fit
-from underpaint.codec.archive.torch.order import EpochOrder, Interval, Piece, count, subtract, union
+from underpaint.codec.archive.torch.order import EpochOrder, Interval, Piece, union, without
 from underpaint.codec.archive.torch.passes import Passes
 from underpaint.codec.archive.torch.prefetch import prefetched
 from underpaint.codec.archive.torch.ranks import rank_place, worker_place
@@ -35,8 +37,11 @@ WINDOW_BYTES = 64 << 20
 PREFETCH_BYTES = 64 << 20
 """Default number of bytes loaded ahead of use."""
 
-Made = tuple[Piece, bool, list[Sample]]
-"""A piece of the epoch, whether it ends here, and samples of it."""
+EPOCH_STRIDE = 1 << 40
+"""Difference of the "position" of an image in one epoch and of the image there in the next."""
+
+Made = tuple[Piece, list[int], list[Sample]]
+"""A piece of the epoch, some positions of it, and the samples of those that are intact."""
 
 
 class LayerDataset(IterableDataset[Sample]):
@@ -45,7 +50,7 @@ class LayerDataset(IterableDataset[Sample]):
         dataset = LayerDataset("gs://bucket/archive", layers=2, output="latent", seed=1)
         loader = DataLoader(dataset, batch_size=None, num_workers=4)      # or StatefulDataLoader
 
-    A sample is a dict with "key" (str), "position" (int: its position in the epoch, plus images
+    A sample is a dict with "key" (str), "position" (int: its position in the epoch, plus 2**40
     times epoch), "labels" (dict, if the archive has any), "features" (float16 [size], the archive's
     embedding, if requested) and, depending on `output`:
 
@@ -66,7 +71,13 @@ class LayerDataset(IterableDataset[Sample]):
     `state_dict()`.
 
     **Epochs.** Iterating to the end and again starts the next epoch. Breaking off and iterating
-    again restarts the same epoch. `set_epoch` goes to any epoch.
+    again restarts the same epoch, unless workers had read ahead to its end. `set_epoch` goes to any
+    epoch, and settles the matter.
+
+    **Ranks.** By default all ranks have equal numbers of samples, and of batches for any batch size
+    and number of workers (equal on all ranks), so that no rank of a DistributedDataParallel job
+    waits for another that has ended its epoch. Repeats that this takes have positions of their own,
+    from the number of images on.
 
     Args:
         archive: an open archive, a local path or an fsspec URL.
@@ -82,6 +93,10 @@ class LayerDataset(IterableDataset[Sample]):
         seed: seed of the shuffle; None: the order of the archive.
         rank, world_size: of this process; by default those of torch.distributed, else of the
             environment variables RANK and WORLD_SIZE, which torchrun sets, else 0 of 1.
+        even: "pad" repeats at most one image a rank, "drop" leaves out at most `world_size - 1`
+            images of an epoch; with both, an image that `on_damage` reports is replaced by a repeat
+            if there are several ranks. "uneven" gives each image once: some ranks may have a sample
+            more than others, and any difference in batches.
         window_bytes: bytes of row groups shuffled together. A worker's memory holds this much, …
         prefetch_bytes: … and this much loaded ahead by `threads` threads.
         decode_batch: images decoded at once.
@@ -105,6 +120,7 @@ class LayerDataset(IterableDataset[Sample]):
         seed: int | None = 0,
         rank: int | None = None,
         world_size: int | None = None,
+        even: Even = "pad",
         window_bytes: int = WINDOW_BYTES,
         prefetch_bytes: int = PREFETCH_BYTES,
         threads: int = 4,
@@ -130,18 +146,21 @@ class LayerDataset(IterableDataset[Sample]):
             columns = len(self._maker.layer_columns)
             windows = f"windows of {window_bytes} bytes of {columns} columns"
             self._order_id = f"{self.archive.manifest.identity} seed {seed} {windows}"
+        self._division = Division(self.world_size, even)
+        if even != "pad":
+            self._order_id += f" {even}"
         self._passes = Passes()
         self._followed = self._epoch = 0
         self._base: tuple[Interval, ...] = ()
+        self._spread: tuple[Interval, ...] = ()
         self._consumed: list[Interval] = []
         self._open: Interval = (0, 0)
         self._resumed: ReaderState | None = None
         self._begun = False
 
     def __len__(self) -> int:
-        """Return the number of images of this rank in a whole epoch."""
-        rows = len(self.archive)
-        return rows // self.world_size + (self.rank < rows % self.world_size)
+        """Return the number of samples of this rank in a whole epoch."""
+        return self._division.steps(len(self.archive), self.rank)
 
     @property
     def epoch(self) -> int:
@@ -167,7 +186,7 @@ class LayerDataset(IterableDataset[Sample]):
         if isinstance(positions, torch.Tensor):
             positions = positions.reshape(-1).tolist()
         for at in [positions] if isinstance(positions, int) else positions:
-            epoch, place = divmod(at, len(self.archive))
+            epoch, place = divmod(at, EPOCH_STRIDE)
             if self._resumed is not None and not self._begun:
                 self._resume(self._resumed, 0)
                 self._resumed = None
@@ -185,6 +204,7 @@ class LayerDataset(IterableDataset[Sample]):
             order=self._order_id,
             epoch=self._epoch,
             base=self._base,
+            spread=self._spread,
             consumed=tuple(union([*self._consumed, self._open])),
             ranks=self.world_size,
             workers=workers,
@@ -198,7 +218,7 @@ class LayerDataset(IterableDataset[Sample]):
             raise StateMismatch(
                 f"the state is of {loaded.order!r}, this reader of {self._order_id!r}"
             )
-        whole = len(self.archive) and count(loaded.consumed) == len(self.archive)
+        whole = self._whole(loaded)
         epoch = loaded.epoch + 1 if whole else loaded.epoch
         worker, workers = worker_place()
         self._passes.restart(epoch, worker if workers else None)
@@ -211,13 +231,9 @@ class LayerDataset(IterableDataset[Sample]):
         self._follow()
         worker, workers = worker_place()
         order = self._begin(workers)
-        share = order.deal(self._base, self.world_size, max(workers, 1))[self.rank][worker]
-        left = [
-            piece
-            for whole in share
-            for piece in order.pieces(subtract([(whole.start, whole.stop)], self._consumed))
-        ]
-        return self._samples(order, left)
+        share = without(self._division.shares(order, self._base)[self.rank], self._spread)
+        mine = self._division.spread(share, max(workers, 1))[worker]
+        return self._samples(order, without(mine, self._consumed))
 
     def _begin(self, workers: int) -> EpochOrder:
         """Determine epoch, base and consumed positions for a pass that starts now."""
@@ -242,13 +258,28 @@ class LayerDataset(IterableDataset[Sample]):
                 f"the state covers {len(resumed.covers)} workers of {resumed.ranks} ranks of "
                 f"{resumed.workers}: gather the states of all to go on with another number"
             )
+        order = self._order(resumed.epoch)
+        if same_ranks and resumed.complete:  # unless ranks were stopped after unequal steps
+            same_ranks = self._division.balanced(order, resumed.base, resumed.consumed)
         self._epoch = resumed.epoch
         self._base = resumed.base if same_ranks else resumed.consumed
+        same_workers = same_ranks and resumed.workers == workers
+        self._spread = resumed.spread if same_workers else resumed.consumed
         self._consumed = list(resumed.consumed)
         self._open = (0, 0)
 
+    def _whole(self, loaded: ReaderState) -> bool:
+        """Return whether the ranks of a state, or this one, have nothing left of its epoch."""
+        order = self._order(loaded.epoch)
+        shares = replace(self._division, ranks=loaded.ranks).shares(order, loaded.base)
+        if loaded.ranks == self.world_size and loaded.knows(self.rank):
+            shares = [shares[self.rank]]
+        elif not loaded.complete:
+            return False
+        return len(order) > 0 and not any(without(share, loaded.consumed) for share in shares)
+
     def _restart(self, epoch: int) -> None:
-        self._epoch, self._base = epoch, ()
+        self._epoch, self._base, self._spread = epoch, (), ()
         self._consumed, self._open = [], (0, 0)
         self._resumed = None
         self._begun = False
@@ -270,31 +301,53 @@ class LayerDataset(IterableDataset[Sample]):
 
     def _samples(self, order: EpochOrder, pieces: Sequence[Piece]) -> Iterator[Sample]:
         self._resumed = None
-        for piece, last, samples in self._made(order, pieces):
+        generation = self._passes.generation
+        for piece, stop, sample in self._filled(order, pieces):
             if self._open[0] != piece.start:
-                self._open = (piece.start, piece.start)
-            for sample in samples:
-                self._open = (piece.start, sample["position"] + 1)
-                sample["position"] += self._epoch * len(order)
+                self._consumed = union([*self._consumed, self._open])
+            self._open = (piece.start, stop)
+            if sample is not None:
+                sample["position"] += self._epoch * EPOCH_STRIDE
                 yield sample
-            if last:
-                self._consumed = union([*self._consumed, (piece.start, piece.stop)])
-                self._open = (0, 0)
-        self._passes.end(worker_place()[0])
+        self._consumed = union([*self._consumed, self._open])
+        self._open = (0, 0)
+        self._passes.end(worker_place()[0], generation)
+
+    def _filled(
+        self, order: EpochOrder, pieces: Sequence[Piece]
+    ) -> Iterator[tuple[Piece, int, Sample | None]]:
+        """Yield samples, each with its piece and the position to which the piece is used up.
+
+        If ranks must have equal numbers, a damaged image is replaced by the last intact one, or by
+        the first. Otherwise None comes in its place.
+        """
+        spare: Sample | None = None
+        owed: list[tuple[Piece, int]] = []
+        for piece, positions, samples in self._made(order, pieces):
+            intact = {sample["position"]: sample for sample in samples}
+            for position in positions:
+                sample = intact.get(position)
+                if not self._division.equal:
+                    yield piece, position + 1, sample
+                    continue
+                spare = sample or spare
+                owed.append((piece, position))
+                while spare is not None and owed:
+                    where, at = owed.pop(0)
+                    yield where, at + 1, {**spare, "position": at}
 
     def _made(self, order: EpochOrder, pieces: Sequence[Piece]) -> Iterator[Made]:
         """Yield batches of samples; the next one is made meanwhile. Errors come in their place."""
 
-        def made(piece: Piece, last: bool, batch: list[Wanted]) -> Made:
-            return piece, last, self._maker.make(batch)
+        def made(piece: Piece, wanted: list[Wanted]) -> Made:
+            return piece, [one.position for one in wanted], self._maker.make(wanted)
 
         def tasks() -> Iterator[Callable[[], Made]]:
             try:
                 for piece, wanted in self._loaded(order, pieces):
-                    while len(wanted) > self._decode_batch:
-                        yield partial(made, piece, False, wanted[: self._decode_batch])
+                    while wanted:
+                        yield partial(made, piece, wanted[: self._decode_batch])
                         del wanted[: self._decode_batch]
-                    yield partial(made, piece, True, wanted)
             except Exception as error:
                 yield partial(_raise, error)
 

@@ -5,15 +5,13 @@
 
 A shuffle buffer would be state that a checkpoint has to contain. Here there is none: an epoch is a
 numbered sequence, the consumed part is a set of intervals of it, and resuming divides the rest
-among the present workers. A window goes to one worker as a whole (so one worker reads a row group),
-unless it must be cut to give the ranks equal shares.
+among the present workers (see `division`).
 """
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -83,6 +81,26 @@ class Piece:
     window: int
     start: int
     stop: int
+    repeats: int | None = None
+    """Position of the image that comes again, if this is one position of padding."""
+
+    @property
+    def first(self) -> int:
+        """Position, below the number of images, of the first image."""
+        return self.start if self.repeats is None else self.repeats
+
+    def part(self, start: int, stop: int) -> Piece:
+        """Return positions [start, stop) of this piece."""
+        return replace(self, start=start, stop=stop)
+
+
+def without(pieces: Iterable[Piece], taken: Sequence[Interval]) -> list[Piece]:
+    """Return the pieces less the positions of `taken`, in order; `taken` as `union` returns it."""
+    return [
+        piece.part(start, stop)
+        for piece in pieces
+        for start, stop in subtract([(piece.start, piece.stop)], taken)
+    ]
 
 
 class EpochOrder:
@@ -127,7 +145,8 @@ class EpochOrder:
         flat = np.arange(int(rows.sum()))
         if self._key is not None:
             flat = keyed_permutation(len(flat), *self._key, 1, piece.window)
-        flat = flat[piece.start - base : piece.stop - base]
+        first = piece.first - base
+        flat = flat[first : first + piece.stop - piece.start]
         starts = np.concatenate([[0], np.cumsum(rows)])
         place = np.searchsorted(starts, flat, side="right") - 1
         return groups[place], flat - starts[place]
@@ -143,38 +162,6 @@ class EpochOrder:
                     cut.append(Piece(window, start, end))
                 start, window = end, window + 1
         return cut
-
-    def deal(self, done: Sequence[Interval], ranks: int, workers: int) -> list[list[list[Piece]]]:
-        """Divide everything that is not `done`: the pieces of each worker of each rank,
-        [ranks][workers].
-
-        The numbers of positions of two ranks differ by at most one. Within a rank, the worker with
-        the fewest positions takes the next piece.
-        """
-        todo = self.pieces(subtract([(0, len(self))], done))
-        total = sum(piece.stop - piece.start for piece in todo)
-        shares: list[list[Piece]] = [[] for _ in range(ranks)]
-        wanting = [(-(total // ranks + (rank < total % ranks)), rank) for rank in range(ranks)]
-        heapq.heapify(wanting)
-        for piece in todo:
-            start = piece.start
-            while start < piece.stop:
-                want, rank = heapq.heappop(wanting)
-                stop = min(piece.stop, start - want)
-                shares[rank].append(Piece(piece.window, start, stop))
-                heapq.heappush(wanting, (want + stop - start, rank))
-                start = stop
-        return [_spread(share, workers) for share in shares]
-
-
-def _spread(share: Sequence[Piece], workers: int) -> list[list[Piece]]:
-    lists: list[list[Piece]] = [[] for _ in range(workers)]
-    loads = [(0, worker) for worker in range(workers)]
-    for piece in share:
-        load, worker = heapq.heappop(loads)
-        lists[worker].append(piece)
-        heapq.heappush(loads, (load + piece.stop - piece.start, worker))
-    return lists
 
 
 def _window_starts(sizes: np.ndarray, window_bytes: int) -> np.ndarray:

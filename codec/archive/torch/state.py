@@ -21,8 +21,9 @@ class ReaderState:
     """Identifies the archive, layers, seed and windows that the positions refer to."""
     epoch: int
     base: tuple[Interval, ...]
-    """Consumed when the epoch was last divided: with equal ranks and workers, shares stay the same.
-    """
+    """Consumed when the epoch was last divided among ranks: with equal ranks, shares stay."""
+    spread: tuple[Interval, ...]
+    """Consumed when the shares of ranks were last divided among workers."""
     consumed: tuple[Interval, ...]
     ranks: int
     workers: int
@@ -37,6 +38,7 @@ class ReaderState:
             "order": self.order,
             "epoch": self.epoch,
             "base": [list(interval) for interval in self.base],
+            "spread": [list(interval) for interval in self.spread],
             "consumed": [list(interval) for interval in self.consumed],
             "ranks": self.ranks,
             "workers": self.workers,
@@ -73,6 +75,7 @@ def gather(state: Any) -> ReaderState:
             raise StateMismatch("reader states of runs with different ranks or workers")
     return replace(
         first,
+        spread=tuple(union(part for one in found for part in one.spread)),
         consumed=tuple(union(part for one in found for part in one.consumed)),
         covers=tuple(sorted({consumer for one in found for consumer in one.covers})),
     )
@@ -97,6 +100,7 @@ def _parsed(state: Mapping[str, Any]) -> ReaderState:
             order=str(state["order"]),
             epoch=int(state["epoch"]),
             base=_pairs(state["base"]),
+            spread=_pairs(state["spread"]),
             consumed=_pairs(state["consumed"]),
             ranks=int(state["ranks"]),
             workers=int(state["workers"]),

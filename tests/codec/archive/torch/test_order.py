@@ -6,7 +6,7 @@ import hashlib
 from itertools import pairwise
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from underpaint.codec.archive.torch.order import (
@@ -80,26 +80,3 @@ def test_a_part_of_a_window_is_that_part_of_the_whole(
     part = order.locate(Piece(piece.window, start, stop))
     for one, all_ in zip(part, whole, strict=True):
         assert one.tolist() == all_[start - piece.start : stop - piece.start].tolist()
-
-
-@given(orders(), positions, st.integers(1, 5), st.integers(1, 4))
-def test_dealing_gives_each_position_once_and_ranks_equal_shares(
-    order: EpochOrder, done: set[int], ranks: int, workers: int
-) -> None:
-    taken = [(a, min(b, len(order))) for a, b in as_intervals(done) if a < len(order)]
-    shares = order.deal(taken, ranks, workers)
-    dealt = [
-        at for share in shares for pieces in share for p in pieces for at in range(p.start, p.stop)
-    ]
-    assert sorted(dealt) == sorted(set(range(len(order))) - done)
-    sizes = [sum(p.stop - p.start for pieces in share for p in pieces) for share in shares]
-    assert max(sizes) - min(sizes) <= 1
-
-
-@settings(deadline=None)
-@given(orders(), st.integers(1, 4))
-def test_windows_are_cut_only_to_make_shares_equal(order: EpochOrder, ranks: int) -> None:
-    shares = order.deal([], ranks, 1)
-    pieces = [piece for share in shares for part in share for piece in part]
-    windows = len(order.pieces([(0, len(order))]))
-    assert len(pieces) <= windows + 2 * ranks
