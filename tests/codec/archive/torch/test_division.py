@@ -70,8 +70,8 @@ def batches(workers: list[list[Piece]], size: int, drop_last: bool) -> list[list
 def test_each_position_comes_once_with_at_most_one_repeat_a_rank(
     order: EpochOrder, division: Division, done: set[int], workers: int
 ) -> None:
-    taken = union((at, at + 1) for at in done if at < len(order))
-    left = len(order) - count(taken)
+    taken = union((at, at + 1) for at in done)  # those beyond the images are used-up padding
+    left = len(order) - sum(at < len(order) for at in done)
     shares = division.shares(order, taken)
     sizes = [len(positions(share)) for share in shares]
     assert sizes == [division.length(left, rank) for rank in range(division.ranks)]
