@@ -12,8 +12,8 @@
 | `module:Class` | a class of your own with the members of `Extractor` |
 
 FILE is a path or fsspec URL. A suffix `#sha256=DIGEST&…` requires its SHA-256 and sets options (see
-`codec.extractors.names`). The libraries are optional: `pip install
-'underpaint[extractors]'`.
+`codec.extractors.names`). The libraries are optional: the extra
+`extractors` installs them.
 """
 
 from underpaint.codec.extractors.base import Extractor, Preprocessing

@@ -12,6 +12,7 @@ from underpaint.codec.errors import UsageError
 from underpaint.codec.extractors.base import Preprocessing, checked_size, pooled, unit_length
 from underpaint.codec.extractors.names import ExtractorName
 from underpaint.codec.storage.download import fetch
+from underpaint.codec.storage.extras import install_hint
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -32,9 +33,7 @@ def open_session(data: bytes, device: str = "cpu") -> onnxruntime.InferenceSessi
     try:
         import onnxruntime
     except ImportError:
-        raise UsageError(
-            "ONNX networks need onnxruntime: pip install 'underpaint[extractors]'"
-        ) from None
+        raise UsageError(f"ONNX networks need onnxruntime: {install_hint('extractors')}") from None
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1

@@ -20,6 +20,7 @@ from underpaint.codec.errors import UsageError
 from underpaint.codec.extractors.base import Preprocessing, checked_size, pooled, unit_length
 from underpaint.codec.extractors.names import ExtractorName
 from underpaint.codec.extractors.onnx_network import fetch_file
+from underpaint.codec.storage.extras import install_hint
 
 
 class TorchNetwork:
@@ -111,9 +112,7 @@ def _imported(library: str, module: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ImportError:
-        raise UsageError(
-            f"{library} is not installed: pip install 'underpaint[extractors]'"
-        ) from None
+        raise UsageError(f"{library} is not installed: {install_hint('extractors')}") from None
     except (RuntimeError, OSError) as error:  # torchvision built for another torch
         raise UsageError(f"{library} does not fit the torch that is installed: {error}") from error
 

@@ -44,6 +44,9 @@ _ORIENTATIONS = {
 }
 """Quarter turns anticlockwise, then the axis of a mirror image -> EXIF orientation."""
 
+MISSING = "HEIC is read with pillow-heif, which the extra `heif` installs"
+"""Message about a HEIC picture without that package; it is stored, so it names no folder."""
+
 _AVIF_EXIF_ITEM = re.compile(rb"(infe[\x02\x03].{3}.{4,6}?)Exif", re.DOTALL)
 _MAX_DERIVATIONS = 8
 MAX_EXTENTS = 16
@@ -67,7 +70,7 @@ def scan_heif(data: bytes) -> Header:
     if coding not in ("AVIF", "HEIC"):
         raise UnsupportedFormat(f"HEIF with {coding} pictures is not read")
     if coding == "HEIC" and importlib.util.find_spec("pillow_heif") is None:
-        raise UnsupportedFormat(f"HEIC is read with pillow-heif: {_hint()}")
+        raise UnsupportedFormat(MISSING)
     sizes = [
         struct.unpack(">II", content[4:12])
         for item in items.items.values()
@@ -119,12 +122,6 @@ def _colour_space(picture: Item) -> tuple[ColourSpace | None, str]:
         if kind == b"colr" and content[:4] == b"nclx" and len(content) >= 10:
             found = of_code_points(*struct.unpack(">HH", content[4:8]))
     return found
-
-
-def _hint() -> str:
-    from underpaint.codec.storage.extras import install_hint
-
-    return install_hint("heif")
 
 
 def _coding(items: Items, number: int) -> str:

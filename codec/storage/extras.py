@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import os
+import shlex
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, distribution
 from typing import Any
+from urllib.request import url2pathname
 
 import fsspec
 
@@ -33,8 +39,34 @@ SCHEMES = {"gs": "gcs", "gcs": "gcs", "s3": "s3", "s3a": "s3", "http": "http", "
 
 
 def install_hint(extra: str) -> str:
-    """Return the command that installs an extra."""
-    return f"pip install 'underpaint[{extra}]'"
+    """Return the command that installs an extra beside this installation of the package.
+
+    The package is on no index, so the command names what it was installed from: a folder, a file or
+    a repository, as `direct_url.json` (PEP 610) records it.
+    """
+    try:
+        recorded = distribution("underpaint").read_text("direct_url.json")
+        return _command(json.loads(recorded or "{}"), extra)
+    except (PackageNotFoundError, ValueError, TypeError, AttributeError):
+        return _command({}, extra)
+
+
+def _command(origin: Mapping[str, Any], extra: str) -> str:
+    """Return the command for a record of PEP 610; {} if there is none."""
+    url = str(origin.get("url", ""))
+    path = url2pathname(url.removeprefix("file://")) if url.startswith("file://") else ""
+    pip = "pip install"
+    if "vcs_info" in origin:
+        return f"{pip} {shlex.quote(f'underpaint[{extra}] @ git+{url}')}"
+    if "archive_info" in origin and (not path or os.path.isfile(path)):
+        return f"{pip} {shlex.quote(f'underpaint[{extra}] @ {url}')}"
+    if path and os.path.isdir(path):
+        if os.path.isfile(constraints := os.path.join(path, "constraints.txt")):
+            pip += f" --constraint {shlex.quote(constraints)}"
+        if origin.get("dir_info", {}).get("editable"):
+            pip += " --editable"
+        return f"{pip} {shlex.quote(f'{path}[{extra}]')}"
+    return f"pip install --constraint constraints.txt '.[{extra}]' in the folder of Underpaint"
 
 
 def missing_extra(error: ImportError) -> str | None:

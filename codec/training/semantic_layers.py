@@ -1,8 +1,8 @@
 """Semantic features of positions: feature maps of an image network, resampled to the latent grid.
 
 The network is any ONNX file with one picture as its input, by path or URL. The last feature map of
-each resolution is taken: early layers respond to textures, late ones to objects. Needs
-`pip install 'underpaint[train]'`.
+each resolution is taken: early layers respond to textures, late ones to objects. Needs the
+extra `train`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import torch
 
 from underpaint.codec.errors import UsageError
 from underpaint.codec.storage.download import fetch
+from underpaint.codec.storage.extras import install_hint
 from underpaint.codec.transform.subbands import BLOCK
 
 TEXTURE_ALONE = "none: texture alone"
@@ -114,7 +115,7 @@ def open_network(location: str) -> Any:
     try:
         import onnx
     except ImportError as error:
-        raise UsageError(f"--extractor needs pip install 'underpaint[train]' ({error})") from error
+        raise UsageError(f"--extractor needs {install_hint('train')} ({error})") from error
     data = _fetched(location)
     try:
         return onnx.load_from_string(data)
@@ -143,7 +144,7 @@ def _session(model: Any, outputs: list[str]) -> Any:
     try:
         import onnxruntime
     except ImportError as error:
-        raise UsageError(f"--extractor needs pip install 'underpaint[train]' ({error})") from error
+        raise UsageError(f"--extractor needs {install_hint('train')} ({error})") from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from underpaint.codec.image_io.heif import MISSING
 from underpaint.codec.storage.extras import install_hint
 from underpaint.codec.storage.redaction import redacted
 from underpaint.pipelines.cli.console import plural, shown, size_text, table, time_text
@@ -55,8 +56,8 @@ def print_summary(result: EncodeResult, output: str) -> None:
         print(f"failed: {shown(letter.key)}: {shown(why)}", file=sys.stderr)
     if result.failed > len(result.letters):
         print(f"failed: … and {result.failed - len(result.letters):,} more", file=sys.stderr)
-    hint = install_hint("heif")
-    if any(hint in (letter.message or "") for letter in result.letters):
+    if any(MISSING in (letter.message or "") for letter in result.letters):
+        hint = install_hint("heif")
         print(f"HEIC pictures need {hint}; then encode --retry-failed", file=sys.stderr)
     if sum(statistics.layer_bytes) > statistics.source_bytes > 0:
         print(

@@ -19,6 +19,7 @@ from PIL import Image, features
 from PIL import __version__ as pillow_version
 
 from underpaint.codec.errors import UsageError
+from underpaint.codec.storage.extras import install_hint
 
 WEBP_METHOD = 6
 AVIF_SPEED = 6
@@ -200,7 +201,7 @@ def peer_named(name: str) -> Peer:
     try:
         return make()
     except ImportError as error:
-        raise UsageError(f"{name} needs pip install 'underpaint[evaluate]' ({error})") from error
+        raise UsageError(f"{name} needs {install_hint('evaluate')} ({error})") from error
 
 
 def peers_named(names: Sequence[str]) -> list[Peer]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from underpaint.codec.errors import UsageError
+from underpaint.codec.storage.extras import install_hint
 from underpaint.pipelines.evaluation import tables
 from underpaint.pipelines.evaluation.corpus import (
     FIRST_LAYERS,
@@ -148,7 +149,7 @@ def _tasks(folder: Path, settings: Settings) -> tuple[list[Section], Plot]:
         from underpaint.pipelines.evaluation.tasks import report as task_report
         from underpaint.pipelines.evaluation.tasks.run import run_tasks
     except ImportError as error:
-        raise UsageError(f"--tasks needs pip install 'underpaint[tasks]' ({error})") from error
+        raise UsageError(f"--tasks needs {install_hint('tasks')} ({error})") from error
     reports = run_tasks(
         folder,
         settings.peers,

@@ -15,6 +15,7 @@ from PIL import Image
 
 from underpaint.codec.errors import UsageError
 from underpaint.codec.metrics import ms_ssim_decibels, ms_ssim_of_pictures, psnr
+from underpaint.codec.storage.extras import install_hint
 
 PSNR_OF_EQUAL_PICTURES = 100.0
 """PSNR of equal pictures in dB, in place of infinity, so that means are finite."""
@@ -84,5 +85,5 @@ def scores_named(names: Sequence[str]) -> list[Score]:
             try:
                 import ssimulacra2  # noqa: F401
             except ImportError as error:
-                raise UsageError(f"{name} needs pip install 'underpaint[evaluate]'") from error
+                raise UsageError(f"{name} needs {install_hint('evaluate')}") from error
     return [SCORES[name] for name in dict.fromkeys(names)]

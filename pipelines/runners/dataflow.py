@@ -30,6 +30,7 @@ from apache_beam.options.pipeline_options import (
 
 from underpaint.codec.errors import UsageError
 from underpaint.codec.extractors.names import ExtractorName
+from underpaint.codec.storage.extras import install_hint
 from underpaint.codec.storage.files import Storage
 
 RUNNER = "DataflowRunner"
@@ -208,7 +209,7 @@ def check_client() -> None:
 
 
 def _no_client(error: ImportError) -> UsageError:
-    return UsageError(f"{RUNNER} needs more packages: pip install 'underpaint[dataflow]' ({error})")
+    return UsageError(f"{RUNNER} needs more packages: {install_hint('dataflow')} ({error})")
 
 
 def _check_places(

@@ -1,9 +1,9 @@
 """Fuzz one harness: `python -m tests.fuzz HARNESS --seconds 3600`, from the root of the project.
 
 Prints executions and peak memory; exit status 1, and the input and its traceback, where something
-else than a named error came out, or one input took more than a gigabyte or two minutes. Needs
-`pip install 'underpaint[fuzz]'`. Seeds are the conformance vectors and small files made on the
-spot; with --corpus, what was found to reach new code is kept and is where the next run begins.
+else than a named error came out, or one input took more than a gigabyte or two minutes. Needs the
+extra `fuzz`. Seeds are the conformance vectors and small files made on the spot; with --corpus,
+what was found to reach new code is kept and is where the next run begins.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def main() -> int:
     parser.add_argument("--artifacts", type=Path, default=Path(), help="where findings are put")
     arguments = parser.parse_args()
     if importlib.util.find_spec("atheris") is None:
-        parser.error("atheris is not installed: pip install 'underpaint[fuzz]'")
+        parser.error("atheris is not installed: the extra fuzz installs it")
     harness = HARNESSES[arguments.harness]
     with tempfile.TemporaryDirectory(prefix="underpaint-fuzz-") as scratch:
         seeds = Path(scratch, "seeds")

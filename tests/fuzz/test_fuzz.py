@@ -81,7 +81,7 @@ def test_no_compared_arrays_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("name", HARNESSES)
 def test_a_short_run_finds_nothing(name: str, tmp_path: Path) -> None:
     if importlib.util.find_spec("atheris") is None:
-        pytest.skip("atheris is not installed: pip install 'underpaint[fuzz]'")
+        pytest.skip("atheris is not installed: the extra fuzz installs it")
     command = [sys.executable, "-m", "tests.fuzz", name, "--seconds", "5"]
     done = subprocess.run(
         [*command, "--artifacts", str(tmp_path)], cwd=ROOT, capture_output=True, text=True

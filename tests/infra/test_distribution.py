@@ -170,7 +170,7 @@ def test_a_missing_extra_is_one_line_that_names_it(
     )  # fmt: skip
     assert done.returncode == 2
     [line] = done.stderr.splitlines()
-    assert f"pip install 'underpaint[{extra}]'" in line
+    assert f"pip install 'underpaint[{extra}] @ file://" in line  # the wheel that is installed
 
 
 def test_the_reading_page_says_how_much_is_installed(installed: Path) -> None:

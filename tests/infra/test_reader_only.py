@@ -12,6 +12,7 @@ import pytest
 
 from underpaint import ArchiveWriter, Codec
 from underpaint.codec.archive import Row, publish
+from underpaint.codec.storage.extras import install_hint
 
 BLOCKED = ("apache_beam", "gcsfs", "s3fs", "aiohttp", "tqdm", "requests", "jinja2", "pillow_heif")
 
@@ -85,7 +86,7 @@ def test_a_missing_file_system_is_one_line_that_names_its_extra() -> None:
     urls = ("gs://bucket/a", "s3://bucket/a", "https://host/a", "http://host/a")
     lines = run(PRELUDE + OPEN, *urls).splitlines()
     assert lines == [
-        f"{url}: reading it needs pip install 'underpaint[{extra}]'"
+        f"{url}: reading it needs {install_hint(extra)}"
         for url, extra in zip(urls, ("gcs", "s3", "http", "http"), strict=True)
     ]
 

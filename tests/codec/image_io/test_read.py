@@ -26,6 +26,7 @@ from underpaint.codec.errors import (
     UnsupportedFormat,
     UsageError,
 )
+from underpaint.codec.image_io.heif import MISSING
 from underpaint.codec.image_io.read import (
     PICTURE_FORMATS,
     PICTURE_SUFFIXES,
@@ -507,7 +508,8 @@ def test_heic_without_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     with pytest.raises(UnsupportedFormat) as caught:
         read_picture(data)
-    assert str(caught.value) == "HEIC is read with pillow-heif: pip install 'underpaint[heif]'"
+    assert str(caught.value) == MISSING
+    assert "extra `heif`" in MISSING
 
 
 def test_row_simple_formats():

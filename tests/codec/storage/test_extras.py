@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
 
 from underpaint.codec.errors import UsageError
-from underpaint.codec.storage.extras import EXTRAS, SCHEMES, file_system, missing_extra
+from underpaint.codec.storage import extras
+from underpaint.codec.storage.extras import (
+    EXTRAS,
+    SCHEMES,
+    file_system,
+    install_hint,
+    missing_extra,
+)
 
 PROJECT = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
 OPTIONAL = PROJECT["optional-dependencies"]
@@ -37,6 +46,53 @@ def test_each_scheme_has_an_extra() -> None:
 def test_all_holds_every_extra_for_users() -> None:
     [everything] = map(Requirement, OPTIONAL["all"])
     assert everything.extras == set(OPTIONAL) - {"all", "fuzz", "photos", "test"}
+
+
+@pytest.mark.parametrize(
+    ("origin", "command"),
+    [
+        ({"dir_info": {}}, "pip install '{folder}[heif]'"),
+        ({"dir_info": {"editable": True}}, "pip install --editable '{folder}[heif]'"),
+        (
+            {"url": "https://host/u.git", "vcs_info": {"vcs": "git"}},
+            "pip install 'underpaint[heif] @ git+https://host/u.git'",
+        ),
+        (
+            {"url": "https://host/u.whl", "archive_info": {}},
+            "pip install 'underpaint[heif] @ https://host/u.whl'",
+        ),
+        (
+            {"url": "file:///not/there", "dir_info": {}},
+            "pip install --constraint constraints.txt '.[heif]' in the folder of Underpaint",
+        ),
+        (None, "pip install --constraint constraints.txt '.[heif]' in the folder of Underpaint"),
+    ],
+)
+def test_the_command_for_an_extra_names_what_the_package_was_installed_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, origin: dict[str, Any] | None, command: str
+) -> None:
+    class Installed:
+        def read_text(self, name: str) -> str | None:
+            assert name == "direct_url.json"
+            return None if origin is None else json.dumps({"url": tmp_path.as_uri(), **origin})
+
+    monkeypatch.setattr(extras, "distribution", lambda name: Installed())
+    assert install_hint("heif") == command.format(folder=tmp_path)
+
+
+def test_the_command_for_an_extra_holds_the_constraints_of_a_checkout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Installed:
+        def read_text(self, name: str) -> str:
+            return json.dumps({"url": (tmp_path / "a b").as_uri(), "dir_info": {}})
+
+    (tmp_path / "a b").mkdir()
+    (tmp_path / "a b" / "constraints.txt").touch()
+    monkeypatch.setattr(extras, "distribution", lambda name: Installed())
+    folder = tmp_path / "a b"
+    constraints = f"--constraint '{folder}/constraints.txt'"
+    assert install_hint("gcs") == f"pip install {constraints} '{folder}[gcs]'"
 
 
 def test_an_unknown_scheme_is_a_mistake_of_the_user() -> None:
