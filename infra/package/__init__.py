@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from underpaint.codec.archive import Archive, ArchiveWriter
+    from underpaint.codec.archive.torch.collate import collate
     from underpaint.codec.archive.torch.dataset import LayerDataset
     from underpaint.codec.archive.torch.map_style import LayerMap
     from underpaint.codec.codec import Codec
     from underpaint.codec.reconstruct.backend import Latents
 
-__all__ = ["Archive", "ArchiveWriter", "Codec", "Latents", "LayerDataset", "LayerMap"]
+__all__ = ["Archive", "ArchiveWriter", "Codec", "Latents", "LayerDataset", "LayerMap", "collate"]
 
 _MODULES = {
     "Archive": "underpaint.codec.archive",
@@ -26,6 +27,7 @@ _MODULES = {
     "Latents": "underpaint.codec.reconstruct.backend",
     "LayerDataset": "underpaint.codec.archive.torch.dataset",
     "LayerMap": "underpaint.codec.archive.torch.map_style",
+    "collate": "underpaint.codec.archive.torch.collate",
 }
 
 

@@ -14,6 +14,7 @@ from torch.utils.data import IterableDataset
 
 from underpaint.codec.archive.parquet.ranges import Traffic
 from underpaint.codec.archive.reader import Archive, OnDamage
+from underpaint.codec.archive.torch.collate import collate
 from underpaint.codec.archive.torch.division import Division, Even
 from underpaint.codec.archive.torch.exact import Fit
 from underpaint.codec.archive.torch.order import EpochOrder, Interval, Piece, union, without
@@ -59,7 +60,9 @@ class LayerDataset(IterableDataset[Sample]):
       [C, h, w], with h = ceil(H / 16) and w = ceil(W / 16), without synthesis;
     * "image": "image" uint8 [3, H, W], sRGB, or smaller sides with `size`.
 
-    Images differ in size, so give the loader a `collate_fn` or `batch_size=None`.
+    With `batch_size`, batches come ready, as `collate` makes them: pictures and latents of several
+    sizes are padded, with a mask. Give the loader `batch_size=None` then. Otherwise let it batch
+    with `collate_fn=collate`.
 
     **Resuming.** `state_dict()` records the consumed positions of the epoch. `load_state_dict()`
     takes one such state, a list of the states of all ranks, or a StatefulDataLoader's state (or a
@@ -97,9 +100,12 @@ class LayerDataset(IterableDataset[Sample]):
             images of an epoch; with both, an image that `on_damage` reports is replaced by a repeat
             if there are several ranks. "uneven" gives each image once: some ranks may have a sample
             more than others, and any difference in batches.
+        batch_size: samples of a batch, which are decoded together (None: single samples come). One
+            batch of a rank's epoch may be smaller, and none is with …
+        drop_last: … which leaves out the samples of that batch.
         window_bytes: bytes of row groups shuffled together. A worker's memory holds this much, …
         prefetch_bytes: … and this much loaded ahead by `threads` threads.
-        decode_batch: images decoded at once.
+        decode_batch: images decoded at once, unless there is a `batch_size`.
         weights, device: as in `Codec.load`; pictures stay on the device that decodes them.
         refine: whether pictures go through the backward network, as in `Codec.decode`: 0.2 to 0.3
             dB better, many times as slow on a CPU.
@@ -121,6 +127,8 @@ class LayerDataset(IterableDataset[Sample]):
         rank: int | None = None,
         world_size: int | None = None,
         even: Even = "pad",
+        batch_size: int | None = None,
+        drop_last: bool = False,
         window_bytes: int = WINDOW_BYTES,
         prefetch_bytes: int = PREFETCH_BYTES,
         threads: int = 4,
@@ -139,16 +147,18 @@ class LayerDataset(IterableDataset[Sample]):
         self._maker = SampleMaker(self.archive, wanted)
         self._seed, self._window_bytes = seed, window_bytes
         self._prefetch_bytes, self._threads = prefetch_bytes, threads
-        self._decode_batch = decode_batch
+        self._decode_batch = batch_size or decode_batch
         if seed is None:
             self._order_id = f"{self.archive.manifest.identity} as stored"
         else:
             columns = len(self._maker.layer_columns)
             windows = f"windows of {window_bytes} bytes of {columns} columns"
             self._order_id = f"{self.archive.manifest.identity} seed {seed} {windows}"
-        self._division = Division(self.world_size, even)
+        self._division = Division(self.world_size, even, batch_size, drop_last)
         if even != "pad":
             self._order_id += f" {even}"
+        if batch_size is not None:
+            self._order_id += f" batches of {batch_size}{' only' if drop_last else ''}"
         self._passes = Passes()
         self._followed = self._epoch = 0
         self._base: tuple[Interval, ...] = ()
@@ -159,7 +169,7 @@ class LayerDataset(IterableDataset[Sample]):
         self._begun = False
 
     def __len__(self) -> int:
-        """Return the number of samples of this rank in a whole epoch."""
+        """Return the number of samples, or batches, of this rank in a whole epoch."""
         return self._division.steps(len(self.archive), self.rank)
 
     @property
@@ -302,16 +312,31 @@ class LayerDataset(IterableDataset[Sample]):
     def _samples(self, order: EpochOrder, pieces: Sequence[Piece]) -> Iterator[Sample]:
         self._resumed = None
         generation = self._passes.generation
+        size = self._division.batch_size
+        batch: list[Sample] = []
+        used: list[tuple[Piece, int]] = []  # up to the end of the batch
         for piece, stop, sample in self._filled(order, pieces):
-            if self._open[0] != piece.start:
-                self._consumed = union([*self._consumed, self._open])
-            self._open = (piece.start, stop)
+            used.append((piece, stop))
             if sample is not None:
                 sample["position"] += self._epoch * EPOCH_STRIDE
-                yield sample
+                batch.append(sample)
+            if len(batch) == (size or 1):
+                self._use(used)
+                yield collate(batch) if size else batch[0]
+                batch, used = [], []
+        self._use(used)
+        if batch and not self._division.drop_last:
+            yield collate(batch)
         self._consumed = union([*self._consumed, self._open])
         self._open = (0, 0)
         self._passes.end(worker_place()[0], generation)
+
+    def _use(self, used: Sequence[tuple[Piece, int]]) -> None:
+        """Count pieces as consumed up to these positions."""
+        for piece, stop in used:
+            if self._open[0] != piece.start:
+                self._consumed = union([*self._consumed, self._open])
+            self._open = (piece.start, stop)
 
     def _filled(
         self, order: EpochOrder, pieces: Sequence[Piece]
@@ -344,10 +369,15 @@ class LayerDataset(IterableDataset[Sample]):
 
         def tasks() -> Iterator[Callable[[], Made]]:
             try:
+                begun = 0  # samples of a batch that began in the piece before
                 for piece, wanted in self._loaded(order, pieces):
                     while wanted:
-                        yield partial(made, piece, wanted[: self._decode_batch])
-                        del wanted[: self._decode_batch]
+                        part = wanted[: self._decode_batch - begun]
+                        del wanted[: len(part)]
+                        begun = (begun + len(part)) % self._decode_batch
+                        if self._division.batch_size is None:
+                            begun = 0
+                        yield partial(made, piece, part)
             except Exception as error:
                 yield partial(_raise, error)
 
