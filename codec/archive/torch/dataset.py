@@ -7,24 +7,23 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import islice
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Unpack
 
 import torch
 from torch.utils.data import IterableDataset
 
 from underpaint.codec.archive.parquet.ranges import Traffic
-from underpaint.codec.archive.reader import Archive, OnDamage
+from underpaint.codec.archive.reader import Archive
 from underpaint.codec.archive.torch.collate import collate
 from underpaint.codec.archive.torch.division import Division, Even
-from underpaint.codec.archive.torch.exact import Fit
 from underpaint.codec.archive.torch.order import EpochOrder, Interval, Piece, union, without
 from underpaint.codec.archive.torch.passes import Passes
 from underpaint.codec.archive.torch.prefetch import prefetched
 from underpaint.codec.archive.torch.ranks import rank_place, worker_place
 from underpaint.codec.archive.torch.samples import (
     Group,
-    Output,
     Sample,
+    SampleArguments,
     SampleMaker,
     SampleOptions,
     Wanted,
@@ -58,7 +57,8 @@ class LayerDataset(IterableDataset[Sample]):
     * "bytes": "layers", a tuple of bytes;
     * "latent": "class_map" int64 [h, w], "embedding" float32 [E, h, w], "coefficients" float32
       [C, h, w], with h = ceil(H / 16) and w = ceil(W / 16), without synthesis;
-    * "image": "image" uint8 [3, H, W], sRGB, or smaller sides with `size`.
+    * "image": "image" uint8 [3, H, W], sRGB, or smaller sides with `size`;
+    * "pil": the same as a PIL.Image.
 
     With `batch_size`, batches come ready, as `collate` makes them: pictures and latents of several
     sizes are padded, with a mask. Give the loader `batch_size=None` then. Otherwise let it batch
@@ -84,15 +84,6 @@ class LayerDataset(IterableDataset[Sample]):
 
     Args:
         archive: an open archive, a local path or an fsspec URL.
-        layers: number of layers to fetch and decode (None: all).
-        size: short side in pixels of the pictures to fetch and decode, as in `Codec.decode`: of the
-            full picture and its halves, the smallest that reaches it (None: the largest there is).
-        exact: height and width to which pictures are scaled, antialiased, so that samples form a
-            batch. Unless `size` is given, only what these pictures need is read.
-        fit: "crop" scales the centre of a picture with the proportions of `exact`, "stretch" all.
-        output: content of a sample.
-        labels: all label columns, none, or those named.
-        features: whether samples hold the archive's embeddings.
         seed: seed of the shuffle; None: the order of the archive.
         rank, world_size: of this process; by default those of torch.distributed, else of the
             environment variables RANK and WORLD_SIZE, which torchrun sets, else 0 of 1.
@@ -106,23 +97,15 @@ class LayerDataset(IterableDataset[Sample]):
         window_bytes: bytes of row groups shuffled together. A worker's memory holds this much, …
         prefetch_bytes: … and this much loaded ahead by `threads` threads.
         decode_batch: images decoded at once, unless there is a `batch_size`.
-        weights, device: as in `Codec.load`; pictures stay on the device that decodes them.
-        refine: whether pictures go through the backward network, as in `Codec.decode`: 0.2 to 0.3
-            dB better, many times as slow on a CPU.
-        on_damage: called with each `Damage`; the image is then left out. None: an error is raised.
+        options: the content of samples: `layers`, `size`, `exact`, `fit`, `output`, `labels`,
+            `label`, `columns`, `features`, `transform`, `weights`, `device`, `refine` and
+            `on_damage`; see `SampleOptions`.
     """
 
     def __init__(
         self,
         archive: Archive | str | os.PathLike[str],
         *,
-        layers: int | None = None,
-        size: int | None = None,
-        exact: tuple[int, int] | None = None,
-        fit: Fit = "crop",
-        output: Output = "latent",
-        labels: bool | Sequence[str] = True,
-        features: bool = False,
         seed: int | None = 0,
         rank: int | None = None,
         world_size: int | None = None,
@@ -133,18 +116,12 @@ class LayerDataset(IterableDataset[Sample]):
         prefetch_bytes: int = PREFETCH_BYTES,
         threads: int = 4,
         decode_batch: int = 16,
-        weights: str | None = None,
-        device: str = "cpu",
-        refine: bool = False,
-        on_damage: OnDamage | None = None,
+        **options: Unpack[SampleArguments],
     ) -> None:
         super().__init__()
         self.archive = archive if isinstance(archive, Archive) else Archive.open(archive)
         self.rank, self.world_size = rank_place(rank, world_size)
-        wanted = SampleOptions(
-            layers, size, exact, fit, output, labels, features, weights, device, refine, on_damage
-        )
-        self._maker = SampleMaker(self.archive, wanted)
+        self._maker = SampleMaker(self.archive, SampleOptions(**options))
         self._seed, self._window_bytes = seed, window_bytes
         self._prefetch_bytes, self._threads = prefetch_bytes, threads
         self._decode_batch = batch_size or decode_batch
@@ -171,6 +148,10 @@ class LayerDataset(IterableDataset[Sample]):
     def __len__(self) -> int:
         """Return the number of samples, or batches, of this rank in a whole epoch."""
         return self._division.steps(len(self.archive), self.rank)
+
+    def __repr__(self) -> str:
+        place = f"rank {self.rank} of {self.world_size}"
+        return f"LayerDataset({self.archive.storage.root!r}, {self._maker}, {place})"
 
     @property
     def epoch(self) -> int:

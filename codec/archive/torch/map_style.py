@@ -5,18 +5,17 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from torch.utils.data import Dataset
 
 from underpaint.codec.archive.parquet.ranges import Traffic
-from underpaint.codec.archive.reader import Archive, OnDamage
-from underpaint.codec.archive.torch.exact import Fit
+from underpaint.codec.archive.reader import Archive
 from underpaint.codec.archive.torch.samples import (
     Group,
-    Output,
     Sample,
+    SampleArguments,
     SampleMaker,
     SampleOptions,
     Wanted,
@@ -35,31 +34,18 @@ class LayerMap(Dataset[Sample | None]):
     shuffled order use `LayerDataset`. "position" is the index. A damaged image raises
     ArchiveDamaged or LayerDamaged; with `on_damage` it is reported and its sample is None.
 
-    Arguments not named here are those of `LayerDataset`.
+    `options` are the arguments of `SampleOptions`.
     """
 
     def __init__(
         self,
         archive: Archive | str | os.PathLike[str],
         *,
-        layers: int | None = None,
-        size: int | None = None,
-        exact: tuple[int, int] | None = None,
-        fit: Fit = "crop",
-        output: Output = "latent",
-        labels: bool | Sequence[str] = True,
-        features: bool = False,
         cache_bytes: int = CACHE_BYTES,
-        weights: str | None = None,
-        device: str = "cpu",
-        refine: bool = False,
-        on_damage: OnDamage | None = None,
+        **options: Unpack[SampleArguments],
     ) -> None:
         self.archive = archive if isinstance(archive, Archive) else Archive.open(archive)
-        wanted = SampleOptions(
-            layers, size, exact, fit, output, labels, features, weights, device, refine, on_damage
-        )
-        self._maker = SampleMaker(self.archive, wanted)
+        self._maker = SampleMaker(self.archive, SampleOptions(**options))
         self._ends = np.cumsum(self._maker.rows)
         self._cache_bytes = cache_bytes
         self._cache: OrderedDict[int, Group] = OrderedDict()
@@ -70,6 +56,9 @@ class LayerMap(Dataset[Sample | None]):
     def __len__(self) -> int:
         """Return the number of images of the archive."""
         return len(self.archive)
+
+    def __repr__(self) -> str:
+        return f"LayerMap({self.archive.storage.root!r}, {self._maker})"
 
     @property
     def traffic(self) -> Traffic:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, get_args
 
 import numpy as np
 import pyarrow as pa
 import torch
+from PIL import Image
 
 from underpaint.codec.archive.layer_columns import by_layer
 from underpaint.codec.archive.reader import Archive, OnDamage
 from underpaint.codec.archive.records import Commit
 from underpaint.codec.archive.salvage import Damage
-from underpaint.codec.archive.schema import EMBEDDING, PAGE_BYTES
+from underpaint.codec.archive.schema import EMBEDDING, FIXED_NAMES, PAGE_BYTES
 from underpaint.codec.archive.tables import joined, vectors_of
 from underpaint.codec.archive.torch.exact import Fit, to_shape
 from underpaint.codec.errors import ArchiveDamaged, LayerDamaged, StreamError, UsageError
@@ -22,7 +23,7 @@ from underpaint.codec.errors import ArchiveDamaged, LayerDamaged, StreamError, U
 if TYPE_CHECKING:
     from underpaint.codec.codec import Codec
 
-Output = Literal["image", "latent", "bytes"]
+Output = Literal["image", "latent", "bytes", "pil"]
 Sample = dict[str, Any]
 
 
@@ -48,9 +49,49 @@ class Wanted:
     row: int
 
 
+class SampleArguments(TypedDict, total=False):
+    """Types of the arguments that `LayerDataset` and `LayerMap` share, for type checkers."""
+
+    layers: int | None
+    size: int | None
+    exact: tuple[int, int] | None
+    fit: Fit
+    output: Output
+    labels: bool | Sequence[str]
+    label: str | Callable[[dict[str, Any]], Any] | None
+    columns: Sequence[str]
+    features: bool
+    transform: Callable[[Any], Any] | None
+    weights: str | None
+    device: str
+    refine: bool
+    on_damage: OnDamage | None
+
+
 @dataclass(frozen=True)
 class SampleOptions:
-    """Content of the samples of a data set; see `LayerDataset` for the meanings."""
+    """Content of the samples of a data set: the arguments that `LayerDataset` and `LayerMap` share.
+
+    Args:
+        layers: number of layers to fetch and decode (None: all).
+        size: short side in pixels of the pictures to fetch and decode, as in `Codec.decode`: of the
+            full picture and its halves, the smallest that reaches it (None: the largest there is).
+        exact: height and width to which pictures are scaled, antialiased, so that samples form a
+            batch. Unless `size` is given, only what these pictures need is read.
+        fit: "crop" scales the centre of a picture with the proportions of `exact`, "stretch" all.
+        output: content of a sample.
+        labels: all label columns, none, or those named.
+        label: name of a label column, or a function of the dict of labels: the sample then has its
+            value or result as "label" in place of "labels".
+        columns: further small columns, such as "width": a dict "columns" of the sample.
+        features: whether samples hold the archive's embeddings.
+        transform: a function of the content: of the picture, of the tuple of layers, or of a dict
+            with the three tensors of latents. Its result replaces the content.
+        weights, device: as in `Codec.load`; pictures stay on the device that decodes them.
+        refine: whether pictures go through the backward network, as in `Codec.decode`: 0.2 to 0.3
+            dB better, many times as slow on a CPU.
+        on_damage: called with each `Damage`; the image is then left out. None: an error is raised.
+    """
 
     layers: int | None = None
     size: int | None = None
@@ -58,7 +99,10 @@ class SampleOptions:
     fit: Fit = "crop"
     output: Output = "latent"
     labels: bool | Sequence[str] = True
+    label: str | Callable[[dict[str, Any]], Any] | None = None
+    columns: Sequence[str] = ()
     features: bool = False
+    transform: Callable[[Any], Any] | None = None
     weights: str | None = None
     device: str = "cpu"
     refine: bool = False
@@ -70,8 +114,10 @@ class SampleMaker:
 
     def __init__(self, archive: Archive, options: SampleOptions) -> None:
         output, labels = options.output, options.labels
-        if output not in ("image", "latent", "bytes"):
-            raise UsageError(f"output {output!r}: choose image, latent or bytes")
+        if output not in get_args(Output):
+            raise UsageError(f"output {output!r}: choose image, pil, latent or bytes")
+        if isinstance(options.label, str):
+            labels = [options.label]
         if isinstance(labels, bool):
             self.labels = tuple(archive.label_names) if labels else ()
         else:
@@ -91,7 +137,11 @@ class SampleMaker:
         self.layer_columns = archive.layer_columns(options.layers, size)
         self._by_layer = by_layer(self.layer_columns)
         self._size = archive.decoded_size(size)
-        self._small = ["key", *self.labels, *([EMBEDDING] if self._features else [])]
+        others = [EMBEDDING] if self._features else []
+        for name in options.columns:
+            if name not in (*FIXED_NAMES, *archive.label_names):
+                raise UsageError(f"{archive.storage.root}: no small column {name!r}")
+        self._small = list(dict.fromkeys(["key", *self.labels, *options.columns, *others]))
         self.columns = [*self._small, *self.layer_columns]
         self._options = options
         self._codec: Codec | None = None
@@ -113,6 +163,11 @@ class SampleMaker:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_codec": None}
+
+    def __str__(self) -> str:
+        layers, output = len(self._by_layer), self._options.output
+        count = len(self.archive.layer_names)
+        return f"{output}, layers 1 to {layers} of {count}, {len(self.archive)} images"
 
     def load(self, number: int) -> Group:
         """Load row group `number`; ArchiveDamaged unless damage goes to `on_damage`."""
@@ -153,13 +208,14 @@ class SampleMaker:
                 rows.append((one, place))
         samples = [self._plain(one, place) for one, place in rows]
         streams = [self._stream(one.group.table, place) for one, place in rows]
+        transform = self._options.transform
         if self._options.output == "bytes":
             for sample, stream in zip(samples, streams, strict=True):
-                sample["layers"] = stream
+                sample["layers"] = transform(stream) if transform else stream
             return samples
         decoded = self._decoded(streams, [one for one, _ in rows], samples)
         return [
-            {**sample, **tensors}
+            {**sample, **self._content(tensors)}
             for sample, tensors in zip(samples, decoded, strict=True)
             if tensors is not None
         ]
@@ -187,12 +243,33 @@ class SampleMaker:
     def _plain(self, one: Wanted, place: int) -> Sample:
         table = one.group.table
         sample: Sample = {"key": table.column("key")[place].as_py(), "position": one.position}
-        if self.labels:
-            sample["labels"] = {name: table.column(name)[place].as_py() for name in self.labels}
+
+        def values(names: Sequence[str]) -> dict[str, Any]:
+            return {name: table.column(name)[place].as_py() for name in names}
+
+        label = self._options.label
+        if isinstance(label, str):
+            sample["label"] = values([label])[label]
+        elif label is not None:
+            sample["label"] = label(values(self.labels))
+        elif self.labels:
+            sample["labels"] = values(self.labels)
+        if self._options.columns:
+            sample["columns"] = values(self._options.columns)
         if self._features:
             (vector,) = vectors_of(table.column(EMBEDDING).slice(place, 1))
             sample["features"] = torch.from_numpy(vector.copy())
         return sample
+
+    def _content(self, made: Sample) -> Sample:
+        """Return what a sample holds of a decoded image: converted and transformed."""
+        transform = self._options.transform
+        if self._options.output == "latent":
+            return transform(made) if transform else made
+        picture = made["image"]
+        if self._options.output == "pil":
+            picture = Image.fromarray(picture.permute(1, 2, 0).cpu().numpy())
+        return {"image": transform(picture) if transform else picture}
 
     def _stream(self, table: pa.Table, place: int) -> tuple[bytes, ...]:
         layers = []
@@ -238,7 +315,7 @@ class SampleMaker:
 
     def _tensors(self, streams: list[tuple[bytes, ...]]) -> list[Sample]:
         codec = self.codec
-        if self._options.output == "image":
+        if self._options.output in ("image", "pil"):
             refine = self._options.refine
             pictures = codec.decode_tensors(streams, size=self._size, refine=refine)
             exact, fit = self._options.exact, self._options.fit
@@ -272,8 +349,8 @@ def _size_of(archive: Archive, options: SampleOptions) -> int | None:
     """Return the size of the pictures to read: that which an exact shape needs, unless stated."""
     if options.exact is None:
         return options.size
-    if options.output != "image":
-        raise UsageError('exact: an exact shape needs output="image"')
+    if options.output not in ("image", "pil"):
+        raise UsageError('exact: an exact shape needs output="image" or "pil"')
     if min(options.exact) < 1 or options.fit not in ("crop", "stretch"):
         raise UsageError("exact: want a height and a width of 1 or more, and fit crop or stretch")
     if options.size is not None:
