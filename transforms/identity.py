@@ -26,7 +26,7 @@ dead letter otherwise. A source among the inputs of the run is never replaced by
 CONFLICTS = frozenset({"KeyConflict", "SourceChanged"})
 """Error classes of dead letters that "replace" resolves."""
 
-_TAKEN = "the key belongs to another source"
+_TAKEN = "the key belongs to another picture"
 
 
 @dataclass(frozen=True)

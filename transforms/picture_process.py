@@ -144,9 +144,7 @@ def _answer(data: bytes, most_pixels: int) -> tuple[dict[str, Any], np.ndarray |
         picture = read_picture(data)
         height, width, _ = picture.pixels.shape
         if height * width > most_pixels:
-            raise PictureTooLarge(
-                f"{width} x {height} pixels: the memory given has room for {most_pixels}"
-            )
+            raise too_large_for_memory(width, height, most_pixels)
     except (PictureError, MemoryError) as error:
         kind = type(error).__name__
         if isinstance(error, MemoryError):
@@ -157,6 +155,14 @@ def _answer(data: bytes, most_pixels: int) -> tuple[dict[str, Any], np.ndarray |
     answer |= {"notes": picture.notes, "metadata": picture.metadata}
     answer["exif"] = base64.b64encode(picture.exif).decode()
     return answer, picture.pixels
+
+
+def too_large_for_memory(width: int, height: int, most: int) -> PictureTooLarge:
+    """Return the error of a picture that has more pixels than fit the memory of a worker."""
+    return PictureTooLarge(
+        f"{width} x {height} pixels: too large for the memory of one worker, which has room for "
+        f"{most:,} pixels; give more --memory or fewer --workers"
+    )
 
 
 def _exactly(file: IO[bytes], length: int) -> bytes:

@@ -28,7 +28,6 @@ from underpaint.codec.archive.key_conflicts import key_for, note_of
 from underpaint.codec.archive.manifest import read_commit
 from underpaint.codec.errors import (
     DuplicateKey,
-    PictureTooLarge,
     RowInvalid,
     ShardCut,
     UnderpaintError,
@@ -43,6 +42,7 @@ from underpaint.transforms.embedding import Embedder
 from underpaint.transforms.held import Held
 from underpaint.transforms.identity import RENAME, Identity, conflict_error
 from underpaint.transforms.job_plan import DUPLICATE
+from underpaint.transforms.picture_process import too_large_for_memory
 from underpaint.transforms.prefetch import Prefetcher, Ready
 from underpaint.transforms.progress import Counts, ProgressStore, peak_memory
 from underpaint.transforms.records import Item, NotAPicture, Record, Skipped, WorkUnit, clean_key
@@ -330,10 +330,7 @@ class _Work:
             return
         height, width = picture.pixels.shape[:2]
         if stream is None:
-            most = self._settings.largest_pixels
-            stream = PictureTooLarge(
-                f"{width} x {height} pixels: the memory given has room for {most}"
-            )
+            stream = too_large_for_memory(width, height, self._settings.largest_pixels)
         if isinstance(stream, Exception):
             self._fail(record, "encode", stream)
             return

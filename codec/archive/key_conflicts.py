@@ -81,7 +81,7 @@ def key_for(key: str, uri: str, digits: int = 8) -> str:
 
 def note_of(key: str) -> str:
     """Return the note of a row that was stored under another key than `key`, its own."""
-    return f"{RENAMED}the key {json.dumps(key, ensure_ascii=False)} belongs to another source"
+    return f"{RENAMED}the key {json.dumps(key, ensure_ascii=False)} belongs to another picture"
 
 
 def rewrite_conflicting(

@@ -101,5 +101,5 @@ def read_header(data: bytes) -> WeightsHeader:
         names = tuple(str(layer["name"]) for layer in metadata(data)["codec"]["layers"])
     except (LookupError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise WeightsDamaged(f"weights cannot be read: {reason}", rule="W3") from error
+        raise WeightsDamaged(f"not a weights file ({reason})", rule="W3") from error
     return WeightsHeader(content_id(data), names)

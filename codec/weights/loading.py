@@ -96,7 +96,7 @@ def unpack_weights(data: bytes) -> Weights:
         raise
     except _UNREADABLE as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise WeightsDamaged(f"weights cannot be read: {reason}", rule="W3") from error
+        raise WeightsDamaged(f"not a weights file ({reason})", rule="W3") from error
     check_weights(weights)
     return weights
 

@@ -28,12 +28,18 @@ REFUSED = {
 
 
 def runner_name(given: str) -> str:
-    """Return the runner's full name; UsageError for a runner that must not be used."""
+    """Return the runner's full name; UsageError for one that must not be used or is unknown."""
     name = given.rsplit(".", 1)[-1]
     for refused, reason in REFUSED.items():
         if name.lower() in (refused.lower(), refused.lower().removesuffix("runner")):
             raise UsageError(f"{refused} {reason}")
-    return LOCAL if name.lower() in ("directrunner", "direct", "fnapirunner") else given
+    if name.lower() in ("directrunner", "direct", "fnapirunner"):
+        return LOCAL
+    try:
+        create_runner(given)
+    except (ValueError, ImportError, AttributeError) as error:
+        raise UsageError(f"--runner {given}: {error}") from None
+    return given
 
 
 def make_runner(name: str, workers: int) -> PipelineRunner:

@@ -65,7 +65,7 @@ def test_years_one_after_the_other_are_all_kept(photos: Path, tmp_path: Path) ->
     ]
     assert renamed.key.startswith("IMG_1-")
     assert renamed.key.endswith(".png")
-    assert renamed.notes == ('renamed: the key "IMG_1.png" belongs to another source',)
+    assert renamed.notes == ('renamed: the key "IMG_1.png" belongs to another picture',)
     assert encode(archive, photos / "2020") == 0
     save(photos / "2021" / "IMG_0.png", 200)
     assert encode(archive, photos) == 0  # what is stored keeps its key, and is not stored twice
