@@ -82,7 +82,7 @@ def test_errors_keep_their_class_and_text(reader: PictureReader) -> None:
 
 
 def test_more_pixels_than_there_is_room_for_are_refused(reader: PictureReader) -> None:
-    with pytest.raises(PictureTooLarge, match="room for 4194304"):
+    with pytest.raises(PictureTooLarge, match="room for 4,194,304 pixels"):
         reader.read(zeros_png(2048, 2049))
 
 
