@@ -16,11 +16,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from underpaint.codec.archive import Archive
-from underpaint.codec.archive.rows import printable
 from underpaint.codec.storage.files import Storage
-from underpaint.codec.storage.redaction import redacted
 from underpaint.transforms.hash_table import HashTable, short_hashes
-from underpaint.transforms.sources.addresses import archive_chain
+from underpaint.transforms.sources.addresses import archive_chain, as_stored
 
 _TABLES = ("keys", "rows", "letters", "kept")
 _COLUMNS = ("key", "stamp", "digest")
@@ -141,11 +139,6 @@ def keys_of_sources(archive: Archive, uris: Sequence[str]) -> dict[str, str]:
 def inputs_table(uris: Iterable[str]) -> HashTable:
     """Return the set of the files of a run, for `Held.of`."""
     return HashTable.of(_file_of(as_stored(uri)) for uri in uris)
-
-
-def as_stored(uri: str) -> str:
-    """Return a URI as an archive stores it: without secrets, and as valid Unicode."""
-    return printable(redacted(uri))
 
 
 def joined(*parts: str) -> str:

@@ -13,8 +13,9 @@ from dataclasses import asdict, dataclass, replace
 from underpaint.codec.archive import Archive
 from underpaint.codec.archive.key_conflicts import key_for, note_of
 from underpaint.codec.errors import KeyConflict, SourceChanged, UnderpaintError
-from underpaint.transforms.held import Held, as_stored, joined, keys_of_sources
+from underpaint.transforms.held import Held, joined, keys_of_sources
 from underpaint.transforms.records import UNKNOWN, Item, Record
+from underpaint.transforms.sources.addresses import as_stored
 from underpaint.transforms.sources.spool import Spool
 
 RENAME, REPLACE, SKIP, FAIL = POLICIES = ("rename", "replace", "skip", "fail")

@@ -29,7 +29,7 @@ from underpaint.codec.archive.key_conflicts import original_unit
 from underpaint.codec.archive.manifest import Manifest
 from underpaint.codec.archive.records import PLANS
 from underpaint.codec.storage.files import Storage
-from underpaint.transforms.held import Held, as_stored, inputs_table
+from underpaint.transforms.held import Held, inputs_table
 from underpaint.transforms.identity import CONFLICTS, RENAME, REPLACE, Identity
 from underpaint.transforms.records import (
     Item,
@@ -43,6 +43,7 @@ from underpaint.transforms.records import (
     unit_of_span,
 )
 from underpaint.transforms.sources import Source, listed
+from underpaint.transforms.sources.addresses import as_stored
 from underpaint.transforms.sources.base import SPAN_RECORDS
 
 UNITS_WANTED = 64

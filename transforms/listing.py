@@ -1,35 +1,68 @@
-"""Records, in the archive, what the listing of a job's inputs skipped.
+"""Records, in the archive, what the listing of a job's inputs found beside pictures.
 
-The counts are committed as a unit without rows, named after the inputs. A later listing of the same
-inputs with other counts is committed as a retry of that unit, so that only its counts stay.
+These are the counts of skipped files, and the input folders with the prefixes of their keys. They
+are committed as a unit without rows, named after the inputs, before the first unit with rows: a job
+that is killed and started again has the same keys. A later listing of the same inputs with other
+counts is committed as a retry of that unit, so that only its counts stay. Folders are remembered
+for ever.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from underpaint.codec.archive import Commit
 from underpaint.codec.archive.records import Manifest
+from underpaint.codec.storage.extras import file_system
 from underpaint.transforms.job_plan import LISTING, JobPlan, base_name
 from underpaint.transforms.records import short_hash
 from underpaint.transforms.settings import Settings
+from underpaint.transforms.sources.addresses import to_uri
+
+
+def remembered_folders(committed: Iterable[Commit]) -> dict[str, str]:
+    """Return address -> prefix of keys of the input folders that an archive remembers.
+
+    If jobs that ran at the same time gave one folder several prefixes, the shortest one counts.
+    """
+    found: dict[str, str] = {}
+    for commit in committed:
+        for folder, prefix in commit.roots.items():
+            known = found.setdefault(folder, prefix)
+            found[folder] = min(known, prefix, key=lambda text: (len(text), text))
+    return found
 
 
 def commit_listing(
-    inputs: Sequence[str], plan: JobPlan, settings: Settings, committed: Mapping[str, Commit]
+    inputs: Sequence[str],
+    folders: Mapping[str, str],
+    plan: JobPlan,
+    settings: Settings,
+    committed: Mapping[str, Commit],
 ) -> None:
-    """Commit the counts of skipped files, unless the archive holds the same counts already."""
-    base = LISTING + short_hash("\n".join(sorted(inputs)), 16)
+    """Commit the counts of skipped files and new input folders, unless the archive holds them.
+
+    Args:
+        folders: address -> prefix of keys of the folders of the inputs.
+    """
+    base = LISTING + short_hash("\n".join(sorted(map(_absolute, inputs))), 16)
+    remembered = remembered_folders(committed.values())
+    new = {folder: prefix for folder, prefix in folders.items() if folder not in remembered}
     known = [
         commit
         for commit in Manifest(tuple(committed.values())).current_units
         if base_name(commit.unit) == base
     ]
     standing = known[0] if known else None
-    if dict(plan.skipped) == dict(standing.skipped if standing else {}):
+    if not new and dict(plan.skipped) == dict(standing.skipped if standing else {}):
         return
     attempts = sum(base_name(name) == base for name in committed)
     unit = f"{base}-retry{attempts}" if standing else base
-    with settings.writer(unit, standing.unit if standing else None) as writer:
+    with settings.writer(unit, standing.unit if standing else None, new) as writer:
         for reason, count in plan.skipped.items():
             writer.skip(reason, count)
+
+
+def _absolute(text: str) -> str:
+    """Return the address of an input, the same wherever the command is given."""
+    return to_uri(*file_system(text), text)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import pyarrow as pa
 
@@ -69,8 +71,16 @@ class Settings:
         """Most pixels of a batch."""
         return min(WINDOW_PIXELS, self.memory // 2 // BYTES_PER_PIXEL)
 
-    def writer(self, unit: str, retries: str | None = None) -> ArchiveWriter:
-        """Return the writer of one unit; `retries` names the commit whose records it retries."""
+    def writer(
+        self,
+        unit: str,
+        retries: str | None = None,
+        roots: Mapping[str, str] = MappingProxyType({}),
+    ) -> ArchiveWriter:
+        """Return the writer of one unit; `retries` names the commit whose records it retries.
+
+        `roots` are the input folders to remember (see `ArchiveWriter`).
+        """
         return ArchiveWriter(
             self.archive,
             unit,
@@ -86,6 +96,7 @@ class Settings:
             retries=retries,
             generation=self.generation,
             supersedes=self.on_conflict == "replace",
+            roots=roots,
         )
 
     def prefetcher(self) -> Prefetcher:

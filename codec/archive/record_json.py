@@ -51,12 +51,12 @@ _MEMBERS = {
 """Field of `Commit` -> member of its JSON object, where the two differ."""
 
 _OPTIONAL = (
-    "extractor", "generation", "metadata", "replaces", "size_bytes", "sizes", "skipped",
+    "extractor", "generation", "metadata", "replaces", "roots", "size_bytes", "sizes", "skipped",
     "supersedes",
 )  # fmt: skip
 """Fields whose member is absent if they have their default value."""
 
-_DEFAULTS = {item.name: item.default for item in fields(Commit)} | {"skipped": {}}
+_DEFAULTS = {item.name: item.default for item in fields(Commit)} | {"roots": {}, "skipped": {}}
 
 
 def encode_json(value: Mapping[str, Any]) -> bytes:
@@ -164,6 +164,7 @@ def _from_json(value: Mapping[str, Any], name: str) -> Commit:
             layer_bytes=tuple(map(_count, _list(value["layer_bytes"], limits.MAX_LAYERS))),
             failures=_counts(value["failures"]),
             skipped=_counts(value.get("skipped", {})),
+            roots=_texts(value.get("roots", {})),
             first_key=_optional_text(value["first_key"]),
             last_key=_optional_text(value["last_key"]),
             retries=_optional_unit(value["retries"]),
@@ -253,6 +254,10 @@ def _count(value: Any) -> int:
 
 def _counts(value: Mapping[Any, Any]) -> dict[str, int]:
     return {_text(name): _count(number) for name, number in value.items()}
+
+
+def _texts(value: Mapping[Any, Any]) -> dict[str, str]:
+    return {_text(name): _text(text) for name, text in value.items()}
 
 
 def _list(value: Any, most: int) -> Sequence[Any]:

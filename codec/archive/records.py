@@ -71,6 +71,8 @@ class Commit:
     """Number of dead letters by cause, "stage: error class"."""
     skipped: Mapping[str, int] = field(default_factory=dict)
     """Number of inputs that are not pictures, by reason (".txt", "dot file")."""
+    roots: Mapping[str, str] = field(default_factory=dict)
+    """Input folders by address, with the prefixes of the keys of their files."""
     first_key: str | None = None
     last_key: str | None = None
     """Smallest and greatest key of the rows, by code point."""

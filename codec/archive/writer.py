@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import astuple, replace
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any
 
 import pyarrow as pa
@@ -85,6 +85,7 @@ class ArchiveWriter:
         generation: number of the run, greater than those of the units that the run found.
         supersedes: whether rows replace those of the same key in units of a lower generation.
         metadata: what rows hold about how a picture was taken: "basic", "exif" or "none".
+        roots: input folders to remember, by address, with the prefixes of the keys of their files.
         options: options of the fsspec file system.
     """
 
@@ -107,6 +108,7 @@ class ArchiveWriter:
         generation: int = 0,
         supersedes: bool = False,
         metadata: str = "none",
+        roots: Mapping[str, str] = MappingProxyType({}),
         options: Mapping[str, Any] | None = None,
     ) -> None:
         labels = label_schema if label_schema is not None else pa.schema([])
@@ -121,6 +123,7 @@ class ArchiveWriter:
         if metadata not in METADATA:
             raise UsageError(f"metadata {metadata!r}: choose {', '.join(METADATA)}")
         self._metadata = metadata
+        self._roots = dict(sorted(roots.items()))
         self._set_columns(columns)
         self._row_group_bytes, self._row_group_limit = row_group_bytes, row_group_limit
         self._storage = Storage(root, options)
@@ -169,6 +172,7 @@ class ArchiveWriter:
             generation=commit.generation,
             supersedes=commit.supersedes,
             metadata=commit.metadata,
+            roots=commit.roots,
             options=options,
         )
 
@@ -303,6 +307,8 @@ class ArchiveWriter:
         data = self._data.store(self._storage, f"{DATA}/{self.unit}") if self._data else None
         for reason, count in sorted(self._skipped.items()):
             self._content.update(b"skipped" + _packed(reason.encode(), str(count).encode()))
+        for folder, prefix in self._roots.items():
+            self._content.update(b"root" + _packed(folder.encode(), prefix.encode()))
         by_size = self._bytes_by_size()
         commit = Commit(
             unit=self.unit,
@@ -321,6 +327,7 @@ class ArchiveWriter:
             size_bytes=by_size if len(by_size) > 1 else (),
             failures=dict(Counter(f"{item.stage}: {item.error}" for item in self._letters)),
             skipped=dict(self._skipped),
+            roots=self._roots,
             first_key=self._first_key,
             last_key=self._last_key,
             retries=self._retries,

@@ -43,11 +43,12 @@ from underpaint.pipelines.runners.select import (
 from underpaint.transforms.embedding import Embedding
 from underpaint.transforms.encode import EncodePictures, Job
 from underpaint.transforms.job_plan import JobPlan, make_job_plan, remove_job_plan
-from underpaint.transforms.listing import commit_listing
+from underpaint.transforms.listing import commit_listing, remembered_folders
 from underpaint.transforms.progress import Counts, ProgressStore, peak_memory, progress_folder
 from underpaint.transforms.report import EncodeResult, Facts, result_of, write_report
 from underpaint.transforms.settings import Settings
 from underpaint.transforms.sources import Choice, all_labels, open_sources
+from underpaint.transforms.sources.files import input_folders
 from underpaint.transforms.sources.labels import label_name
 
 REMOTE_MEMORY = 3 << 30
@@ -124,7 +125,10 @@ def encode(options: EncodeOptions) -> EncodeResult | dataflow.Submission:
         )
     storage = (dataflow.Unwritten if options.dry_run else Storage)(options.output)
     committed = _standing(storage)
-    sources = open_sources(options.inputs, options.choice)
+    remembered = remembered_folders(committed.values())
+    own_source = ":" in options.choice.kind  # it gives the keys itself
+    folders = {} if own_source else input_folders(options.inputs, remembered)
+    sources = open_sources(options.inputs, options.choice, remembered)
     with named(options.weights):
         weights = read_header(fetch_weights(options.weights))
     layers = _stored_layers(weights, options.max_layers)
@@ -176,10 +180,10 @@ def encode(options: EncodeOptions) -> EncodeResult | dataflow.Submission:
     accelerator = launch.accelerator if launch else None
     if options.dry_run:
         return _described(job, options, runner, workers, accelerator)
+    commit_listing(options.inputs, folders, plan, settings, committed)
     if launch and launch.staged:
         _pipeline(job, options, runner, workers, accelerator).run()
         return dataflow.Submission("the job is staged; its plan lies in the archive's folder")
-    commit_listing(options.inputs, plan, settings, committed)
     over = launch is None  # a job on Dataflow continues when this process stops
     try:
         with ExitStack() as cleanup:

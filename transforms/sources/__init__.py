@@ -12,6 +12,7 @@ import importlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 import pyarrow as pa
 
@@ -47,8 +48,13 @@ _TABLES = frozenset(SHARD_SUFFIXES["parquet"] + SHARD_SUFFIXES["manifest"])
 """Suffixes of tables, which are reasons for skipping a file."""
 
 
-def open_sources(inputs: Sequence[str], choice: Choice) -> tuple[Source, ...]:
-    """Return the sources that read the inputs; UsageError if one is missing or nothing is found."""
+def open_sources(
+    inputs: Sequence[str], choice: Choice, known: Mapping[str, str] = MappingProxyType({})
+) -> tuple[Source, ...]:
+    """Return the sources that read the inputs; UsageError if one is missing or nothing is found.
+
+    `known` are the input folders that the archive remembers (see `roots`).
+    """
     choice.check()
     if ":" in choice.kind:
         return (_named_source(choice.kind, inputs),)
@@ -59,7 +65,7 @@ def open_sources(inputs: Sequence[str], choice: Choice) -> tuple[Source, ...]:
     folders: set[str] = set()
     items = 0
     reasons: Counter[str] = Counter()
-    for found in find(inputs):
+    for found in find(inputs, known):
         kind = kind_of(found, choice.kind)
         if kind in SHARD_SUFFIXES:
             found_shards.setdefault(kind, []).append(found)

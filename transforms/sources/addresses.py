@@ -14,6 +14,9 @@ from urllib.parse import unquote, urlsplit
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from underpaint.codec.archive.rows import printable
+from underpaint.codec.storage.redaction import redacted
+
 WEB = ("http://", "https://")
 
 ARCHIVE_SCHEMES = ("zip", "tar")
@@ -102,6 +105,11 @@ def resolved(path: str, folder: str) -> str:
         return folder + path
     scheme, mark, rest = folder.rpartition("://")
     return scheme + mark + posixpath.normpath(posixpath.join(rest, path))
+
+
+def as_stored(uri: str) -> str:
+    """Return an address as an archive stores it: without secrets, and as valid Unicode."""
+    return printable(redacted(uri))
 
 
 def folder_of(uri: str) -> str:

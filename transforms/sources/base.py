@@ -21,7 +21,7 @@ from __future__ import annotations
 import os
 import stat
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import pyarrow as pa
@@ -168,24 +168,6 @@ def folder_label(key: str) -> dict[str, str]:
     """Return the label with the name of a picture's folder, taken from the picture's key."""
     parts = key.split("/")
     return {FOLDER_LABEL.name: parts[-2]} if len(parts) > 1 else {}
-
-
-def roots_to_prefixes(roots: Iterable[str]) -> dict[str, str]:
-    """Return the key prefix for each input folder: empty for a single folder, else its name.
-
-    Folders of the same name get as many of their parents as are needed to distinguish them.
-    """
-    distinct = list(dict.fromkeys(root.rstrip("/") for root in roots))
-    if len(distinct) == 1:
-        return {distinct[0]: ""}
-    parts = {
-        root: [part for part in root.split("/") if part and ":" not in part] for root in distinct
-    }
-    for depth in range(1, max(map(len, parts.values()), default=1) + 1):
-        names = {root: "/".join(parts[root][-depth:]) + "/" for root in distinct}
-        if len(set(names.values())) == len(distinct):
-            return names
-    return {root: f"{index}/" for index, root in enumerate(distinct)}
 
 
 def failing(error: Exception) -> Callable[[], bytes]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import fsspec
@@ -29,6 +30,7 @@ from underpaint.transforms.records import (
 from underpaint.transforms.sources.addresses import (
     address_key,
     archive_chain,
+    as_stored,
     is_local,
     is_web,
     to_uri,
@@ -39,7 +41,6 @@ from underpaint.transforms.sources.base import (
     folder_label,
     read_bytes,
     read_head,
-    roots_to_prefixes,
 )
 from underpaint.transforms.sources.kinds import (
     OTHER_FILES,
@@ -49,6 +50,7 @@ from underpaint.transforms.sources.kinds import (
     suffix_of,
 )
 from underpaint.transforms.sources.recognition import is_picture
+from underpaint.transforms.sources.roots import key_prefixes
 from underpaint.transforms.sources.spool import Spool
 from underpaint.transforms.sources.walk import Entry, version_of, walk
 
@@ -58,7 +60,8 @@ class Found:
     """A file found in the inputs."""
 
     key: str
-    """Its path below the input folder (below the fixed part of a glob)."""
+    """Its path below the input folder (below the fixed part of a glob), behind the prefix of that
+    folder (see `roots`)."""
     uri: str
     size: int
     named: bool
@@ -80,6 +83,13 @@ class _Input:
     path: str
     chain: str = ""
     """The part of a chain before the shard's address, which selects some of its members."""
+    links: tuple[tuple[str, str], ...] = ()
+    """Folders below the root that the archive knows by another path, and that path."""
+
+    @property
+    def folder(self) -> str:
+        """The address of the root as an archive remembers it; "" for a web address."""
+        return as_stored(to_uri(self.fs, self.root, self.text).rstrip("/")) if self.root else ""
 
 
 @dataclass(frozen=True)
@@ -129,21 +139,31 @@ def fetched(uri: str, limits_of_time: TimeLimits = DEFAULT_LIMITS) -> bytes:
     return read_bytes(uri, limits_of_time)
 
 
-def find(inputs: Iterable[str]) -> Iterator[Found]:
+def input_folders(inputs: Iterable[str], known: Mapping[str, str]) -> dict[str, str]:
+    """Return address -> prefix of keys of the folders of the inputs; see `roots`.
+
+    `known` are the folders that the archive remembers. UsageError if an input does not exist.
+    """
+    return _prefixes(_resolved(inputs, known), known)
+
+
+def find(inputs: Iterable[str], known: Mapping[str, str] = MappingProxyType({})) -> Iterator[Found]:
     """Yield every file of the inputs in order, skipped ones included.
 
-    UsageError if an input does not exist.
+    A folder that lies in another input folder is not listed twice. `known` are the folders that the
+    archive remembers, with the prefixes of their keys. UsageError if an input does not exist.
     """
-    resolved = [_resolve(text) for text in inputs]
-    prefixes = roots_to_prefixes(to_uri(each.fs, each.root) for each in resolved if each.root)
-    for each in resolved:
-        prefix = prefixes[to_uri(each.fs, each.root).rstrip("/")] if each.root else ""
+    resolved = _resolved(inputs, known)
+    prefixes = _prefixes(resolved, known)
+    for each in _outer(resolved):
+        prefix = prefixes[each.folder] if each.root else ""
         named = each.kind in ("file", "web") or bool(each.chain)
         for entry in _entries(each):
             below = posixpath.relpath(entry.path, each.root) if each.root else entry.path
             if each.kind == "web":
                 below = address_key(entry.path)
-            uri = each.chain + to_uri(each.fs, entry.path, each.text)
+            path = _known_path(entry.path, each.links)
+            uri = each.chain + to_uri(each.fs, path, each.text)
             remote = not is_local(each.fs)
             key = clean_key(prefix + below)
             yield Found(key, uri, entry.size, named, entry.skipped, remote, entry.version)
@@ -176,6 +196,8 @@ def _resolve(text: str) -> _Input:
         below = _resolve(chain[2])
         return replace(below, chain=text[: len(text) - len(chain[2])] + below.chain)
     fs, path = file_system(text)
+    if is_local(fs) and "::" not in text:
+        path = _normal(path)
     if is_web(fs):
         return _Input(text, fs, "", "web", text if "::" not in text else path)
     if fs.isdir(path):
@@ -189,6 +211,73 @@ def _resolve(text: str) -> _Input:
             raise UsageError(f"no such folder: {to_uri(fs, root, text)}")
         return _Input(text, fs, root, "glob", path)
     raise UsageError(f"no such file or folder: {text}")
+
+
+def _normal(path: str) -> str:
+    """Return a local path without `.`, `..` and double slashes; `..` behind a link is resolved."""
+    plain = posixpath.normpath(path)
+    if ".." not in path.split("/"):
+        return plain
+    real = os.path.realpath(path)
+    return plain if os.path.realpath(plain) == real else real
+
+
+def _resolved(inputs: Iterable[str], known: Mapping[str, str]) -> list[_Input]:
+    """Return the inputs; local folders that the archive knows by another path (because of a link)
+    have that path, so that the addresses of their files stay the same.
+    """
+    resolved = [_resolve(text) for text in inputs]
+    real = {os.path.realpath(folder): folder for folder in sorted(known) if folder.startswith("/")}
+    return [_with_known_paths(each, known, real) if real else each for each in resolved]
+
+
+def _with_known_paths(each: _Input, known: Mapping[str, str], real: Mapping[str, str]) -> _Input:
+    """Return an input by known paths; `real` are paths without links -> known paths."""
+    lexical = (each.root, *_parents(each.root))
+    if not is_local(each.fs) or "::" in each.text or any(folder in known for folder in lexical):
+        return each
+    path = os.path.realpath(each.root)
+    for parent in (path, *_parents(path)):
+        if parent in real:
+            root = real[parent] + path[len(parent) :]
+            return replace(each, root=root, path=root + each.path[len(each.root) :])
+    if each.kind == "file":
+        return each
+    links = (
+        (each.root + inner[len(path) :], folder)
+        for inner, folder in real.items()
+        if inner.startswith(path + "/")
+    )
+    return replace(each, links=tuple(link for link in links if link[0] != link[1]))
+
+
+def _prefixes(inputs: Sequence[_Input], known: Mapping[str, str]) -> dict[str, str]:
+    """Return address -> prefix of keys of the folders of the inputs."""
+    linked = {path: known[folder] for each in inputs for path, folder in each.links}
+    folders = (each.folder for each in inputs if each.root)
+    return key_prefixes(folders, {**linked, **known})
+
+
+def _known_path(path: str, links: Iterable[tuple[str, str]]) -> str:
+    """Return the path by which the archive knows a file; the path itself for other files."""
+    for folder, known in links:
+        if path.startswith(folder + "/"):
+            return known + path[len(folder) :]
+    return path
+
+
+def _outer(inputs: Sequence[_Input]) -> Iterator[_Input]:
+    """Yield the inputs, without folders that are named twice or are listed with another one."""
+    folders = {each.folder: each for each in inputs if each.kind == "folder"}
+
+    def listed_elsewhere(each: _Input) -> bool:
+        outer = (parent for parent in _parents(each.folder) if parent in folders)
+        below = (each.folder[len(parent) + 1 :] for parent in outer)
+        return folders[each.folder] is not each or not all(map(reserved_name, below))
+
+    for each in inputs:
+        if each.kind != "folder" or not listed_elsewhere(each):
+            yield each
 
 
 def _entries(each: _Input) -> Iterator[Entry]:

@@ -1,0 +1,131 @@
+"""Folders that are encoded one after the other: the archive remembers them."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from skimage import data
+
+from tests.helpers.pictures import underpaint
+from underpaint.codec.archive import Archive
+from underpaint.codec.archive.manifest import committed_units
+from underpaint.transforms.listing import remembered_folders
+
+
+def save(path: Path, number: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(data.astronaut()[number : number + 32, :48]).save(path)
+
+
+def encode(archive: Path, *arguments: object) -> int:
+    return underpaint("encode", *arguments, "--output", archive)
+
+
+def sources(archive: Path) -> dict[str, str]:
+    """Key of each row -> its source."""
+    return {row.key: row.source_uri for row in Archive.open(archive).rows(layers=1)}
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Two years of photos with the same names."""
+    for year, first in ((2019, 0), (2020, 100)):
+        for number in range(2):
+            save(tmp_path / "photos" / str(year) / f"IMG_{number}.png", first + number)
+    return tmp_path / "photos"
+
+
+def test_years_one_after_the_other_then_the_folder_of_both(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = tmp_path / "archive"
+    assert encode(archive, photos / "2019") == 0
+    assert encode(archive, photos / "2020") == 0
+    both = {
+        "IMG_0.png": f"{photos}/2019/IMG_0.png",
+        "IMG_1.png": f"{photos}/2019/IMG_1.png",
+        "2020/IMG_0.png": f"{photos}/2020/IMG_0.png",
+        "2020/IMG_1.png": f"{photos}/2020/IMG_1.png",
+    }
+    assert sources(archive) == both
+    published = (archive / "manifest.json").read_bytes()
+    link = tmp_path / "link"
+    link.symlink_to(photos)
+    monkeypatch.chdir(tmp_path)
+    for again in (
+        ["photos/2019"],
+        ["photos/2020/"],
+        [photos / "2020" / "IMG_0.png"],
+        [photos / "2020" / "*.png"],
+        [link / "2019", link / "2020"],
+    ):
+        assert encode(archive, *again) == 0
+        assert (archive / "manifest.json").read_bytes() == published
+    save(photos / "2020" / "IMG_2.png", 150)
+    save(photos / "2021" / "IMG_0.png", 200)
+    for inputs in ([photos], [photos], [photos / "2021"]):
+        assert encode(archive, *inputs) == 0
+        assert sources(archive) == both | {
+            "2020/IMG_2.png": f"{photos}/2020/IMG_2.png",
+            "2021/IMG_0.png": f"{photos}/2021/IMG_0.png",
+        }
+    assert not any(row.notes for row in Archive.open(archive).rows(layers=1))
+    assert underpaint("verify", archive) == 0
+
+
+def test_several_folders_then_another(photos: Path, tmp_path: Path) -> None:
+    archive = tmp_path / "archive"
+    save(tmp_path / "other" / "2020" / "IMG_0.png", 250)
+    assert encode(archive, photos / "2020", photos / "2019") == 0
+    assert encode(archive, tmp_path / "other" / "2020") == 0
+    found = sources(archive)
+    [added] = [key for key, uri in found.items() if "/other/" in uri]
+    assert added.startswith("2020-")
+    assert added.endswith("/IMG_0.png")
+    assert set(found) - {added} == {
+        f"{year}/IMG_{number}.png" for year in (2019, 2020) for number in range(2)
+    }
+    assert encode(archive, tmp_path / "other" / "2020", photos / "2019") == 0
+    assert sources(archive) == found
+
+
+def test_copies_of_archives_remember_the_folders(photos: Path, tmp_path: Path) -> None:
+    save(tmp_path / "cats" / "1.png", 250)
+    one, two, both, small = (tmp_path / name for name in ("one", "two", "both", "small"))
+    assert encode(one, photos / "2019") == 0
+    assert encode(two, photos / "2020", tmp_path / "cats") == 0
+    assert underpaint("merge", one, two, "--output", both) == 0
+    assert underpaint("trim", both, "--layers", 1, "--output", small) == 0
+    for archive in (both, small):
+        assert remembered_folders(committed_units(str(archive)).values()) == {
+            f"{photos}/2019": "",
+            f"{photos}/2020": "2020/",
+            f"{tmp_path}/cats": "cats/",
+        }
+    before = sources(both)
+    save(photos / "2020" / "IMG_2.png", 150)
+    assert encode(both, photos / "2020") == 0
+    assert sources(both) == before | {"2020/IMG_2.png": f"{photos}/2020/IMG_2.png"}
+
+
+@pytest.mark.slow
+def test_a_killed_first_run_leaves_no_other_keys(photos: Path, tmp_path: Path) -> None:
+    for number in range(60):
+        save(photos / "2019" / f"more_{number}.png", 3 * number)
+    archive, whole = tmp_path / "archive", tmp_path / "whole"
+    arguments = [sys.executable, "-P", "-m", "underpaint", "encode", photos / "2019"]
+    killed = subprocess.Popen([*map(str, arguments), "--output", str(archive)])
+    commits = archive / "commits"
+    while killed.poll() is None and not (commits.is_dir() and any(commits.glob("*.json"))):
+        pass
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    for target, years in ((archive, (2020, 2019)), (whole, (2019, 2020))):
+        for year in years:
+            assert encode(target, photos / str(year)) == 0
+    assert sources(archive) == sources(whole)
