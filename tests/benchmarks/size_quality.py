@@ -29,7 +29,7 @@ from underpaint.pipelines.evaluation.measurement import CODEC
 from underpaint.pipelines.evaluation.peers import Peer, peers_named
 from underpaint.pipelines.evaluation.photos import Photo, find_photos
 from underpaint.pipelines.evaluation.plot import draw_curves
-from underpaint.pipelines.evaluation.scores import scores_named
+from underpaint.pipelines.evaluation.scores import Score, scores_named
 
 SHRINKS = (2, 4)
 LAYERS = (3, 4, 5, 6)
@@ -72,7 +72,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         chosen = parser.parse_args(arguments)
         peers = peers_named(PEERS)
         labels = {CODEC: "Underpaint"} | {peer.name: peer.label for peer in peers}
-        found = [list(_measure(photo, peers)) for photo in find_photos(chosen.photos, chosen.limit)]
+        codec, (score,) = Codec.load(), scores_named(["ssimulacra2"])
+        photos = find_photos(chosen.photos, chosen.limit)
+        found = [list(_measure(photo, codec, score, peers)) for photo in photos]
         means = _means(found)
         print(table(_rows(means, labels)))
         if chosen.output:
@@ -85,9 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _measure(photo: Photo, peers: Sequence[Peer]) -> Iterator[Measured]:
-    codec = Codec.load()
-    (score,) = scores_named(["ssimulacra2"])
+def _measure(photo: Photo, codec: Codec, score: Score, peers: Sequence[Peer]) -> Iterator[Measured]:
     pixels = photo.read()
     height, width = pixels.shape[:2]
     (stream,) = codec.encode([pixels], sizes=[-(-min(height, width) // n) for n in SHRINKS[::-1]])

@@ -12,13 +12,9 @@ import pytest
 from PIL import Image
 from skimage import data
 
+from tests.helpers.dated_folders import encode, save, save_two_years, sources
 from tests.helpers.pictures import underpaint
 from underpaint.codec.archive import Archive
-
-
-def save(path: Path, number: int, side: int = 32) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(data.astronaut()[number : number + side, :48]).save(path)
 
 
 def write_tar(path: Path, *numbers: int) -> None:
@@ -33,22 +29,10 @@ def write_tar(path: Path, *numbers: int) -> None:
             tar.addfile(member, out)
 
 
-def encode(archive: Path, *arguments: object) -> int:
-    return underpaint("encode", *arguments, "--output", archive)
-
-
-def sources(archive: Path) -> dict[str, str]:
-    """Key of each row -> its source."""
-    return {row.key: row.source_uri for row in Archive.open(archive).rows(layers=1)}
-
-
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
     """Two years of photos with the same names."""
-    for year, first in ((2019, 0), (2020, 100)):
-        for number in range(3):
-            save(tmp_path / "photos" / str(year) / f"IMG_{number}.png", first + number)
-    return tmp_path / "photos"
+    return save_two_years(tmp_path / "photos", 3)
 
 
 def test_a_key_that_is_taken_is_kept_apart_by_a_hash(photos: Path, tmp_path: Path) -> None:

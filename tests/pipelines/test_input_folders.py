@@ -8,36 +8,18 @@ import sys
 from pathlib import Path
 
 import pytest
-from PIL import Image
-from skimage import data
 
+from tests.helpers.dated_folders import encode, save, save_two_years, sources
 from tests.helpers.pictures import underpaint
 from underpaint.codec.archive import Archive
 from underpaint.codec.archive.manifest import committed_units
 from underpaint.transforms.listing import remembered_folders
 
 
-def save(path: Path, number: int) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(data.astronaut()[number : number + 32, :48]).save(path)
-
-
-def encode(archive: Path, *arguments: object) -> int:
-    return underpaint("encode", *arguments, "--output", archive)
-
-
-def sources(archive: Path) -> dict[str, str]:
-    """Key of each row -> its source."""
-    return {row.key: row.source_uri for row in Archive.open(archive).rows(layers=1)}
-
-
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
     """Two years of photos with the same names."""
-    for year, first in ((2019, 0), (2020, 100)):
-        for number in range(2):
-            save(tmp_path / "photos" / str(year) / f"IMG_{number}.png", first + number)
-    return tmp_path / "photos"
+    return save_two_years(tmp_path / "photos", 2)
 
 
 def test_years_one_after_the_other_then_the_folder_of_both(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+from collections.abc import Iterator
 from urllib.parse import unquote, urlsplit
 
 import fsspec
@@ -110,6 +111,13 @@ def resolved(path: str, folder: str) -> str:
 def as_stored(uri: str) -> str:
     """Return an address as an archive stores it: without secrets, and as valid Unicode."""
     return printable(redacted(uri))
+
+
+def parents(folder: str) -> Iterator[str]:
+    """Yield the addresses of the folders that contain a folder, from the inmost one on."""
+    while "/" in folder:
+        folder = folder.rpartition("/")[0].rstrip("/")
+        yield folder
 
 
 def folder_of(uri: str) -> str:

@@ -33,6 +33,7 @@ from underpaint.transforms.sources.addresses import (
     as_stored,
     is_local,
     is_web,
+    parents,
     to_uri,
 )
 from underpaint.transforms.sources.base import (
@@ -233,11 +234,11 @@ def _resolved(inputs: Iterable[str], known: Mapping[str, str]) -> list[_Input]:
 
 def _with_known_paths(each: _Input, known: Mapping[str, str], real: Mapping[str, str]) -> _Input:
     """Return an input by known paths; `real` are paths without links -> known paths."""
-    lexical = (each.root, *_parents(each.root))
+    lexical = (each.root, *parents(each.root))
     if not is_local(each.fs) or "::" in each.text or any(folder in known for folder in lexical):
         return each
     path = os.path.realpath(each.root)
-    for parent in (path, *_parents(path)):
+    for parent in (path, *parents(path)):
         if parent in real:
             root = real[parent] + path[len(parent) :]
             return replace(each, root=root, path=root + each.path[len(each.root) :])
@@ -271,7 +272,7 @@ def _outer(inputs: Sequence[_Input]) -> Iterator[_Input]:
     folders = {each.folder: each for each in inputs if each.kind == "folder"}
 
     def listed_elsewhere(each: _Input) -> bool:
-        outer = (parent for parent in _parents(each.folder) if parent in folders)
+        outer = (parent for parent in parents(each.folder) if parent in folders)
         below = (each.folder[len(parent) + 1 :] for parent in outer)
         return folders[each.folder] is not each or not all(map(reserved_name, below))
 
@@ -296,7 +297,7 @@ def _globbed(each: _Input) -> Iterator[Entry]:
     found = each.fs.glob(each.path, detail=True)
     walked: set[str] = set()
     for path in sorted(found):
-        if any(parent in walked for parent in _parents(path)):
+        if any(parent in walked for parent in parents(path)):
             continue
         info = found[path]
         kind = info["type"]
@@ -316,9 +317,3 @@ def _entry(each: _Input, path: str, info: Mapping[str, Any], skipped: str = "") 
             return Entry(path, state.st_size, skipped, f"mtime {state.st_mtime_ns}")
     size = info.get("size")
     return Entry(path, UNKNOWN if size is None else int(size), skipped, version_of(info))
-
-
-def _parents(path: str) -> Iterator[str]:
-    while "/" in path.strip("/"):
-        path = posixpath.dirname(path)
-        yield path

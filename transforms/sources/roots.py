@@ -23,9 +23,10 @@ depend on the folders of a command and on those remembered, not on the order of 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 
 from underpaint.transforms.records import clean_key, short_hash
+from underpaint.transforms.sources.addresses import parents
 
 
 def key_prefixes(folders: Iterable[str], known: Mapping[str, str]) -> dict[str, str]:
@@ -39,11 +40,11 @@ def key_prefixes(folders: Iterable[str], known: Mapping[str, str]) -> dict[str, 
     placed = {_plain(folder): prefix for folder, prefix in known.items()}
     contained: dict[str, list[str]] = {}
     for folder in sorted(placed):
-        for parent in _parents(folder):
+        for parent in parents(folder):
             contained.setdefault(parent, []).append(folder)
     others = []
     for folder in given:
-        inside = folder in placed or any(parent in placed for parent in _parents(folder))
+        inside = folder in placed or any(parent in placed for parent in parents(folder))
         inner = {} if inside else {each: placed[each] for each in contained.get(folder, ())}
         around = _prefix_around(folder, inner)
         if around is not None:
@@ -51,7 +52,7 @@ def key_prefixes(folders: Iterable[str], known: Mapping[str, str]) -> dict[str, 
         elif not inside:
             others.append(folder)
     distinct = set(others)
-    outer = [each for each in others if distinct.isdisjoint(_parents(each))]
+    outer = [each for each in others if distinct.isdisjoint(parents(each))]
     if len(outer) == 1 and not placed:
         placed[outer[0]] = ""
     else:
@@ -65,7 +66,7 @@ def key_prefixes(folders: Iterable[str], known: Mapping[str, str]) -> dict[str, 
 
 def _prefix_inside(folder: str, placed: Mapping[str, str]) -> str:
     """Return the prefix of a folder that is placed, or lies in a folder that is."""
-    parent = next(each for each in (folder, *_parents(folder)) if each in placed)
+    parent = next(each for each in (folder, *parents(folder)) if each in placed)
     below = folder[len(parent) :].strip("/")
     return placed[parent] + (clean_key(below) + "/" if below else "")
 
@@ -87,12 +88,6 @@ def _names(folders: Iterable[str]) -> dict[str, str]:
         if len(set(names.values())) == len(parts):
             return names
     return {each: f"{index}/" for index, each in enumerate(parts)}
-
-
-def _parents(folder: str) -> Iterator[str]:
-    while "/" in folder:
-        folder = folder.rpartition("/")[0].rstrip("/")
-        yield folder
 
 
 def _plain(folder: str) -> str:

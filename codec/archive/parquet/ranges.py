@@ -42,6 +42,9 @@ REQUEST_BYTES = 16 << 20
 FOOTERS_KEPT = 256
 """Number of parsed footers kept in memory, the most recently used."""
 
+TURNS = 64
+"""Number of locks among which files are divided while their footers are fetched."""
+
 Range = tuple[int, int]
 
 
@@ -181,7 +184,7 @@ class RangeReader:
     def _reset(self) -> None:
         self._lock = threading.Lock()
         self._footers: OrderedDict[str, Footer] = OrderedDict()
-        self._turns: dict[str, threading.Lock] = {}
+        self._turns = [threading.Lock() for _ in range(TURNS)]
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_lock": None, "_footers": None, "_turns": None}
@@ -194,8 +197,7 @@ class RangeReader:
         """Return the footer of a data file, fetched by one exact range; ArchiveDamaged if it
         changed.
         """
-        with self._lock:
-            turn = self._turns.setdefault(entry.path, threading.Lock())
+        turn = self._turns[hash(entry.path) % TURNS]
         with turn:  # threads that want the same footer fetch it once
             with self._lock:
                 if entry.path in self._footers:

@@ -10,7 +10,6 @@ from dataclasses import replace
 import numpy as np
 
 from underpaint.codec.archive.key_hashes import RepeatedKeys, hashes_of
-from underpaint.codec.archive.manifest import committed_units
 from underpaint.codec.archive.parquet.ranges import REQUEST_BYTES, RangeReader
 from underpaint.codec.archive.publishing import publish
 from underpaint.codec.archive.reader import Archive
@@ -21,7 +20,7 @@ from underpaint.codec.archive.records import (
     check_unit,
     difference,
 )
-from underpaint.codec.archive.tools.targets import check_target
+from underpaint.codec.archive.tools.targets import checked_target
 from underpaint.codec.archive.writer import commit_once
 from underpaint.codec.errors import ArchiveDamaged, ArchivesDiffer, DuplicateKey, UsageError
 from underpaint.codec.storage.files import Storage
@@ -41,10 +40,8 @@ def merge(sources: Sequence[str | os.PathLike[str]], target: str | os.PathLike[s
     _check_shapes(archives)
     plan = _plan(archives)
     storage = Storage(target)
-    for archive in archives:
-        check_target(archive.storage, storage, list(plan))
+    done = checked_target([archive.storage for archive in archives], storage, list(plan))
     _check_keys(archives, plan)
-    done = committed_units(str(target))
     for name, (number, unit) in plan.items():
         if name in done and done[name].content == unit.content:
             continue

@@ -5,22 +5,37 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from underpaint.codec.archive.manifest import committed_units
-from underpaint.codec.archive.records import COMMITS, DATA, FAILED, JOB, MANIFEST, PLANS
+from underpaint.codec.archive.records import (
+    COMMITS,
+    DATA,
+    FAILED,
+    JOB,
+    MANIFEST,
+    PLANS,
+    Commit,
+)
 from underpaint.codec.errors import UsageError
 from underpaint.codec.storage.files import Storage
 
 
-def check_target(source: Storage, target: Storage, planned: Sequence[str]) -> None:
-    """Raise UsageError if `target` is the archive `source`, holds units not in `planned`, or other
-    files."""
-    if source.path("") == target.path("") and type(source.fs) is type(target.fs):
-        raise UsageError(f"{target.root}: an archive cannot be written over itself")
+def checked_target(
+    sources: Sequence[Storage], target: Storage, planned: Sequence[str]
+) -> dict[str, Commit]:
+    """Return the units that `target` holds.
+
+    Raises UsageError if it is one of the archives `sources`, holds units not in `planned`, or other
+    files.
+    """
+    for source in sources:
+        if source.path("") == target.path("") and type(source.fs) is type(target.fs):
+            raise UsageError(f"{target.root}: an archive cannot be written over itself")
     committed = committed_units(target)
     other = set(committed) - set(planned)
     if other:
         raise UsageError(f"{target.root}: holds other units already, such as {min(other)!r}")
     if not committed:
         check_no_other_files(target)
+    return committed
 
 
 def check_no_other_files(target: Storage) -> None:

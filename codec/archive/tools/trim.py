@@ -9,12 +9,11 @@ import pyarrow.compute as pc
 
 from underpaint.codec.archive.layer_columns import by_layer, sizes_in
 from underpaint.codec.archive.letters import read_letters
-from underpaint.codec.archive.manifest import committed_units
 from underpaint.codec.archive.publishing import publish
 from underpaint.codec.archive.reader import Archive
 from underpaint.codec.archive.records import Manifest
 from underpaint.codec.archive.schema import SOURCE, is_blob, label_fields
-from underpaint.codec.archive.tools.targets import check_target
+from underpaint.codec.archive.tools.targets import checked_target
 from underpaint.codec.archive.united_reader import UnitedReader
 from underpaint.codec.archive.writer import ArchiveWriter
 from underpaint.codec.errors import UsageError
@@ -39,9 +38,9 @@ def trim(
     columns = archive.layer_columns(layers, size)
     sizes = sizes_in(columns)
     layers = len(by_layer(columns))
-    check_target(archive.storage, Storage(target), [unit.unit for unit in archive.manifest.units])
+    planned = [unit.unit for unit in archive.manifest.units]
+    done = checked_target([archive.storage], Storage(target), planned)
     reader = UnitedReader(archive.storage, archive.manifest.units)
-    done = committed_units(str(target))
     schema = archive.schema
     kept = [n for n in schema.names if not is_blob(n) or n in columns or n == SOURCE]
     labels = label_fields(schema)

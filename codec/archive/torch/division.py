@@ -13,14 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from underpaint.codec.archive.torch.order import (
-    EpochOrder,
-    Interval,
-    Piece,
-    count,
-    subtract,
-    without,
-)
+from underpaint.codec.archive.torch.order import EpochOrder, Interval, Piece, subtract, without
 from underpaint.codec.errors import UsageError
 
 Even = Literal["pad", "drop", "uneven"]
@@ -68,7 +61,7 @@ class Division:
         has a position of its own, from `len(order)` on and above all positions that are done.
         """
         todo = order.pieces(subtract([(0, len(order))], done))
-        left = sum(piece.stop - piece.start for piece in todo)
+        left = _size(todo)
         lengths = [self.length(left, rank) for rank in range(self.ranks)]
         own = [
             min(length, left // self.ranks + (rank < left % self.ranks))
@@ -90,8 +83,7 @@ class Division:
         the fewest positions takes the next piece whole, so that one worker reads a row group.
         """
         if self.equal or self.batch_size is not None:
-            total = count((piece.start, piece.stop) for piece in share)
-            return _allot(share, self._of_workers(total, workers))
+            return _allot(share, self._of_workers(_size(share), workers))
         lists: list[list[Piece]] = [[] for _ in range(workers)]
         loads = [(0, worker) for worker in range(workers)]
         for piece in share:
@@ -138,4 +130,5 @@ def _allot(pieces: Sequence[Piece], sizes: Sequence[int]) -> list[list[Piece]]:
 
 
 def _size(pieces: Sequence[Piece]) -> int:
+    """Return the number of positions of pieces."""
     return sum(piece.stop - piece.start for piece in pieces)

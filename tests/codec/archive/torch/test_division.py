@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.helpers.orders import orders
 from underpaint.codec.archive.torch.division import Division
 from underpaint.codec.archive.torch.order import (
     EpochOrder,
@@ -22,18 +23,6 @@ from underpaint.codec.archive.torch.order import (
     without,
 )
 from underpaint.codec.errors import UsageError
-
-
-@st.composite
-def orders(draw: st.DrawFn) -> EpochOrder:
-    rows = np.array(draw(st.lists(st.integers(1, 9), min_size=1, max_size=12)), np.int64)
-    return EpochOrder(
-        rows,
-        rows * 100,
-        seed=draw(st.none() | st.integers(0, 2**63)),
-        epoch=draw(st.integers(0, 3)),
-        window_bytes=draw(st.integers(1, 3000)),
-    )
 
 
 @st.composite

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 from itertools import pairwise
 
-import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.helpers.orders import orders
 from underpaint.codec.archive.torch.order import (
     EpochOrder,
     Interval,
@@ -46,18 +46,6 @@ def test_permutations_are_the_same_in_every_version_and_on_every_machine() -> No
     assert sorted(many.tolist()) == list(range(100_000))
     digest = hashlib.sha256(many.astype("<i8").tobytes()).hexdigest()
     assert digest == "933197b6102253d710e828ea3057a4ae84cbfed410a7e6f994f945acef2da3d1"
-
-
-@st.composite
-def orders(draw: st.DrawFn) -> EpochOrder:
-    rows = np.array(draw(st.lists(st.integers(1, 9), min_size=1, max_size=12)), np.int64)
-    return EpochOrder(
-        rows,
-        rows * 100,
-        seed=draw(st.none() | st.integers(0, 2**63)),
-        epoch=draw(st.integers(0, 3)),
-        window_bytes=draw(st.integers(1, 3000)),
-    )
 
 
 @given(orders())
