@@ -7,7 +7,7 @@ import json
 import os
 import shlex
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, distribution
+from importlib.metadata import distributions
 from typing import Any
 from urllib.request import url2pathname
 
@@ -44,10 +44,11 @@ def install_hint(extra: str) -> str:
     The package is on no index, so the command names what it was installed from: a folder, a file or
     a repository, as `direct_url.json` (PEP 610) records it.
     """
+    # a folder *.egg-info, which a build leaves in a checkout, has no record
+    records = (found.read_text("direct_url.json") for found in distributions(name="underpaint"))
     try:
-        recorded = distribution("underpaint").read_text("direct_url.json")
-        return _command(json.loads(recorded or "{}"), extra)
-    except (PackageNotFoundError, ValueError, TypeError, AttributeError):
+        return _command(json.loads(next(filter(None, records), "{}")), extra)
+    except (ValueError, TypeError, AttributeError):
         return _command({}, extra)
 
 

@@ -100,7 +100,7 @@ def test_a_column_of_a_second_run(tmp_path: Path) -> None:
     rows = {row.key: row.labels for row in Archive.open(tmp_path / "archive").rows()}
     assert rows == {
         "a/0000.jpg": {"cls": 1, "txt": None},
-        "plain.jpg": {"cls": None, "txt": None},
+        "photos/plain.jpg": {"cls": None, "txt": None},
         "b/0000.jpg": {"cls": 2, "txt": "new"},
     }
     assert underpaint("verify", tmp_path / "archive") == 0

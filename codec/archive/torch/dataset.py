@@ -260,13 +260,15 @@ class LayerDataset(IterableDataset[Sample]):
         self._open = (0, 0)
 
     def _whole(self, loaded: ReaderState) -> bool:
-        """Return whether the ranks of a state, or this one, have nothing left of its epoch."""
+        """Return whether nothing is left of a state's epoch: for any rank if the state is of all,
+        else for this one.
+        """
         order = self._order(loaded.epoch)
         shares = replace(self._division, ranks=loaded.ranks).shares(order, loaded.base)
-        if loaded.ranks == self.world_size and loaded.knows(self.rank):
+        if not loaded.complete:
+            if loaded.ranks != self.world_size or not loaded.knows(self.rank):
+                return False
             shares = [shares[self.rank]]
-        elif not loaded.complete:
-            return False
         return len(order) > 0 and not any(without(share, loaded.consumed) for share in shares)
 
     def _restart(self, epoch: int) -> None:

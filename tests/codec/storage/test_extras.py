@@ -48,6 +48,13 @@ def test_all_holds_every_extra_for_users() -> None:
     assert everything.extras == set(OPTIONAL) - {"all", "fuzz", "photos", "test"}
 
 
+class Unrecorded:
+    """A folder *.egg-info in a checkout, which Python finds before the installation."""
+
+    def read_text(self, name: str) -> None:
+        return None
+
+
 @pytest.mark.parametrize(
     ("origin", "command"),
     [
@@ -76,7 +83,7 @@ def test_the_command_for_an_extra_names_what_the_package_was_installed_from(
             assert name == "direct_url.json"
             return None if origin is None else json.dumps({"url": tmp_path.as_uri(), **origin})
 
-    monkeypatch.setattr(extras, "distribution", lambda name: Installed())
+    monkeypatch.setattr(extras, "distributions", lambda name: [Unrecorded(), Installed()])
     assert install_hint("heif") == command.format(folder=tmp_path)
 
 
@@ -89,7 +96,7 @@ def test_the_command_for_an_extra_holds_the_constraints_of_a_checkout(
 
     (tmp_path / "a b").mkdir()
     (tmp_path / "a b" / "constraints.txt").touch()
-    monkeypatch.setattr(extras, "distribution", lambda name: Installed())
+    monkeypatch.setattr(extras, "distributions", lambda name: [Unrecorded(), Installed()])
     folder = tmp_path / "a b"
     constraints = f"--constraint '{folder}/constraints.txt'"
     assert install_hint("gcs") == f"pip install {constraints} '{folder}[gcs]'"
