@@ -45,7 +45,10 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("number", range(len(BLOCKS)))
-def test_each_block_of_the_guide_runs(root: Path, number: int) -> None:
+def test_each_block_of_the_guide_runs(
+    root: Path, number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     block = BLOCKS[number]
     picture = np.full((32, 48, 3), 90, np.uint8)
     names: dict[str, object] = {"ARCHIVE": str(root), "KEY": "3.jpg", "PICTURE": picture}

@@ -7,6 +7,7 @@
     archive   bytes -> files of an archive -> opened, counted, read, looked up, salvaged, verified
     pages     bytes -> Thrift, page index and pages, as rows by key read them
     picture   bytes -> a picture file -> pixels
+    pillow    bytes -> a file of parts, opened by Pillow: any cut, any size, any number of layers
 
 A file of `found/HARNESS` made the harness fail once; a test replays all of them. Where a checksum
 would keep a fuzzer out, the harness mends it: who forges a file forges its checksums too.
@@ -19,6 +20,7 @@ import hashlib
 import io
 import json
 import struct
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -31,6 +33,7 @@ import torch
 from PIL import Image
 from safetensors.numpy import load, save
 
+import underpaint.pillow  # noqa: F401 (registers the format)
 from tests.helpers.backends import torch_pictures
 from tests.helpers.streams import framed
 from underpaint import Codec
@@ -563,6 +566,42 @@ def run_picture(data: bytes) -> None:
         picture_headers.MAX_PIXELS = limit
 
 
+# the Pillow plugin
+
+
+def pillow_seeds() -> Iterator[bytes]:
+    """Small vectors, whole and cut, as they are and with their frames mended."""
+    for layers in vectors():
+        if sum(map(len, layers)) < 4000:
+            for how in (0, 1, 2, 7, 28):
+                yield bytes([how, 0]) + pack_parts(layers)
+                yield bytes([how, 40]) + pack_parts(layers)
+
+
+def run_pillow(data: bytes) -> None:
+    """Bit 0 of the first byte: mend the frames; bits 1 to 3: halve the size so often; bits 4 to 6:
+    limit the layers. The second byte: how many bytes are cut off."""
+    if len(data) < 2:
+        return
+    layers = parts_of(data[2:], _codec().layers + 1)
+    if data[0] & 1:
+        layers = mended(layers, _codec().weights_id, MOST_STREAM_PIXELS)
+    joined = b"".join(layers)
+    refused = (OSError, Image.DecompressionBombError)
+    with contextlib.suppress(*refused), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a version that Pillow reports so
+        image = Image.open(io.BytesIO(joined[: len(joined) - data[1]]), formats=["UNDERPAINT"])
+        width, height = image.info["full_size"]
+        if data[0] >> 4 & 7:
+            image.limit_layers(data[0] >> 4 & 7)
+        shrink = 1 << (data[0] >> 1 & 7)
+        image.draft("RGB", (width // shrink, height // shrink))
+        assert image.size[0] * image.size[1] <= width * height
+        if width * height <= MOST_STREAM_PIXELS:
+            image.load()
+            assert len(image.tobytes()) == 3 * image.size[0] * image.size[1]
+
+
 CHECKED = {"NUMBA_BOUNDSCHECK": "1"}
 PLAIN = {"NUMBA_DISABLE_JIT": "1"}
 
@@ -573,4 +612,5 @@ HARNESSES: dict[str, Harness] = {
     "archive": Harness(run_archive, archive_seeds, 8000),
     "pages": Harness(run_pages, pages_seeds, 4000),
     "picture": Harness(run_picture, picture_seeds, 8000),
+    "pillow": Harness(run_pillow, pillow_seeds, 5000, CHECKED),
 }

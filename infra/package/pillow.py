@@ -1,0 +1,253 @@
+"""Pillow plugin: `Image.open` and `save` for the one-file form of a picture, `.underpaint`.
+
+    import underpaint.pillow
+    from PIL import Image
+
+    with Image.open("photo.underpaint") as picture:  # or any beginning of the file
+        picture.draft("RGB", (256, 256))  # decode a smaller picture; its longer work is never done
+        picture.limit_layers(2)  # decode layers 1 and 2 only
+        picture.load()
+    Image.open("photo.jpg").save("photo.underpaint", layers=4, effort=2)
+
+A picture is decoded when its pixels are first needed. A file that was cut opens from the layers
+that are whole, and a file that was exported for a smaller size as the picture of that size.
+"""
+
+from __future__ import annotations
+
+import threading
+from io import BytesIO
+from typing import IO, TYPE_CHECKING, ClassVar
+
+import numpy as np
+from PIL import Image, ImageFile, ImageOps
+
+from underpaint.codec.bitstream import MAGIC, VERSION, unpack_stream
+from underpaint.codec.errors import LayerDamaged, UnderpaintError
+from underpaint.codec.image_io.icc import to_srgb
+from underpaint.codec.stream_file import StreamFile, read_stream_file
+from underpaint.codec.transform.sizes import DEFAULT_SIZES, SHRINKS
+
+if TYPE_CHECKING:
+    from underpaint.codec.codec import Codec
+
+__all__ = ["UnderpaintImageFile", "add_weights"]
+
+FORMAT = "UNDERPAINT"
+EXTENSION = ".underpaint"
+MIME_TYPE = "image/x-underpaint"
+
+_WITHOUT_ALPHA = ("1", "L", "P", "RGB", "CMYK", "LAB")
+"""Modes that `save` takes; they are converted to RGB in sRGB."""
+
+
+class _Codecs:
+    """The codecs in use: each weights file is loaded once, whichever thread asks first."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._by_id: dict[str, Codec] = {}
+        self._by_name: dict[str | None, Codec] = {}
+
+    def named(self, weights: str | None) -> Codec:
+        """Return the codec of a profile name, path or URL; None is the default profile."""
+        from underpaint.codec.codec import Codec
+
+        with self._lock:
+            if weights not in self._by_name:
+                codec = Codec.load(weights)
+                self._by_name[weights] = codec
+                self._by_id.setdefault(codec.weights_id, codec)
+            return self._by_name[weights]
+
+    def reading(self, weights_id: str) -> Codec:
+        """Return the codec of the weights with this id, which must be a profile or added."""
+        from underpaint.codec.codec import Codec
+
+        with self._lock:
+            if weights_id not in self._by_id:
+                self._by_id[weights_id] = Codec.load_for(weights_id)
+            return self._by_id[weights_id]
+
+
+_codecs = _Codecs()
+
+
+def add_weights(weights: str) -> str:
+    """Load weights that are not a profile, so that pictures made with them open; return their id.
+
+    `weights` is the path or fsspec URL of a weights file. Raises as `Codec.load`.
+    """
+    return _codecs.named(weights).weights_id
+
+
+class UnderpaintImageFile(ImageFile.ImageFile):
+    """A picture in a `.underpaint` file, mode RGB.
+
+    Its `info` holds `full_size` (width and height of the picture that was encoded), `layers` (the
+    number of layers that will be decoded), `weights` (the id of the weights, 16 hex digits) and
+    `cut` (whether the file ends within a part).
+    """
+
+    format = FORMAT
+    format_description: ClassVar[str] = "Underpaint layered picture"
+
+    _decoded = True  # of an unpickled picture, which has pixels and no file
+
+    def _open(self) -> None:
+        assert self.fp is not None
+        data = self.fp.read()
+        if _accept(data[:2]) is not True:
+            raise SyntaxError("not an Underpaint picture")
+        try:
+            self._file: StreamFile = read_stream_file(data)
+        except UnderpaintError as error:
+            raise OSError(f"Underpaint picture: {error}") from error
+        self._most_layers: int | None = None
+        self._decoded = False
+        self._mode = "RGB"
+        picture = self._file.picture
+        self.info["full_size"] = (picture.width, picture.height)
+        self.info["weights"] = picture.weights_id
+        self.info["cut"] = self._file.cut
+        self._choose(self._file.shrink_level)
+
+    def _choose(self, shrink_level: int) -> None:
+        """Set the size to that of a shrink level."""
+        height, width = self._file.sides(shrink_level)
+        self._size = width, height
+        self._level = shrink_level
+        self.info["layers"] = len(self._file.prefix(shrink_level, self._most_layers))
+
+    def draft(
+        self, mode: str | None, size: tuple[int, int] | None
+    ) -> tuple[str, tuple[int, int, float, float]] | None:
+        """Choose the smallest picture that is at least as large as `size`, (width, height).
+
+        Its sides are those of the full picture divided by 1, 2, 4, 8 or 16 and rounded up. Without
+        effect once the pixels are loaded. Returns the mode and the box of the picture, or None if
+        nothing changed. `mode` is ignored: pictures are RGB.
+        """
+        if self._decoded or size is None:
+            return None
+        level = self._level
+        while level + 1 < len(SHRINKS):
+            height, width = self._file.sides(level + 1)
+            if width < size[0] or height < size[1]:
+                break
+            level += 1
+        if level == self._level:
+            return None
+        self._choose(level)
+        return self.mode, (0, 0, *self._size)
+
+    def limit_layers(self, layers: int) -> None:
+        """Decode at most layers 1 to `layers`; layer 1 is the coarsest.
+
+        Raises ValueError if `layers` is less than 1 or the pixels are loaded already.
+        """
+        if layers < 1:
+            raise ValueError(f"layers: {layers}; want 1 or more")
+        if self._decoded:
+            raise ValueError("the picture is loaded already: limit its layers before")
+        self._most_layers = layers
+        self._choose(self._level)
+
+    def reduce(
+        self, factor: int | tuple[int, int], box: tuple[int, int, int, int] | None = None
+    ) -> Image.Image:
+        """Return a picture with sides divided by `factor`, rounded up, as `Image.reduce` does.
+
+        Before the pixels are loaded, factors of 2, 4, 8 and 16 without a box are decoded at that
+        size, by the wavelet and not by averages of boxes.
+        """
+        if not self._decoded and box is None and factor in SHRINKS:
+            assert isinstance(factor, int)
+            level = self._level + SHRINKS.index(factor)
+            if level < len(SHRINKS):
+                return Image.fromarray(self._pixels(level))
+        return super().reduce(factor, box)
+
+    def load(self) -> Image.core.PixelAccess | None:
+        """Decode the pixels if that has not been done; OSError if the file is damaged.
+
+        With `ImageFile.LOAD_TRUNCATED_IMAGES`, a damaged layer and all finer ones are left out.
+        """
+        if not self._decoded:
+            pixels = self._pixels(self._level)
+            self._decoded = True
+            if self.fp and self._exclusive_fp:
+                self.fp.close()
+            self.fp = BytesIO(pixels.tobytes())
+            self.tile = [ImageFile._Tile("raw", (0, 0, *self.size), 0, self.mode)]
+        return super().load()
+
+    def load_seek(self, pos: int) -> None:
+        """Do nothing: the decoded pixels are read from their beginning."""
+
+    def verify(self) -> None:
+        """Compare the checksums of all whole parts, without decoding; OSError if one differs."""
+        try:
+            for level in () if self._decoded else range(self._file.shrink_level, len(SHRINKS)):
+                unpack_stream(self._file.prefix(level), level)
+        except UnderpaintError as error:
+            raise OSError(f"Underpaint picture: {error}") from error
+        super().verify()
+
+    def _pixels(self, shrink_level: int) -> np.ndarray:
+        layers = self._file.prefix(shrink_level, self._most_layers)
+        try:
+            codec = _codecs.reading(self._file.picture.weights_id)
+            shrink = SHRINKS[shrink_level]
+            try:
+                return codec.decode([layers], shrink=shrink)[0]
+            except LayerDamaged as error:
+                if not (ImageFile.LOAD_TRUNCATED_IMAGES and error.layer):
+                    raise
+                self.info["layers"] = error.layer
+                return codec.decode([layers[: error.layer]], shrink=shrink)[0]
+        except UnderpaintError as error:
+            raise OSError(f"Underpaint picture: {error}") from error
+
+
+def _accept(prefix: bytes) -> bool | str:
+    if prefix[:1] != bytes([MAGIC]):
+        return False
+    if len(prefix) > 1 and prefix[1] != VERSION:
+        return f"Underpaint picture of version {prefix[1]}; this reader knows version {VERSION}"
+    return len(prefix) > 1
+
+
+def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
+    """Write an image as its layers joined.
+
+    Options of `Image.save`: `layers` (the coarsest N layers; all), `effort` (1 to 3), `weights`
+    (profile name, path or URL), `sizes` (short sides in pixels that the layers are cut for).
+    Raises OSError for a mode that cannot be written, ValueError for an option out of range.
+    """
+    options = getattr(image, "encoderinfo", {})
+    if image.mode not in _WITHOUT_ALPHA or "transparency" in image.info:
+        raise OSError(
+            f"cannot write {'transparency' if image.mode in _WITHOUT_ALPHA else image.mode} as "
+            f'{FORMAT}: pictures are opaque, with 8 bits; convert the image to "RGB" first'
+        )
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode in ("1", "P"):
+        upright = upright.convert("L" if upright.mode == "1" else "RGB")
+    rgb, _ = to_srgb(upright, options.get("icc_profile", image.info.get("icc_profile")))
+    try:
+        [layers] = _codecs.named(options.get("weights")).encode(
+            [np.asarray(rgb)],
+            layers=options.get("layers"),
+            effort=options.get("effort", 1),
+            sizes=options.get("sizes", DEFAULT_SIZES),
+        )
+    except UnderpaintError as error:
+        raise ValueError(f"cannot write {FORMAT}: {error}") from error
+    file.write(b"".join(layers))
+
+
+Image.register_open(FORMAT, UnderpaintImageFile, _accept)
+Image.register_save(FORMAT, _save)
+Image.register_extension(FORMAT, EXTENSION)
+Image.register_mime(FORMAT, MIME_TYPE)
