@@ -16,6 +16,7 @@ from underpaint.codec.archive.key_hashes import RepeatedKeys, hashes_of
 from underpaint.codec.archive.layer_columns import columns_for, sizes_for
 from underpaint.codec.archive.letters import read_letters
 from underpaint.codec.archive.manifest import read_manifest
+from underpaint.codec.archive.parquet.pages import BlobPages
 from underpaint.codec.archive.parquet.ranges import Traffic
 from underpaint.codec.archive.records import Commit, FileEntry, Manifest
 from underpaint.codec.archive.rows import DeadLetter, Row
@@ -328,6 +329,14 @@ class Archive:
     ) -> dict[str, bytes | None]:
         """Return blob columns of one row of a row group, by their pages; ArchiveDamaged."""
         return self._reader.row_blobs(self.files[file], group, row, columns)
+
+    def blob_pages(self, file: int, group: int, columns: Sequence[str]) -> dict[str, BlobPages]:
+        """Return the pages of blob columns of a row group; ArchiveDamaged."""
+        return self._reader.pages(self.files[file], group, columns)
+
+    def blob_page(self, file: int, pages: BlobPages, number: int) -> list[bytes | None]:
+        """Return all values of one of these pages; ArchiveDamaged."""
+        return self._reader.page(self.files[file], pages, number)
 
     def salvage_group(
         self, file: int, group: int, columns: Sequence[str], error: Exception, report: OnDamage

@@ -15,9 +15,8 @@ that are whole, and a file that was exported for a smaller size as the picture o
 
 from __future__ import annotations
 
-import threading
 from io import BytesIO
-from typing import IO, TYPE_CHECKING, ClassVar
+from typing import IO, ClassVar
 
 import numpy as np
 from PIL import Image, ImageFile, ImageOps
@@ -27,9 +26,6 @@ from underpaint.codec.errors import LayerDamaged, UnderpaintError
 from underpaint.codec.image_io.icc import to_srgb
 from underpaint.codec.stream_file import StreamFile, read_stream_file
 from underpaint.codec.transform.sizes import DEFAULT_SIZES, SHRINKS
-
-if TYPE_CHECKING:
-    from underpaint.codec.codec import Codec
 
 __all__ = ["UnderpaintImageFile", "add_weights"]
 
@@ -41,44 +37,14 @@ _WITHOUT_ALPHA = ("1", "L", "P", "RGB", "CMYK", "LAB")
 """Modes that `save` takes; they are converted to RGB in sRGB."""
 
 
-class _Codecs:
-    """The codecs in use: each weights file is loaded once, whichever thread asks first."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._by_id: dict[str, Codec] = {}
-        self._by_name: dict[str | None, Codec] = {}
-
-    def named(self, weights: str | None) -> Codec:
-        """Return the codec of a profile name, path or URL; None is the default profile."""
-        from underpaint.codec.codec import Codec
-
-        with self._lock:
-            if weights not in self._by_name:
-                codec = Codec.load(weights)
-                self._by_name[weights] = codec
-                self._by_id.setdefault(codec.weights_id, codec)
-            return self._by_name[weights]
-
-    def reading(self, weights_id: str) -> Codec:
-        """Return the codec of the weights with this id, which must be a profile or added."""
-        from underpaint.codec.codec import Codec
-
-        with self._lock:
-            if weights_id not in self._by_id:
-                self._by_id[weights_id] = Codec.load_for(weights_id)
-            return self._by_id[weights_id]
-
-
-_codecs = _Codecs()
-
-
 def add_weights(weights: str) -> str:
     """Load weights that are not a profile, so that pictures made with them open; return their id.
 
     `weights` is the path or fsspec URL of a weights file. Raises as `Codec.load`.
     """
-    return _codecs.named(weights).weights_id
+    from underpaint.codec.codecs import SHARED
+
+    return SHARED.named(weights).weights_id
 
 
 class UnderpaintImageFile(ImageFile.ImageFile):
@@ -195,9 +161,11 @@ class UnderpaintImageFile(ImageFile.ImageFile):
         super().verify()
 
     def _pixels(self, shrink_level: int) -> np.ndarray:
+        from underpaint.codec.codecs import SHARED
+
         layers = self._file.prefix(shrink_level, self._most_layers)
         try:
-            codec = _codecs.reading(self._file.picture.weights_id)
+            codec = SHARED.reading(self._file.picture.weights_id)
             shrink = SHRINKS[shrink_level]
             try:
                 return codec.decode([layers], shrink=shrink)[0]
@@ -225,6 +193,8 @@ def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
     (profile name, path or URL), `sizes` (short sides in pixels that the layers are cut for).
     Raises OSError for a mode that cannot be written, ValueError for an option out of range.
     """
+    from underpaint.codec.codecs import SHARED
+
     options = getattr(image, "encoderinfo", {})
     if image.mode not in _WITHOUT_ALPHA or "transparency" in image.info:
         raise OSError(
@@ -236,7 +206,7 @@ def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
         upright = upright.convert("L" if upright.mode == "1" else "RGB")
     rgb, _ = to_srgb(upright, options.get("icc_profile", image.info.get("icc_profile")))
     try:
-        [layers] = _codecs.named(options.get("weights")).encode(
+        [layers] = SHARED.named(options.get("weights")).encode(
             [np.asarray(rgb)],
             layers=options.get("layers"),
             effort=options.get("effort", 1),

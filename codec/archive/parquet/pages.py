@@ -49,13 +49,20 @@ class BlobPages:
 
     def read(self, fetch: Fetch, row: int) -> bytes | None:
         """Return the value of a row of the group; ArchiveDamaged unless its page is intact."""
-        number = bisect_right([page.first_row for page in self.pages], row) - 1
+        number = self.page_of(row)
+        return self.values(fetch, number)[row - self.pages[number].first_row]
+
+    def page_of(self, row: int) -> int:
+        """Return the number of the page that holds a row of the group."""
+        return bisect_right([page.first_row for page in self.pages], row) - 1
+
+    def values(self, fetch: Fetch, number: int) -> list[bytes | None]:
+        """Return all values of a page; ArchiveDamaged unless it is intact."""
         page = self.pages[number]
         last = number + 1 == len(self.pages)
         end = self.rows if last else self.pages[number + 1].first_row
         data = fetch(page.offset, page.offset + page.size)
-        values = page_values(data, end - page.first_row, nullable=self.nullable)
-        return values[row - page.first_row]
+        return page_values(data, end - page.first_row, nullable=self.nullable)
 
 
 def blob_pages(index: bytes, chunk: tuple[int, int], rows: int, *, nullable: bool) -> BlobPages:

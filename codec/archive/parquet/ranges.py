@@ -14,6 +14,7 @@ from collections import OrderedDict
 from collections.abc import Container, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,7 +22,7 @@ import pyarrow.parquet as pq
 
 from underpaint.codec.archive.layer_columns import is_layer
 from underpaint.codec.archive.parquet.footer import ARROW_ERRORS, Footer, first_line, parse_footer
-from underpaint.codec.archive.parquet.pages import blob_pages
+from underpaint.codec.archive.parquet.pages import BlobPages, blob_pages
 from underpaint.codec.archive.parquet.unpacking import check_unpacked
 from underpaint.codec.archive.records import FAILED, FileEntry
 from underpaint.codec.archive.schema import breach, is_blob
@@ -229,30 +230,46 @@ class RangeReader:
         """Return blob columns of one row: the page index, then one page a column;
         ArchiveDamaged.
         """
-        rows = entry.row_groups[group]
-        columns = list(columns)
-        chunks = self.chunks(entry, group, columns)
-        indices = self._offset_indices(entry, group, columns)
-        schema = self.footer(entry).schema
-
-        def fetch(start: int, stop: int) -> bytes:
-            return self._fetch(entry, start, stop)
+        pages = self.pages(entry, group, columns)
 
         def value(name: str) -> bytes | None:
-            nullable = schema.field(name).nullable
-            pages = blob_pages(indices[name], chunks[name], rows, nullable=nullable)
-            return pages.read(fetch, row)
+            return pages[name].read(partial(self._fetch, entry), row)
 
         try:
-            if self.storage.is_local or len(columns) == 1:
-                values = [value(name) for name in columns]
+            if self.storage.is_local or len(pages) == 1:
+                values = [value(name) for name in pages]
             else:
-                with ThreadPoolExecutor(min(self._threads, len(columns))) as pool:
-                    values = list(pool.map(value, columns))
+                with ThreadPoolExecutor(min(self._threads, len(pages) or 1)) as pool:
+                    values = list(pool.map(value, pages))
         except ArchiveDamaged as error:
             raise ArchiveDamaged(f"{entry.path}: row group {group}: {error}") from None
         self.counter.add(wanted=sum(len(value or b"") for value in values))
-        return dict(zip(columns, values, strict=True))
+        return dict(zip(pages, values, strict=True))
+
+    def pages(self, entry: FileEntry, group: int, columns: Sequence[str]) -> dict[str, BlobPages]:
+        """Return the pages of blob columns of a row group, from its page index; ArchiveDamaged."""
+        rows = entry.row_groups[group]
+        chunks = self.chunks(entry, group, columns)
+        indices = self._offset_indices(entry, group, columns)
+        schema = self.footer(entry).schema
+        try:
+            return {
+                name: blob_pages(
+                    indices[name], chunks[name], rows, nullable=schema.field(name).nullable
+                )
+                for name in columns
+            }
+        except ArchiveDamaged as error:
+            raise ArchiveDamaged(f"{entry.path}: row group {group}: {error}") from None
+
+    def page(self, entry: FileEntry, pages: BlobPages, number: int) -> list[bytes | None]:
+        """Return the values of one page of a column of `pages`; ArchiveDamaged."""
+        try:
+            values = pages.values(partial(self._fetch, entry), number)
+        except ArchiveDamaged as error:
+            raise ArchiveDamaged(f"{entry.path}: {error}") from None
+        self.counter.add(wanted=sum(len(value or b"") for value in values))
+        return values
 
     def _offset_indices(
         self, entry: FileEntry, group: int, columns: Sequence[str]
