@@ -16,7 +16,7 @@ that are whole, and a file that was exported for a smaller size as the picture o
 from __future__ import annotations
 
 from io import BytesIO
-from typing import IO, ClassVar
+from typing import IO
 
 import numpy as np
 from PIL import Image, ImageFile, ImageOps
@@ -56,7 +56,7 @@ class UnderpaintImageFile(ImageFile.ImageFile):
     """
 
     format = FORMAT
-    format_description: ClassVar[str] = "Underpaint layered picture"
+    format_description = "Underpaint layered picture"
 
     _decoded = True  # of an unpickled picture, which has pixels and no file
 
