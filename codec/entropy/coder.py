@@ -45,6 +45,7 @@ class EntropyCoder:
         self._weights = weights
         self._layout = weights.config.table_layout
         self._class_bits = int(bits_for(weights.classes.count))
+        self._first_ends = np.ascontiguousarray(weights.cumulative[:, 1])
         plans = weights.config.layers
         self._first_steps = [sum(p.cell_steps for p in plans[:i]) for i in range(len(plans))]
         self._steps = [_cell_step(weights, step) for step in range(self._layout.cell_steps)]
@@ -94,7 +95,7 @@ class EntropyCoder:
         Raises LayerDamaged if the payload contradicts itself or does not end exactly where its
         symbols do.
         """
-        coder = rans.decoder(self._weights.cumulative, payload)
+        coder = rans.decoder(self._weights.cumulative, self._first_ends, payload)
         unknown = Symbols([], state.cell)
         coarser, finest = levels
         wanted = max(finest, state.finest)
@@ -196,5 +197,5 @@ def _context_model(weights: Weights, step: int) -> ContextModel:
         weights=weights.activity[step],
         flag_weights=weights.flag_activity[step],
         sign_weights=weights.sign_weights[step],
-        expected_magnitude=np.ascontiguousarray(weights.classes.expected_magnitude),
+        expected_magnitude=np.ascontiguousarray(weights.classes.expected_magnitude.T),
     )

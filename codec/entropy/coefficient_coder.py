@@ -202,7 +202,7 @@ def _set_class_terms(picture, model, band, scratch, class_row):
     first = class_row * picture.class_columns
     for x in range(terms.size):
         texture_class = picture.classes[unsigned(first + x)]
-        expected = model.expected_magnitude[unsigned(texture_class), unsigned(band.number)]
+        expected = model.expected_magnitude[unsigned(band.number), unsigned(texture_class)]
         terms[x] = w[W_EXPECTED] * expected + w[W_CONSTANT]
 
 
@@ -318,30 +318,29 @@ def _decode_halves(coder, picture, step, band, row, activity, begin, end):
     """
     m, cell, zero, width = picture.magnitude, picture.cell, step.zero, step.width
     w_west, w_two_away = band.weights[W_WEST], band.weights[W_TWO_AWAY]
-    words, cumulative = coder.words, coder.cumulative
+    words, ends = coder.words, coder.first_ends
     state, word = coder.state[0], coder.state[1]
     west, two_west = int(m[unsigned(row.own + begin - 1)]), int(m[unsigned(row.own + begin - 2)])
-    first = unsigned(1)
     for x in range(begin, end):
         at = row.own + x
         context = bin_of_activity(activity[unsigned(x)] + w_west * west + w_two_away * two_west)
         old = int(cell[unsigned(at)])
         two_west, west = west, 0
         if old == 0:
-            edge = unsigned(cumulative[unsigned(band.zero_table + context), first])
+            edge = unsigned(ends[unsigned(band.zero_table + context)])
             leaves, state, word = decode_bit(state, word, words, edge, True)
             if leaves == 0:
                 continue
             likely = sign_context(cell, row, x, band.sign_weights)
             table = band.sign_table + bin_of_sign_context(likely)
-            edge = unsigned(cumulative[unsigned(table), first])
+            edge = unsigned(ends[unsigned(table)])
             wrong, state, word = decode_bit(state, word, words, edge, False)
             positive = (likely >= 0) == (wrong == 0)
             index = np.int64(1)
         else:
             size = abs(old)
             table = (band.first_table if size == 1 else band.other_table) + context
-            edge = unsigned(cumulative[unsigned(table), first])
+            edge = unsigned(ends[unsigned(table)])
             upper, state, word = decode_bit(state, word, words, edge, False)
             index = 2 * size + np.int64(upper)
             positive = old > 0

@@ -51,6 +51,7 @@ class RansCoder(NamedTuple):
     intervals   uint32 [most symbols], start << 16 | frequency - 1; ENCODE only
     counts      int64 [tables, most symbols of a table]; COUNT only
     cumulative  uint32 [tables, most symbols of a table + 1]: each row starts at 0, ends at 65536
+    first_ends  uint32 [tables], contiguous: column 1 of `cumulative`; DECODE only
     """
 
     mode: int
@@ -59,24 +60,25 @@ class RansCoder(NamedTuple):
     intervals: np.ndarray
     counts: np.ndarray
     cumulative: np.ndarray
+    first_ends: np.ndarray
 
 
 def encoder(cumulative: np.ndarray, most_symbols: int) -> RansCoder:
     """Return a coder that encodes at most `most_symbols`; `pack_intervals` packs them."""
     intervals = np.empty(most_symbols, np.uint32)
-    return RansCoder(ENCODE, np.zeros(2, np.uint64), _NO_WORDS, intervals, _NO_COUNTS, cumulative)
+    return RansCoder(ENCODE, np.zeros(2, np.uint64), _NO_WORDS, intervals, _NO_COUNTS, cumulative, _NO_WORDS)
 
 
-def decoder(cumulative: np.ndarray, payload: bytes) -> RansCoder:
+def decoder(cumulative: np.ndarray, first_ends: np.ndarray, payload: bytes) -> RansCoder:
     """Return a coder that decodes a payload of at least two words of 4 bytes."""
     words = np.frombuffer(payload, "<u4").astype(np.uint32)
     state = np.array([int(words[0]) << 32 | int(words[1]), 2], np.uint64)
-    return RansCoder(DECODE, state, words, _NO_WORDS, _NO_COUNTS, cumulative)
+    return RansCoder(DECODE, state, words, _NO_WORDS, _NO_COUNTS, cumulative, first_ends)
 
 
 def counter(cumulative: np.ndarray, counts: np.ndarray) -> RansCoder:
     """Return a coder that adds each symbol to `counts`, int64 [tables, most symbols]."""
-    return RansCoder(COUNT, np.zeros(2, np.uint64), _NO_WORDS, _NO_WORDS, counts, cumulative)
+    return RansCoder(COUNT, np.zeros(2, np.uint64), _NO_WORDS, _NO_WORDS, counts, cumulative, _NO_WORDS)
 
 
 def recorded(coder: RansCoder) -> int:

@@ -108,8 +108,12 @@ def _expected_magnitude(picture, model, band, shift, y, x):
     row = (y >> shift) if shift >= 0 else (y << -shift)
     column = (x >> shift) if shift >= 0 else min(x << -shift, columns - 1)
     texture_class = picture.classes[min(row * columns + column, picture.classes.size - 1)]
-    expected = model.expected_magnitude[texture_class]
-    return (expected[band] + expected[band + 1] + expected[band + 2]) // 3
+    expected = model.expected_magnitude
+    return (
+        expected[band, texture_class]
+        + expected[band + 1, texture_class]
+        + expected[band + 2, texture_class]
+    ) // 3
 
 
 @kernel(forceinline=True)

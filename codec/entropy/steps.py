@@ -47,7 +47,7 @@ class ContextModel(NamedTuple):
     weights             int32 [BANDS, FEATURES], of activities (`activity.W_WEST` and so on)
     flag_weights        int32 [FLAG_GROUPS, FLAG_FEATURES], of the activities of block flags
     sign_weights        int16 [BANDS, SIGN_FEATURES], of sign contexts
-    expected_magnitude  int32 [classes, BANDS], in sixteenths of a finest step
+    expected_magnitude  int32 [BANDS, classes], in sixteenths of a finest step
     """
 
     weights: np.ndarray
