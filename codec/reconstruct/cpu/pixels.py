@@ -330,8 +330,9 @@ def _write_small_picture(low, gain, along_y, along_x, rows, colours, picture):
             plane, row = low[component], rows[0, component]
             one, two = plane[max(first, 0)], plane[min(first + 1, height - 1)]
             three, four = plane[min(first + 2, height - 1)], plane[min(first + 3, height - 1)]
+            inner = row[1 : columns + 1]
             for x in range(columns):
-                row[x + 1] = w0 * one[x] + w1 * two[x] + w2 * three[x] + w3 * four[x]
+                inner[x] = w0 * one[x] + w1 * two[x] + w2 * three[x] + w3 * four[x]
             row[0] = row[1]
             row[columns + 1] = row[columns + 2] = row[columns]
             _resample_row(row, along_x, rows[1, component, :width])
@@ -351,12 +352,14 @@ def _resample_row(row, along, result):
         end = begin + 1
         while end < result.size and first[end] - end + 1 == offset:
             end += 1
-        for x in range(begin, end):
-            at = x + offset
-            result[x] = (
-                weights[0, x] * row[at] + weights[1, x] * row[at + 1]
-                + weights[2, x] * row[at + 2] + weights[3, x] * row[at + 3]
-            )  # fmt: skip
+        count, at = end - begin, begin + offset
+        w0, w1 = weights[0, begin:end], weights[1, begin:end]
+        w2, w3 = weights[2, begin:end], weights[3, begin:end]
+        one, two = row[at : at + count], row[at + 1 : at + 1 + count]
+        three, four = row[at + 2 : at + 2 + count], row[at + 3 : at + 3 + count]
+        run = result[begin:end]
+        for x in range(count):
+            run[x] = w0[x] * one[x] + w1[x] * two[x] + w2[x] * three[x] + w3[x] * four[x]
         begin = end
 
 
