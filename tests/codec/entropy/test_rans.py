@@ -28,7 +28,7 @@ def _encode(tables, sums, symbols):
 
 
 def _decode(payload, tables, sums, count):
-    coder = rans.decoder(sums, payload)
+    coder = rans.decoder(sums, np.ascontiguousarray(sums[:, 1]), payload)
     symbols = np.zeros(count, np.int64)
     _run(coder, tables, symbols)
     return symbols, rans.finished(coder)

@@ -156,7 +156,8 @@ def test_labels_round_trip(seed, height, width):
     sums = cumulative(frequencies)
     coder = rans.encoder(sums, 64 * class_map.size)
     count = code_labels(coder, 1, coarse.labels.ravel(), fine.starts(), fine.labels.ravel(), width)
-    decoder = rans.decoder(sums, rans.pack_intervals(coder.intervals[: rans.recorded(coder)]))
+    payload = rans.pack_intervals(coder.intervals[: rans.recorded(coder)])
+    decoder = rans.decoder(sums, np.ascontiguousarray(sums[:, 1]), payload)
     labels = np.zeros(class_map.size, np.int16)
     again = code_labels(decoder, 1, coarse.labels.ravel(), fine.starts(), labels, width)
     assert again == count
