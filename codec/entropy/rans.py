@@ -66,11 +66,15 @@ class RansCoder(NamedTuple):
 def encoder(cumulative: np.ndarray, most_symbols: int) -> RansCoder:
     """Return a coder that encodes at most `most_symbols`; `pack_intervals` packs them."""
     intervals = np.empty(most_symbols, np.uint32)
-    return RansCoder(ENCODE, np.zeros(2, np.uint64), _NO_WORDS, intervals, _NO_COUNTS, cumulative, _NO_WORDS)
+    state = np.zeros(2, np.uint64)
+    return RansCoder(ENCODE, state, _NO_WORDS, intervals, _NO_COUNTS, cumulative, _NO_WORDS)
 
 
 def decoder(cumulative: np.ndarray, first_ends: np.ndarray, payload: bytes) -> RansCoder:
-    """Return a coder that decodes a payload of at least two words of 4 bytes."""
+    """Return a coder that decodes a payload of at least two words of 4 bytes.
+
+    See `RansCoder.first_ends`.
+    """
     words = np.frombuffer(payload, "<u4").astype(np.uint32)
     state = np.array([int(words[0]) << 32 | int(words[1]), 2], np.uint64)
     return RansCoder(DECODE, state, words, _NO_WORDS, _NO_COUNTS, cumulative, first_ends)
@@ -78,7 +82,8 @@ def decoder(cumulative: np.ndarray, first_ends: np.ndarray, payload: bytes) -> R
 
 def counter(cumulative: np.ndarray, counts: np.ndarray) -> RansCoder:
     """Return a coder that adds each symbol to `counts`, int64 [tables, most symbols]."""
-    return RansCoder(COUNT, np.zeros(2, np.uint64), _NO_WORDS, _NO_WORDS, counts, cumulative, _NO_WORDS)
+    state = np.zeros(2, np.uint64)
+    return RansCoder(COUNT, state, _NO_WORDS, _NO_WORDS, counts, cumulative, _NO_WORDS)
 
 
 def recorded(coder: RansCoder) -> int:
