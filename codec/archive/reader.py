@@ -274,6 +274,11 @@ class Archive:
         names = self._row_columns(layers, size, labels=True, source=source)
         return next(rows_of(self._one_row(*self._find(key), names)))
 
+    def locate(self, key: str) -> tuple[int, int, int]:
+        """Return the file (index into `files`), row group and row of a key; NoSuchKey."""
+        entry, group, row = self._find(key)
+        return self.files.index(entry), group, row
+
     def embedding(self, key: str) -> np.ndarray:
         """Return the embedding of an image, float16 [size]; no layer is read.
 
@@ -337,6 +342,11 @@ class Archive:
     def blob_page(self, file: int, pages: BlobPages, number: int) -> list[bytes | None]:
         """Return all values of one of these pages; ArchiveDamaged."""
         return self._reader.page(self.files[file], pages, number)
+
+    def column_bytes(self, file: int, group: int, columns: Sequence[str]) -> int:
+        """Return the bytes that columns take in a row group, from the footer; ArchiveDamaged."""
+        chunks = self._reader.chunks(self.files[file], group, columns)
+        return sum(stop - start for start, stop in chunks.values())
 
     def salvage_group(
         self, file: int, group: int, columns: Sequence[str], error: Exception, report: OnDamage

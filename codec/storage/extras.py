@@ -28,9 +28,11 @@ EXTRAS = {
     "s3fs": "s3",
     "scipy": "evaluate",
     "ssimulacra2": "evaluate",
+    "starlette": "serve",
     "timm": "extractors",
     "torchvision": "extractors",
     "tqdm": "evaluate",
+    "uvicorn": "serve",
 }
 """Name of an imported package -> extra of `underpaint` that installs it."""
 

@@ -34,6 +34,7 @@ COMMANDS = (
     "verify",
     "search",
     "view",
+    "serve",
     "trim",
     "merge",
     "export",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image
@@ -81,21 +81,31 @@ def states_of(
     `size` and `refine` are as in `Codec.decode`, which raises the same.
     """
     prefixes = [row.layers[: count + 1] for count in range(len(row.layers))]
-    views = []
-    for layer, prefix in enumerate(prefixes):
-        (pixels,) = codec.decode([prefix], size=size, refine=refine)
-        (latents,) = codec.latents([prefix], size=size)
-        views.append(
-            StateView(
-                names[layer],
-                len(prefix[-1]),
-                sum(map(len, prefix)),
-                pixels,
-                latents.class_map,
-                _palette(pixels, latents.class_map, (row.height, row.width)),
-            )
-        )
-    return views
+    return [
+        state_of(codec, replace(row, layers=prefix), names, size=size, refine=refine)
+        for prefix in prefixes
+    ]
+
+
+def state_of(
+    codec: Codec,
+    row: Row,
+    names: Sequence[str],
+    *,
+    size: int | None = None,
+    refine: bool = True,
+) -> StateView:
+    """Return an image at all layers that the row holds; arguments as in `states_of`."""
+    (pixels,) = codec.decode([row.layers], size=size, refine=refine)
+    (latents,) = codec.latents([row.layers], size=size)
+    return StateView(
+        names[len(row.layers) - 1],
+        len(row.layers[-1]),
+        sum(map(len, row.layers)),
+        pixels,
+        latents.class_map,
+        _palette(pixels, latents.class_map, (row.height, row.width)),
+    )
 
 
 def page_of(

@@ -1,0 +1,1 @@
+"""The gallery: an archive as a page on this machine."""

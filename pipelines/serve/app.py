@@ -1,0 +1,326 @@
+"""The web application of the gallery: a page, and the interface that it reads an archive through.
+
+Only GET is answered, and only these addresses:
+
+    /                      the page; /gallery.css, /gallery.js and others, its style and scripts
+    /api/archive           layers, sizes, labels and totals of the archive
+    /api/rows              keys and sides of rows, by their numbers or by a filter
+    /api/values            the values of a label
+    /api/row/N             all about one row
+    /api/picture/N         a picture of a row: layers, size, format
+    /api/state/N, map/N    palette and class map of a row at a number of layers
+    /api/original/N        the source file, where the archive keeps it
+    /api/similar/N         rows that are like a row; /api/duplicates, pairs of such rows
+    /api/failures          dead letters
+    /api/traffic           bytes read from storage so far
+
+The files of the page are read when the application is made. No address names a path.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict
+from importlib import resources
+from typing import Any
+from urllib.parse import quote
+
+import anyio.to_thread
+import numpy as np
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from underpaint.codec.archive.tools.export import export_name
+from underpaint.codec.errors import NoSuchKey, UnderpaintError, UsageError
+from underpaint.codec.image_io.read import WRITE_SUFFIX, write_picture
+from underpaint.codec.storage.redaction import redacted
+from underpaint.pipelines.serve import requests
+from underpaint.pipelines.serve.corpus import Corpus, clipped, label_text
+from underpaint.pipelines.serve.statistics import described, histograms
+
+CONTENT_POLICY = (
+    "default-src 'none'; img-src 'self'; style-src 'self'; script-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+HEADERS = {
+    "content-security-policy": CONTENT_POLICY,
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+}
+
+PAGE_FILES = {
+    "/": ("gallery.html", "text/html; charset=utf-8"),
+    "/gallery.css": ("gallery.css", "text/css; charset=utf-8"),
+    **{
+        f"/{name}.js": (f"{name}.js", "text/javascript; charset=utf-8")
+        for name in ("gallery", "grid", "panels", "picture", "text")
+    },
+}
+
+MEDIA_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
+
+WORKERS = 4
+"""Requests that read or decode at a time; others wait."""
+
+MOST_WAITING = 512
+"""Requests that wait; further ones are refused with status 503."""
+
+Answer = Callable[[Request], Any]
+
+
+def application(corpus: Corpus, hosts: Sequence[str]) -> Starlette:
+    """Return the application; requests for hosts other than `hosts` (without port) are refused."""
+    api = _Api(corpus)
+    files = resources.files("underpaint.pipelines.serve") / "static"
+    routes = [
+        Route(path, _page(files.joinpath(name).read_bytes(), media), methods=["GET"])
+        for path, (name, media) in PAGE_FILES.items()
+    ]
+    routes += [
+        Route(f"/api/{path}", api.answering(answer), methods=["GET"])
+        for path, answer in api.answers().items()
+    ]
+    return Starlette(
+        routes=routes,
+        middleware=[Middleware(_Guard, hosts=frozenset(hosts))],
+        exception_handlers={404: _not_found, 405: _not_found},
+    )
+
+
+class _Guard:
+    """Refuses other hosts, and adds the headers that bind the page to this server."""
+
+    def __init__(self, app: ASGIApp, hosts: frozenset[str]) -> None:
+        self._app, self._hosts = app, hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                added = [(k.encode(), v.encode()) for k, v in HEADERS.items()]
+                message["headers"] = [*message.get("headers", ()), *added]
+            await send(message)
+
+        named = [value for name, value in scope["headers"] if name == b"host"]
+        host = named[0].decode("latin-1") if len(named) == 1 else ""
+        if _without_port(host) not in self._hosts:
+            refusal = JSONResponse({"error": "this server is for another host"}, 421)
+            await refusal(scope, receive, guarded)
+            return
+        await self._app(scope, receive, guarded)
+
+
+def _without_port(host: str) -> str:
+    if host.startswith("["):
+        return host.partition("]")[0] + "]"
+    return host.partition(":")[0].lower()
+
+
+class _Api:
+    """Answers about one archive."""
+
+    def __init__(self, corpus: Corpus) -> None:
+        self._corpus = corpus
+        self._workers = anyio.CapacityLimiter(WORKERS)
+        self._large = anyio.CapacityLimiter(1)
+        self._waiting = 0
+
+    def answers(self) -> dict[str, Answer]:
+        """Return the function of each address."""
+        return {
+            "archive": self._archive,
+            "rows": self._rows,
+            "values": self._values,
+            "row/{number}": self._row,
+            "picture/{number}": self._picture,
+            "state/{number}": self._state,
+            "map/{number}": self._map,
+            "original/{number}": self._original,
+            "similar/{number}": self._similar,
+            "duplicates": self._duplicates,
+            "failures": self._failures,
+            "histograms": self._histograms,
+            "traffic": self._traffic,
+        }
+
+    def answering(self, answer: Answer) -> Callable[[Request], Awaitable[Response]]:
+        """Return an endpoint that runs `answer` in a thread, with errors as JSON of one line."""
+
+        async def endpoint(request: Request) -> Response:
+            if self._waiting >= MOST_WAITING:
+                return JSONResponse({"error": "too many requests at once"}, 503)
+            self._waiting += 1
+            try:
+                limiter = self._large if self._is_large(request) else self._workers
+                value = await anyio.to_thread.run_sync(answer, request, limiter=limiter)
+            except NoSuchKey:
+                return JSONResponse({"error": "no picture with this key"}, 404)
+            except UsageError as error:
+                return JSONResponse({"error": redacted(str(error))}, 400)
+            except UnderpaintError as error:
+                return JSONResponse({"error": redacted(str(error))}, 500)
+            except OSError as error:  # of the store
+                text = redacted(" ".join(str(error).split())) or type(error).__name__
+                return JSONResponse({"error": clipped(text)}, 502)
+            finally:
+                self._waiting -= 1
+            if isinstance(value, Response):
+                return value
+            body = json.dumps(value, ensure_ascii=True, allow_nan=False, default=str)
+            return Response(body, 200, {"cache-control": "no-store"}, "application/json")
+
+        return endpoint
+
+    def _is_large(self, request: Request) -> bool:
+        """Return whether a request may decode a large picture: in full, or at a large size."""
+        size = request.query_params.get("size", "0")
+        small = size.isdigit() and 0 < int(size[:9]) <= 1024
+        return request.url.path.startswith(("/api/picture", "/api/state", "/api/map")) and not small
+
+    def _archive(self, request: Request) -> Any:
+        return described(self._corpus)
+
+    def _rows(self, request: Request) -> Any:
+        corpus = self._corpus
+        if key := request.query_params.get("key"):
+            return {"rows": corpus.rows([corpus.number_of(key)]), "count": 1}
+        start, stop = requests.span(request)
+        found = corpus.find(requests.wanted(request))
+        count = len(corpus.archive) if found is None else len(found)
+        chosen = range(min(start, count), min(stop, count))
+        numbers = list(chosen) if found is None else found[chosen.start : chosen.stop].tolist()
+        return {"rows": corpus.rows(numbers), "count": count, **self._traffic(request)}
+
+    def _values(self, request: Request) -> Any:
+        values, others = self._corpus.label_values(request.query_params.get("label", ""))
+        return {"values": values, "others": others}
+
+    def _row(self, request: Request) -> Any:
+        number = requests.row_number(request)
+        row, archive = self._corpus.row(number), self._corpus.archive
+        labels = {name: value for name, value in row.labels.items() if value is not None}
+        return {
+            "n": number,
+            "key": clipped(row.key),
+            "width": row.width,
+            "height": row.height,
+            "source": clipped(redacted(row.source_uri)),
+            "source_bytes": row.source_bytes,
+            "format": row.source_format,
+            "notes": [clipped(note) for note in row.notes],
+            "labels": {clipped(name): label_text(value) for name, value in labels.items()},
+            "metadata": _metadata(row.metadata),
+            "bytes": self._corpus.layer_bytes(number),
+            "original": archive.manifest.keeps_source,
+        }
+
+    def _picture(self, request: Request) -> Response:
+        number, form = requests.row_number(request), request.query_params.get("format", "jpeg")
+        if form not in WRITE_SUFFIX:
+            raise UsageError(f"format: choose {', '.join(WRITE_SUFFIX)}")
+        layers, size = requests.state(request, self._corpus.archive)
+        if "thumbnail" in request.query_params and size is not None:
+            pixels, quality = self._corpus.thumbnail(number, layers, size), 85
+        else:
+            pixels, quality = self._corpus.state(number, layers, size).pixels, 95
+        data = write_picture(np.ascontiguousarray(pixels), form, quality=quality)
+        response = Response(data, 200, _cached(request))
+        response.headers["content-type"] = MEDIA_TYPES[form]
+        if "download" in request.query_params:
+            name = export_name(self._corpus.row(number).key).rpartition("/")[2]
+            response.headers["content-disposition"] = _attachment(name + WRITE_SUFFIX[form])
+        return response
+
+    def _state(self, request: Request) -> Any:
+        number = requests.row_number(request)
+        view = self._corpus.state(number, *requests.state(request, self._corpus.archive))
+        height, width = view.pixels.shape[:2]
+        return {
+            "name": view.name,
+            "bytes": view.total_bytes,
+            "width": width,
+            "height": height,
+            "palette": [asdict(entry) for entry in view.palette[:256]],
+            "classes": len(view.palette),
+            **self._traffic(request),
+        }
+
+    def _map(self, request: Request) -> Response:
+        number = requests.row_number(request)
+        view = self._corpus.state(number, *requests.state(request, self._corpus.archive))
+        data = write_picture(view.coloured_map(), "png")
+        return Response(data, 200, _cached(request), "image/png")
+
+    def _original(self, request: Request) -> Response:
+        number = requests.row_number(request)
+        name = export_name(self._corpus.row(number).key).rpartition("/")[2]
+        headers = {"content-disposition": _attachment(f"{name}.original"), **_cached(request)}
+        data = self._corpus.original(number)
+        return Response(data, 200, headers, "application/octet-stream")
+
+    def _similar(self, request: Request) -> Any:
+        count = requests.number(request, "count", 24, least=1, most=200)
+        found = self._corpus.similar(requests.row_number(request), count)
+        rows = self._corpus.rows([number for number, _ in found])
+        for row, (_, cosine) in zip(rows, found, strict=True):
+            row["similarity"] = round(cosine, 4)
+        return {"rows": rows}
+
+    def _duplicates(self, request: Request) -> Any:
+        percent = requests.number(request, "percent", 98, least=50, most=100)
+        return {"pairs": self._corpus.duplicates(percent / 100, 200)}
+
+    def _failures(self, request: Request) -> Any:
+        start, stop = requests.span(request)
+        cause = request.query_params.get("cause", "")
+        return {"letters": list(self._corpus.letters(start, stop - start, cause))}
+
+    def _histograms(self, request: Request) -> Any:
+        return histograms(self._corpus)
+
+    def _traffic(self, request: Request) -> dict[str, int]:
+        traffic = self._corpus.archive.traffic
+        return {"fetched": traffic.fetched, "requests": traffic.requests}
+
+
+def _page(content: bytes, media_type: str) -> Callable[[Request], Response]:
+    def page(request: Request) -> Response:
+        return Response(content, 200, {"cache-control": "no-cache"}, media_type)
+
+    return page
+
+
+def _not_found(request: Request, error: Exception) -> Response:
+    return JSONResponse({"error": "nothing here"}, getattr(error, "status_code", 404))
+
+
+def _cached(request: Request) -> dict[str, str]:
+    """Return the header that lets the browser keep a picture whose address names its version."""
+    versioned = "v" in request.query_params
+    return {"cache-control": "private, max-age=86400" if versioned else "no-store"}
+
+
+def _attachment(name: str) -> str:
+    return f"attachment; filename*=UTF-8''{quote(name, safe='')}"
+
+
+def _metadata(text: str | None) -> dict[str, str]:
+    """Return the members of a row's metadata as texts; the stored EXIF block is left out."""
+    try:
+        found = json.loads(text) if text else {}
+    except (ValueError, RecursionError):  # of another writer
+        return {"metadata": clipped(text or "")}
+    if not isinstance(found, dict):
+        return {"metadata": clipped(str(found))}
+    return {clipped(str(k)): label_text(v) for k, v in found.items() if k != "exif"}

@@ -1,0 +1,133 @@
+// One picture: two sliders, layers and size, with the bytes of each; palette, labels, downloads.
+
+import { ask, byId, complain, countText, element, pictureAddress, sizeText, visible } from "./text.js";
+
+export class Picture {
+  constructor(archive, grid, showSimilar) {
+    this.archive = archive;
+    this.grid = grid;
+    this.box = byId("picture");
+    for (const name of ["layers", "size"]) byId(name).addEventListener("input", () => this.change());
+    byId("close").addEventListener("click", () => this.box.close());
+    byId("before").addEventListener("click", () => this.step(-1));
+    byId("after").addEventListener("click", () => this.step(1));
+    byId("similar").addEventListener("click", () => {
+      this.box.close();
+      showSimilar(this.row);
+    });
+    byId("similar").hidden = !archive.embeddings;
+    byId("shown").addEventListener("error", () => complain(new Error("the picture cannot be shown")));
+    this.box.addEventListener("close", () => this.at !== undefined && this.grid.focus(this.at));
+    this.box.addEventListener("keydown", (event) => {
+      if (event.target.type === "range" || !["ArrowLeft", "ArrowRight"].includes(event.key)) return;
+      this.step(event.key === "ArrowRight" ? 1 : -1);
+    });
+  }
+
+  async step(by) {
+    if (this.at === undefined) return;
+    const row = await this.grid.rowAt(this.at + by);
+    if (row) this.open(row, this.at + by).catch(complain);
+  }
+
+  /** Open a row; `at` is its position in the grid, if it is shown there. */
+  async open(row, at) {
+    this.row = row;
+    this.at = at;
+    const { layers, sizes } = this.archive;
+    byId("layers").max = layers.length;
+    byId("size").max = sizes.length - 1;
+    if (!this.box.open) {
+      byId("layers").value = Math.min(2, layers.length);
+      byId("size").value = Math.max(0, sizes.length - 1);
+    }
+    byId("picture-key").replaceChildren(element("bdi", {}, row.key));
+    byId("shown").alt = visible(row.key);
+    byId("facts").replaceChildren();
+    byId("bytes").textContent = "";
+    for (const id of ["before", "after"]) byId(id).hidden = at === undefined;
+    if (!this.box.open) this.box.showModal();
+    this.facts = undefined;
+    this.change();
+    const facts = await ask(`row/${row.n}`);
+    if (this.row !== row) return;
+    this.facts = facts;
+    this.describe();
+    this.count();
+  }
+
+  state() {
+    const [layers, place] = [Number(byId("layers").value), Number(byId("size").value)];
+    return { layers, place, size: this.archive.sizes[place] };
+  }
+
+  change() {
+    const { layers, size } = this.state();
+    const [names, version, n] = [this.archive.layers, this.archive.version, this.row.n];
+    byId("layers-text").textContent = `1 to ${layers} of ${names.length} (${visible(names[layers - 1])})`;
+    byId("size-text").textContent = size ? `${size} pixels` : "full";
+    byId("layers").setAttribute("aria-valuetext", byId("layers-text").textContent);
+    byId("size").setAttribute("aria-valuetext", byId("size-text").textContent);
+    const picture = (more) => pictureAddress(version, n, { layers, size, ...more });
+    byId("png").href = picture({ format: "png", download: 1 });
+    byId("jpeg").href = picture({ format: "jpeg", download: 1 });
+    byId("original").href = `/api/original/${n}`;
+    byId("original").hidden = !this.archive.originals;
+    this.count();
+    clearTimeout(this.quiet);
+    this.quiet = setTimeout(() => {
+      byId("shown").src = picture({ format: "webp" });
+      byId("map").src = `/api/map/${n}?${new URLSearchParams({ v: version, layers, size })}`;
+      this.palette(layers, size).catch(complain);
+    }, 60);
+  }
+
+  /** Show the bytes of the state that is chosen. */
+  count() {
+    if (!this.facts) return;
+    const { layers, place } = this.state();
+    const table = this.facts.bytes;
+    const sum = (rows) => rows.flat().reduce((a, b) => a + b, 0);
+    const needed = sum(table.slice(0, place + 1).map((row) => row.slice(0, layers)));
+    const all = sum(table);
+    const rate = (8 * needed) / (this.facts.width * this.facts.height);
+    byId("bytes").textContent =
+      `${countText(needed)} bytes, ${((100 * needed) / all).toFixed(1)} % of ` +
+      `${sizeText(all)}; ${rate.toFixed(3)} bits for each pixel of the full picture`;
+    byId("bytes").dataset.bytes = needed;
+  }
+
+  async palette(layers, size) {
+    const row = this.row;
+    const state = await ask(`state/${row.n}`, { layers, size });
+    const now = this.state();
+    if (this.row !== row || now.layers !== layers || now.size !== size) return;
+    byId("palette-text").textContent =
+      `Palette: ${countText(state.classes)} classes; picture ${state.width} × ${state.height}`;
+    byId("palette").replaceChildren(
+      ...state.palette.slice(0, 48).map((entry) => {
+        const swatch = element("i");
+        swatch.style.background = `rgb(${entry.colour.join(" ")})`;
+        return element("li", {}, swatch, `${(100 * entry.share).toFixed(1)} %`);
+      }),
+    );
+  }
+
+  describe() {
+    const facts = this.facts;
+    const source = /^https?:\/\//.test(facts.source)
+      ? element("a", { href: facts.source, rel: "noreferrer noopener", target: "_blank" }, facts.source)
+      : facts.source || "unknown";
+    const rows = [
+      ["Size", `${countText(facts.width)} × ${countText(facts.height)}`],
+      ["Source", source],
+      ["Source file", `${facts.format || "unknown format"}, ${countText(facts.source_bytes)} bytes`],
+      ...Object.entries(facts.labels),
+      ...Object.entries(facts.metadata),
+      ...facts.notes.map((note) => ["Note", note]),
+    ];
+    byId("facts").replaceChildren(
+      ...rows.flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)]),
+    );
+  }
+}
