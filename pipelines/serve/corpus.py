@@ -90,8 +90,7 @@ class Corpus:
         """Return number, key, width and height of rows by their numbers, in the order given."""
         found: list[dict[str, Any]] = []
         for number in wanted:
-            span = self._span(number)
-            table = self._small(span, ("key", "width", "height"))
+    XX
             key, width, height = (table.column(n)[span.start].as_py() for n in table.column_names)
             found.append({"n": number, "key": clipped(key), "width": width, "height": height})
         return found
@@ -142,14 +141,10 @@ class Corpus:
 
     def preload(self) -> None:
         """Decode the first picture, so that the first request need not load compiled loops."""
-        with suppress(UnderpaintError):
-            for refine in (False, True) if len(self.archive) else ():
-                self.codec.decode([self.layers(0, 1, self.smallest)], shrink=16, refine=refine)
-
-    @property
-    def smallest(self) -> int | None:
-        """The smallest size with columns of its own; None if there is only the full one."""
-        return self.archive.sizes[0] or None
+        if len(self.archive):
+            with suppress(UnderpaintError, OSError):
+                self.thumbnail(0, 1, 128)
+                self.state(0, 1, 128)
 
     def thumbnail(self, number: int, layers: int, size: int) -> np.ndarray:
         """Decode a row to uint8 [H, W, 3] without the network; UsageError over MOST_PIXELS."""
@@ -184,9 +179,9 @@ class Corpus:
         """Return the size to decode; UsageError if it has too many pixels."""
         if size is None:
             size = self.archive.decoded_size(None)
-        row = self.row(number)
-        level = shrink_level(row.height, row.width, size) if size else 0
-        height, width = shrunk_sides(row.height, row.width, level)
+        _, width, height = self._listed(number)
+        level = shrink_level(height, width, size) if size else 0
+        height, width = shrunk_sides(height, width, level)
         if height * width > MOST_PIXELS:
             raise UsageError(
                 f"{width} x {height} pixels are too many for this page; choose a smaller size, or "
@@ -295,6 +290,13 @@ class Corpus:
         if number < 0 or found is None:
             raise UsageError(f"no picture number {number}: the archive has {len(self.archive)}")
         return found
+
+    def _listed(self, number: int) -> tuple[str, int, int]:
+        """Return key, width and height of a row."""
+        span = self._span(number)
+        table = self._small(span, ("key", "width", "height"))
+        key, width, height = (table.column(name)[span.start].as_py() for name in table.column_names)
+        return key, width, height
 
     def _small(self, span: Span, names: tuple[str, ...]) -> pa.Table:
         return self._pages.get(
