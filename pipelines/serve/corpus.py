@@ -90,8 +90,7 @@ class Corpus:
         """Return number, key, width and height of rows by their numbers, in the order given."""
         found: list[dict[str, Any]] = []
         for number in wanted:
-    XX
-            key, width, height = (table.column(n)[span.start].as_py() for n in table.column_names)
+            key, width, height = self._listed(number)
             found.append({"n": number, "key": clipped(key), "width": width, "height": height})
         return found
 
