@@ -66,6 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind(("127.0.0.1", arguments.port))
+        listener.listen()  # so that the address answers from the moment that it is printed
     except OSError as error:
         raise UsageError(
             f"--port {arguments.port}: {error.strerror}; choose another, or 0 for any"

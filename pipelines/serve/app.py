@@ -88,11 +88,13 @@ def application(corpus: Corpus, hosts: Sequence[str]) -> Starlette:
         Route(f"/api/{path}", api.answering(answer), methods=["GET"])
         for path, answer in api.answers().items()
     ]
-    return Starlette(
+    app = Starlette(
         routes=routes,
         middleware=[Middleware(_Guard, hosts=frozenset(hosts))],
         exception_handlers={404: _not_found, 405: _not_found},
     )
+    app.router.redirect_slashes = False
+    return app
 
 
 class _Guard:

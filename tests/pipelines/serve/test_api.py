@@ -173,7 +173,8 @@ def test_histograms_count_every_picture(url: str) -> None:
         "api/picture/%D9%A3", "api/rows", "api/rows?start=0&stop=501", "api/rows?start=5&stop=4",
         "api/rows?start=0&stop=9&label=kind", "api/rows?start=0&stop=9&label=nothing%1Fx",
         "api/rows?start=0&stop=9&q=" + "x" * 3000, "api/values?label=key",
-        "api/similar/0?count=999", "api/failures?start=0&stop=9999", "api/duplicates?percent=1", "api/original/777",
+        "api/similar/0?count=999", "api/failures?start=0&stop=9999", "api/duplicates?percent=1",
+        "api/original/777",
     ],
 )  # fmt: skip
 def test_wrong_requests_are_refused_in_one_line(url: str, path: str) -> None:
