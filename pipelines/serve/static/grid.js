@@ -176,13 +176,12 @@ export class Grid {
 
   sharpen() {
     const layers = Math.min(SHARP_LAYERS, this.archive.layers.length);
-    const waiting = [...this.tiles.values()].filter(
-      (tile) => tile.at >= this.screen[0] && tile.at < this.screen[1] && tile.row,
-    );
-    if (waiting.some((tile) => !tile.done && !tile.node.classList.contains("broken"))) {
+    const drawn = [...this.tiles.values()];
+    if (drawn.some((tile) => !tile.done && !tile.node.classList.contains("broken"))) {
       this.quiet = setTimeout(() => this.sharpen(), QUIET_MS);
       return;
     }
+    const waiting = drawn.filter((tile) => tile.at >= this.screen[0] && tile.at < this.screen[1]);
     let left = 0;
     for (const tile of waiting) {
       if (tile.layers >= layers || !tile.done) continue;
