@@ -122,6 +122,12 @@ class Archive:
     def __len__(self) -> int:
         return self.manifest.rows
 
+    def _repr_html_(self) -> str:
+        """Return how a notebook shows the archive: a few pictures, bytes by layers and size."""
+        from underpaint.codec.archive.tools.notebook import archive_html
+
+        return archive_html(self)
+
     @property
     def paths(self) -> list[str]:
         """Paths or URLs of the data files, for other tools that read Parquet."""

@@ -42,6 +42,12 @@ class Row:
     source: bytes | None = None
     """The original bytes, in an archive that keeps them."""
 
+    def _repr_html_(self) -> str | None:
+        """Return how a notebook shows the row; None without layers, to show it as text."""
+        from underpaint.codec.archive.tools.notebook import row_html
+
+        return row_html(self) if self.layers else None
+
 
 @dataclass(frozen=True)
 class DeadLetter:

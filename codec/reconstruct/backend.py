@@ -38,6 +38,12 @@ class Latents:
     embedding: np.ndarray
     coefficients: np.ndarray
 
+    def _repr_html_(self) -> str:
+        """Return how a notebook shows the state: its class map, and the shapes of its arrays."""
+        from underpaint.codec.archive.tools.notebook import latents_html
+
+        return latents_html(self)
+
 
 class Backend(Protocol):
     """Reconstructs what states describe. Errors of decoding pass through: see `States`."""

@@ -31,24 +31,32 @@ HOSTILE = (
 KINDS = ("astronaut", "cat", "coffee", "rocket")
 
 
-def photos(side: int) -> list[np.ndarray]:
-    """Squares of four photos, two of each."""
-    made = []
-    for name in ("astronaut", "chelsea", "coffee", "rocket"):
-        image = Image.fromarray(getattr(data, name)()).convert("RGB")
-        for left in (0, 60):
-            box = (left, 0, left + 280, 280)
-            made.append(np.asarray(image.crop(box).resize((side, side), Image.Resampling.LANCZOS)))
+def photos(side: int, count: int) -> list[np.ndarray]:
+    """Squares of four photos: number n shows `KINDS[n % 8 // 2]`."""
+    sources = [
+        Image.fromarray(pixels).convert("RGB")
+        for pixels in (data.astronaut(), data.chelsea(), data.coffee(), data.rocket())
+    ]
+    rng, made = np.random.default_rng(7), []
+    for number in range(count):
+        source = sources[number % 8 // 2]
+        edge = int(rng.uniform(0.6, 1) * min(source.size))
+        left, top = (int(rng.integers(length - edge + 1)) for length in source.size)
+        crop = source.crop((left, top, left + edge, top + edge))
+        made.append(np.asarray(crop.resize((side, side), Image.Resampling.LANCZOS)))
     return made
 
 
-def make_gallery(root: Path, rows: int, *, side: int = 96, originals: bool = True) -> Path:
-    """Write an archive of `rows` rows with labels, embeddings and dead letters.
+def make_gallery(
+    root: Path, rows: int, *, side: int = 96, distinct: int = 8, originals: bool = True
+) -> Path:
+    """Write an archive of `rows` rows of so many distinct pictures, with labels, embeddings and
+    dead letters.
 
     The first 20 keys, and the labels and metadata of the first 40 rows, are hostile texts.
     """
     codec = Codec.load()
-    pictures = photos(side)
+    pictures = photos(side, distinct)
     streams = codec.encode(pictures)
     rng = np.random.default_rng(4)
     bases = rng.normal(size=(len(KINDS), 16))
@@ -86,8 +94,8 @@ def make_gallery(root: Path, rows: int, *, side: int = 96, originals: bool = Tru
                     source_bytes=len(sources[which]),
                     source_format="PNG",
                     metadata=json.dumps({"date": "2024-05-01T10:00:00", "model": text}),
-                    labels={"kind": KINDS[which // 2], "score": number, "note": text * 10},
-                    embedding=bases[which // 2] + 0.05 * rng.normal(size=16),
+                    labels={"kind": KINDS[number % 8 // 2], "score": number, "note": text * 10},
+                    embedding=bases[number % 8 // 2] + 0.05 * rng.normal(size=16),
                     source=sources[which] if originals else None,
                 )
             )

@@ -106,9 +106,12 @@ def test_the_wheel_holds_the_packages_and_nothing_else(built: tuple[Path, Path])
     expected |= {f"underpaint/{path.relative_to(ROOT)}" for path in profiles}
     expected |= {"underpaint/py.typed", "underpaint/codec/profiles/README.md"}
     expected |= {
+        "underpaint/codec/archive/tools/templates/notebook.html",
         "underpaint/codec/archive/tools/templates/view.html",
         "underpaint/pipelines/evaluation/templates/evaluation.html",
     }
+    static = (ROOT / "pipelines" / "serve" / "static").iterdir()
+    expected |= {f"underpaint/{path.relative_to(ROOT)}" for path in static}
     assert names == expected
 
 

@@ -271,7 +271,7 @@ def test_every_control_has_a_name(browser: Any, large: str) -> None:
 def photos(tmp_path_factory: pytest.TempPathFactory, browser: Any) -> Iterator[tuple[str, Path]]:
     """An archive of pictures of a megapixel."""
     root = tmp_path_factory.mktemp("photos") / "archive"
-    make_gallery(root, 120, side=1024, originals=False)
+    make_gallery(root, 120, side=1024, distinct=24, originals=False)
     with served(root) as url:
         yield url, root
 

@@ -1,0 +1,179 @@
+"""How archives, rows and states look in a notebook: HTML without scripts, all text escaped."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from io import BytesIO
+
+import numpy as np
+from PIL import Image
+
+from underpaint.codec.archive.layer_columns import columns_for
+from underpaint.codec.archive.reader import Archive
+from underpaint.codec.archive.row_numbers import RowNumbers
+from underpaint.codec.archive.rows import Row
+from underpaint.codec.archive.tables import rows_of
+from underpaint.codec.bitstream import picture_header
+from underpaint.codec.codecs import SHARED
+from underpaint.codec.errors import UnderpaintError
+from underpaint.codec.reconstruct.backend import Latents
+from underpaint.codec.runtime.pages import page_environment
+
+SHEET_PICTURES = 12
+"""Pictures on the contact sheet of an archive, evenly spread over its rows."""
+
+SHEET_LAYERS = 2
+"""Layers that the contact sheet is decoded from."""
+
+TILE = 128
+"""Side in pixels of a picture on the contact sheet."""
+
+LONGEST_SIDE = 512
+"""Pictures of a row are shown at about this many pixels."""
+
+LONGEST_TEXT = 300
+"""Characters of a text that are shown."""
+
+
+def archive_html(archive: Archive) -> str:
+    """Return a contact sheet of a few pictures, and a table of bytes by layers and size.
+
+    Reads the coarse layers of the pictures shown. What cannot be read or decoded is named.
+    """
+    sheet, problem = "", ""
+    try:
+        sheet = _png(_sheet(archive)) if len(archive) else ""
+    except (UnderpaintError, OSError) as error:
+        problem = f"The pictures cannot be shown: {error}"
+    statistics = archive.statistics()
+    needed = np.cumsum(np.cumsum(statistics.size_bytes, 0), 1).T.tolist() if len(archive) else []
+    rows = [
+        (f"1 to {number}, {_clipped(name)}", *(f"{count:,}" for count in counts))
+        for number, (name, counts) in enumerate(
+            zip(statistics.layer_names, needed, strict=bool(needed)), 1
+        )
+    ]
+    return _render(
+        title=f"{len(archive):,} pictures, {statistics.file_bytes:,} bytes",
+        sheet=sheet,
+        sheet_text="A few pictures of the archive",
+        problem=problem,
+        heads=["layers", *(f"{s} pixels" if s else "full size" for s in statistics.sizes)],
+        rows=rows,
+    )
+
+
+def row_html(row: Row) -> str:
+    """Return a picture of a row from the layers that it holds, and a table of its facts."""
+    sheet, problem = "", ""
+    try:
+        sheet = _png(_pixels_of(row))
+    except (UnderpaintError, OSError) as error:
+        problem = f"The picture cannot be shown: {error}"
+    facts = [
+        ("size", f"{row.width} × {row.height}"),
+        ("source", row.source_uri or "unknown"),
+        *((name, str(value)) for name, value in row.labels.items() if value is not None),
+        *(("note", note) for note in row.notes),
+    ]
+    lengths = [len(layer) for layer in row.layers]
+    totals = np.cumsum(lengths).tolist()
+    return _render(
+        title=row.key,
+        sheet=sheet,
+        sheet_text=row.key,
+        problem=problem,
+        facts=[(_clipped(name), _clipped(value)) for name, value in facts],
+        heads=["layer", "bytes", "bytes, layers 1 to N", "bits per pixel"],
+        rows=[
+            (n, f"{length:,}", f"{total:,}", f"{8 * total / (row.width * row.height):.4f}")
+            for n, (length, total) in enumerate(zip(lengths, totals, strict=True), 1)
+        ],
+    )
+
+
+def latents_html(latents: Latents) -> str:
+    """Return the class map of a state, and the shapes of its arrays."""
+    arrays = {name: getattr(latents, name) for name in ("class_map", "embedding", "coefficients")}
+    classes = len(np.unique(latents.class_map))
+    return _render(
+        title=f"State of {latents.class_map.shape[1]} × {latents.class_map.shape[0]} positions",
+        sheet=_png(_coloured(latents.class_map)),
+        sheet_text=f"Class map of {classes} classes",
+        facts=[(name, f"{array.dtype} {list(array.shape)}") for name, array in arrays.items()],
+    )
+
+
+def _sheet(archive: Archive) -> np.ndarray:
+    """Return a few pictures side by side, uint8 [H, W, 3], read page by page."""
+    numbers = RowNumbers(archive.files)
+    chosen = np.unique(np.linspace(0, numbers.rows - 1, SHEET_PICTURES).astype(int)).tolist()
+    layers = min(SHEET_LAYERS, len(archive.layer_names))
+    size = archive.sizes[0] or None
+    names = columns_for(layers, archive.sizes[:1])
+    found = []
+    for number in chosen:
+        [span] = numbers.spans(number, number + 1)
+        table = archive.read_group(span.file, span.group, ["key", "width", "height"])
+        blobs = archive.read_blobs(span.file, span.group, span.start, names)
+        [row] = rows_of(table.slice(span.start, 1))
+        found.append((row, [blobs[name] for name in names]))
+    streams = [[blob for blob in blobs if blob is not None] for _, blobs in found]
+    codec = SHARED.reading(archive.weights_id)
+    pictures = codec.decode(streams, size=min(TILE, size or TILE), refine=False)
+    columns = min(6, len(pictures))
+    lines = -(-len(pictures) // columns)
+    sheet = Image.new("RGB", (columns * TILE, lines * TILE), "white")
+    for place, pixels in enumerate(pictures):
+        image = Image.fromarray(pixels)
+        image.thumbnail((TILE, TILE))
+        left, top = place % columns * TILE, place // columns * TILE
+        sheet.paste(image, (left + (TILE - image.width) // 2, top + (TILE - image.height) // 2))
+    return np.asarray(sheet)
+
+
+def _pixels_of(row: Row) -> np.ndarray:
+    """Decode a row at a size whose sides are LONGEST_SIDE or a little more, if it is as large."""
+    codec = SHARED.reading(picture_header(row.layers).weights_id)
+    size = max(1, LONGEST_SIDE * min(row.width, row.height) // max(row.width, row.height))
+    return codec.decode([row.layers], size=size)[0]
+
+
+def _coloured(class_map: np.ndarray) -> np.ndarray:
+    """Return a class map, int64 [h, w], in a fixed colour for each class, enlarged."""
+    palette = np.random.default_rng(0).integers(40, 230, (4096, 3), dtype=np.uint8)
+    factor = max(1, 256 // max(class_map.shape))
+    return palette[class_map].repeat(factor, 0).repeat(factor, 1)
+
+
+def _png(pixels: np.ndarray) -> str:
+    out = BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(out, "PNG")
+    return base64.b64encode(out.getvalue()).decode()
+
+
+def _clipped(text: str) -> str:
+    return text if len(text) <= LONGEST_TEXT else text[:LONGEST_TEXT] + "…"
+
+
+def _render(
+    *,
+    title: str,
+    sheet: str,
+    sheet_text: str,
+    problem: str = "",
+    facts: Sequence[tuple[str, str]] = (),
+    heads: Sequence[str] = (),
+    rows: Sequence[tuple[object, ...]] = (),
+) -> str:
+    environment = page_environment("underpaint.codec.archive.tools")
+    return environment.get_template("notebook.html").render(
+        title=_clipped(title),
+        sheet=sheet,
+        sheet_text=_clipped(sheet_text),
+        problem=problem,
+        facts=facts,
+        heads=heads,
+        rows=rows,
+    )
