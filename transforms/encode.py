@@ -61,7 +61,7 @@ class Job:
     def state(self) -> State:
         """Return the state of the archive that the plan recorded."""
         storage = Storage(self.settings.archive)
-        return State.from_json(storage.read(f"{self.plan.folder}/state.json"))
+        return State.load(storage, self.plan.folder)
 
     def held(self) -> Held:
         """Return the inputs that the archive held when the run began, if records need them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -80,6 +81,19 @@ class HashTable:
         high = self._arrays["high"][: self._filled]
         start, stop = (int(np.searchsorted(high, pair["high"], side)) for side in ("left", "right"))
         return start + np.flatnonzero(self._arrays["low"][start:stop] == pair["low"])
+
+
+def packed_array(array: np.ndarray) -> bytes:
+    """Return the bytes of a file that holds an array."""
+    sink = io.BytesIO()
+    np.lib.format.write_array(sink, array, allow_pickle=False)
+    return sink.getvalue()
+
+
+def unpacked_array(data: bytes) -> np.ndarray:
+    """Return the array of a file that `packed_array` made."""
+    found: np.ndarray = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
+    return found
 
 
 def short_hashes(texts: Iterable[str]) -> np.ndarray:

@@ -7,7 +7,6 @@ change in 4 billion is overlooked.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -17,7 +16,12 @@ import pyarrow.compute as pc
 
 from underpaint.codec.archive import Archive
 from underpaint.codec.storage.files import Storage
-from underpaint.transforms.hash_table import HashTable, short_hashes
+from underpaint.transforms.hash_table import (
+    HashTable,
+    packed_array,
+    short_hashes,
+    unpacked_array,
+)
 from underpaint.transforms.sources.addresses import archive_chain, as_stored
 
 _TABLES = ("keys", "rows", "letters", "kept")
@@ -81,9 +85,7 @@ class Held:
         """Write the tables below a folder of the archive."""
         for name in _TABLES:
             for column, array in getattr(self, name).arrays.items():
-                sink = io.BytesIO()
-                np.lib.format.write_array(sink, array, allow_pickle=False)
-                storage.put(_file(folder, name, column), sink.getvalue())
+                storage.put(_file(folder, name, column), packed_array(array))
 
     @staticmethod
     def load(storage: Storage, folder: str) -> Held:
@@ -91,9 +93,7 @@ class Held:
         tables = {}
         for name in _TABLES:
             arrays = {
-                column: np.lib.format.read_array(
-                    io.BytesIO(storage.read(_file(folder, name, column))), allow_pickle=False
-                )
+                column: unpacked_array(storage.read(_file(folder, name, column)))
                 for column in _columns_of(name)
             }
             tables[name] = HashTable.from_arrays(arrays)

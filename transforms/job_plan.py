@@ -1,7 +1,7 @@
 """The plan of a job: the inputs cut into work units, without the units that are already committed.
 
     sources ──list──> items, shards ──plan──> plans/RUN/plan-00000.jsonl …  one unit or shard a line
-    commits/* ─────────────────────────────>  plans/RUN/state.json, held.*
+    commits/* ─────────────────────────────>  plans/RUN/state.*, held.*
 
 The plan is written to the archive's folder, because the job graph of a cluster has no room for it.
 The units depend on the inputs alone, not on the number of workers or on the time. If the archive
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import tempfile
 import time
@@ -24,11 +25,14 @@ from functools import partial
 from itertools import chain
 from typing import Any
 
-from underpaint.codec.archive import Archive, Commit, DeadLetter
-from underpaint.codec.archive.key_conflicts import original_unit
-from underpaint.codec.archive.manifest import Manifest
-from underpaint.codec.archive.records import PLANS
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from underpaint.codec.archive import Archive, Commit, DeadLetter, Manifest
+from underpaint.codec.archive.records import PLANS, REWRITTEN, original_unit
+from underpaint.codec.archive.units import Units
 from underpaint.codec.storage.files import Storage
+from underpaint.transforms.hash_table import HashTable, packed_array, unpacked_array
 from underpaint.transforms.held import Held, inputs_table
 from underpaint.transforms.identity import CONFLICTS, RENAME, REPLACE, Identity
 from underpaint.transforms.records import (
@@ -55,11 +59,17 @@ SPAN_BYTES_MOST = 64 << 20
 PART_BYTES = 4 << 20
 """Size of one file of a plan."""
 
+_RETRY = "-retry[0-9]+"
+"""Regular expression of what the name of a retry adds to that of the unit."""
+
 _SHARD = '{"kind": "shard"'
 """Start of a line that stands for a shard."""
 
 LISTING = "listing-"
 """Prefix of the units that record what a listing of inputs skipped."""
+
+_RETRIES, _COMMITTED = "state.retries.json", "state.committed"
+"""Files of the state of the archive."""
 
 DUPLICATE = "Duplicate"
 """Error class of dead letters of pictures that were left out as duplicates."""
@@ -73,7 +83,7 @@ class JobPlan:
     """The work of one run, and what the listing found."""
 
     folder: str
-    """Folder below the archive with `parts`, `state.json` and, if `filtered`, `held.*`."""
+    """Folder below the archive with `parts`, `state.*` and, if `filtered`, `held.*`."""
     parts: tuple[str, ...]
     span_bytes: int
     bytes: int
@@ -96,18 +106,22 @@ class JobPlan:
 class State:
     """State of the archive at the beginning of the run, for the workers."""
 
-    committed: frozenset[str] = frozenset()
+    committed: HashTable = field(default_factory=lambda: HashTable(0))
+    """Names of the committed units: 16 bytes for each."""
     retries: Mapping[str, Retry] = field(default_factory=dict)
     """Retries by name of the unit whose failed records they try again."""
 
-    def to_json(self) -> str:
-        """Return the state as JSON."""
-        return json.dumps({**asdict(self), "committed": sorted(self.committed)})
+    def store(self, storage: Storage, folder: str) -> None:
+        """Write the state below a folder of the archive."""
+        retries = {unit: asdict(retry) for unit, retry in self.retries.items()}
+        storage.put(f"{folder}/{_RETRIES}", json.dumps(retries).encode())
+        for name, array in self.committed.arrays.items():
+            storage.put(f"{folder}/{_COMMITTED}.{name}", packed_array(array))
 
     @staticmethod
-    def from_json(text: str | bytes) -> State:
-        """Parse what `to_json` wrote."""
-        parts = json.loads(text)
+    def load(storage: Storage, folder: str) -> State:
+        """Read what `store` wrote."""
+        parts = json.loads(storage.read(f"{folder}/{_RETRIES}"))
         retries = {
             unit: Retry(
                 value["commit"],
@@ -115,9 +129,21 @@ class State:
                 tuple(value["keys"]),
                 tuple(map(tuple, value["carried"])),
             )
-            for unit, value in parts["retries"].items()
+            for unit, value in parts.items()
         }
-        return State(frozenset(parts["committed"]), retries)
+        arrays = {
+            name: unpacked_array(storage.read(f"{folder}/{_COMMITTED}.{name}"))
+            for name in HashTable(0).arrays
+        }
+        return State(HashTable.from_arrays(arrays), retries)
+
+    @staticmethod
+    def files(folder: str) -> list[str]:
+        """Return the names of the files that `store` writes."""
+        return [
+            f"{folder}/{_RETRIES}",
+            *(f"{folder}/{_COMMITTED}.{n}" for n in HashTable(0).arrays),
+        ]
 
     def due(self, unit: WorkUnit) -> WorkUnit | None:
         """Return the unit to do now: the unit, its retry, or None if it is done."""
@@ -134,7 +160,7 @@ class State:
 def make_job_plan(
     sources: Sequence[Source],
     storage: Storage,
-    committed: Mapping[str, Commit],
+    committed: Units,
     *,
     retry_failed: bool = False,
     span_bytes: int | None = None,
@@ -169,11 +195,11 @@ def make_job_plan(
         cut = [*shards, *{part.shard: None for part in parts}]
         foreign = _foreign(_spooled(spool), cut, settings, committed, span_bytes)
         state = _state(storage, committed, _retried_errors(retry_failed, on_conflict))
-        storage.put(f"{folder}/state.json", state.to_json().encode())
+        state.store(storage, folder)
         writer = _PlanWriter(storage, folder)
         items: Iterable[Item] = _spooled(spool)
         if foreign:
-            archive = Archive(storage, Manifest(tuple(committed.values())))
+            archive = Archive(storage, Manifest.of(committed))
             uris = chain((shard.uri for shard in cut), (item.uri for item in _spooled(spool)))
             held = Held.of(archive, inputs_table(uris) if on_conflict == REPLACE else None)
             held.store(storage, folder)
@@ -246,9 +272,7 @@ def chunked(items: Iterable[Item], span_bytes: int) -> Iterator[tuple[Item, ...]
 
 def base_name(unit: str) -> str:
     """Return the unit that a retry or a rewritten unit stems from; the name itself for others."""
-    unit = original_unit(unit)
-    base, mark, attempt = unit.rpartition("-retry")
-    return base if mark and attempt.isdigit() else unit
+    return re.sub(f"{_RETRY}$", "", original_unit(unit))
 
 
 def _span_bytes(total: int) -> int:
@@ -267,28 +291,40 @@ def _foreign(
     items: Iterable[Item],
     shards: Iterable[Shard],
     settings: Sequence[str],
-    committed: Mapping[str, Commit],
+    committed: Units,
     span_bytes: int,
 ) -> frozenset[str]:
     """Return the commits that the present inputs, cut as they are now, would not produce."""
-    if not committed:
+    if not len(committed):
         return frozenset()
-    names = {base_name(name) for name in committed if not name.startswith(LISTING)}
-    for group in chunked(items, span_bytes):
-        names.discard(unit_of_items(group).name)
-    prefixes = {shard_name(shard, settings[shard.source]) for shard in shards}
-    return frozenset(n for n in names if n.removesuffix("-rest").rsplit("-", 2)[0] not in prefixes)
+    names = _base_names(committed.column("unit"))
+    names = pc.unique(names.filter(pc.invert(pc.starts_with(names, LISTING))))
+    produced = pa.array((unit_of_items(g).name for g in chunked(items, span_bytes)), pa.string())
+    names = names.filter(pc.invert(pc.is_in(names, value_set=produced)))
+    found = {shard_name(shard, settings[shard.source]) for shard in shards}
+    prefixes = pc.replace_substring_regex(names, r"-[^-]*-[^-]*$|-[^-]*-[^-]*-rest$", "")
+    own = pc.is_in(prefixes, value_set=pa.array(sorted(found), pa.string()))
+    return frozenset(names.filter(pc.invert(own)).to_pylist())
 
 
-def _generation(committed: Mapping[str, Commit], foreign: frozenset[str]) -> int:
+def _base_names(units: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return what `base_name` returns, of many names."""
+    return pc.replace_substring_regex(
+        pc.replace_substring_regex(units, REWRITTEN, ""), f"{_RETRY}$", ""
+    )
+
+
+def _generation(committed: Units, foreign: frozenset[str]) -> int:
     """Return the generation of the run: above that of foreign units, not below that of its own.
 
     A run that is continued after a kill therefore has the generation that it had before.
     """
-    return max(
-        (unit.generation + (base_name(name) in foreign) for name, unit in committed.items()),
-        default=0,
-    )
+    if not len(committed):
+        return 0
+    generations = committed.column("generation").to_numpy()
+    others = pa.array(sorted(foreign), pa.string())
+    later = pc.is_in(_base_names(committed.column("unit")), value_set=others).to_numpy()
+    return int((generations + later).max())
 
 
 def _retried_errors(retry_failed: bool, on_conflict: str) -> Callable[[str], bool]:
@@ -298,12 +334,9 @@ def _retried_errors(retry_failed: bool, on_conflict: str) -> Callable[[str], boo
     return lambda error: on_conflict == REPLACE and error in CONFLICTS
 
 
-def _state(
-    storage: Storage, committed: Mapping[str, Commit], retried: Callable[[str], bool]
-) -> State:
-    manifest = Manifest(tuple(committed.values()))
+def _state(storage: Storage, committed: Units, retried: Callable[[str], bool]) -> State:
     retries = {}
-    for commit in manifest.failed_units:
+    for commit in committed.failed():
         if not any(retried(cause.rpartition(": ")[2]) for cause in commit.failures):
             continue
         letters = _letters(storage, commit)
@@ -313,12 +346,16 @@ def _state(
             attempt = int(commit.unit[len(base) + len("-retry") :]) if commit.unit != base else 0
             carried = tuple(astuple(letter) for letter in letters if not retried(letter.error))
             retries[base] = Retry(commit.unit, attempt + 1, keys, carried)
-    return State(frozenset(committed), retries)
+    names = HashTable(len(committed))
+    for chunk in committed.column("unit").chunks:
+        names.append(chunk.to_pylist())
+    names.sort()
+    return State(names, retries)
 
 
 def _foreign_retries(
     storage: Storage,
-    committed: Mapping[str, Commit],
+    committed: Units,
     state: State,
     foreign: frozenset[str],
     items: Iterable[Item],
@@ -328,7 +365,7 @@ def _foreign_retries(
     Each has the name of its unit, and its pictures: as listed now if they are among the inputs.
     """
     retries = [
-        (retry, base, _letters(storage, committed[retry.commit]))
+        (retry, base, _letters(storage, committed.named(retry.commit)))
         for base, retry in state.retries.items()
         if base in foreign and base.startswith("files-")
     ]
@@ -348,7 +385,7 @@ def _foreign_retries(
 
 def _letters(storage: Storage, commit: Commit) -> list[DeadLetter]:
     """Return the dead letters of one commit."""
-    return list(Archive(storage, Manifest((replace(commit, retries=None),))).dead_letters())
+    return list(Archive(storage, Manifest.of([replace(commit, retries=None)])).dead_letters())
 
 
 class _PlanWriter:
@@ -404,7 +441,7 @@ class _PlanWriter:
 def remove_job_plan(storage: Storage, plan: JobPlan) -> None:
     """Delete the files of a plan that is finished."""
     held = Held.files(plan.folder) if plan.filtered else []
-    for name in (*plan.parts, f"{plan.folder}/state.json", *held):
+    for name in (*plan.parts, *State.files(plan.folder), *held):
         storage.delete(name)
     if storage.is_local:
         with suppress(OSError):

@@ -9,10 +9,11 @@ for ever.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from underpaint.codec.archive import Commit
-from underpaint.codec.archive.records import Manifest
+import pyarrow.compute as pc
+
+from underpaint.codec.archive.units import Units
 from underpaint.codec.storage.extras import file_system
 from underpaint.transforms.job_plan import LISTING, JobPlan, base_name
 from underpaint.transforms.records import short_hash
@@ -20,13 +21,13 @@ from underpaint.transforms.settings import Settings
 from underpaint.transforms.sources.addresses import to_uri
 
 
-def remembered_folders(committed: Iterable[Commit]) -> dict[str, str]:
+def remembered_folders(units: Units) -> dict[str, str]:
     """Return address -> prefix of keys of the input folders that an archive remembers.
 
     If jobs that ran at the same time gave one folder several prefixes, the shortest one counts.
     """
     found: dict[str, str] = {}
-    for commit in committed:
+    for commit in units.where(["roots"], lambda table: table.column("roots").is_valid()):
         for folder, prefix in commit.roots.items():
             known = found.setdefault(folder, prefix)
             found[folder] = min(known, prefix, key=lambda text: (len(text), text))
@@ -38,7 +39,7 @@ def commit_listing(
     folders: Mapping[str, str],
     plan: JobPlan,
     settings: Settings,
-    committed: Mapping[str, Commit],
+    committed: Units,
 ) -> None:
     """Commit the counts of skipped files and new input folders, unless the archive holds them.
 
@@ -46,18 +47,20 @@ def commit_listing(
         folders: address -> prefix of keys of the folders of the inputs.
     """
     base = LISTING + short_hash("\n".join(sorted(map(_absolute, inputs))), 16)
-    remembered = remembered_folders(committed.values())
+    remembered = remembered_folders(committed)
     new = {folder: prefix for folder, prefix in folders.items() if folder not in remembered}
     known = [
         commit
-        for commit in Manifest(tuple(committed.values())).current_units
+        for commit in committed.where(
+            ["unit"], lambda table: pc.starts_with(table.column("unit"), base)
+        )
         if base_name(commit.unit) == base
     ]
-    standing = known[0] if known else None
+    retried = {commit.retries for commit in known}
+    standing = next((commit for commit in known if commit.unit not in retried), None)
     if not new and dict(plan.skipped) == dict(standing.skipped if standing else {}):
         return
-    attempts = sum(base_name(name) == base for name in committed)
-    unit = f"{base}-retry{attempts}" if standing else base
+    unit = f"{base}-retry{len(known)}" if standing else base
     with settings.writer(unit, standing.unit if standing else None, new) as writer:
         for reason, count in plan.skipped.items():
             writer.skip(reason, count)

@@ -24,8 +24,8 @@ import numpy as np
 import pyarrow as pa
 
 from underpaint.codec.archive import ArchiveWriter, Commit, DeadLetter, Row
+from underpaint.codec.archive.commits import read_commit
 from underpaint.codec.archive.key_conflicts import key_for, note_of
-from underpaint.codec.archive.manifest import read_commit
 from underpaint.codec.errors import (
     DuplicateKey,
     RowInvalid,

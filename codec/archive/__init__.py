@@ -15,11 +15,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from underpaint.codec.archive.manifest import committed_units, orphans, sweep
+from underpaint.codec.archive.commits import committed_units, orphans, sweep
+from underpaint.codec.archive.manifest import Manifest
 from underpaint.codec.archive.parquet.ranges import Traffic
 from underpaint.codec.archive.publishing import publish
 from underpaint.codec.archive.reader import Archive, RowGroup, Statistics
-from underpaint.codec.archive.records import Commit, FileEntry, Manifest
+from underpaint.codec.archive.records import Commit, FileEntry
 from underpaint.codec.archive.rows import DeadLetter, Row
 from underpaint.codec.archive.salvage import Damage
 from underpaint.codec.archive.writer import ArchiveWriter

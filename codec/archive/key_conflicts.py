@@ -19,18 +19,20 @@ import json
 import posixpath
 import re
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from underpaint.codec import limits
 from underpaint.codec.archive.key_hashes import RepeatedKeys, hashes_of
 from underpaint.codec.archive.parquet.ranges import RangeReader
-from underpaint.codec.archive.records import Commit, Manifest
+from underpaint.codec.archive.records import Commit
 from underpaint.codec.archive.schema import label_fields
+from underpaint.codec.archive.units import Units
 from underpaint.codec.archive.writer import ArchiveWriter
 from underpaint.codec.errors import ArchiveDamaged, UnitConflict
 from underpaint.codec.storage.files import Storage
@@ -85,60 +87,71 @@ def note_of(key: str) -> str:
 
 
 def rewrite_conflicting(
-    storage: Storage,
-    manifest: Manifest,
-    published: Collection[str],
-    report: Callable[[str], None],
+    storage: Storage, units: Units, published: Units, report: Callable[[str], None]
 ) -> bool:
     """Commit replacements of units whose keys occur elsewhere; return whether there were any.
 
-    Keys are read only of units whose ranges of keys overlap, and where at least one of them is not
-    in `published`, the paths of data files whose keys are known to be unique. Memory is bounded
-    except for the rows in conflict. A unit whose keys cannot be read is left alone.
+    Keys of `published` units are known to be unique. Keys are read only of other units, and of
+    those whose ranges of keys overlap theirs. Memory is bounded except for the rows in conflict. A
+    unit whose keys cannot be read is left alone.
     """
-    units = _suspects(manifest.units, published)
-    if not units:
+    names = overlapping(units, published)
+    if not len(names):
         return False
+
+    def suspects() -> Iterator[Commit]:
+        return units.where(["unit"], lambda table: pc.is_in(table.column("unit"), value_set=names))
+
     reader = RangeReader(storage)
     with RepeatedKeys() as keys:
-        for unit in units:
+        for unit in suspects():
             for _, hashes, _ in _key_groups(reader, unit):
                 keys.add(hashes)
         repeated = keys.repeated()
     if not len(repeated):
         return False
-    changes = _decided(_occurrences(reader, units, repeated), report)
+    changes = _decided(_occurrences(reader, suspects(), repeated), report)
     rewritten = [
         _rewrite(storage, reader, unit, changes[unit.unit], report)
-        for unit in units
+        for unit in suspects()
         if unit.unit in changes
     ]
     return any(rewritten)
 
 
-def _suspects(units: Sequence[Commit], published: Collection[str]) -> list[Commit]:
-    """Return the units whose range of keys overlaps that of another, unless all are published."""
-    ordered = sorted(
-        (unit.first_key, unit.last_key, unit.unit, unit)
-        for unit in units
-        if unit.data and unit.first_key is not None and unit.last_key is not None
-    )
-    suspects: list[Commit] = []
-    cluster: list[Commit] = []
-    end = ""
+def overlapping(units: Units, published: Units) -> pa.Array:
+    """Return the names of the units whose keys have to be compared.
 
-    def close() -> None:
-        if len(cluster) > 1 and any(u.data and u.data.path not in published for u in cluster):
-            suspects.extend(cluster)
-        cluster.clear()
+    These are the units that are not published and whose range of keys overlaps that of another, and
+    the units with which they overlap.
+    """
+    there = pc.and_(units.column("data_bytes").is_valid(), units.column("first_key").is_valid())
+    names = units.column("unit").filter(there)
+    known = published.column("unit").filter(published.column("data_bytes").is_valid())
+    new = ~pc.is_in(names, value_set=known.combine_chunks()).to_numpy()
+    if not new.any():
+        return pa.array([], pa.string())
+    first, last = (units.column(name).filter(there) for name in ("first_key", "last_key"))
+    ranks = pc.rank(pa.chunked_array([*first.chunks, *last.chunks]), tiebreaker="dense").to_numpy()
+    first, last = ranks[: len(names)].astype(np.int64), ranks[len(names) :].astype(np.int64)
+    starts, ends = _joined(first[new], last[new])
+    begin, end = np.searchsorted(ends, first), np.searchsorted(starts, last, side="right")
+    inside = begin < end  # ranges that overlap the joined ranges number `begin` to `end`
+    steps = np.zeros(len(starts) + 1, np.int64)
+    np.add.at(steps, begin[inside], 1)
+    np.add.at(steps, end[inside], -1)
+    shared = np.cumsum(steps)[:-1] > 1
+    before = np.concatenate([[0], np.cumsum(shared)])
+    chosen = inside & (before[end] > before[np.minimum(begin, end)])
+    return names.filter(pa.array(chosen)).combine_chunks()
 
-    for first, last, _, unit in ordered:
-        if cluster and first > end:
-            close()
-        end = max(end, last) if cluster else last
-        cluster.append(unit)
-    close()
-    return suspects
+
+def _joined(first: np.ndarray, last: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the starts and ends, in order, of the unions of ranges that overlap."""
+    order = np.argsort(first, kind="stable")
+    first, reach = first[order], np.maximum.accumulate(last[order])
+    begins = np.flatnonzero(np.concatenate([[True], first[1:] > reach[:-1]]))
+    return first[begins], reach[np.concatenate([begins[1:], [len(first)]]) - 1]
 
 
 def _key_groups(
@@ -153,7 +166,7 @@ def _key_groups(
 
 
 def _occurrences(
-    reader: RangeReader, units: Sequence[Commit], repeated: np.ndarray
+    reader: RangeReader, units: Iterable[Commit], repeated: np.ndarray
 ) -> dict[str, list[_Occurrence]]:
     """Return the rows of each key that occurs more than once."""
     found: defaultdict[str, list[_Occurrence]] = defaultdict(list)
@@ -217,7 +230,7 @@ def _rewrite(
     other changes, that commit stands, and the caller has to compare the keys again.
     """
     assert unit.data
-    target = replace(unit, unit=_next_name(unit.unit), retries=None, replaces=unit.unit)
+    target = replace(unit, unit=_next_name(unit.unit), retries=None, replaces=(unit.unit,))
     try:
         schema = reader.footer(unit.data).schema
         labels = label_fields(schema)
@@ -233,15 +246,9 @@ def _rewrite(
     return True
 
 
-def original_unit(name: str) -> str:
-    """Return the unit that a rewritten unit stems from; the name itself for other units."""
-    found = _REWRITTEN.fullmatch(name)
-    return found["unit"] if found else name
-
-
 def _next_name(unit: str) -> str:
     found = _REWRITTEN.fullmatch(unit)
-    return f"{original_unit(unit)}.keys{int(found['number']) + 1 if found else 1}"
+    return f"{found['unit']}.keys{int(found['number']) + 1}" if found else f"{unit}.keys1"
 
 
 def _renamed(table: pa.Table, changes: Mapping[str, str | None]) -> pa.Table:

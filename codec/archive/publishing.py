@@ -6,10 +6,15 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from underpaint.codec.archive.commits import gather, listed, opened
 from underpaint.codec.archive.key_conflicts import rewrite_conflicting
-from underpaint.codec.archive.manifest import gather, opened, read_manifest
-from underpaint.codec.archive.record_json import encode_manifest
-from underpaint.codec.archive.records import COMMITS, MANIFEST, Commit, Manifest, manifest_of
+from underpaint.codec.archive.manifest import (
+    Manifest,
+    read_manifest,
+    stored_pointer,
+    write_manifest,
+)
+from underpaint.codec.archive.units import Units
 from underpaint.codec.errors import ArchiveError, UsageError
 from underpaint.codec.storage.files import Storage
 
@@ -22,7 +27,7 @@ def publish(
     *,
     report: Callable[[str], None] = _LOG.warning,
 ) -> Manifest:
-    """Gather all commit records into `manifest.json`.
+    """Gather all commit records into the manifest; only records that it lacks are read.
 
     It may run repeatedly, and concurrently with other calls and with writers. After writing, it
     lists the folder again and repeats if a commit was added in between, so the call that writes
@@ -33,33 +38,24 @@ def publish(
     disagree on weights, layers or another property that all must share.
     """
     storage = opened(root, options)
-    published = _published(storage)
-    known: dict[str, Commit] = {}
     while True:
-        units = gather(storage, known)
-        known = {unit.unit: unit for unit in units}
-        manifest = manifest_of(units, storage.root)
-        if rewrite_conflicting(storage, manifest, published, report):
+        names = listed(storage)
+        published = _published(storage)
+        units = gather(storage, published, names)
+        if rewrite_conflicting(storage, units, published, report):
             continue
-        data = encode_manifest(manifest)
-        if _stored(storage) != data:
-            storage.put(MANIFEST, data)
-        names = {name for name in storage.names(COMMITS) if name.endswith(".json")}
-        if names == {f"{unit}.json" for unit in known} and _stored(storage) == data:
-            return manifest
+        data = stored_pointer(storage)
+        if units is not published or data is None:
+            data = write_manifest(storage, units)
+        if listed(storage).equals(names) and stored_pointer(storage) == data:
+            return read_manifest(storage)
 
 
-def _published(storage: Storage) -> frozenset[str]:
-    """Return the data files of the published manifest, whose keys are known to be unique."""
+def _published(storage: Storage) -> Units:
+    """Return the published units, whose keys are known to be unique; none if any is damaged."""
     try:
         manifest = read_manifest(storage)
+        manifest.check()
+        return manifest.units
     except (ArchiveError, UsageError):
-        return frozenset()
-    return frozenset(unit.data.path for unit in manifest.units if unit.data)
-
-
-def _stored(storage: Storage) -> bytes | None:
-    try:
-        return storage.read(MANIFEST)
-    except FileNotFoundError:
-        return None
+        return Units.of(())

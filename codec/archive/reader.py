@@ -15,10 +15,10 @@ import pyarrow.compute as pc
 from underpaint.codec.archive.key_hashes import RepeatedKeys, hashes_of
 from underpaint.codec.archive.layer_columns import columns_for, sizes_for
 from underpaint.codec.archive.letters import read_letters
-from underpaint.codec.archive.manifest import read_manifest
+from underpaint.codec.archive.manifest import Manifest, read_manifest
 from underpaint.codec.archive.parquet.pages import BlobPages
 from underpaint.codec.archive.parquet.ranges import Traffic
-from underpaint.codec.archive.records import Commit, FileEntry, Manifest
+from underpaint.codec.archive.records import DATA, FAILED, FileEntry
 from underpaint.codec.archive.rows import DeadLetter, Row
 from underpaint.codec.archive.salvage import Damage, salvage
 from underpaint.codec.archive.schema import (
@@ -28,6 +28,7 @@ from underpaint.codec.archive.schema import (
     is_blob,
 )
 from underpaint.codec.archive.tables import rows_of, vectors_of
+from underpaint.codec.archive.unit_totals import totals_of
 from underpaint.codec.archive.united_reader import UnitedReader
 from underpaint.codec.errors import ArchiveDamaged, NoSuchKey, UsageError
 from underpaint.codec.storage.files import Storage
@@ -80,7 +81,7 @@ class Archive:
     def __init__(self, storage: Storage, manifest: Manifest) -> None:
         self.storage = storage
         self.manifest = manifest
-        self.files: tuple[FileEntry, ...] = tuple(u.data for u in manifest.units if u.data)
+        self.files: Sequence[FileEntry] = manifest.units.files
         self._reader = UnitedReader(storage, manifest.units)
 
     @classmethod
@@ -159,29 +160,20 @@ class Archive:
 
     def statistics(self) -> Statistics:
         """Return counts of images, pixels, bytes and failures; no data file is read."""
-        units = self.manifest.units
-        failures: Counter[str] = Counter()
-        skipped: Counter[str] = Counter()
-        for unit in self.manifest.current_units:
-            failures.update(unit.failures)
-            skipped.update(unit.skipped)
-        layers = range(len(self.layer_names))
-        entries = [entry for unit in units for entry in (unit.data, unit.failed) if entry]
+        totals = totals_of(self.manifest.units)
+        layers = len(self.layer_names)
         return Statistics(
             images=self.manifest.rows,
-            pixels=sum(unit.pixels for unit in units),
-            source_bytes=sum(unit.source_bytes for unit in units),
-            failed=sum(unit.dead_letters for unit in self.manifest.failed_units),
-            failures=dict(sorted(failures.items(), key=lambda item: (-item[1], item[0]))),
-            skipped=dict(sorted(skipped.items(), key=lambda item: (-item[1], item[0]))),
+            pixels=totals.pixels,
+            source_bytes=totals.source_bytes,
+            failed=totals.failed,
+            failures=dict(sorted(totals.failures.items(), key=lambda item: (-item[1], item[0]))),
+            skipped=dict(sorted(totals.skipped.items(), key=lambda item: (-item[1], item[0]))),
             layer_names=self.layer_names,
-            layer_bytes=tuple(sum(unit.layer_bytes[layer] for unit in units) for layer in layers),
+            layer_bytes=totals.layer_bytes or (0,) * layers,
             sizes=self.sizes,
-            size_bytes=tuple(
-                tuple(sum(_bytes_of(unit, place)[layer] for unit in units) for layer in layers)
-                for place in range(len(self.sizes))
-            ),
-            file_bytes=sum(entry.bytes for entry in entries),
+            size_bytes=totals.size_bytes or (totals.layer_bytes or (0,) * layers,),
+            file_bytes=totals.file_bytes,
             weights_id=self.weights_id,
         )
 
@@ -316,17 +308,16 @@ class Archive:
 
     def dead_letters(self) -> Iterator[DeadLetter]:
         """Yield the inputs that did not become rows and were not retried successfully."""
-        for unit in self.manifest.failed_units:
+        for unit in self.manifest.units.failed():
             assert unit.failed
             for group in range(len(unit.failed.row_groups)):
                 yield from read_letters(self._reader, unit.failed, group)
 
     def check_files(self) -> Iterator[Damage]:
         """Yield files that are missing or changed since their commit. Reads everything once."""
-        for unit in self.manifest.units:
-            for entry in (unit.data, unit.failed):
-                reason = self._reader.difference(entry) if entry else ""
-                if entry and reason:
+        for folder in (DATA, FAILED):
+            for entry in self.manifest.units.entries(folder):
+                if reason := self._reader.difference(entry):
                     yield Damage(entry.path, None, None, None, reason)
 
     def read_group(self, file: int, group: int, columns: Sequence[str]) -> pa.Table:
@@ -364,14 +355,13 @@ class Archive:
 
     def _find(self, key: str) -> tuple[FileEntry, int, int]:
         """Return file, row group and row of a key; NoSuchKey."""
-        for unit in self.manifest.units:
-            if unit.data and _may_hold(unit, key):
-                for group in self._groups_with(unit.data, key):
-                    keys = self._reader.read(unit.data, group, ["key"]).column("key")
-                    at = pc.index(keys, key).as_py()
-                    if at >= 0:
-                        return unit.data, group, at
-        first = min((u.first_key for u in self.manifest.units if u.first_key), default=None)
+        for entry in self.manifest.units.files_with(key):
+            for group in self._groups_with(entry, key):
+                keys = self._reader.read(entry, group, ["key"]).column("key")
+                at = pc.index(keys, key).as_py()
+                if at >= 0:
+                    return entry, group, at
+        first = pc.min(self.manifest.units.column("first_key")).as_py()
         hint = f"; the first key is {first!r}" if first is not None else ""
         raise NoSuchKey(f"{self.storage.root}: no picture {key!r}{hint}")
 
@@ -428,14 +418,3 @@ class Archive:
             # writers may omit the statistics of long keys
             if group.keys is None or group.keys[0] <= encoded <= group.keys[1]:
                 yield number
-
-
-def _bytes_of(unit: Commit, size: int) -> tuple[int, ...]:
-    """Return the bytes of each layer of a unit, for one of its sizes."""
-    return unit.size_bytes[size] if unit.size_bytes else unit.layer_bytes
-
-
-def _may_hold(unit: Commit, key: str) -> bool:
-    if unit.first_key is None or unit.last_key is None:
-        return True
-    return unit.first_key <= key <= unit.last_key

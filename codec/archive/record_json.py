@@ -1,7 +1,7 @@
-"""The bytes of commit records and of the manifest: JSON that ends with its own SHA-256.
+"""The bytes of commit records and of `manifest.json`: JSON that ends with its own SHA-256.
 
 Nothing in them depends on the time or the machine: equal commits give equal bytes. The rules are
-A2 to A5, A18 and A21 of docs/archive.md.
+A2 to A5, A18, A21 and A22 of docs/archive.md.
 """
 
 from __future__ import annotations
@@ -10,21 +10,22 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from underpaint.codec import limits
+from underpaint.codec.archive.label_columns import Named, joined_names
 from underpaint.codec.archive.layer_columns import FULL
 from underpaint.codec.archive.records import (
     DATA,
     FAILED,
-    MANIFEST,
     METADATA,
+    SHARED,
     Commit,
     FileEntry,
-    Manifest,
+    Shared,
     check_unit,
-    manifest_of,
+    file_path,
 )
 from underpaint.codec.errors import (
     ArchiveDamaged,
@@ -35,11 +36,10 @@ from underpaint.codec.errors import (
 from underpaint.codec.transform.sizes import MOST_SIZES, check_sizes
 
 FORMAT = "underpaint-archive"
-VERSION = 3
+VERSION = 4
 FEATURES: frozenset[str] = frozenset()
 """Features that this reader knows beyond the version; see the versioning rules (V2)."""
 
-_FILE = re.compile(r"(data|failed)/[A-Za-z0-9][A-Za-z0-9._=+@-]{0,199}\.parquet")
 _HEX = re.compile(r"[0-9a-f]{64}")
 
 _MEMBERS = {
@@ -59,17 +59,24 @@ _OPTIONAL = (
 _DEFAULTS = {item.name: item.default for item in fields(Commit)} | {"roots": {}, "skipped": {}}
 
 
+@dataclass(frozen=True)
+class Pointer:
+    """The content of `manifest.json`."""
+
+    units: int
+    """Number of units."""
+    rows: int
+    """Number of rows of all units."""
+    sha256: str
+    """SHA-256 (hex) of the digests of the columns of all units, see `unit_file`."""
+    shared: Shared
+    label_sets: tuple[Named, ...]
+    """The combinations of label columns, in the order in which units first have them."""
+
+
 def encode_json(value: Mapping[str, Any]) -> bytes:
-    """Encode as canonical JSON (sorted names, one item of `units` a line) with its SHA-256."""
-    units = value.get("units")
-    body = {name: item for name, item in value.items() if name != "units"}
-    text = json.dumps(body, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    if units is not None:
-        lines = ",\n".join(
-            json.dumps(unit, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-            for unit in units
-        )
-        text = f'{text[:-1]},\n"units":[\n{lines}\n]}}'
+    """Encode as canonical JSON with sorted names, closed by its SHA-256."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     digest = hashlib.sha256(text.encode()).hexdigest()
     return f'{text[:-1]},\n"sha256":"{digest}"}}\n'.encode()
 
@@ -115,31 +122,49 @@ def decode_commit(data: bytes, name: str) -> Commit:
     return _from_json(decode_json(data, name), name)
 
 
-def encode_manifest(manifest: Manifest) -> bytes:
+def encode_pointer(pointer: Pointer) -> bytes:
     """Return the bytes of `manifest.json`."""
-    units = [_as_json(unit) for unit in manifest.units]
-    head: dict[str, Any] = {"format": FORMAT, "version": VERSION, "requires": []}
-    head["rows"] = manifest.rows
-    if len({unit.labels for unit in manifest.units}) > 1:
-        head["labels"] = manifest.labels
-    return encode_json({**head, "units": units})
+    return encode_json(
+        {
+            "format": FORMAT,
+            "version": VERSION,
+            "requires": [],
+            "units": pointer.units,
+            "rows": pointer.rows,
+            "units_sha256": pointer.sha256,
+            "labels": joined_names(pointer.label_sets),
+            "label_sets": pointer.label_sets,
+            **_named(asdict(pointer.shared)),
+        }
+    )
 
 
-def decode_manifest(data: bytes, name: str = MANIFEST) -> Manifest:
-    """Parse a manifest; raises as `decode_json`, and ArchiveError for units of two archives."""
+def decode_pointer(data: bytes, name: str) -> Pointer:
+    """Parse `manifest.json`; raises as `decode_json`."""
     value = decode_json(data, name)
-    units = value.get("units")
-    if not isinstance(units, list):
-        raise ArchiveDamaged(f"{name}: `units` is not a list")
-    return manifest_of((_from_json(unit, name) for unit in units), name)
+    try:
+        return Pointer(
+            units=_count(value["units"]),
+            rows=_count(value["rows"]),
+            sha256=_hex(value["units_sha256"]),
+            shared=_shared(value),
+            label_sets=tuple(map(_labels, _list(value["label_sets"], 1 << 20))),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
+        raise ArchiveDamaged(f"{name}: {type(error).__name__}: {error}") from None
+
+
+def _named(value: Mapping[str, Any]) -> dict[str, Any]:
+    """Return fields of a commit as members of JSON, those that have their default left out."""
+    return {
+        _MEMBERS.get(name, name): item
+        for name, item in value.items()
+        if name not in _OPTIONAL or item != _DEFAULTS[name]
+    }
 
 
 def _as_json(commit: Commit) -> dict[str, Any]:
-    value = asdict(commit)
-    for name in _OPTIONAL:
-        if value[name] == _DEFAULTS[name]:
-            del value[name]
-    return {_MEMBERS.get(name, name): item for name, item in value.items()}
+    return _named(asdict(commit))
 
 
 def _from_json(value: Mapping[str, Any], name: str) -> Commit:
@@ -147,18 +172,14 @@ def _from_json(value: Mapping[str, Any], name: str) -> Commit:
     if not isinstance(value, dict):
         raise ArchiveDamaged(f"{name}: a unit is not an object")
     try:
+        unit, shared = check_unit(_text(value["unit"])), _shared(value)
         commit = Commit(
-            unit=check_unit(_text(value["unit"])),
-            weights_id=_text(value["weights"]),
-            layer_names=tuple(map(_text, _list(value["layers"], limits.MAX_LAYERS))),
-            labels=tuple(
-                (_text(label), _text(kind)) for label, kind in _list(value["labels"], 100_000)
-            ),
-            embedding_size=None if value["embedding"] is None else _count(value["embedding"]),
-            keeps_source=value["source"] is True,
+            **{field: getattr(shared, field) for field in SHARED},
+            unit=unit,
+            labels=_labels(value["labels"]),
             content=_hex(value["content"]),
-            data=_entry(value["data"], DATA),
-            failed=_entry(value["failed"], FAILED),
+            data=_entry(value["data"], DATA, unit),
+            failed=_entry(value["failed"], FAILED, unit),
             pixels=_count(value["pixels"]),
             source_bytes=_count(value["source_bytes"]),
             layer_bytes=tuple(map(_count, _list(value["layer_bytes"], limits.MAX_LAYERS))),
@@ -168,12 +189,11 @@ def _from_json(value: Mapping[str, Any], name: str) -> Commit:
             first_key=_optional_text(value["first_key"]),
             last_key=_optional_text(value["last_key"]),
             retries=_optional_unit(value["retries"]),
-            replaces=_optional_unit(value.get("replaces")),
-            extractor=_optional_text(value.get("extractor")),
+            replaces=tuple(
+                check_unit(_text(unit)) for unit in _list(value.get("replaces", []), 1 << 20)
+            ),
             generation=_count(value.get("generation", 0)),
             supersedes=value.get("supersedes", False) is True,
-            metadata=_metadata(value.get("metadata", "none")),
-            sizes=_sizes(value.get("sizes", [FULL])),
             size_bytes=tuple(
                 tuple(map(_count, _list(row, limits.MAX_LAYERS)))
                 for row in _list(value.get("size_bytes", []), MOST_SIZES + 1)
@@ -192,6 +212,23 @@ def _from_json(value: Mapping[str, Any], name: str) -> Commit:
     return commit
 
 
+def _shared(value: Mapping[str, Any]) -> Shared:
+    """Return the properties of a record that all units share."""
+    return Shared(
+        weights_id=_text(value["weights"]),
+        layer_names=tuple(map(_text, _list(value["layers"], limits.MAX_LAYERS))),
+        embedding_size=None if value["embedding"] is None else _count(value["embedding"]),
+        extractor=_optional_text(value.get("extractor")),
+        keeps_source=value["source"] is True,
+        metadata=_metadata(value.get("metadata", "none")),
+        sizes=_sizes(value.get("sizes", [FULL])),
+    )
+
+
+def _labels(value: Any) -> Named:
+    return tuple((_text(label), _text(kind)) for label, kind in _list(value, 100_000))
+
+
 def _metadata(value: Any) -> str:
     if value not in METADATA:
         raise ValueError(f"metadata {value!r}")
@@ -208,7 +245,7 @@ def _sizes(value: Any) -> tuple[int, ...]:
     return sizes
 
 
-def _entry(value: Mapping[str, Any] | None, folder: str) -> FileEntry | None:
+def _entry(value: Mapping[str, Any] | None, folder: str, unit: str) -> FileEntry | None:
     if value is None:
         return None
     entry = FileEntry(
@@ -225,8 +262,8 @@ def _entry(value: Mapping[str, Any] | None, folder: str) -> FileEntry | None:
         raise ValueError(f"{entry.path}: no row groups, or one without rows")
     if max(entry.row_groups) > limits.MAX_GROUP_ROWS:
         raise ValueError(f"{entry.path}: a row group of {max(entry.row_groups)} rows")
-    if not _FILE.fullmatch(entry.path) or not entry.path.startswith(f"{folder}/"):
-        raise ValueError(f"{entry.path!r} is no file of an archive")
+    if entry.path != file_path(folder, unit, entry.sha256):
+        raise ValueError(f"{entry.path!r} is no file of this unit")
     if not 12 <= entry.footer_bytes <= min(entry.bytes, limits.MAX_FOOTER_BYTES):
         raise ValueError(f"{entry.path}: a footer of {entry.footer_bytes} bytes")
     return entry

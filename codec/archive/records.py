@@ -1,20 +1,17 @@
-"""Commit records and the manifest as values; `record_json` reads and writes their bytes."""
+"""Commit records as values; `record_json` reads and writes their bytes."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 
-from underpaint.codec.archive.label_columns import Named, joined_names
+from underpaint.codec.archive.label_columns import Named
 from underpaint.codec.archive.layer_columns import FULL
-from underpaint.codec.errors import ArchiveDamaged, ArchiveError, UsageError
+from underpaint.codec.errors import ArchiveError, UsageError
 
 MANIFEST = "manifest.json"
-DATA, FAILED, COMMITS = "data", "failed", "commits"
+DATA, FAILED, COMMITS, UNITS = "data", "failed", "commits", "units"
 JOB, PLANS = "job.json", "plans"
 """The report of the last job and the plans of running jobs. No reader needs them; `sweep` removes
 plans that dead jobs left."""
@@ -22,7 +19,13 @@ plans that dead jobs left."""
 METADATA = ("basic", "exif", "none")
 """What the rows of an archive can hold about how a picture was taken."""
 
-_UNIT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+@-]{0,159}")
+UNIT_PATTERN = "[A-Za-z0-9][A-Za-z0-9._=+@-]{0,159}"
+"""Regular expression of the names of units."""
+
+REWRITTEN = r"(\.(keys|pack)[0-9]+)+$"
+"""Regular expression of the ends of the names of rewritten units."""
+
+_UNIT = re.compile(UNIT_PATTERN)
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,36 @@ class FileEntry:
     def rows(self) -> int:
         """Number of rows of the file."""
         return sum(self.row_groups)
+
+
+def file_path(folder: str, unit: str, sha256: str) -> str:
+    """Return the path of a unit's file in `folder`, DATA or FAILED; `sha256` is in hex."""
+    return f"{folder}/{unit}-{sha256[:16]}.parquet"
+
+
+def unit_of_path(path: str) -> str:
+    """Return the unit that `file_path` named a file for."""
+    return path.partition("/")[2].removesuffix(".parquet")[:-17]
+
+
+@dataclass(frozen=True)
+class Shared:
+    """The properties that must be equal in all commits of one archive."""
+
+    weights_id: str = ""
+    """Id of the weights that made every stream; "" for an archive without commits."""
+    layer_names: tuple[str, ...] = ()
+    """Names of the layers, coarsest first."""
+    embedding_size: int | None = None
+    """Length of the embeddings; None if there are none."""
+    extractor: str | None = None
+    """Identity of the extractor that made the embeddings; None: unknown, or no embeddings."""
+    keeps_source: bool = False
+    """Whether rows hold the bytes of their sources."""
+    metadata: str = "none"
+    """What rows hold about how a picture was taken: "basic", "exif" or "none"."""
+    sizes: tuple[int, ...] = (FULL,)
+    """Short sides in pixels that have columns of their own, then FULL if the full size has."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +111,8 @@ class Commit:
     """Smallest and greatest key of the rows, by code point."""
     retries: str | None = None
     """Unit that this unit has retried: its dead letters and skipped inputs no longer count."""
-    replaces: str | None = None
-    """Unit whose rows this unit holds instead: its rows no longer count."""
+    replaces: tuple[str, ...] = ()
+    """Units whose rows this unit holds instead: their rows no longer count."""
     extractor: str | None = None
     """Identity of the extractor that made the embeddings; None: unknown, or no embeddings."""
     generation: int = 0
@@ -104,33 +137,45 @@ class Commit:
         return self.failed.rows if self.failed else 0
 
     @property
-    def shape(self) -> tuple[object, ...]:
+    def shared(self) -> Shared:
         """The properties that must be equal in all commits of one archive."""
-        return tuple(getattr(self, name) for name in _SHARED)
+        return Shared(**{name: getattr(self, name) for name in SHARED})
 
 
-_SHARED = {
+SHARED = tuple(item.name for item in fields(Shared))
+"""Names of the properties that must be equal in all commits of one archive."""
+
+_SHOWN = {
     "weights_id": "weights",
     "layer_names": "layers",
     "embedding_size": "embedding size",
-    "extractor": "extractor",
     "keeps_source": "kept sources",
-    "metadata": "metadata",
-    "sizes": "sizes",
 }
-"""Fields that must be equal in all commits of one archive -> their names in messages."""
+"""Names of shared properties in messages, where they differ from those of the fields."""
 
 
-def difference(one: Commit, other: Commit) -> str:
-    """Return the first property in which commits of two archives differ, with both values.
+def difference(one: Shared, other: Shared) -> str:
+    """Return the first property in which two archives differ, with both values.
 
-    For example "weights (8e779c3e… and e5c7688b…)"; "" if the commits may be in one archive.
+    For example "weights (8e779c3e… and e5c7688b…)"; "" if their commits may be in one archive.
     """
-    for name, shown in _SHARED.items():
+    for name in SHARED:
         first, second = getattr(one, name), getattr(other, name)
         if first != second:
-            return f"{shown} ({_shown(first)} and {_shown(second)})"
+            return f"{_SHOWN.get(name, name)} ({_shown(first)} and {_shown(second)})"
     return ""
+
+
+def check_shared(name: str, units: tuple[str, str], one: Shared, other: Shared) -> None:
+    """Raise ArchiveError if two units, whose names are `units`, cannot be in one archive.
+
+    `name` begins the message.
+    """
+    if found := difference(one, other):
+        raise ArchiveError(
+            f"{name}: units {units[0]!r} and {units[1]!r} cannot be in one archive, "
+            f"because they differ in {found}"
+        )
 
 
 def _shown(value: object) -> str:
@@ -142,84 +187,12 @@ def _shown(value: object) -> str:
     return "none" if value is None else str(value)
 
 
-@dataclass(frozen=True)
-class Manifest:
-    """All commits of an archive."""
+def original_unit(name: str) -> str:
+    """Return the unit that a rewritten unit stems from; the name itself for other units.
 
-    units: tuple[Commit, ...]
-    """Commits, in the order of their names; those that another one replaces are without rows."""
-
-    def __post_init__(self) -> None:
-        replaced = {unit.replaces for unit in self.units}
-        units = tuple(_without_rows(u) if u.unit in replaced else u for u in self.units)
-        object.__setattr__(self, "units", units)
-
-    @property
-    def weights_id(self) -> str:
-        """Id of the weights that made every stream; "" for an archive without commits."""
-        return self.units[0].weights_id if self.units else ""
-
-    @property
-    def layer_names(self) -> tuple[str, ...]:
-        """Names of the layers, coarsest first."""
-        return self.units[0].layer_names if self.units else ()
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        """Short sides in pixels that have columns of their own, then FULL if the full size has."""
-        return self.units[0].sizes if self.units else (FULL,)
-
-    @cached_property
-    def labels(self) -> Named:
-        """Name and Arrow type of each label column of any unit (see `label_columns`)."""
-        return joined_names(unit.labels for unit in self.units)
-
-    @property
-    def label_names(self) -> tuple[str, ...]:
-        """Names of the label columns."""
-        return tuple(name for name, _ in self.labels)
-
-    @property
-    def embedding_size(self) -> int | None:
-        """Length of the embeddings; None if there are none."""
-        return self.units[0].embedding_size if self.units else None
-
-    @property
-    def extractor(self) -> str | None:
-        """Identity of the extractor; None if it is unknown or there are no embeddings."""
-        return self.units[0].extractor if self.units else None
-
-    @property
-    def metadata(self) -> str:
-        """What rows hold about how a picture was taken: "basic", "exif" or "none"."""
-        return self.units[0].metadata if self.units else "none"
-
-    @property
-    def keeps_source(self) -> bool:
-        """Whether rows hold the bytes of their sources."""
-        return bool(self.units) and self.units[0].keeps_source
-
-    @property
-    def rows(self) -> int:
-        """Number of images of the archive."""
-        return sum(commit.rows for commit in self.units)
-
-    @property
-    def current_units(self) -> tuple[Commit, ...]:
-        """Commits whose dead letters and skipped inputs count: no later unit has retried them."""
-        retried = {commit.retries for commit in self.units}
-        return tuple(unit for unit in self.units if unit.unit not in retried)
-
-    @property
-    def failed_units(self) -> tuple[Commit, ...]:
-        """Current units that have dead letters."""
-        return tuple(unit for unit in self.current_units if unit.failed)
-
-    @property
-    def identity(self) -> str:
-        """16 hex digits that change with the rows of the archive and their order."""
-        parts = [(unit.data.sha256, unit.data.row_groups) for unit in self.units if unit.data]
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+    Units are rewritten to give rows other keys, and to join small data files.
+    """
+    return re.sub(REWRITTEN, "", name)
 
 
 def check_unit(unit: str) -> str:
@@ -231,28 +204,8 @@ def check_unit(unit: str) -> str:
     return unit
 
 
-def manifest_of(units: Iterable[Commit], name: str) -> Manifest:
-    """Return the manifest of some commits; `name` begins the messages of errors.
-
-    Raises ArchiveError if they do not belong to one archive, ArchiveDamaged if a unit or a file is
-    named twice.
-    """
-    units = tuple(units)
-    for unit in units[1:]:
-        if found := difference(units[0], unit):
-            raise ArchiveError(
-                f"{name}: units {units[0].unit!r} and {unit.unit!r} cannot be in one archive, "
-                f"because they differ in {found}"
-            )
-    if len({unit.unit for unit in units}) != len(units):
-        raise ArchiveDamaged(f"{name}: a unit is named twice")
-    paths = [entry.path for unit in units for entry in (unit.data, unit.failed) if entry]
-    if len(set(paths)) != len(paths):
-        raise ArchiveDamaged(f"{name}: a file is named twice")
-    return Manifest(units)
-
-
-def _without_rows(unit: Commit) -> Commit:
+def without_rows(unit: Commit) -> Commit:
+    """Return a commit as it counts once its rows are replaced."""
     return replace(
         unit,
         data=None,

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import cached_property
 
 import pyarrow as pa
 
 from underpaint.codec.archive.label_columns import (
-    Named,
     conformed,
     joined_names,
     joined_schema,
@@ -19,6 +18,7 @@ from underpaint.codec.archive.parquet.footer import ARROW_ERRORS, first_line
 from underpaint.codec.archive.parquet.ranges import RangeReader
 from underpaint.codec.archive.records import Commit, FileEntry
 from underpaint.codec.archive.schema import FIXED_NAMES
+from underpaint.codec.archive.units import Units
 from underpaint.codec.errors import ArchiveDamaged, UsageError
 from underpaint.codec.storage.files import Storage
 
@@ -29,25 +29,19 @@ class UnitedReader(RangeReader):
     A label column that a file lacks is null in its rows, and one of another type is converted.
     """
 
-    def __init__(self, storage: Storage, units: Sequence[Commit], *, threads: int = 4) -> None:
+    def __init__(self, storage: Storage, units: Iterable[Commit], *, threads: int = 4) -> None:
         super().__init__(storage, threads=threads)
-        self._names = joined_names(unit.labels for unit in units)
-        self._files = _by_labels(units)
-        alike = len({unit.labels for unit in units}) < 2
-        self._own = {
-            entry.path: names
-            for labels, entries in ({} if alike else self._files).items()
-            for names in [frozenset(name for name, _ in labels)]
-            for entry in entries
-        }
-        """Names of the labels of each data file; empty if all units have the same labels."""
+        self.units = units if isinstance(units, Units) else Units.of(units)
+        self._names = joined_names(self.units.label_sets)
+        self._alike = len(self.units.label_sets) < 2
+        self._labels_held: dict[str, set[str]] = {}
 
     @cached_property
     def labels(self) -> pa.Schema:
         """The label columns of all units, from one footer for each combination of columns."""
         found: list[pa.Schema] = []
-        for labels, entries in self._files.items():
-            for entry in entries:
+        for number, labels in enumerate(self.units.label_sets):
+            for entry in self.units.entries(labels=number):
                 with suppress(ArchiveDamaged):
                     schema = self.footer(entry).schema
                     names = [name for name, _ in labels if name in schema.names]
@@ -56,6 +50,12 @@ class UnitedReader(RangeReader):
         joined = joined_schema(found)
         return pa.schema([(name, _type(joined, name, kind)) for name, kind in self._names])
 
+    def _own(self, path: str) -> set[str]:
+        """Return the names of the labels of a data file."""
+        if path not in self._labels_held:
+            self._labels_held[path] = {name for name, _ in self.units.labels_of(path)}
+        return self._labels_held[path]
+
     def read(
         self, entry: FileEntry, group: int, columns: Sequence[str], *, checked: bool = True
     ) -> pa.Table:
@@ -63,11 +63,10 @@ class UnitedReader(RangeReader):
 
         Raises ArchiveDamaged as `RangeReader.read` does.
         """
-        wanted = [item for item in self.labels if item.name in columns] if self._own else []
-        if not wanted:
+        if self._alike or not (wanted := [item for item in self.labels if item.name in columns]):
             return super().read(entry, group, columns, checked=checked)
         names = {item.name for item in wanted}
-        missing = names - self._own.get(entry.path, names)
+        missing = names - self._own(entry.path)
         present = [name for name in columns if name not in missing]
         table = super().read(entry, group, present or ["key"], checked=checked)
         others = [item for item in table.schema if item.name in columns and item.name not in names]
@@ -79,15 +78,6 @@ class UnitedReader(RangeReader):
             raise ArchiveDamaged(
                 f"{entry.path}: row group {group}: labels: {first_line(error)}"
             ) from None
-
-
-def _by_labels(units: Sequence[Commit]) -> dict[Named, list[FileEntry]]:
-    """Return the data files of each combination of label columns, in the order of the units."""
-    found: dict[Named, list[FileEntry]] = {}
-    for unit in units:
-        if unit.data:
-            found.setdefault(unit.labels, []).append(unit.data)
-    return found
 
 
 def _type(joined: pa.Schema, name: str, kind: str) -> pa.DataType:

@@ -15,9 +15,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from underpaint.codec.archive.commits import read_commit
 from underpaint.codec.archive.label_columns import conformed, joined_schema, names_of
 from underpaint.codec.archive.layer_columns import FULL, layer_column
-from underpaint.codec.archive.manifest import read_commit
 from underpaint.codec.archive.parquet.file_writer import FileWriter
 from underpaint.codec.archive.record_json import encode_commit
 from underpaint.codec.archive.records import (
@@ -81,7 +81,7 @@ class ArchiveWriter:
         row_group_bytes: a row group is closed when its layer 1 has this many bytes …
         row_group_limit: … or all its blobs do. The writer's memory is about this, plus two rows.
         retries: unit that this unit retries; its dead letters and skipped inputs no longer count.
-        replaces: unit whose rows this unit holds instead; its rows no longer count.
+        replaces: units whose rows this unit holds instead; their rows no longer count.
         generation: number of the run, greater than those of the units that the run found.
         supersedes: whether rows replace those of the same key in units of a lower generation.
         metadata: what rows hold about how a picture was taken: "basic", "exif" or "none".
@@ -104,7 +104,7 @@ class ArchiveWriter:
         row_group_bytes: int = ROW_GROUP_BYTES,
         row_group_limit: int = ROW_GROUP_LIMIT,
         retries: str | None = None,
-        replaces: str | None = None,
+        replaces: Sequence[str] = (),
         generation: int = 0,
         supersedes: bool = False,
         metadata: str = "none",
@@ -118,7 +118,7 @@ class ArchiveWriter:
         self._extractor = extractor
         self.commit: Commit | None = None
         self._retries = check_unit(retries) if retries is not None else None
-        self._replaces = check_unit(replaces) if replaces is not None else None
+        self._replaces = tuple(map(check_unit, replaces))
         self._generation, self._supersedes = generation, supersedes
         if metadata not in METADATA:
             raise UsageError(f"metadata {metadata!r}: choose {', '.join(METADATA)}")
@@ -370,7 +370,7 @@ def commit_once(storage: Storage, commit: Commit) -> Commit:
     for entry in (commit.data, commit.failed):
         if entry and entry.path not in kept:
             storage.delete(entry.path)
-    if (standing.content, standing.shape) != (commit.content, commit.shape):
+    if (standing.content, standing.shared) != (commit.content, commit.shared):
         raise UnitConflict(commit.unit, standing)
     return standing
 

@@ -125,6 +125,19 @@ class Storage:
 
         return dict(sorted(self._retried(ask).items()))
 
+    def file_names(self, folder: str) -> list[str]:
+        """Return the names (without the folder) of the files directly in `folder`, in any order.
+
+        Cheaper than `names` on a local disk, where sizes cost a request for each file.
+        """
+        if not self.is_local:
+            return list(self.names(folder))
+        try:
+            with os.scandir(self.path(folder)) as entries:
+                return [entry.name for entry in entries if entry.is_file()]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
     def holds_anything(self) -> bool:
         """Return whether the root folder exists and holds a file or a folder."""
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 
-from underpaint.codec.archive.manifest import COMMITS, read_commit
+from underpaint.codec.archive.commits import read_commit
+from underpaint.codec.archive.records import COMMITS
 from underpaint.codec.storage.files import Storage
 from underpaint.transforms.progress import Counts
 from underpaint.transforms.work_unit import counts_of
@@ -25,7 +26,7 @@ class CommitWatch:
     def total(self) -> Counts:
         """Return the sum of the new commits so far; lists them at most every few seconds."""
         if time.monotonic() - self._listed >= SECONDS_BETWEEN_LISTINGS:
-            names = [n for n in self._storage.names(COMMITS) if n.endswith(".json")]
+            names = [n for n in self._storage.file_names(COMMITS) if n.endswith(".json")]
             for name in set(names) - self._seen:
                 self._total += counts_of(read_commit(self._storage, name.removesuffix(".json")))
                 self._seen.add(name)

@@ -8,20 +8,22 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from apache_beam import Pipeline
 
-from underpaint.codec.archive import Archive, Commit, Manifest, committed_units, publish
+from underpaint.codec.archive import Archive, Manifest, committed_units, publish
 from underpaint.codec.archive.key_conflicts import RENAMED
 from underpaint.codec.archive.label_columns import names_of, widened
 from underpaint.codec.archive.layer_columns import FULL
 from underpaint.codec.archive.tools.targets import check_no_other_files
 from underpaint.codec.archive.united_reader import UnitedReader
+from underpaint.codec.archive.units import Units
 from underpaint.codec.errors import UnderpaintError, UsageError
 from underpaint.codec.reconstruct.preload import compile_ahead
 from underpaint.codec.storage.files import Storage
@@ -125,7 +127,7 @@ def encode(options: EncodeOptions) -> EncodeResult | dataflow.Submission:
         )
     storage = (dataflow.Unwritten if options.dry_run else Storage)(options.output)
     committed = _standing(storage)
-    remembered = remembered_folders(committed.values())
+    remembered = remembered_folders(committed)
     own_source = ":" in options.choice.kind  # it gives the keys itself
     folders = {} if own_source else input_folders(options.inputs, remembered)
     sources = open_sources(options.inputs, options.choice, remembered)
@@ -201,10 +203,17 @@ def encode(options: EncodeOptions) -> EncodeResult | dataflow.Submission:
     return result
 
 
-def _report_renamed(storage: Storage, manifest: Manifest, committed: Mapping[str, Commit]) -> None:
+def _report_renamed(storage: Storage, manifest: Manifest, committed: Units) -> None:
     """Print the rows of this run that got another key because theirs belongs to another source."""
-    units = tuple(u for u in manifest.units if u.replaces and u.unit not in committed)
-    for group in Archive(storage, Manifest(units)).row_groups(["key", "notes"]):
+    known = committed.column("unit").combine_chunks()
+    units = manifest.units.where(
+        ["unit", "replaces"],
+        lambda table: pc.and_(
+            table.column("replaces").is_valid(),
+            pc.invert(pc.is_in(table.column("unit"), value_set=known)),
+        ),
+    )
+    for group in Archive(storage, Manifest.of(units)).row_groups(["key", "notes"]):
         for row in group.table.to_pylist():
             for note in row["notes"]:
                 if note.startswith(RENAMED):
@@ -218,7 +227,7 @@ def _run(
     workers: int,
     accelerator: str | None,
     storage: Storage,
-    committed: Mapping[str, Commit],
+    committed: Units,
 ) -> Counts:
     if not job.plan.parts:
         return Counts()
@@ -226,7 +235,7 @@ def _run(
     if job.progress_store:
         counts = ProgressStore(job.progress_store).total
     else:
-        counts = CommitWatch(storage, frozenset(committed)).total
+        counts = CommitWatch(storage, frozenset(committed.column("unit").to_pylist())).total
     logging.getLogger().setLevel(logging.INFO if options.verbose else logging.CRITICAL)
     if runner == LOCAL and workers > 1:
         compile_ahead()
@@ -296,10 +305,10 @@ def _check_device(device: str) -> None:
         available_device(device)
 
 
-def _standing(storage: Storage) -> dict[str, Commit]:
+def _standing(storage: Storage) -> Units:
     """Return the commits of an existing archive; UsageError if the folder holds something else."""
-    committed = committed_units(storage)
-    if not committed:
+    committed = committed_units(storage).units
+    if not len(committed):
         check_no_other_files(storage)
     return committed
 
@@ -315,11 +324,11 @@ def _stored_layers(weights: WeightsHeader, most: int | None) -> tuple[str, ...]:
     return weights.layer_names[:most]
 
 
-def _check_fits(settings: Settings, committed: Mapping[str, Commit]) -> None:
+def _check_fits(settings: Settings, committed: Units) -> None:
     """UsageError if the archive was made with other settings: all its rows must have the same."""
-    if not committed:
+    if not len(committed):
         return
-    standing = next(iter(committed.values()))
+    standing = committed.shared
     embedding = settings.embedding
     for what, have, want in (
         ("weights", standing.weights_id, settings.weights_id),
@@ -336,12 +345,11 @@ def _check_fits(settings: Settings, committed: Mapping[str, Commit]) -> None:
             )
 
 
-def _check_labels(storage: Storage, committed: Mapping[str, Commit], found: pa.Schema) -> None:
+def _check_labels(storage: Storage, committed: Units, found: pa.Schema) -> None:
     """UsageError if a label is of another type in the archive, unless both are numbers."""
-    units = Manifest(tuple(committed.values())).units
-    if len(found) == 0 or {unit.labels for unit in units} <= {names_of(found)}:
+    if len(found) == 0 or set(committed.label_sets) <= {names_of(found)}:
         return
-    standing = UnitedReader(storage, units).labels
+    standing = UnitedReader(storage, committed).labels
     for item in found:
         have = standing.field(item.name).type if item.name in standing.names else item.type
         if have != item.type and not widened(have, item.type):

@@ -27,7 +27,7 @@ import numpy as np
 
 from underpaint import Codec
 from underpaint.codec.archive import Archive, Row
-from underpaint.codec.archive.manifest import read_commit
+from underpaint.codec.archive.commits import read_commit
 from underpaint.codec.bitstream import frames
 from underpaint.codec.errors import ArchiveError, LayerDamaged, StreamError
 from underpaint.codec.storage.files import Storage

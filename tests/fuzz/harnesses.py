@@ -29,20 +29,23 @@ from pathlib import Path
 import fsspec
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from PIL import Image
 from safetensors.numpy import load, save
 
 import underpaint.pillow  # noqa: F401 (registers the format)
 from tests.helpers.backends import torch_pictures
+from tests.helpers.manifests import Unit, sealed
 from tests.helpers.streams import framed
 from underpaint import Codec
 from underpaint.codec import bitstream
 from underpaint.codec.archive import Archive, ArchiveWriter, DeadLetter, Row, publish
 from underpaint.codec.archive.parquet.footer import parse_footer
 from underpaint.codec.archive.parquet.pages import blob_pages, page_values
-from underpaint.codec.archive.record_json import encode_json
-from underpaint.codec.archive.records import MANIFEST
+from underpaint.codec.archive.record_json import decode_pointer, encode_json
+from underpaint.codec.archive.records import MANIFEST, UNITS, file_path, unit_of_path
+from underpaint.codec.archive.unit_columns import SCHEMA
 from underpaint.codec.decoder import Decoder
 from underpaint.codec.entropy.state import CodedState
 from underpaint.codec.entropy.tables import TableLayout
@@ -383,12 +386,15 @@ def archive_seeds() -> Iterator[bytes]:
         middle = struct.pack("<HB", len(files[name]) - 100, 7)
         yield bytes([1, number]) + middle
         yield bytes([2, number]) + middle
-    units = json.loads(files[MANIFEST])
-    yield bytes([3, 0]) + json.dumps(units).encode()
+    yield bytes([3, 0]) + json.dumps(json.loads(files[MANIFEST])).encode()
+    yield bytes([3, 1]) + json.dumps(_archive_units(), default=bytes.hex).encode()
 
 
 def run_archive(data: bytes) -> None:
-    """Bytes 0 and 1: what to do with which file, checksums mended or not; then patches, or it."""
+    """Bytes 0 and 1: what to do with which file, checksums mended or not; then patches, or it.
+
+    JSON with mended checksums stands for the manifest, or for the columns of its units.
+    """
     if len(data) < 2:
         return
     files = dict(_archive_files())
@@ -406,13 +412,15 @@ def run_archive(data: bytes) -> None:
                 changed[place] = value
         files[name] = bytes(changed)
     if how == 3:
-        with contextlib.suppress(ValueError, RecursionError):
+        with contextlib.suppress(ValueError, RecursionError, AttributeError, KeyError):
             value = json.loads(rest)
-            if isinstance(value, dict) and isinstance(value.get("units"), list):
+            if isinstance(value, dict):
                 value.pop("sha256", None)
                 files[MANIFEST] = encode_json(value)
-    if how == 2 and name != MANIFEST:
-        files[MANIFEST] = _resealed(files, name)
+            elif isinstance(value, list):
+                _put_units(files, [_with_bytes(unit) for unit in value])
+    if how == 2 and name.startswith(("data/", "failed/")):
+        _reseal(files, name)
     fs = fsspec.filesystem("memory")
     fs.store.clear()
     fs.pseudo_dirs[:] = [""]
@@ -421,19 +429,45 @@ def run_archive(data: bytes) -> None:
     _read_all("memory://fuzz")
 
 
-def _resealed(files: dict[str, bytes], name: str) -> bytes:
-    """The manifest with the checksums that the changed file has now."""
-    value = json.loads(files[MANIFEST])
-    value.pop("sha256")
-    content = files[name]
+@cache
+def _archive_units() -> list[Unit]:
+    """Return the units of the small archive by column."""
+    name = next(name for name in _archive_files() if name.startswith(f"{UNITS}/"))
+    rows: list[Unit] = pq.read_table(pa.BufferReader(_archive_files()[name])).to_pylist()
+    return rows
+
+
+def _with_bytes(unit: Unit) -> Unit:
+    """Return a unit in which bytes are no longer hex, as in JSON."""
+    return {
+        name: bytes.fromhex(value) if isinstance(value, str) and "binary" in kind else value
+        for name, value in unit.items()
+        for kind in [str(SCHEMA.field(name).type)]
+    }
+
+
+def _put_units(files: dict[str, bytes], units: list[Unit]) -> None:
+    """Replace the columns of the units, with the checksums that they have now."""
+    pointer = decode_pointer(_archive_files()[MANIFEST], MANIFEST)
+    with contextlib.suppress(pa.ArrowException, OverflowError, KeyError, TypeError):
+        files[MANIFEST], name, columns = sealed(units, pointer)
+        files[name] = columns
+
+
+def _reseal(files: dict[str, bytes], name: str) -> None:
+    """Give the manifest the checksums that a changed file has now, and the file its name."""
+    content = files.pop(name)
     footer = min(int.from_bytes(content[-8:-4], "little") + 8, len(content))
-    for unit in value["units"]:
-        for entry in (unit["data"], unit["failed"]):
-            if entry and entry["path"] == name:
-                entry["bytes"], entry["footer_bytes"] = len(content), footer
-                entry["sha256"] = hashlib.sha256(content).hexdigest()
-                entry["footer_sha256"] = hashlib.sha256(content[-footer:]).hexdigest()
-    return encode_json(value)
+    folder, unit = name.partition("/")[0], unit_of_path(name)
+    digests = [hashlib.sha256(part) for part in (content, content[-footer:])]
+    now = {
+        f"{folder}_bytes": len(content),
+        f"{folder}_footer_bytes": footer,
+        f"{folder}_sha256": digests[0].digest(),
+        f"{folder}_footer_sha256": digests[1].digest(),
+    }
+    files[file_path(folder, unit, digests[0].hexdigest())] = content
+    _put_units(files, [u | now if u["unit"] == unit else u for u in _archive_units()])
 
 
 def _read_all(root: str) -> None:
@@ -609,7 +643,7 @@ HARNESSES: dict[str, Harness] = {
     "stream": Harness(run_stream, stream_seeds, 5000, CHECKED),
     "walk": Harness(run_walk, walk_seeds, 700, PLAIN),
     "weights": Harness(run_weights, weights_seeds, 8000, CHECKED),
-    "archive": Harness(run_archive, archive_seeds, 8000),
+    "archive": Harness(run_archive, archive_seeds, 10_000),
     "pages": Harness(run_pages, pages_seeds, 4000),
     "picture": Harness(run_picture, picture_seeds, 8000),
     "pillow": Harness(run_pillow, pillow_seeds, 5000, CHECKED),

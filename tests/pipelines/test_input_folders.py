@@ -12,7 +12,7 @@ import pytest
 from tests.helpers.dated_folders import encode, save, save_two_years, sources
 from tests.helpers.pictures import underpaint
 from underpaint.codec.archive import Archive
-from underpaint.codec.archive.manifest import committed_units
+from underpaint.codec.archive.commits import committed_units
 from underpaint.transforms.listing import remembered_folders
 
 
@@ -84,7 +84,7 @@ def test_copies_of_archives_remember_the_folders(photos: Path, tmp_path: Path) -
     assert underpaint("merge", one, two, "--output", both) == 0
     assert underpaint("trim", both, "--layers", 1, "--output", small) == 0
     for archive in (both, small):
-        assert remembered_folders(committed_units(str(archive)).values()) == {
+        assert remembered_folders(committed_units(str(archive)).units) == {
             f"{photos}/2019": "",
             f"{photos}/2020": "2020/",
             f"{tmp_path}/cats": "cats/",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.helpers.shards import photos, write_tar
+from underpaint.codec.archive.units import Units
 from underpaint.codec.storage.files import Storage
 from underpaint.transforms.job_plan import make_job_plan, plan_elements, shard_of, unit_of
 from underpaint.transforms.records import Shard
@@ -19,7 +20,7 @@ def test_elements_lead_to_every_picture_and_shard_and_are_small(tmp_path: Path) 
     write_tar(folder / "shard.tar", pictures)
     storage = Storage(tmp_path / "archive")
     sources = open_sources([str(folder)], Choice())
-    plan = make_job_plan(sources, storage, {}, span_bytes=1 << 30)
+    plan = make_job_plan(sources, storage, Units.of(()), span_bytes=1 << 30)
     elements = [each for part in plan.parts for each in plan_elements(storage, part)]
     shards = [shard_of(element) for element in elements]
     units = [unit_of(e, storage) for e, s in zip(elements, shards, strict=True) if s is None]

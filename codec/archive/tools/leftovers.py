@@ -14,17 +14,19 @@ from dataclasses import replace
 
 import pyarrow as pa
 
+from underpaint.codec.archive.commits import read_commit
 from underpaint.codec.archive.label_columns import names_of
 from underpaint.codec.archive.layer_columns import by_layer, layer_column, sizes_in
-from underpaint.codec.archive.manifest import read_commit, read_manifest
+from underpaint.codec.archive.manifest import read_manifest
 from underpaint.codec.archive.parquet.footer import parse_footer
 from underpaint.codec.archive.parquet.ranges import REQUEST_BYTES, RangeReader
-from underpaint.codec.archive.records import COMMITS, DATA, FAILED, Commit, FileEntry, Manifest
+from underpaint.codec.archive.records import COMMITS, DATA, FAILED, Commit, FileEntry, Shared
 from underpaint.codec.archive.schema import (
     EMBEDDING,
     SOURCE,
     label_fields,
 )
+from underpaint.codec.archive.units import Units
 from underpaint.codec.errors import ArchiveDamaged, ArchiveError, UsageError
 from underpaint.codec.storage.files import TEMPORARY_PREFIX, Storage
 
@@ -52,7 +54,7 @@ def find_units(storage: Storage, report: Report) -> tuple[list[Commit], list[Com
         except (ArchiveError, UsageError) as error:
             report(f"commit record: {error}")
     known = {entry.path for unit in units.values() for entry in (unit.data, unit.failed) if entry}
-    replaced = {commit.replaces for commit in units.values()}
+    replaced = {name for commit in units.values() for name in commit.replaces}
     adopted: list[Commit] = []
     for unit, found in sorted(_unnamed(storage, known, report).items()):
         if unit in units:
@@ -66,22 +68,22 @@ def find_units(storage: Storage, report: Report) -> tuple[list[Commit], list[Com
         except ArchiveDamaged as error:
             report(str(error))
     found_units = [*(units[name] for name in sorted(units)), *adopted]
-    kept = Manifest(tuple(_of_one_archive(found_units, report))).units
+    kept = list(Units.of(_of_one_archive(found_units, report)))
     return [unit for unit in kept if unit.unit in units], [u for u in kept if u.unit not in units]
 
 
 def _of_one_archive(units: list[Commit], report: Report) -> list[Commit]:
     """Leave out units whose columns or weights differ from those of most rows."""
-    rows: dict[tuple[object, ...], int] = {}
+    rows: dict[Shared, int] = {}
     for unit in units:
-        rows[unit.shape] = rows.get(unit.shape, 0) + unit.rows
+        rows[unit.shared] = rows.get(unit.shared, 0) + unit.rows
     if not rows:
         return []
-    shape = max(rows, key=lambda shape: rows[shape])
+    shared = max(rows, key=lambda shared: rows[shared])
     for unit in units:
-        if unit.shape != shape:
+        if unit.shared != shared:
             report(f"unit {unit.unit}: of other weights, layers or columns: left out")
-    return [unit for unit in units if unit.shape == shape]
+    return [unit for unit in units if unit.shared == shared]
 
 
 def _unnamed(
@@ -165,7 +167,7 @@ def _adopted(
             sizes=sizes_in(schema.names),
             content="0" * 64,
         )
-    plain = replace(base, retries=None, replaces=None, generation=0, supersedes=False)
+    plain = replace(base, retries=None, replaces=(), generation=0, supersedes=False)
     return replace(plain, unit=unit, data=data, failed=failed)
 
 

@@ -10,13 +10,13 @@ from dataclasses import replace
 import numpy as np
 
 from underpaint.codec.archive.key_hashes import RepeatedKeys, hashes_of
+from underpaint.codec.archive.manifest import Manifest
 from underpaint.codec.archive.parquet.ranges import REQUEST_BYTES, RangeReader
 from underpaint.codec.archive.publishing import publish
 from underpaint.codec.archive.reader import Archive
 from underpaint.codec.archive.records import (
     Commit,
     FileEntry,
-    Manifest,
     check_unit,
     difference,
 )
@@ -67,7 +67,7 @@ def _check_shapes(archives: Sequence[Archive]) -> None:
     for archive in archives:
         if first is None or not archive.manifest.units:
             continue
-        one, other = first.manifest.units[0], archive.manifest.units[0]
+        one, other = first.manifest.units.shared, archive.manifest.units.shared
         if found := difference(one, other):
             fewer = min(len(one.layer_names), len(other.layer_names))
             prefix = one.layer_names[:fewer] == other.layer_names[:fewer]
@@ -87,17 +87,16 @@ def _plan(archives: Sequence[Archive]) -> dict[str, tuple[int, Commit]]:
     plan: dict[str, tuple[int, Commit]] = {}
     for number, archive in enumerate(archives):
         names: dict[str, str] = {}
-        for unit in archive.manifest.units:
+        units = list(archive.manifest.units)
+        for unit in units:
             name = unit.unit
             if name in plan and plan[name][1].content != unit.content:
                 name = check_unit(f"{name}.archive-{number}")
             names[unit.unit] = name
-        for unit in archive.manifest.units:
+        for unit in units:
             name = names[unit.unit]
-            retries, replaces = (
-                names.get(other, other) if other else None
-                for other in (unit.retries, unit.replaces)
-            )
+            retries = names.get(unit.retries, unit.retries) if unit.retries else None
+            replaces = tuple(names.get(other, other) for other in unit.replaces)
             named = replace(unit, unit=name, retries=retries, replaces=replaces)
             plan.setdefault(name, (number, named))
     return plan

@@ -21,9 +21,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pyarrow as pa
 
+from underpaint.codec.archive.commits import committed_units
 from underpaint.codec.archive.layer_columns import by_layer
 from underpaint.codec.archive.letters import read_letters
-from underpaint.codec.archive.manifest import committed_units
 from underpaint.codec.archive.parquet.ranges import RangeReader
 from underpaint.codec.archive.publishing import publish
 from underpaint.codec.archive.records import Commit, FileEntry
@@ -166,7 +166,7 @@ def _write_lost(
     name = "repair"
     while name in {unit.unit for unit in units}:
         name += "+"
-    unit = replace(units[0], unit=name, retries=None, replaces=None)
+    unit = replace(units[0], unit=name, retries=None, replaces=())
     with ArchiveWriter.like(target.root, unit, labels, options=target.options) as writer:
         for key, reason in lost.items():
             writer.fail(DeadLetter(key, "", "repair", "ArchiveDamaged", reason))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from underpaint.codec.archive.manifest import committed_units
+from underpaint.codec.archive.commits import committed_units
 from underpaint.codec.archive.records import (
     COMMITS,
     DATA,
@@ -12,6 +12,7 @@ from underpaint.codec.archive.records import (
     JOB,
     MANIFEST,
     PLANS,
+    UNITS,
     Commit,
 )
 from underpaint.codec.errors import UsageError
@@ -20,7 +21,7 @@ from underpaint.codec.storage.files import Storage
 
 def checked_target(
     sources: Sequence[Storage], target: Storage, planned: Sequence[str]
-) -> dict[str, Commit]:
+) -> Mapping[str, Commit]:
     """Return the units that `target` holds.
 
     Raises UsageError if it is one of the archives `sources`, holds units not in `planned`, or other
@@ -46,7 +47,7 @@ def check_no_other_files(target: Storage) -> None:
     if target.fs.isdir(folder):
         entries = target.fs.ls(folder, detail=False)
         names = {str(entry).rstrip("/").rsplit("/", 1)[-1] for entry in entries}
-        if names - {MANIFEST, JOB, DATA, FAILED, COMMITS, PLANS}:
+        if names - {MANIFEST, JOB, DATA, FAILED, COMMITS, UNITS, PLANS}:
             raise UsageError(f"{target.root}: holds files, and no archive; choose another folder")
 
 

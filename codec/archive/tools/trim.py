@@ -9,9 +9,9 @@ import pyarrow.compute as pc
 
 from underpaint.codec.archive.layer_columns import by_layer, sizes_in
 from underpaint.codec.archive.letters import read_letters
+from underpaint.codec.archive.manifest import Manifest
 from underpaint.codec.archive.publishing import publish
 from underpaint.codec.archive.reader import Archive
-from underpaint.codec.archive.records import Manifest
 from underpaint.codec.archive.schema import SOURCE, is_blob, label_fields
 from underpaint.codec.archive.tools.targets import checked_target
 from underpaint.codec.archive.united_reader import UnitedReader
@@ -38,7 +38,7 @@ def trim(
     columns = archive.layer_columns(layers, size)
     sizes = sizes_in(columns)
     layers = len(by_layer(columns))
-    planned = [unit.unit for unit in archive.manifest.units]
+    planned = archive.manifest.units.column("unit").to_pylist()
     done = checked_target([archive.storage], Storage(target), planned)
     reader = UnitedReader(archive.storage, archive.manifest.units)
     schema = archive.schema

@@ -13,11 +13,11 @@ from PIL import Image
 
 from underpaint.codec.archive.layer_columns import by_layer
 from underpaint.codec.archive.reader import Archive, OnDamage
-from underpaint.codec.archive.records import Commit
 from underpaint.codec.archive.salvage import Damage
 from underpaint.codec.archive.schema import EMBEDDING, FIXED_NAMES, PAGE_BYTES
 from underpaint.codec.archive.tables import joined, vectors_of
 from underpaint.codec.archive.torch.exact import Fit, to_shape
+from underpaint.codec.archive.units import Units
 from underpaint.codec.errors import ArchiveDamaged, LayerDamaged, StreamError, UsageError
 
 if TYPE_CHECKING:
@@ -149,17 +149,10 @@ class SampleMaker:
             from underpaint.codec.reconstruct.preload import load_kernels
 
             load_kernels()  # here, so that the workers that a DataLoader forks inherit it
-        entries = [unit for unit in archive.manifest.units if unit.data]
-        groups = [
-            (file, group, rows, self._bytes(unit) / unit.rows)
-            for file, unit in enumerate(entries)
-            if unit.data
-            for group, rows in enumerate(unit.data.row_groups)
-        ]
-        self.files = np.array([file for file, _, _, _ in groups], np.int64)
-        self.groups = np.array([group for _, group, _, _ in groups], np.int64)
-        self.rows = np.array([rows for _, _, rows, _ in groups], np.int64)
-        self.sizes = np.array([int(rows * (32 + per)) for _, _, rows, per in groups], np.int64)
+        self.files, self.groups, self.rows = archive.manifest.units.groups
+        rows_of_file = np.bincount(self.files, self.rows, len(archive.files))
+        per_row = self._bytes(archive.manifest.units) / rows_of_file
+        self.sizes = (self.rows * (32 + per_row[self.files])).astype(np.int64)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_codec": None}
@@ -279,13 +272,13 @@ class SampleMaker:
             layers.append(joined(list(parts)))
         return tuple(layer for layer in layers if layer is not None)
 
-    def _bytes(self, unit: Commit) -> int:
-        """Return the bytes of a unit's columns that the samples need."""
-        layers = len(self._by_layer)
-        if not unit.size_bytes:
-            return sum(unit.layer_bytes[:layers])
-        sizes = len(self.layer_columns) // layers
-        return sum(sum(row[:layers]) for row in unit.size_bytes[:sizes])
+    def _bytes(self, units: Units) -> np.ndarray:
+        """Return the bytes of the columns that the samples need, of each data file."""
+        layers, sizes = len(self._by_layer), len(self.archive.sizes)
+        if sizes == 1:
+            return units.data_numbers("layer_bytes")[:, :layers].sum(1)
+        by_size = units.data_numbers("size_bytes").reshape(len(units.files), sizes, -1)
+        return by_size[:, : len(self.layer_columns) // layers, :layers].sum((1, 2))
 
     def _decoded(
         self, streams: list[tuple[bytes, ...]], wanted: Sequence[Wanted], samples: Sequence[Sample]

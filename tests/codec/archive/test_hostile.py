@@ -10,10 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.helpers.manifests import Unit, reseal
 from tests.helpers.streams import framed
 from underpaint.codec import limits
 from underpaint.codec.archive import Archive, ArchiveWriter, DeadLetter, Row, publish
-from underpaint.codec.archive.record_json import encode_json
+from underpaint.codec.archive.record_json import decode_commit, encode_json
+from underpaint.codec.archive.records import DATA, file_path
 from underpaint.codec.bitstream import PictureHeader
 from underpaint.codec.errors import ArchiveDamaged, UnknownArchiveVersion
 
@@ -33,27 +35,21 @@ def _write(root: Path, captions: list[str | None]) -> None:
     publish(root)
 
 
-def reseal(root: Path, change: Callable[[dict], None]) -> None:
-    """Change the manifest and close it with the checksum that it has now."""
-    manifest = root / "manifest.json"
-    value = json.loads(manifest.read_text("utf-8"))
-    value.pop("sha256")
-    change(value)
-    manifest.write_bytes(encode_json(value))
-
-
 def _put(root: Path, data: bytes) -> None:
     """Replace the data file, and all that the manifest says of its bytes."""
     path = next((root / "data").iterdir())
     path.write_bytes(data)
     footer = int.from_bytes(data[-8:-4], "little") + 8
 
-    def change(value: dict) -> None:
-        value["units"][0]["data"] |= {
-            "bytes": len(data),
-            "sha256": hashlib.sha256(data).hexdigest(),
-            "footer_bytes": footer,
-            "footer_sha256": hashlib.sha256(data[-footer:]).hexdigest(),
+    sha256 = hashlib.sha256(data)
+    path.rename(root / file_path(DATA, "u", sha256.hexdigest()))
+
+    def change(units: list[Unit]) -> None:
+        units[0] |= {
+            "data_bytes": len(data),
+            "data_sha256": sha256.digest(),
+            "data_footer_bytes": footer,
+            "data_footer_sha256": hashlib.sha256(data[-footer:]).digest(),
         }
 
     reseal(root, change)
@@ -154,11 +150,14 @@ def test_a_label_may_be_called_like_a_column_of_dead_letters(tmp_path: Path) -> 
     assert [letter.key for letter in Archive.open(tmp_path).dead_letters()] == ["bad"]
 
 
-@pytest.mark.parametrize("path", ["../x.parquet", "data/../../x.parquet", "/etc/passwd", "data/a"])
-def test_a_manifest_cannot_name_files_elsewhere(tmp_path: Path, path: str) -> None:
+@pytest.mark.parametrize("unit", ["../x", "a/../../x", "/etc/passwd", "", "a b", "x" * 161])
+@pytest.mark.parametrize("column", ["unit", "retries", "replaces"])
+def test_a_manifest_cannot_name_files_elsewhere(tmp_path: Path, column: str, unit: str) -> None:
+    """The path of a file follows from the name of its unit."""
     _write(tmp_path, ["one"])
-    reseal(tmp_path, lambda value: value["units"][0]["data"].update(path=path))
-    with pytest.raises(ArchiveDamaged):
+    value = [unit] if column == "replaces" else unit
+    reseal(tmp_path, lambda units: units[0].update({column: value}))
+    with pytest.raises(ArchiveDamaged, match="a name that no unit can have"):
         Archive.open(tmp_path)
 
 
@@ -167,20 +166,33 @@ def test_a_row_group_of_too_many_rows_is_refused(
 ) -> None:
     _write(tmp_path, ["one", "two"])
     archive = Archive.open(tmp_path)
+    [entry] = archive.files
     monkeypatch.setattr(limits, "MAX_GROUP_ROWS", 1)
     with pytest.raises(ArchiveDamaged, match="2 rows, over the limit"):
-        list(archive.rows())
+        archive._reader.footer(entry)
     with pytest.raises(ArchiveDamaged, match="a row group of 2 rows"):
         Archive.open(tmp_path)
 
 
+def record(root: Path) -> dict:
+    """Return the commit record of the unit, without its checksum."""
+    value: dict = json.loads((root / "commits" / "u.json").read_text("utf-8"))
+    value.pop("sha256")
+    return value
+
+
 ENTRIES = {
-    "a file beyond what numbers hold": {"bytes": 2**70},
     "a file over the limit": {"bytes": limits.MAX_ARCHIVE_FILE_BYTES},
     "rows that no memory holds": {"row_groups": [2**40]},
-    "rows beyond what numbers hold": {"row_groups": [2**70]},
     "no row group": {"row_groups": []},
     "a row group without rows": {"row_groups": [1, 0]},
+    "a file shorter than its footer": {"bytes": 20, "footer_bytes": 21},
+    "a footer over the limit": {"bytes": 2**40, "footer_bytes": limits.MAX_FOOTER_BYTES + 1},
+    "a negative size": {"bytes": -1},
+}
+BEYOND_NUMBERS = {
+    "a file beyond what numbers hold": {"bytes": 2**70},
+    "rows beyond what numbers hold": {"row_groups": [2**70]},
 }
 
 
@@ -188,8 +200,42 @@ ENTRIES = {
 def test_a_file_entry_that_cannot_be_is_refused(tmp_path: Path, name: str) -> None:
     """Before a reader lays out an epoch by it, or leaves its rows out without a word."""
     _write(tmp_path, ["one"])
-    reseal(tmp_path, lambda value: value["units"][0]["data"].update(ENTRIES[name]))
-    with pytest.raises(ArchiveDamaged, match=r"manifest\.json: ValueError in a unit"):
+    values = {f"data_{field}": value for field, value in ENTRIES[name].items()}
+    reseal(tmp_path, lambda units: units[0].update(values))
+    with pytest.raises(ArchiveDamaged, match=r"units/[0-9a-f]{16}\.parquet"):
+        Archive.open(tmp_path)
+
+
+@pytest.mark.parametrize("name", [*ENTRIES, *BEYOND_NUMBERS])
+def test_a_file_entry_of_a_commit_that_cannot_be_is_refused(tmp_path: Path, name: str) -> None:
+    _write(tmp_path, ["one"])
+    value = record(tmp_path)
+    value["data"] |= {**ENTRIES, **BEYOND_NUMBERS}[name]
+    with pytest.raises(ArchiveDamaged, match="x: ValueError in a unit"):
+        decode_commit(encode_json(value), "x")
+
+
+COLUMNS = {
+    "pixels": -1,
+    "source_bytes": 2**53,
+    "generation": -1,
+    "layer_bytes": [2**53],
+    "size_bytes": [1],
+    "labels": 1,
+    "content": None,
+    "supersedes": None,
+    "data_sha256": None,
+    "failures": '{"read: Error": -1}',
+    "skipped": '["not", "by reason"]',
+    "roots": "{",
+}
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_a_column_with_a_value_that_cannot_be_is_refused(tmp_path: Path, name: str) -> None:
+    _write(tmp_path, ["one"])
+    reseal(tmp_path, lambda units: units[0].update({name: COLUMNS[name]}))
+    with pytest.raises(ArchiveDamaged):
         Archive.open(tmp_path)
 
 
@@ -198,22 +244,59 @@ def test_a_file_entry_that_cannot_be_is_refused(tmp_path: Path, name: str) -> No
 def test_a_count_that_is_none_is_refused(tmp_path: Path, name: str, count: object) -> None:
     _write(tmp_path, ["one"])
     value = {"layer_bytes": [count], "failures": {"read: Error": count}}.get(name, count)
-    reseal(tmp_path, lambda manifest: manifest["units"][0].update({name: value}))
     with pytest.raises(ArchiveDamaged, match="is not a count"):
+        decode_commit(encode_json(record(tmp_path) | {name: value}), "x")
+
+
+def test_a_unit_that_is_named_twice_is_refused(tmp_path: Path) -> None:
+    _write(tmp_path, ["one"])
+    sound = (tmp_path / "manifest.json").read_bytes()
+    reseal(tmp_path, lambda units: units.append({**units[0]}))
+    with pytest.raises(ArchiveDamaged, match="named twice, or out of order"):
+        Archive.open(tmp_path)
+    (tmp_path / "manifest.json").write_bytes(sound)
+    reseal(tmp_path, lambda units: units.insert(0, {**units[0], "unit": "v"}))
+    with pytest.raises(ArchiveDamaged, match="named twice, or out of order"):
         Archive.open(tmp_path)
 
 
-def test_a_file_that_two_units_name_is_refused(tmp_path: Path) -> None:
+def change_manifest(root: Path, **members: object) -> None:
+    manifest = root / "manifest.json"
+    value = json.loads(manifest.read_text("utf-8"))
+    value.pop("sha256")
+    manifest.write_bytes(encode_json(value | members))
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"units": 2},
+        {"units": 0},
+        {"units": 10**9},
+        {"rows": 7},
+        {"units": -1},
+        {"units_sha256": "0" * 64},
+        {"units_sha256": "../../etc/passwd"},
+        {"layers": []},
+        {"layers": ["c"] * 17},
+        {"label_sets": []},
+        {"label_sets": 3},
+        {"sizes": [512, 256, 0]},
+    ],
+)
+def test_a_manifest_that_does_not_fit_its_units_is_refused(
+    tmp_path: Path, members: dict[str, object]
+) -> None:
     _write(tmp_path, ["one"])
-    reseal(tmp_path, lambda v: v["units"].append({**v["units"][0], "unit": "v"}))
-    with pytest.raises(ArchiveDamaged, match="a file is named twice"):
+    change_manifest(tmp_path, **members)
+    with pytest.raises(ArchiveDamaged):
         Archive.open(tmp_path)
 
 
 @pytest.mark.parametrize("requires", [None, 7, "x", {"x": 1}])
 def test_requirements_that_are_no_list_are_damage(tmp_path: Path, requires: object) -> None:
     _write(tmp_path, ["one"])
-    reseal(tmp_path, lambda value: value.update(requires=requires))
+    change_manifest(tmp_path, requires=requires)
     with pytest.raises(ArchiveDamaged, match="`requires` is not a list"):
         Archive.open(tmp_path)
 
@@ -221,6 +304,6 @@ def test_requirements_that_are_no_list_are_damage(tmp_path: Path, requires: obje
 @pytest.mark.parametrize("need", [7, None, [1], {"x": 1}])
 def test_a_requirement_that_is_no_text_is_unknown(tmp_path: Path, need: object) -> None:
     _write(tmp_path, ["one"])
-    reseal(tmp_path, lambda value: value.update(requires=[need]))
+    change_manifest(tmp_path, requires=[need])
     with pytest.raises(UnknownArchiveVersion):
         Archive.open(tmp_path)

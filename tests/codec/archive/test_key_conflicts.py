@@ -15,9 +15,9 @@ import pytest
 from tests.helpers.streams import framed
 from underpaint.codec import limits
 from underpaint.codec.archive import Archive, ArchiveWriter, DeadLetter, Row, key_hashes, publish
+from underpaint.codec.archive.commits import committed_units, orphans, sweep
 from underpaint.codec.archive.key_conflicts import key_for, note_of
 from underpaint.codec.archive.key_hashes import RepeatedKeys, hashes_of
-from underpaint.codec.archive.manifest import committed_units, orphans, sweep
 from underpaint.codec.archive.rows import check_key
 from underpaint.codec.archive.tools.merge import merge
 from underpaint.codec.archive.tools.repair import repair
