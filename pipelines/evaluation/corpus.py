@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -43,6 +44,8 @@ class Difference:
     """Between the curves of the corpus: the headline."""
     mean_of_photos: float
     """Mean over the photos whose curves overlap of the BD-rate of each."""
+    standard_error: float
+    """Standard error of that mean; nan for fewer than two photos."""
     photos: int
     """Number of these photos."""
 
@@ -98,6 +101,7 @@ def difference(
             [score.for_curves(v) for v in ours.scores[score.name][FIRST_LAYERS - 1 :]],
         ),
         mean_of_photos=_mean(known) if known else math.nan,
+        standard_error=_standard_error(known),
         photos=len(known),
     )
 
@@ -121,3 +125,9 @@ def _curve(ladder: Sequence[Measure], score: Score) -> tuple[list[float], list[f
 
 def _mean(values: Sequence[float]) -> float:
     return math.fsum(values) / len(values)
+
+
+def _standard_error(values: Sequence[float]) -> float:
+    if len(values) < 2:
+        return math.nan
+    return statistics.stdev(values) / math.sqrt(len(values))

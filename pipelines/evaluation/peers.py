@@ -7,7 +7,6 @@ little is left of a JPEG. Each peer runs in one thread, so that all codecs use o
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import io
 from collections.abc import Callable, Sequence
@@ -23,6 +22,9 @@ from underpaint.codec.storage.extras import install_hint
 
 WEBP_METHOD = 6
 AVIF_SPEED = 6
+AVIF_SLOW_SPEED = 3
+AVIF_TUNES = ("psnr", "ssimulacra2")
+"""Metrics that libaom can optimise for; its own choice for pictures is another, `iq`."""
 JPEG_XL_EFFORT = 7
 
 
@@ -67,14 +69,17 @@ def _encode_webp(pixels: np.ndarray, quality: float) -> bytes:
     return _save(pixels, format="WEBP", quality=quality, method=WEBP_METHOD)
 
 
-def _encode_avif(pixels: np.ndarray, quality: float, subsampling: str = "4:2:0") -> bytes:
+def _encode_avif(
+    pixels: np.ndarray, quality: float, speed: int, subsampling: str, tune: str | None
+) -> bytes:
     return _save(
         pixels,
         format="AVIF",
         quality=int(quality),
-        speed=AVIF_SPEED,
+        speed=speed,
         max_threads=1,
         subsampling=subsampling,
+        advanced={"tune": tune} if tune else None,
     )
 
 
@@ -135,23 +140,18 @@ def _webp() -> Peer:
     )
 
 
-def _avif() -> Peer:
+def _avif(
+    name: str, speed: int = AVIF_SPEED, subsampling: str = "4:2:0", tune: str | None = None
+) -> Peer:
+    chroma = f" {subsampling}" if subsampling != "4:2:0" else ""
+    tuned = f", tune {tune}" if tune else ""
     return Peer(
-        name="avif",
-        label=f"AVIF (speed {AVIF_SPEED})",
+        name=name,
+        label=f"AVIF{chroma} (speed {speed}{tuned})",
         version=f"Pillow {pillow_version}, libavif {features.version('avif')}",
         qualities=(0, 6, 12, 20, 28, 36, 44, 52, 60, 68, 75, 82, 88, 94),
-        encode=_encode_avif,
+        encode=functools.partial(_encode_avif, speed=speed, subsampling=subsampling, tune=tune),
         decode=_decode_avif,
-    )
-
-
-def _avif_444() -> Peer:
-    return dataclasses.replace(
-        _avif(),
-        name="avif-444",
-        label=f"AVIF 4:4:4 (speed {AVIF_SPEED})",
-        encode=functools.partial(_encode_avif, subsampling="4:4:4"),
     )
 
 
@@ -179,11 +179,21 @@ def _jpeg_2000() -> Peer:
     )
 
 
+_AVIFS: dict[str, dict[str, Any]] = {
+    "avif": {},
+    "avif-444": {"subsampling": "4:4:4"},
+    **{f"avif-{tune}": {"tune": tune} for tune in AVIF_TUNES},
+    "avif-slow": {"speed": AVIF_SLOW_SPEED},
+    **{f"avif-slow-{tune}": {"speed": AVIF_SLOW_SPEED, "tune": tune} for tune in AVIF_TUNES},
+}
+
 _MAKERS: dict[str, tuple[Callable[[], Peer], str]] = {
     "jpeg": (_jpeg, "libjpeg_turbo"),
     "webp": (_webp, "webp"),
-    "avif": (_avif, "avif"),
-    "avif-444": (_avif_444, "avif"),
+    **{
+        name: (functools.partial(_avif, name, **options), "avif")
+        for name, options in _AVIFS.items()
+    },
     "jxl": (_jpeg_xl, ""),
     "jp2": (_jpeg_2000, "jpg_2000"),
 }

@@ -261,7 +261,7 @@ def _sections(
                 f"Difference in rate to each codec at equal score, for {FIRST_LAYERS} layers or "
                 "more; negative: fewer bits. Piecewise cubic in the logarithm of the rate over the "
                 "range that both mean curves cover; in brackets the mean of the BD-rates of "
-                "single photos.",
+                "single photos, and its standard error.",
                 tables.differences_table(differences, scores),
             )
         )

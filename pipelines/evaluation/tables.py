@@ -36,7 +36,10 @@ def curves_table(curves: Sequence[CorpusCurve], scores: Sequence[Score]) -> str:
 
 
 def differences_table(differences: Sequence[Difference], scores: Sequence[Score]) -> str:
-    """BD-rates against each peer (row) in each score (column); in brackets the mean over photos."""
+    """BD-rates against each peer (row) in each score (column).
+
+    In brackets the mean over photos and its standard error.
+    """
     by = {(each.peer, each.score): each for each in differences}
     peers = list(dict.fromkeys(each.peer for each in differences))
     rows = []
@@ -44,7 +47,8 @@ def differences_table(differences: Sequence[Difference], scores: Sequence[Score]
         cells = []
         for score in scores:
             each = by[peer, score.name]
-            cells.append(f"{percent(each.of_means)} ({percent(each.mean_of_photos)})")
+            error = "" if math.isnan(each.standard_error) else f" ± {each.standard_error:.1f}"
+            cells.append(f"{percent(each.of_means)} ({percent(each.mean_of_photos)}{error})")
         rows.append([peer, *cells])
     return table([["against", *(score.name for score in scores)], *rows])
 
@@ -113,10 +117,20 @@ def write_csvs(
                 "metric",
                 "percent",
                 "percent_mean_of_photos",
+                "standard_error",
                 "of",
             ],
             (
-                [CODEC, FIRST_LAYERS, d.peer, d.score, d.of_means, d.mean_of_photos, d.photos]
+                [
+                    CODEC,
+                    FIRST_LAYERS,
+                    d.peer,
+                    d.score,
+                    d.of_means,
+                    d.mean_of_photos,
+                    d.standard_error,
+                    d.photos,
+                ]
                 for d in differences
             ),
         )

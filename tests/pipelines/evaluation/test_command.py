@@ -187,6 +187,7 @@ def test_corpus_figures():
     found = difference(measured, ours, peer, score)
     assert found.of_means == pytest.approx(-50, abs=0.5)
     assert found.mean_of_photos == pytest.approx(-50, abs=0.5)
+    assert found.standard_error == pytest.approx(0, abs=1e-6)  # the same in both
     assert found.photos == 2
     assert excess_at(ours, peer, score, 2) == pytest.approx(-50)
     assert percent(excess_at(ours, peer, score, 0)) == "-"

@@ -10,8 +10,9 @@ from skimage import data
 
 from underpaint.codec.errors import UsageError
 from underpaint.pipelines.evaluation.crops import CROP, busiest_window, nearest_file
+from underpaint.pipelines.evaluation.curves import bd_rate
 from underpaint.pipelines.evaluation.measurement import PeerCache, measure_peer
-from underpaint.pipelines.evaluation.peers import PEER_NAMES, peer_named, peers_named
+from underpaint.pipelines.evaluation.peers import AVIF_TUNES, PEER_NAMES, peer_named, peers_named
 from underpaint.pipelines.evaluation.photos import Photo, find_photos, spread
 from underpaint.pipelines.evaluation.scores import SCORES, scores_named
 
@@ -50,9 +51,20 @@ def test_the_file_nearest_to_a_size_is_near(name, photo):
     assert len(smallest) <= len(peer.encode(photo, peer.qualities[0]))
 
 
+@pytest.mark.parametrize("metric", AVIF_TUNES)
+def test_avif_tuned_for_a_metric_needs_fewer_bytes_in_it(metric, photo):
+    curves = []
+    for name in ("avif", f"avif-{metric}"):
+        peer = peer_named(name)
+        files = [peer.encode(photo, quality) for quality in peer.qualities]
+        values = [SCORES[metric].of_pictures(photo, peer.decode(file)) for file in files]
+        curves += [[float(len(file)) for file in files], values]
+    assert bd_rate(*curves) < 0
+
+
 def test_unknown_names_are_refused():
     with pytest.raises(
-        UsageError, match="no peer 'gif'; there are jpeg, webp, avif, avif-444, jxl, jp2"
+        UsageError, match=r"no peer 'gif'; there are jpeg, webp, avif, avif-444, avif-psnr, .*jp2"
     ):
         peers_named(["jpeg", "gif"])
     with pytest.raises(UsageError, match="no metric 'vmaf'; there are psnr, ms-ssim, ssimulacra2"):
