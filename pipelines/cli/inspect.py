@@ -31,9 +31,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--json", action="store_true", help="print a JSON object")
     parser.add_argument(
-        "--failed", action="store_true", help="print every dead letter: key, stage, error, message"
+        "--failed",
+        action="store_true",
+        help="print every dead letter instead: key, stage, error, message",
     )
-    parser.add_argument("--keys", action="store_true", help="print the key of every picture")
+    parser.add_argument(
+        "--keys", action="store_true", help="print the key of every picture instead"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -82,6 +86,12 @@ def run(arguments: argparse.Namespace) -> int:
             value["keys"] = list(archive.keys())
         print(json.dumps(value, indent=2))
         return 0
+    for letter in letters:
+        print(shown(f"{letter.key}: {letter.stage}: {letter.error}: {letter.message}"))
+    for key in archive.keys() if arguments.keys else ():
+        print(shown(key))
+    if arguments.failed or arguments.keys:
+        return 0
     size, extractor = archive.manifest.embedding_size, archive.manifest.extractor
     stored, width = sum(statistics.layer_bytes), shutil.get_terminal_size().columns
     rows = [
@@ -109,8 +119,4 @@ def run(arguments: argparse.Namespace) -> int:
         if sizes := sizes_table(statistics):
             print(f"\nbytes needed for each size (short side):\n{sizes}")
             print(textwrap.fill(SMALL_PICTURES, width))
-    for letter in letters:
-        print(shown(f"{letter.key}: {letter.stage}: {letter.error}: {letter.message}"))
-    for key in archive.keys() if arguments.keys else ():
-        print(shown(key))
     return 0

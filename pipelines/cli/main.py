@@ -46,8 +46,9 @@ COMMANDS = (
 )
 """Modules of `pipelines.cli`, in the order of the help page."""
 
-DAMAGED, MISTAKEN, INTERRUPTED = 1, 2, 130
-"""Exit statuses: something failed or is damaged; a mistake in the command line; Ctrl-C."""
+DAMAGED, MISTAKEN, INTERRUPTED, UNREAD = 1, 2, 130, 141
+"""Exit statuses: something failed or is damaged; a mistake in the command line; Ctrl-C; what reads
+the output has closed the pipe."""
 
 REMOTE = frozenset(
     ("adlfs", "aiohttp", "azure", "botocore", "gcsfs", "google", "requests", "s3fs", "urllib3")
@@ -94,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         if isinstance(error, BrokenPipeError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader closed the pipe
-            return DAMAGED
+            return UNREAD
         if error.filename is not None and error.strerror:  # without "[Errno 20]"
             return _complain(f"{os.fsdecode(error.filename)}: {error.strerror}", DAMAGED)
         return _complain(error, DAMAGED)

@@ -15,7 +15,7 @@ from underpaint.pipelines.cli.console import positive
 
 EXIT_STATUS = """\
 exit status: 0 success, 1 something failed or is damaged, 2 a mistake in the command line, 130
-stopped by Ctrl-C.
+stopped by Ctrl-C, 141 the output was not read to its end.
 """
 
 

@@ -29,15 +29,15 @@ def run(arguments: argparse.Namespace) -> int:
     from underpaint.codec.reconstruct.preload import load_groups, mark_as_cached, numba_folder
     from underpaint.codec.runtime import compilation
 
+    folder = numba_folder()
+    if folder is None:
+        print("no folder for numba's cache is writable: set NUMBA_CACHE_DIR to one")
+        return 1
     compilation.announce(None)  # the lines below tell the same
     begin = time.perf_counter()
     for group in load_groups():
         if group.compiled:
             print(_line(group.name, group.compiled, group.seconds), flush=True)
-    folder = numba_folder()
-    if folder is None:
-        print("no folder for numba's cache is writable: set NUMBA_CACHE_DIR to one")
-        return 1
     mark_as_cached()
     functions, seconds = compilation.functions_compiled(), time.perf_counter() - begin
     if functions:

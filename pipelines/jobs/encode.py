@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -27,6 +28,7 @@ from underpaint.codec.archive.units import Units
 from underpaint.codec.errors import UnderpaintError, UsageError
 from underpaint.codec.reconstruct.preload import compile_ahead
 from underpaint.codec.storage.files import Storage
+from underpaint.codec.storage.redaction import redacted
 from underpaint.codec.transform.sizes import DEFAULT_SIZES, check_sizes
 from underpaint.codec.weights.header import WeightsHeader, fetch_weights, named, read_header
 from underpaint.pipelines.cli.console import ProgressLine, shown
@@ -252,10 +254,17 @@ def _run(
                 print(dataflow.whereabouts(job_id, options.beam_options), file=sys.stderr)
             running.wait_until_finish()
     except errors as error:
+        line = last_line(error)
+        if line.startswith(KeyboardInterrupt.__name__):  # Ctrl-C reached a worker first
+            raise KeyboardInterrupt from None
         if options.verbose:
             raise
-        text = f"the job broke: {last_line(error)} (--verbose tells more)"
-        raise UnderpaintError(text) from error
+        if os.strerror(errno.ENOSPC) in line:
+            raise UnderpaintError(
+                f"{redacted(options.output)}: {os.strerror(errno.ENOSPC).lower()}; with more "
+                "space, the same command continues"
+            ) from error
+        raise UnderpaintError(f"the job broke: {line} (--verbose tells more)") from error
     return counts()
 
 

@@ -126,7 +126,9 @@ def test_no_command_lets_an_archive_steer_the_terminal(
         writer.add(Row("k\x9b2J", (layer,), 8, 8, embedding=np.ones(1)))
         writer.fail(DeadLetter("bad", "", f"read{steer}", f"Error{steer}", f"why{steer}"))
     publish(tmp_path)
+    assert main(["inspect", str(tmp_path)]) == 0
     assert main(["inspect", "--failed", str(tmp_path)]) == 0
+    assert main(["inspect", "--keys", str(tmp_path)]) == 0
     assert main(["inspect", f"{tmp_path}/none{steer}"]) == 2
     assert main(["verify", str(tmp_path), "--workers", "1"]) == 2
     told = "".join(capsys.readouterr())

@@ -28,15 +28,24 @@ def rank_place(rank: int | None, world_size: int | None) -> tuple[int, int]:
         distributed = torch.distributed
         if distributed.is_available() and distributed.is_initialized():
             return distributed.get_rank(), distributed.get_world_size()
-        rank, world_size = _of_environment("RANK", 0), _of_environment("WORLD_SIZE", 1)
+        return _of_environment()
     if not 0 <= rank < world_size:
-        raise UsageError(f"rank {rank} of {world_size}")
+        raise UsageError(f"rank {rank} of {world_size}: ranks count from 0")
     return rank, world_size
 
 
-def _of_environment(name: str, default: int) -> int:
-    """Return an environment variable that torchrun sets; UsageError if it is no integer."""
-    text = os.environ.get(name, str(default))
-    if not text.isdecimal():
-        raise UsageError(f"environment variable {name}: {text!r} is not an integer")
-    return int(text)
+def _of_environment() -> tuple[int, int]:
+    """Return RANK and WORLD_SIZE, which torchrun sets, or 0 and 1; UsageError if they are wrong."""
+    names = ("RANK", "WORLD_SIZE")
+    texts = [os.environ[name] for name in names if name in os.environ]
+    if not texts:
+        return 0, 1
+    said = ", ".join(f"{name}={os.environ[name]!r}" for name in names if name in os.environ)
+    if len(texts) == 1:
+        raise UsageError(f"environment: {said} alone; set both RANK and WORLD_SIZE, or neither")
+    if not all(text.isdecimal() for text in texts):
+        raise UsageError(f"environment: {said}: want two whole numbers")
+    rank, world_size = map(int, texts)
+    if rank >= world_size:
+        raise UsageError(f"environment: {said}: want RANK from 0 to WORLD_SIZE - 1")
+    return rank, world_size

@@ -45,7 +45,16 @@ def test_a_wrong_environment_is_named(
 ) -> None:
     monkeypatch.setenv("RANK", rank)
     monkeypatch.setenv("WORLD_SIZE", size)
-    with pytest.raises(UsageError, match=r"RANK|rank"):
+    with pytest.raises(UsageError, match=f"RANK='{rank}', WORLD_SIZE='{size}': want"):
+        keys(root)
+
+
+@pytest.mark.parametrize("name", ["RANK", "WORLD_SIZE"])
+def test_half_an_environment_is_refused(
+    root: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "1")
+    with pytest.raises(UsageError, match=f"{name}='1' alone; set both RANK and WORLD_SIZE"):
         keys(root)
 
 
