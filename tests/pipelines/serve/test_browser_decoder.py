@@ -1,0 +1,173 @@
+"""The decoder in the browser agrees with the conformance vectors, symbol by symbol."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import json
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.golden.regenerate import FOLDER, VECTORS
+from underpaint.codec.weights.header import PROFILES
+
+playwright = pytest.importorskip("playwright.sync_api")
+
+pytestmark = pytest.mark.slow
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+DECODER = Path(__file__).parents[3] / "pipelines" / "serve" / "static" / "decoder"
+LARGE = 200_000
+"""Pixels from which only the finest state is compared: a megapixel takes ten seconds."""
+
+LONGEST = "longest-side"
+"""A megapixel with its padding: only its smallest pictures are compared."""
+
+SCRIPT = """
+import { Weights, decode, decodeSymbols, digestInput } from "./decoder/index.js";
+
+const buffer = async (url) => (await fetch(url)).arrayBuffer();
+const digits = (byte) => byte.toString(16).padStart(2, "0");
+const hex = (bytes) => Array.from(new Uint8Array(bytes), digits).join("");
+const weights = await Weights.read(await buffer("weights.safetensors"));
+
+window.symbolDigests = async (name, ends) => {
+  const stream = new Uint8Array(await buffer(`${name}.underpaint`));
+  const digests = [];
+  for (const end of ends) {
+    const symbols = decodeSymbols(stream.subarray(0, end), weights);
+    digests.push(hex(await crypto.subtle.digest("SHA-256", digestInput(symbols))));
+  }
+  return digests;
+};
+
+window.probes = async (name, end, options, rows, columns) => {
+  const stream = new Uint8Array(await buffer(`${name}.underpaint`)).subarray(0, end);
+  const { width, height, data, layers } = decode(stream, weights, options);
+  const place = (i, count, side) => (count > 1 ? Math.floor((i * (side - 1)) / (count - 1)) : 0);
+  const pixels = [];
+  for (let i = 0; i < rows; i++) {
+    for (let j = 0; j < columns; j++) {
+      const at = 4 * (place(i, rows, height) * width + place(j, columns, width));
+      pixels.push(...data.subarray(at, at + 3));
+    }
+  }
+  return { width, height, layers, pixels };
+};
+
+window.attempt = (bytes, options) => {
+  try {
+    const { layers, damage } = decode(Uint8Array.from(bytes), weights, options);
+    return { layers, rule: damage?.rule ?? null };
+  } catch (error) {
+    return { error: error.name, rule: error.rule ?? null };
+  }
+};
+
+window.ready = true;
+"""
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    if CHROMIUM is None:
+        pytest.skip("no chromium here: Debian's package of that name has it")
+    folder = tmp_path_factory.mktemp("browser")
+    shutil.copytree(DECODER, folder / "decoder")
+    shutil.copy(PROFILES["perceptual"], folder / "weights.safetensors")
+    for name in VECTORS:
+        shutil.copy(FOLDER / f"{name}.underpaint", folder)
+    (folder / "main.js").write_text(SCRIPT)
+    (folder / "index.html").write_text('<script type="module" src="main.js"></script>')
+    handler = functools.partial(_Quiet, directory=str(folder))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    with playwright.sync_playwright() as tools:
+        options = ["--no-sandbox"] if os.geteuid() == 0 else []
+        browser = tools.chromium.launch(executable_path=CHROMIUM, args=options)
+        page = browser.new_page()
+        page.set_default_timeout(300_000)
+        page.goto(f"http://127.0.0.1:{server.server_port}/")
+        page.wait_for_function("window.ready")
+        yield page
+        browser.close()
+    server.shutdown()
+
+
+def _described(name: str) -> tuple[dict[str, Any], list[int]]:
+    described = json.loads((FOLDER / f"{name}.json").read_text("utf-8"))
+    sizes = described["layer_bytes"]
+    return described, [sum(sizes[: count + 1]) for count in range(len(sizes))]
+
+
+@pytest.mark.parametrize("name", VECTORS)
+def test_symbols_are_those_of_the_vectors(page: Any, name: str) -> None:
+    described, ends = _described(name)
+    found = page.evaluate("([name, ends]) => symbolDigests(name, ends)", [name, ends])
+    assert found == described["symbols"]
+
+
+@pytest.mark.parametrize("name", VECTORS)
+def test_pictures_are_within_their_tolerance(page: Any, name: str) -> None:
+    described, ends = _described(name)
+    large = described["height"] * described["width"] > LARGE
+    counts = [len(ends)] if large else range(1, len(ends) + 1)
+    for count in counts if name != LONGEST else []:
+        _compare(page, name, ends[count - 1], 0, bytes.fromhex(described["pixels"][count - 1]))
+    for shrink, known in described["small"].items():
+        if name == LONGEST and int(shrink) < 8:
+            continue
+        _compare(page, name, ends[-1], int(shrink).bit_length() - 1, bytes.fromhex(known))
+
+
+def _compare(page: Any, name: str, end: int, level: int, known: bytes) -> None:
+    described, _ = _described(name)
+    height, width = (-(-described[side] // (1 << level)) for side in ("height", "width"))
+    rows, columns = (
+        min(most, side) for most, side in zip(described["grid"], (height, width), strict=True)
+    )
+    options = {"shrinkLevel": level, "refine": True}
+    found = page.evaluate("(all) => probes(...all)", [name, end, options, rows, columns])
+    assert (found["height"], found["width"]) == (height, width)
+    differences = [abs(a - b) for a, b in zip(found["pixels"], known, strict=True)]
+    assert max(differences) <= described["tolerance"]["pixels"]
+
+
+def test_any_cut_shows_the_layers_before_it(page: Any) -> None:
+    _, ends = _described("sizes")
+    stream = list((FOLDER / "sizes.underpaint").read_bytes())
+    for cut in [0, 1, 2, 20, ends[0] - 1, ends[0], ends[0] + 1, ends[2] - 1, ends[3] + 7]:
+        found = page.evaluate("(all) => attempt(...all)", [stream[:cut], {}])
+        complete = sum(end <= cut for end in ends)
+        if complete:
+            assert found["layers"] == complete
+        else:
+            assert found["error"] == "LayerDamaged"
+
+
+def test_flipped_bits_are_noticed(page: Any) -> None:
+    _, ends = _described("photo")
+    stream = (FOLDER / "photo.underpaint").read_bytes()
+    for at in range(0, len(stream), 97):
+        flipped = bytearray(stream)
+        flipped[at] ^= 1 << at % 8
+        found = page.evaluate("(all) => attempt(...all)", [list(flipped), {}])
+        layer = sum(end <= at for end in ends)
+        if at == 1:
+            assert found["error"] == "NotReadable"
+        elif layer == 0:
+            assert found["error"] == "LayerDamaged"
+        else:
+            assert found["layers"] == layer
+            assert found["rule"] is not None
