@@ -9,21 +9,25 @@ Source: the method of Guo et al. 2023 (arXiv 2410.06149), on wavelet latents.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from underpaint.codec.bitstream import check_sides
 from underpaint.codec.decoder import Decoder
-from underpaint.codec.encoder import Encoder
 from underpaint.codec.entropy.state import Symbols
 from underpaint.codec.errors import UsageError, WeightsMismatch
-from underpaint.codec.quantize.rate_distortion import EFFORTS
-from underpaint.codec.reconstruct.backend import Latents, choose_backend
+from underpaint.codec.reconstruct.backend import Latents, Picture, choose_backend
 from underpaint.codec.transform.sizes import DEFAULT_SIZES, Size, check_sizes
 from underpaint.codec.transform.subbands import DYADIC_LEVELS
 from underpaint.codec.weights.loading import load_weights, matching
 from underpaint.codec.weights.model import Weights
+
+if TYPE_CHECKING:
+    import torch
+
+    from underpaint.codec.encoder import Encoder
 
 COARSE_LEVELS = 2
 """Default number of wavelet levels in latents: 48 channels with the low band."""
@@ -31,6 +35,8 @@ COARSE_LEVELS = 2
 
 def available_device(device: str | torch.device) -> torch.device:
     """Return a torch device; UsageError if there is no such device on this machine."""
+    import torch
+
     try:
         found = torch.device(device)
     except RuntimeError:
@@ -43,7 +49,11 @@ def available_device(device: str | torch.device) -> torch.device:
 
 
 class Codec:
-    """Encodes and decodes pictures with one set of weights on one torch device."""
+    """Encodes and decodes pictures with one set of weights on one torch device.
+
+    On a CPU, torch is imported at the first call that needs it: decoding without the network and
+    textures, latents and checks do without.
+    """
 
     def __init__(
         self,
@@ -53,10 +63,15 @@ class Codec:
     ) -> None:
         """Take weights; the network computes in `dtype`, by default one that is fast here."""
         self._weights = weights
-        place = available_device(device)
-        self._encoder = Encoder(weights, place)
+        self._device = None if device == "cpu" else available_device(device)
         self._decoder = Decoder(weights)
-        self._backend = choose_backend(weights, place, dtype)
+        self._backend = choose_backend(weights, self._device, dtype)
+
+    @cached_property
+    def _encoder(self) -> Encoder:
+        from underpaint.codec.encoder import Encoder
+
+        return Encoder(self._weights, self._device or available_device("cpu"))
 
     @classmethod
     def load(cls, weights: str | None = None, *, device: str | torch.device = "cpu") -> Codec:
@@ -154,11 +169,12 @@ class Codec:
         CPU four times as fast in the full state, over twenty times in a coarse one.
         Raises LayerDamaged, WeightsMismatch or UnknownVersion.
         """
+        pictures = self._pictures(streams, Size.of(size, shrink), texture, refine)
         return [
-            picture.permute(1, 2, 0).contiguous().cpu().numpy()
-            for picture in self.decode_tensors(
-                streams, size=size, shrink=shrink, texture=texture, refine=refine
-            )
+            np.ascontiguousarray(picture.transpose(1, 2, 0))
+            if isinstance(picture, np.ndarray)
+            else picture.permute(1, 2, 0).contiguous().cpu().numpy()
+            for picture in pictures
         ]
 
     def decode_tensors(
@@ -171,8 +187,12 @@ class Codec:
         refine: bool = True,
     ) -> list[torch.Tensor]:
         """Decode as `decode` does, to uint8 [3, H, W] on the device of the codec."""
-        states = self._decoder.states(_checked_streams(streams), Size.of(size, shrink))
-        return self._backend.pictures(states, refine=refine, texture=texture)
+        import torch
+
+        return [
+            torch.as_tensor(picture)
+            for picture in self._pictures(streams, Size.of(size, shrink), texture, refine)
+        ]
 
     def latents(
         self,
@@ -214,8 +234,16 @@ class Codec:
         rotation = np.array(state.rotation, np.int16)
         return [rotation, *(palette.class_map for palette in state.palettes), state.cell]
 
+    def _pictures(
+        self, streams: Sequence[Sequence[bytes]], size: Size, texture: int | None, refine: bool
+    ) -> Sequence[Picture]:
+        states = self._decoder.states(_checked_streams(streams), size)
+        return self._backend.pictures(states, refine=refine, texture=texture)
+
     def _check_images(self, images: Sequence[np.ndarray], effort: int) -> None:
         """Raise UsageError or PictureTooLarge unless the images can be encoded."""
+        from underpaint.codec.quantize.rate_distortion import EFFORTS
+
         if effort not in EFFORTS:
             raise UsageError(f"effort: {effort} of {EFFORTS[-1]}")
         for image in images:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
+from importlib import metadata
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -11,14 +13,23 @@ if TYPE_CHECKING:
     from underpaint import Codec
 
 
-def load_codec(weights: str | None, device: str) -> Codec:
+def load_codec(weights: str | None, device: str, *, tensors: bool = True) -> Codec:
     """Load the codec for one thread: there are as many worker processes as cores.
 
-    `device` is as in `prepare_torch`.
+    `device` is as in `prepare_torch`. Without `tensors`, the caller needs nothing that a `Codec`
+    on a CPU computes by torch, and torch is only imported where there may be a GPU.
     """
     from underpaint import Codec
 
-    return Codec.load(weights, device=prepare_torch(device))
+    if tensors or not _surely_cpu(device):
+        return Codec.load(weights, device=prepare_torch(device))
+    os.environ["OMP_NUM_THREADS"] = "1"  # if torch is imported after all
+    return Codec.load(weights)
+
+
+def _surely_cpu(device: str) -> bool:
+    """Tell, without torch, whether `prepare_torch` would choose the CPU; False if in doubt."""
+    return device == "cpu" or (device == "auto" and metadata.version("torch").endswith("+cpu"))
 
 
 def prepare_torch(device: str) -> str:

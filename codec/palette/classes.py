@@ -9,11 +9,14 @@ semantic head's embeddings at its positions, which tasks other than viewing can 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from underpaint.codec.transform.subbands import COMPONENTS, DYADIC_LEVELS, ORIENTATIONS, band_index
+
+if TYPE_CHECKING:
+    import torch
 
 TEXTURE_BANDS = COMPONENTS * ORIENTATIONS * DYADIC_LEVELS
 """Bands of the levels that lie within one position; they describe its texture."""
@@ -45,6 +48,8 @@ def texture_energies(bands: list[torch.Tensor], steps: np.ndarray) -> torch.Tens
     `bands` from `wavelet.analyse` of opponent colours, [N, 3, ...]; `steps` float32 [BANDS].
     Returns float32 [N, 36, h, w].
     """
+    import torch
+
     energies = []
     for level in range(1, DYADIC_LEVELS + 1):
         group = torch.stack(bands[ORIENTATIONS * (level - 1) : ORIENTATIONS * level], 2)

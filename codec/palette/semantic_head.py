@@ -13,13 +13,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from underpaint.codec.palette.classes import TEXTURE_BANDS
 from underpaint.codec.runtime.jit import compiled
 from underpaint.codec.transform.subbands import BLOCK, COMPONENTS
+
+if TYPE_CHECKING:
+    import torch
 
 ENERGY_FLOOR = np.float32(0.35)
 """Lower bound of energies, in finest steps: below it every coefficient rounds to zero."""

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -23,12 +27,12 @@ class Compander:
         """Map values in finest steps to the scale on which cells are uniform."""
         if self.power == 1:
             return value
-        grown = torch.expm1(torch.log1p(value.abs() / self.knee) * self.power)
+        grown = ((value.abs() / self.knee).log1p() * self.power).expm1()
         return grown * (self.knee / self.power) * value.sign()
 
-    def expand(self, value: torch.Tensor) -> torch.Tensor:
-        """Invert `compress`."""
+    def expand(self, value: np.ndarray) -> np.ndarray:
+        """Invert `compress`, for the few values of a table of cells."""
         if self.power == 1:
             return value
-        shrunk = (1 + value.abs() * (self.power / self.knee)) ** (1 / self.power) - 1
-        return shrunk * self.knee * value.sign()
+        shrunk = (1 + np.abs(value) * (self.power / self.knee)) ** (1 / self.power) - 1
+        return np.asarray(shrunk * self.knee * np.sign(value))

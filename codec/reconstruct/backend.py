@@ -8,14 +8,22 @@ from __future__ import annotations
 
 import copy
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias, Union
 
 import numpy as np
-import torch
 
 from underpaint.codec.decoder import States
 from underpaint.codec.weights.model import Weights
+
+if TYPE_CHECKING:
+    import torch
+
+    from underpaint.codec.reconstruct.network import BackwardNetwork
+
+Picture: TypeAlias = Union[np.ndarray, "torch.Tensor"]
+"""A picture, uint8 [3, H, W]: an array if it was made without torch."""
 
 KERNELS_KEPT = 128
 """Limit of each of the two kernel caches of oneDNN in torch. Each size of picture has several
@@ -50,8 +58,8 @@ class Backend(Protocol):
 
     def pictures(
         self, states: States, *, refine: bool = True, texture: int | None = None
-    ) -> list[torch.Tensor]:
-        """Return the picture of each state, uint8 [3, H, W], on the device of the backend.
+    ) -> Sequence[Picture]:
+        """Return the picture of each state; tensors are on the device of the backend.
 
         refine   estimate coefficients with the backward network
         texture  seed of the fine texture to draw, see `reconstruct.texture`; None draws none
@@ -69,6 +77,8 @@ def fast_dtype(device: torch.device) -> torch.dtype:
     The network only estimates means, so its precision changes pixels by less than rounding does,
     and symbols not at all.
     """
+    import torch
+
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
     return torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else torch.float32
@@ -83,17 +93,22 @@ def limit_kernel_caches() -> None:
         os.environ.setdefault(variable, str(KERNELS_KEPT))
 
 
+def network_in(
+    weights: Weights, device: torch.device, dtype: torch.dtype | None
+) -> BackwardNetwork:
+    """Return a copy of the network on a device; it computes in `dtype`, by default a fast one."""
+    return copy.deepcopy(weights.network).to(device, dtype or fast_dtype(device)).eval()
+
+
 def choose_backend(
-    weights: Weights, device: torch.device, dtype: torch.dtype | None = None
+    weights: Weights, device: torch.device | None, dtype: torch.dtype | None = None
 ) -> Backend:
-    """Return the backend for a device; the network computes in `dtype`, by default a fast one."""
+    """Return the backend for a device, None for the CPU; see `network_in` for `dtype`."""
+    limit_kernel_caches()
+    if device is None or device.type == "cpu":
+        from underpaint.codec.reconstruct.cpu.backend import CpuBackend
+
+        return CpuBackend(weights, dtype)
     from underpaint.codec.reconstruct.torch_backend import TorchBackend
 
-    limit_kernel_caches()
-    network = copy.deepcopy(weights.network).to(device, dtype or fast_dtype(device)).eval()
-    tensors = TorchBackend(weights, network, device)
-    if device.type != "cpu":
-        return tensors
-    from underpaint.codec.reconstruct.cpu.backend import CpuBackend
-
-    return CpuBackend(weights, network, tensors)
+    return TorchBackend(weights, network_in(weights, device, dtype), device)

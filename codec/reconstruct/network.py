@@ -15,44 +15,25 @@ Blocks after Liu et al. 2022 (ConvNeXt, arXiv 2201.03545), without normalisation
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from underpaint.codec.quantize.reconstruction_points import Dequantised, cell_bounds
+from underpaint.codec.reconstruct.network_shape import (
+    COARSE_CHANNELS,
+    FINE_CHANNELS,
+    KERNEL,
+    LIGHT_SCALE,
+    NetworkShape,
+)
 from underpaint.codec.transform.subbands import DYADIC_LEVELS
 from underpaint.codec.transform.wavelet import synthesise
-
-COARSE_CHANNELS = 3 + 9 + 36
-"""Low band at 1/16, level 4, level 3 folded 2 x 2."""
-
-FINE_CHANNELS = 3 + 9 + 36
-"""Low band at 1/4, level 2, level 1 folded 2 x 2."""
-
-FINEST_REFINED = 3
-"""Finest level of the coarse trunk: where finer ones are left out, it still estimates its own. A
-picture without this level is not refined."""
-
-LIGHT_SCALE = 1 / 1024
-
-
-@dataclass(frozen=True)
-class NetworkShape:
-    """Sizes of the network, stored beside its weights."""
-
-    classes: int
-    layers: int
-    coarse_width: int = 160
-    coarse_depth: int = 4
-    fine_width: int = 64
-    fine_depth: int = 4
-    shared: int = 16
-    embedding: int = 24
 
 
 class Pointwise(nn.Linear):
@@ -68,7 +49,7 @@ class Block(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.spatial = nn.Conv2d(width, width, 5, padding=2, groups=width)
+        self.spatial = nn.Conv2d(width, width, KERNEL, padding=KERNEL // 2, groups=width)
         self.widen = Pointwise(width, 2 * width)
         self.narrow = Pointwise(2 * width, width)
         nn.init.normal_(self.narrow.weight, std=0.2 / (2 * width) ** 0.5)
@@ -122,10 +103,20 @@ class BackwardNetwork(nn.Module):
             nn.init.zeros_(last.bias)
 
     @classmethod
-    def outline(cls, shape: NetworkShape) -> BackwardNetwork:
-        """Return names and shapes of the parameters without memory or values (meta device)."""
+    def of(cls, shape: NetworkShape, parameters: Mapping[str, np.ndarray]) -> BackwardNetwork:
+        """Return a network with float parameters of any dtype; it computes in float32."""
         with torch.device("meta"), _Unfilled():
-            return cls(shape)
+            network = cls(shape)
+        tensors = {name: torch.tensor(array).float() for name, array in parameters.items()}
+        network.load_state_dict(tensors, assign=True)
+        return network.eval()
+
+    def parameter_arrays(self) -> dict[str, np.ndarray]:
+        """Return the parameters as `of` takes them, float32."""
+        state = self.state_dict()
+        return {
+            name: tensor.detach().float().cpu().numpy().copy() for name, tensor in state.items()
+        }
 
     def forward(
         self, decoded: Dequantised, classes: torch.Tensor, last_layer: torch.Tensor

@@ -37,7 +37,7 @@ def add_texture(
 
     The draws of a picture depend on `seed` and its sides only, not on the batch.
     """
-    edge = decoded.compander.expand(torch.tensor(decoded.state.zero + 0.5)).item()
+    edge = float(decoded.compander.expand(np.array(decoded.state.zero + 0.5)))
     for level in range(decoded.finest, DRAWN_LEVELS + 1):
         for offset, index in enumerate(flat_index(level)):
             number = band_group(level).start + offset

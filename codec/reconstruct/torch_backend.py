@@ -12,8 +12,10 @@ from torch.nn import functional
 from underpaint.codec.decoder import States
 from underpaint.codec.entropy.state import CodedState
 from underpaint.codec.reconstruct.backend import Latents
-from underpaint.codec.reconstruct.dequantise import dequantise, last_class_maps, last_layer
-from underpaint.codec.reconstruct.network import FINEST_REFINED, BackwardNetwork
+from underpaint.codec.reconstruct.dequantise import dequantise
+from underpaint.codec.reconstruct.last_layer import last_class_maps, last_layer
+from underpaint.codec.reconstruct.network import BackwardNetwork
+from underpaint.codec.reconstruct.network_shape import FINEST_REFINED
 from underpaint.codec.reconstruct.texture import add_texture
 from underpaint.codec.runtime.threads import BATCH_PIXELS
 from underpaint.codec.transform.colour_rotation import rotate_colours

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
-
-import torch
 
 from underpaint.codec.transform.subbands import BLOCK
 
@@ -34,9 +33,17 @@ def batches(
             yield members[start : start + most]
 
 
+def most_threads() -> int:
+    """Return torch's number of threads, or the number that it would take if it was imported."""
+    if "torch" in sys.modules:
+        return int(sys.modules["torch"].get_num_threads())
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    return int(given) if given.isdecimal() and int(given) else os.cpu_count() or 1
+
+
 def in_threads(function: Callable[[Job], Answer], jobs: Sequence[Job]) -> list[Answer]:
     """Apply what releases the interpreter lock to each job; a thread takes the next one left."""
-    threads = min(len(jobs), torch.get_num_threads(), os.cpu_count() or 1)
+    threads = min(len(jobs), most_threads(), os.cpu_count() or 1)
     if threads <= 1:
         return [function(job) for job in jobs]
     results: list[Any] = [None] * len(jobs)

@@ -18,10 +18,11 @@ from underpaint.codec.entropy.state import Symbols
 from underpaint.codec.entropy.tables import frequencies_from_counts
 from underpaint.codec.palette.classes import MAGNITUDE_UNIT, TextureClasses
 from underpaint.codec.palette.semantic_head import SemanticHead
+from underpaint.codec.quantize.cell_tables import CENTROID_KINDS
 from underpaint.codec.quantize.cells import MOST_CHILDREN, Cells
 from underpaint.codec.quantize.quantizer import step_bands
-from underpaint.codec.quantize.reconstruction_points import CENTROID_KINDS
-from underpaint.codec.reconstruct.network import BackwardNetwork, NetworkShape
+from underpaint.codec.reconstruct.network import BackwardNetwork
+from underpaint.codec.reconstruct.network_shape import NetworkShape
 from underpaint.codec.training.fit_classes import (
     fit_masks,
     fit_scales,
@@ -99,6 +100,7 @@ def _learned(
 def _uncounted(recipe: Recipe, head: SemanticHead, classes: TextureClasses) -> Weights:
     config = codec_config(recipe)
     count = len(config.widths)
+    network = BackwardNetwork(NetworkShape(classes=classes.count, layers=len(config.layers)))
     return Weights(
         config=config,
         steps=finest_steps(recipe),
@@ -109,9 +111,8 @@ def _uncounted(recipe: Recipe, head: SemanticHead, classes: TextureClasses) -> W
         sign_weights=np.zeros((count, BANDS, SIGN_FEATURES), np.int16),
         frequencies=np.zeros((config.table_layout.count, MOST_CHILDREN), np.uint16),
         centroids=np.full((count, LEVELS + 1, 2, CENTROID_KINDS), 0.5, np.float32),
-        network=BackwardNetwork(
-            NetworkShape(classes=classes.count, layers=len(config.layers))
-        ).eval(),
+        network_shape=network.shape,
+        parameters=network.parameter_arrays(),
     )
 
 

@@ -12,7 +12,7 @@ import json
 import logging
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -72,12 +72,12 @@ def train(
         run / "fitted.safetensors", pictures, recipe, earlier if keep_classes else None
     )
     if earlier is not None:
-        weights = replace(weights, network=earlier.network)
+        weights = weights.with_network(earlier.network)
     codec = Codec(weights)
     symbols = [codec.quantised([picture])[0] for picture in pictures]
 
     def measure(step: int, network: BackwardNetwork) -> None:
-        _measure(run / "held_out.csv", step, replace(weights, network=network), held_out)
+        _measure(run / "held_out.csv", step, weights.with_network(network), held_out)
 
     features = None
     if plan.feature_weight and not recipe.extractor:
@@ -86,7 +86,7 @@ def train(
         features = FeatureDistance(recipe.extractor, recipe.extractor_input, device)
     source = CropSource(pictures, symbols, plan.crop)
     trainer = NetworkTrainer(weights, source, plan, run / "network", device, measure, features)
-    trained = replace(weights, network=trainer.run().cpu().eval())
+    trained = weights.with_network(trainer.run())
     data = pack_weights(trained)
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_bytes(data)

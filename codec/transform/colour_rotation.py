@@ -15,14 +15,16 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torch
 
 from underpaint.codec.runtime.jit import kernel
 from underpaint.codec.transform.colours import mix_colours, runs_compiled
 from underpaint.codec.transform.subbands import ORIENTATIONS
+
+if TYPE_CHECKING:
+    import torch
 
 ANGLE_BITS = 8
 """Plain bits of an angle, which is coded from -128 on."""
@@ -121,6 +123,8 @@ def rotate_colours(
 
     `inverse` goes from rotated colours to opponent ones.
     """
+    import torch
+
     if not any(any(rotation) for rotation in rotations):
         return list(bands)
     fixed = ORIENTATIONS * max(0, FINEST_ROTATED - finest)
@@ -131,6 +135,8 @@ def rotate_colours(
 
 def _mixed(band: torch.Tensor, matrices: torch.Tensor) -> torch.Tensor:
     """Multiply the colours of each picture of [N, 3, H, W] by its own matrix."""
+    import torch
+
     if runs_compiled(band):
         mixed = torch.empty(band.shape)
         for one, matrix, target in zip(band, matrices, mixed, strict=True):

@@ -6,10 +6,14 @@ axes of photos; being orthonormal, they keep squared error equal to squared erro
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import torch
 
 from underpaint.codec.runtime.jit import kernel
+
+if TYPE_CHECKING:
+    import torch
 
 OPPONENT = np.array([[1, 1, 1], [1, 0, -1], [-1, 2, -1]]) / np.sqrt([[3.0], [2.0], [6.0]])
 """Opponent colours of an RGB colour, float64 [3, 3]; the transpose is the inverse."""
@@ -20,6 +24,8 @@ _MID_LIGHTNESS = MID_GREY * 3.0**0.5
 
 def to_opponent(rgb: torch.Tensor) -> torch.Tensor:
     """Transform RGB in 0..255, float [N, 3, H, W], to opponent colours, zero at mid-grey."""
+    import torch
+
     matrix = torch.from_numpy(OPPONENT).to(rgb)
     if runs_compiled(rgb):
         opponent = torch.empty(rgb.shape)
@@ -33,12 +39,16 @@ def to_opponent(rgb: torch.Tensor) -> torch.Tensor:
 
 def to_rgb(opponent: torch.Tensor) -> torch.Tensor:
     """Invert `to_opponent`."""
+    import torch
+
     matrix = torch.from_numpy(OPPONENT).to(opponent)
     return torch.einsum("ij,nihw->njhw", matrix, opponent) + MID_GREY
 
 
 def runs_compiled(x: torch.Tensor) -> bool:
     """Tell whether compiled loops can process a tensor: on a CPU, float32, without gradient."""
+    import torch
+
     learns = x.requires_grad and torch.is_grad_enabled()
     return x.device.type == "cpu" and x.dtype == torch.float32 and not learns
 

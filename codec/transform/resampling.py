@@ -13,11 +13,14 @@ repeats it. Uncoded, the results are 2 dB closer to either than by interpolation
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from underpaint.codec.transform.sizes import shrunk_sides
+
+if TYPE_CHECKING:
+    import torch
 
 NEAR_AND_FAR = np.array(
     [
@@ -66,6 +69,8 @@ def small_pixels(low: torch.Tensor, sides: tuple[int, int], level: int) -> torch
 
     `low` float [N, C, h, w], of a padded picture; `sides` of the full picture, height and width.
     """
+    import torch
+
     for axis, side in ((-2, sides[0]), (-1, sides[1])):
         first, weights = taps(side, level)
         last = low.shape[axis] - 1

@@ -7,20 +7,19 @@ configuration as JSON. Nothing is pickled.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, fields
 from typing import Any
 
-import torch
+import numpy as np
 from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.numpy import load, save
 
 from underpaint.codec.errors import WeightsDamaged
 from underpaint.codec.palette.classes import TextureClasses
 from underpaint.codec.palette.merging import MergeWeights
 from underpaint.codec.palette.semantic_head import SemanticHead
 from underpaint.codec.quantize.compander import Compander
-from underpaint.codec.reconstruct.network import BackwardNetwork, NetworkShape
+from underpaint.codec.reconstruct.network_shape import NetworkShape
 from underpaint.codec.weights.configuration import CodecConfig, LayerPlan
 from underpaint.codec.weights.header import (
     METADATA,
@@ -35,7 +34,7 @@ from underpaint.codec.weights.model import Weights
 from underpaint.codec.weights.rules import (
     check_config,
     check_network_shape,
-    check_network_tensors,
+    check_parameters,
     check_weights,
 )
 
@@ -77,15 +76,15 @@ def matching(location: str | None, made_with: str) -> str | None:
 
 def pack_weights(weights: Weights) -> bytes:
     """Return the bytes of a weights file; the network is stored in float16."""
-    tensors = {name: torch.from_numpy(array) for name, array in weights.arrays().items()}
-    for name, tensor in weights.network.state_dict().items():
-        tensors[_NETWORK + name] = tensor.detach().cpu().half().contiguous()
+    arrays = dict(weights.arrays())
+    for name, array in weights.parameters.items():
+        arrays[_NETWORK + name] = np.ascontiguousarray(array, np.float16)
     config = {
         "format": WEIGHTS_FORMAT,
         "codec": asdict(weights.config),
-        "network": asdict(weights.network.shape),
+        "network": asdict(weights.network_shape),
     }
-    return save(tensors, {METADATA: json.dumps(config, sort_keys=True)})
+    return save(arrays, {METADATA: json.dumps(config, sort_keys=True)})
 
 
 def unpack_weights(data: bytes) -> Weights:
@@ -102,31 +101,35 @@ def unpack_weights(data: bytes) -> Weights:
 
 
 def _unpacked(data: bytes) -> Weights:
-    tensors = load(data)
+    arrays = {name: array.copy() for name, array in load(data).items()}  # writable, aligned
     found = metadata(data)
     config = _config(found["codec"])
     check_config(config)
-    network = _network(NetworkShape(**found["network"]), tensors)
-    array = {n: t.numpy() for n, t in tensors.items() if not n.startswith(_NETWORK)}
+    shape = NetworkShape(**found["network"])
+    check_network_shape(shape)
+    names = [name for name in arrays if name.startswith(_NETWORK)]
+    parameters = {name.removeprefix(_NETWORK): arrays.pop(name) for name in names}
+    check_parameters(parameters, shape)
     weights = Weights(
         config=config,
-        steps=array["steps"],
+        steps=arrays["steps"],
         classes=TextureClasses(
-            scale=array["classes.scale"],
-            expected_magnitude=array["classes.law"],
-            mask=array["classes.mask"],
-            embedding=array["classes.embedding"],
+            scale=arrays["classes.scale"],
+            expected_magnitude=arrays["classes.law"],
+            mask=arrays["classes.mask"],
+            embedding=arrays["classes.embedding"],
         ),
-        head=SemanticHead(*(array[f"semantics.{name}"] for name in ("widen", "narrow", "skip"))),
-        activity=array["activity"],
-        flag_activity=array["flag_activity"],
-        sign_weights=array["sign_weights"],
-        frequencies=array["frequencies"],
-        centroids=array["centroids"],
-        network=network,
+        head=SemanticHead(*(arrays[f"semantics.{name}"] for name in ("widen", "narrow", "skip"))),
+        activity=arrays["activity"],
+        flag_activity=arrays["flag_activity"],
+        sign_weights=arrays["sign_weights"],
+        frequencies=arrays["frequencies"],
+        centroids=arrays["centroids"],
+        network_shape=shape,
+        parameters=parameters,
         id=content_id(data),
     )
-    if unknown := array.keys() - weights.arrays().keys():
+    if unknown := arrays.keys() - weights.arrays().keys():
         raise WeightsDamaged(f"unknown tensor {', '.join(sorted(unknown))}", rule="W3")
     return weights
 
@@ -144,13 +147,3 @@ def _config(codec: dict[str, Any]) -> CodecConfig:
         smoothing=codec["smoothing"],
         profile=codec["profile"],
     )
-
-
-def _network(shape: NetworkShape, tensors: Mapping[str, torch.Tensor]) -> BackwardNetwork:
-    """Build the network from its tensors; sizes are checked before anything is allocated."""
-    check_network_shape(shape)
-    network = BackwardNetwork.outline(shape)  # on the meta device, without memory
-    found = {n.removeprefix(_NETWORK): t for n, t in tensors.items() if n.startswith(_NETWORK)}
-    check_network_tensors(found, network.state_dict())
-    network.load_state_dict({name: tensor.float() for name, tensor in found.items()}, assign=True)
-    return network.eval()

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from underpaint.codec.entropy.tables import cumulative
 from underpaint.codec.palette.classes import TextureClasses
 from underpaint.codec.palette.semantic_head import SemanticHead
-from underpaint.codec.reconstruct.network import BackwardNetwork
+from underpaint.codec.reconstruct.network_shape import NetworkShape
 from underpaint.codec.weights.configuration import CodecConfig
+
+if TYPE_CHECKING:
+    from underpaint.codec.reconstruct.network import BackwardNetwork
 
 
 @dataclass(frozen=True)
@@ -23,7 +28,8 @@ class Weights:
     flag_activity int32 [S, FLAG_GROUPS, FLAG_FEATURES], weights of the activities of block flags
     sign_weights  int16 [S, BANDS, SIGN_FEATURES], weights of sign contexts
     frequencies   uint16 [tables, MOST_CHILDREN]: see `entropy.tables`
-    centroids     float32 [S, LEVELS + 1, 2, CENTROID_KINDS]: see `quantize.quantizer`
+    centroids     float32 [S, LEVELS + 1, 2, CENTROID_KINDS]: see `quantize.cell_tables`
+    parameters    of the backward network, by name: see `NetworkShape.parameters`
     id            16 hex digits of the SHA-256 of the weights file
     """
 
@@ -36,13 +42,25 @@ class Weights:
     sign_weights: np.ndarray
     frequencies: np.ndarray
     centroids: np.ndarray
-    network: BackwardNetwork
+    network_shape: NetworkShape
+    parameters: Mapping[str, np.ndarray]
     id: str = "0" * 16
 
     @cached_property
     def cumulative(self) -> np.ndarray:
         """The tables in the form of the range coder, uint32 [tables, MOST_CHILDREN + 1]."""
         return cumulative(self.frequencies)
+
+    @cached_property
+    def network(self) -> BackwardNetwork:
+        """The backward network in float32, on the CPU; torch is imported for it only."""
+        from underpaint.codec.reconstruct.network import BackwardNetwork
+
+        return BackwardNetwork.of(self.network_shape, self.parameters)
+
+    def with_network(self, network: BackwardNetwork) -> Weights:
+        """Return weights with the parameters of another network."""
+        return replace(self, network_shape=network.shape, parameters=network.parameter_arrays())
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return all arrays but those of the network, by their names in a weights file."""

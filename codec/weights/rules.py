@@ -12,7 +12,6 @@ from dataclasses import asdict
 from itertools import pairwise
 
 import numpy as np
-import torch
 
 from underpaint.codec.entropy.activity import FEATURES, LARGEST_ACTIVITY, activity_reach
 from underpaint.codec.entropy.significance import FLAG_FEATURES
@@ -32,9 +31,9 @@ from underpaint.codec.limits import (
 )
 from underpaint.codec.palette.classes import TEXTURE_BANDS
 from underpaint.codec.palette.semantic_head import HEAD_INPUTS
+from underpaint.codec.quantize.cell_tables import CENTROID_KINDS
 from underpaint.codec.quantize.cells import MOST_CHILDREN
-from underpaint.codec.quantize.reconstruction_points import CENTROID_KINDS
-from underpaint.codec.reconstruct.network import NetworkShape
+from underpaint.codec.reconstruct.network_shape import NetworkShape
 from underpaint.codec.transform.subbands import BANDS, FLAG_GROUPS, LEVELS
 from underpaint.codec.weights.configuration import CodecConfig
 from underpaint.codec.weights.model import Weights
@@ -93,18 +92,17 @@ def check_network_shape(shape: NetworkShape) -> None:
             raise WeightsDamaged(f"network: {name} is {size!r}, not 1 to {most}", rule="W3")
 
 
-def check_network_tensors(
-    found: Mapping[str, torch.Tensor], outline: Mapping[str, torch.Tensor]
-) -> None:
-    """Raise WeightsDamaged unless the tensors of a network are those of its outline, in float16."""
-    if found.keys() != outline.keys():
-        wrong = min(found.keys() ^ outline.keys())
+def check_parameters(found: Mapping[str, np.ndarray], shape: NetworkShape) -> None:
+    """Raise WeightsDamaged unless the parameters are those of a network of this shape, float16."""
+    wanted = shape.parameters()
+    if found.keys() != wanted.keys():
+        wrong = min(found.keys() ^ wanted.keys())
         raise WeightsDamaged(f"network: {wrong!r} is missing or unknown", rule="W3")
-    for name, tensor in found.items():
-        if tensor.dtype != torch.float16 or tensor.shape != outline[name].shape:
+    for name, array in found.items():
+        if array.dtype != np.float16 or array.shape != wanted[name]:
             raise WeightsDamaged(
-                f"network: {name} is {tensor.dtype} {list(tensor.shape)}, not float16 "
-                f"{list(outline[name].shape)}",
+                f"network: {name} is {array.dtype} {list(array.shape)}, not float16 "
+                f"{list(wanted[name])}",
                 rule="W3",
             )
 
@@ -114,7 +112,7 @@ def check_weights(weights: Weights) -> None:
     _check_shapes(weights)
     arrays = [array for array in weights.arrays().values() if array.dtype == np.float32]
     finite = all(np.isfinite(array).all() for array in arrays)
-    if not finite or not all(t.isfinite().all() for t in weights.network.state_dict().values()):
+    if not finite or not all(np.isfinite(array).all() for array in weights.parameters.values()):
         raise WeightsDamaged("a number is not finite", rule="W8")
     _check_classes(weights)
     reach = activity_reach(
@@ -164,7 +162,7 @@ def _check_shapes(weights: Weights) -> None:
 
 
 def _check_classes(weights: Weights) -> None:
-    count, shape = weights.classes.count, weights.network.shape
+    count, shape = weights.classes.count, weights.network_shape
     layers = len(weights.config.layers)
     if not 1 <= count <= MAX_CLASSES:
         raise WeightsDamaged(f"{count} classes, not 1 to {MAX_CLASSES}", rule="W6")

@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     from pathlib import Path
 
     from underpaint.codec.archive import Archive
-    from underpaint.codec.archive.tools.view import page_of
+    from underpaint.codec.archive.tools.view import render, view_of
     from underpaint.codec.errors import UsageError
     from underpaint.pipelines.cli.console import shown, table
 
@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
     key = arguments.key if arguments.key is not None else next(archive.keys(), None)
     if key is None:
         raise UsageError(f"{arguments.archive}: the archive holds no picture")
-    page, states = page_of(
+    row, states = view_of(
         archive,
         key,
         size=arguments.size,
@@ -82,7 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"{shown(key)}: {width:,} x {height:,} pixels")
     print(table(rows))
     if arguments.html:
-        Path(arguments.html).write_text(page, encoding="utf-8")
+        Path(arguments.html).write_text(render(row, states), encoding="utf-8")
         print(f"page: {arguments.html}")
     if arguments.picture:
         from underpaint.codec.archive.tools.contact_sheet import contact_sheet

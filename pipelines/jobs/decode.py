@@ -60,6 +60,11 @@ class DecodeOptions:
     overwrite: bool = False
     """Whether the output folder may hold files, which are replaced where names are equal."""
 
+    @property
+    def tensors(self) -> bool:
+        """Whether the network or textures are computed."""
+        return self.format != LATENTS and (self.refine or self.texture is not None)
+
 
 @dataclass(frozen=True)
 class DecodeResult:
@@ -134,7 +139,9 @@ def decode(options: DecodeOptions) -> DecodeResult:
             f"{options.output}: the folder is not empty; choose another one, or give --overwrite "
             "to replace files of equal names"
         )
-    weights = find_weights(options.weights, options.device, archive.weights_id)
+    weights = find_weights(
+        options.weights, options.device, archive.weights_id, tensors=options.tensors
+    )
     if storage.is_local:
         Path(storage.path("")).mkdir(parents=True, exist_ok=True)
     begin = time.monotonic()
@@ -147,6 +154,7 @@ def decode(options: DecodeOptions) -> DecodeResult:
         workers=wanted_workers(options.workers, statistics.pixels),
         weights=weights,
         device=options.device,
+        tensors=options.tensors,
     )
     with ProgressLine(lambda: counts, 0, statistics.images):
         for answer in answers:

@@ -53,7 +53,7 @@ def verify(options: VerifyOptions, report: Callable[[str], None]) -> VerifyResul
     """Read everything with its checksums and decode every layer; pass each damage to `report`."""
     archive = Archive.open(options.archive)
     statistics = archive.statistics()
-    weights = find_weights(options.weights, options.device, archive.weights_id)
+    weights = find_weights(options.weights, options.device, archive.weights_id, tensors=False)
     found: list[str] = []
 
     def damage(what: object) -> None:
@@ -77,6 +77,7 @@ def verify(options: VerifyOptions, report: Callable[[str], None]) -> VerifyResul
         workers=wanted_workers(options.workers, statistics.pixels),
         weights=weights,
         device=options.device,
+        tensors=False,
     )
     with ProgressLine(lambda: counts, 0, statistics.images):
         for done, good, faults in answers:

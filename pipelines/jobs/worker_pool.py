@@ -33,8 +33,8 @@ SMALL_JOB_PIXELS = 1 << 23
 """Most pixels of a job for which a second process takes longer to start than it saves."""
 
 _codec: Codec | None = None
-_loaded: tuple[str | None, str] | None = None
-"""Weights and device of this process's codec."""
+_loaded: tuple[str | None, str, bool] | None = None
+"""Weights and device of this process's codec, and whether it was loaded for tensors."""
 
 
 def worker_codec() -> Codec:
@@ -44,13 +44,15 @@ def worker_codec() -> Codec:
     return _codec
 
 
-def find_weights(weights: str | None, device: str, wanted: str) -> str | None:
+def find_weights(weights: str | None, device: str, wanted: str, *, tensors: bool) -> str | None:
     """Return the location of an archive's weights: as requested, or the profile that made it.
+
+    `tensors` as in `work`.
 
     UsageError if these are not the archive's weights (loading them takes little time).
     """
     weights = matching(weights, wanted)
-    _load(weights, device)
+    _load(weights, device, tensors)
     have = worker_codec().weights_id
     if wanted and have != wanted:
         error = WeightsMismatch(f"the archive needs weights {wanted}, these are {have}")
@@ -80,16 +82,23 @@ def work(
     workers: int,
     weights: str | None,
     device: str,
+    tensors: bool,
 ) -> Iterator[Answer]:
-    """Yield the answers in the order of the tasks; with one worker, work in this process."""
+    """Yield the answers in the order of the tasks; with one worker, work in this process.
+
+    `tensors` tells whether tasks use the network or textures, which need torch on any device.
+    """
     if workers == 1:
-        _load(weights, device)
+        _load(weights, device, tensors)
         yield from map(function, tasks)
         return
     compile_ahead()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     context = multiprocessing.get_context("spawn")
-    with safe_path(), ProcessPoolExecutor(workers, context, _load, (weights, device)) as pool:
+    with (
+        safe_path(),
+        ProcessPoolExecutor(workers, context, _load, (weights, device, tensors)) as pool,
+    ):
         waiting: deque[Future[Answer]] = deque()
         for task in tasks:
             waiting.append(pool.submit(function, task))
@@ -110,12 +119,13 @@ def layers_of(rows: Sequence[Row]) -> tuple[tuple[bytes, ...], ...]:
     return tuple(row.layers for row in rows)
 
 
-def _load(weights: str | None, device: str) -> None:
+def _load(weights: str | None, device: str, tensors: bool) -> None:
     global _codec, _loaded
-    if _loaded != (weights, device):
+    if _loaded != (weights, device, tensors):
         from underpaint.transforms.device import load_codec
         from underpaint.transforms.parent_watch import end_with_parent
 
         if multiprocessing.parent_process() is not None:
             end_with_parent()
-        _codec, _loaded = load_codec(weights, device), (weights, device)
+        _codec = load_codec(weights, device, tensors=tensors)
+        _loaded = (weights, device, tensors)

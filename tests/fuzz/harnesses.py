@@ -280,11 +280,10 @@ def _small_weights() -> tuple[bytes, dict[str, np.ndarray], dict]:
     for name in ("scale", "law", "mask", "embedding"):
         tensors[f"classes.{name}"] = tensors[f"classes.{name}"][:4]
     tensors = {name: array for name, array in tensors.items() if not name.startswith("network.")}
-    from underpaint.codec.reconstruct.network import BackwardNetwork, NetworkShape
+    from underpaint.codec.reconstruct.network_shape import NetworkShape
 
-    state = BackwardNetwork(NetworkShape(**config["network"])).state_dict()
-    for name, tensor in sorted(state.items()):
-        tensors[f"network.{name}"] = np.zeros(tuple(tensor.shape), np.float16)
+    for name, shape in sorted(NetworkShape(**config["network"]).parameters().items()):
+        tensors[f"network.{name}"] = np.zeros(shape, np.float16)
     return save(tensors, {"pentimento": json.dumps(config)}), tensors, config
 
 

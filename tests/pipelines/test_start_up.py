@@ -18,6 +18,8 @@ them where they are installed."""
 
 CODEC = frozenset(("numba", "torch"))
 
+COMPILED = frozenset(("numba",))
+
 PROGRAM = """\
 import sys
 from underpaint.pipelines.cli.main import main
@@ -32,8 +34,12 @@ ALLOWED = {
     "trim ARCHIVE --layers 1 --output OUT": frozenset(),
     "merge ARCHIVE --output OUT": frozenset(),
     "decode ARCHIVE --output OUT": CODEC,
-    "verify ARCHIVE": CODEC,
-    "view ARCHIVE": CODEC | {"jinja2"},
+    "decode ARCHIVE --output OUT --no-refine": COMPILED,
+    "decode ARCHIVE --output OUT --no-refine --size 64": COMPILED,
+    "decode ARCHIVE --output OUT --format latents --layers 2": COMPILED,
+    "verify ARCHIVE": COMPILED,
+    "view ARCHIVE": COMPILED,
+    "view ARCHIVE --html OUT": CODEC | {"jinja2"},
     "encode PHOTOS --output OUT": CODEC | {"apache_beam"},
 }
 """Command line -> the heavy packages that it may import."""

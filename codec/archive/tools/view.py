@@ -17,7 +17,6 @@ from underpaint.codec.archive.reader import Archive
 from underpaint.codec.archive.rows import Row
 from underpaint.codec.codec import Codec
 from underpaint.codec.image_io.read import write_picture
-from underpaint.codec.runtime.pages import page_environment
 from underpaint.codec.transform.subbands import BLOCK
 
 LONGEST_SIDE = 1600
@@ -108,7 +107,7 @@ def state_of(
     )
 
 
-def page_of(
+def view_of(
     archive: Archive,
     key: str,
     *,
@@ -116,8 +115,8 @@ def page_of(
     weights: str | None = None,
     device: str = "cpu",
     refine: bool = True,
-) -> tuple[str, list[StateView]]:
-    """Return an HTML page of one image, and the states that it shows.
+) -> tuple[Row, list[StateView]]:
+    """Return the row of one image, and every state of it.
 
     Without `refine`, pictures skip the network; all figures stay the same, and it is faster.
     Raises NoSuchKey, WeightsMismatch, LayerDamaged and what reading an archive raises.
@@ -125,12 +124,13 @@ def page_of(
     row = archive.get(key, size=size)
     codec = Codec.load_for(archive.weights_id, weights, device=device)
     shown = archive.decoded_size(size)
-    states = states_of(codec, row, archive.layer_names, size=shown, refine=refine)
-    return render(row, states), states
+    return row, states_of(codec, row, archive.layer_names, size=shown, refine=refine)
 
 
 def render(row: Row, states: Sequence[StateView]) -> str:
     """Return the HTML page of a row and its states."""
+    from underpaint.codec.runtime.pages import page_environment
+
     environment = page_environment("underpaint.codec.archive.tools")
     environment.filters["data_url"] = _data_url
     facts = [

@@ -3,39 +3,63 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
+from functools import cached_property, partial
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from underpaint.codec.decoder import States
 from underpaint.codec.entropy.state import CodedState
-from underpaint.codec.quantize.reconstruction_points import StateTables
-from underpaint.codec.reconstruct.backend import Latents
+from underpaint.codec.quantize.cell_tables import StateTables
+from underpaint.codec.reconstruct.backend import Latents, Picture, network_in
 from underpaint.codec.reconstruct.cpu.latents import embed, folded_coefficients
-from underpaint.codec.reconstruct.cpu.network import NetworkSynthesis
 from underpaint.codec.reconstruct.cpu.pixels import PictureSynthesis
 from underpaint.codec.reconstruct.cpu.state import StateArrays, state_arrays
-from underpaint.codec.reconstruct.dequantise import last_class_maps, last_layer
-from underpaint.codec.reconstruct.network import FINEST_REFINED, BackwardNetwork
-from underpaint.codec.reconstruct.torch_backend import TorchBackend
+from underpaint.codec.reconstruct.last_layer import last_class_maps, last_layer
+from underpaint.codec.reconstruct.network_shape import FINEST_REFINED
 from underpaint.codec.runtime.threads import in_threads
 from underpaint.codec.transform.subbands import DYADIC_LEVELS
 from underpaint.codec.weights.model import Weights
 
+if TYPE_CHECKING:
+    import torch
+
+    from underpaint.codec.reconstruct.cpu.network import NetworkSynthesis
+    from underpaint.codec.reconstruct.network import BackwardNetwork
+    from underpaint.codec.reconstruct.torch_backend import TorchBackend
+
 
 class CpuBackend:
-    """See `Backend`. Textures of coarse states are drawn by the torch backend."""
+    """See `Backend`. Textures of coarse states are drawn by the torch backend.
 
-    def __init__(self, weights: Weights, network: BackwardNetwork, tensors: TorchBackend) -> None:
-        """Take weights, their network in the dtype to compute in, and the torch backend."""
-        self._weights, self._network, self._tensors = weights, network, tensors
+    Only the network and textures need torch, which is imported at their first use.
+    """
+
+    def __init__(self, weights: Weights, dtype: torch.dtype | None = None) -> None:
+        """Take weights; the network computes in `dtype`, by default one that is fast here."""
+        self._weights, self._dtype = weights, dtype
         self._tables: dict[int, StateTables] = {}
         self._networks: dict[int, NetworkSynthesis] = {}
 
+    @cached_property
+    def _network(self) -> BackwardNetwork:
+        """The network in the dtype to compute in."""
+        import torch
+
+        return network_in(self._weights, torch.device("cpu"), self._dtype)
+
+    @cached_property
+    def _tensors(self) -> TorchBackend:
+        """The torch backend on the CPU."""
+        import torch
+
+        from underpaint.codec.reconstruct.torch_backend import TorchBackend
+
+        return TorchBackend(self._weights, self._network, torch.device("cpu"))
+
     def pictures(
         self, states: States, *, refine: bool = True, texture: int | None = None
-    ) -> list[torch.Tensor]:
+    ) -> Sequence[Picture]:
         """See `Backend`."""
         if texture is None and not refine:
             return states.map(self._plain_picture)
@@ -47,7 +71,7 @@ class CpuBackend:
 
     def _batch_pictures(
         self, states: Sequence[CodedState], *, refine: bool, texture: int | None
-    ) -> list[torch.Tensor]:
+    ) -> Sequence[Picture]:
         """Return the pictures of states of one padded shape, size and number of layers."""
         layer = last_layer(self._weights.config, states[0].cell_step)
         if texture is not None and layer + 1 < len(self._weights.config.layers):
@@ -56,22 +80,22 @@ class CpuBackend:
             return in_threads(self._plain_picture, states)
         return self._network_synthesis(states[0].cell_step).pictures(
             [self._synthesis(state) for state in states],
-            torch.from_numpy(last_class_maps(states)),
+            last_class_maps(states),
             [(state.layout.height, state.layout.width) for state in states],
             states[0].finest - 1,
         )
 
-    def _plain_picture(self, state: CodedState) -> torch.Tensor:
+    def _plain_picture(self, state: CodedState) -> np.ndarray:
         """Return the picture of a state without the network, uint8 [3, H, W]."""
-        picture = torch.empty((3, *state.sides), dtype=torch.uint8)
+        picture = np.empty((3, *state.sides), np.uint8)
         synthesis = self._synthesis(state)
         level = state.finest - 1
         low = synthesis.join(synthesis.low_band(), range(DYADIC_LEVELS, max(level, 1), -1))
         if level:
             sides = state.layout.height, state.layout.width
-            synthesis.write_small_picture(low, sides, level, picture.numpy())
+            synthesis.write_small_picture(low, sides, level, picture)
         else:
-            synthesis.write_picture(low, picture.numpy())
+            synthesis.write_picture(low, picture)
         return picture
 
     def _latents(self, state: CodedState, *, levels: int) -> Latents:
@@ -99,6 +123,8 @@ class CpuBackend:
     def _network_synthesis(self, step: int) -> NetworkSynthesis:
         """Return the network for the state after `step` steps, prepared at its first use."""
         if step not in self._networks:
+            from underpaint.codec.reconstruct.cpu.network import NetworkSynthesis
+
             self._networks[step] = NetworkSynthesis(
                 self._network,
                 self._state_tables(step),

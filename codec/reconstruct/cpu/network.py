@@ -15,15 +15,13 @@ import torch
 from torch import nn
 from torch.nn.functional import linear, pixel_shuffle
 
-from underpaint.codec.quantize.reconstruction_points import StateTables
+from underpaint.codec.quantize.cell_tables import StateTables
 from underpaint.codec.reconstruct.cpu.pixels import PictureSynthesis
-from underpaint.codec.reconstruct.network import (
+from underpaint.codec.reconstruct.network import BackwardNetwork, Block, squash
+from underpaint.codec.reconstruct.network_shape import (
     COARSE_CHANNELS,
     FINE_CHANNELS,
     LIGHT_SCALE,
-    BackwardNetwork,
-    Block,
-    squash,
 )
 from underpaint.codec.runtime.threads import in_threads
 from underpaint.codec.transform.sizes import shrunk_sides
@@ -75,7 +73,7 @@ class NetworkSynthesis:
     def pictures(
         self,
         syntheses: Sequence[PictureSynthesis],
-        class_maps: torch.Tensor,
+        class_maps: np.ndarray,
         shapes: Sequence[tuple[int, int]],
         level: int = 0,
     ) -> list[torch.Tensor]:
@@ -86,7 +84,7 @@ class NetworkSynthesis:
         """
         lows = in_threads(PictureSynthesis.low_band, syntheses)
         low = torch.stack([torch.from_numpy(planes).permute(1, 2, 0) for planes in lows])
-        changes, shared = self._coarse_trunk(syntheses, low, class_maps)
+        changes, shared = self._coarse_trunk(syntheses, low, torch.from_numpy(class_maps))
         low += changes[..., :3] * self._unit
         joins = map(_Join, syntheses, low, changes)
         quarter = torch.stack(in_threads(_Join.quarter, list(joins)))

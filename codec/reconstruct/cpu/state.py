@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from underpaint.codec.entropy.state import CodedState
-from underpaint.codec.quantize.reconstruction_points import StateTables
+from underpaint.codec.quantize.cell_tables import StateTables
 from underpaint.codec.weights.model import Weights
 
 

@@ -23,7 +23,7 @@ from underpaint.codec.archive.tools.export import LONGEST_NAME, export, export_n
 from underpaint.codec.archive.tools.merge import merge
 from underpaint.codec.archive.tools.repair import repair
 from underpaint.codec.archive.tools.trim import trim
-from underpaint.codec.archive.tools.view import PaletteEntry, StateView, page_of, render
+from underpaint.codec.archive.tools.view import PaletteEntry, StateView, render, view_of
 from underpaint.codec.bitstream import PictureHeader
 from underpaint.codec.codec import Codec
 from underpaint.codec.errors import ArchiveError, DuplicateKey, UsageError
@@ -235,7 +235,8 @@ def test_export_of_the_layers_themselves(
 def test_the_page_of_an_image_is_escaped_and_loads_nothing(
     photos: tuple[Path, dict[str, np.ndarray]],
 ) -> None:
-    page, states = page_of(Archive.open(photos[0]), "<b>&.png")
+    row, states = view_of(Archive.open(photos[0]), "<b>&.png")
+    page = render(row, states)
     assert len(states) == len(Archive.open(photos[0]).layer_names)
     assert "<script" not in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
