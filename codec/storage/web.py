@@ -7,6 +7,7 @@ once.
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from dataclasses import dataclass
@@ -39,7 +40,11 @@ class TimeLimits:
 DEFAULT_LIMITS = TimeLimits()
 
 MOST_STALLS = 3
-"""Downloads in a row that a host may let stall before it counts as dead."""
+"""Downloads in a row that a host may let stall before it counts as dead. Others in progress then
+end at once, unless their host has sent `TimeLimits.least_bytes` of them."""
+
+LOOK_S = 0.2
+"""Period in seconds at which a download in progress looks whether its host counts as dead."""
 
 DEAD_S = 300.0
 """How long a dead host is not asked again, in seconds."""
@@ -70,6 +75,11 @@ def session_options(
     return {"client_kwargs": {"timeout": timeout}}
 
 
+def host_of(url: str) -> str:
+    """Return host and port of an address, without user and password."""
+    return urlsplit(url).netloc.rpartition("@")[2]
+
+
 def download(
     fs: fsspec.AbstractFileSystem, url: str, limit: int, limits: TimeLimits = DEFAULT_LIMITS
 ) -> bytes:
@@ -77,13 +87,12 @@ def download(
 
     Raises FileNotFoundError, TimeoutError, ConnectionError, or the error of the HTTP status.
     """
-    host = urlsplit(url).netloc.rpartition("@")[2]
-    hosts = _hosts()
+    host, hosts = host_of(url), _hosts()
 
     def attempt() -> bytes:
         hosts.check(host)
         try:
-            data: bytes = sync(fs.loop, _get, fs, url, limit, limits)
+            data: bytes = sync(fs.loop, _get_unless_dead, fs, url, limit, limits)
         except TimeoutError as error:
             hosts.stalled(host)
             reason = error.__cause__ or error  # fsspec hides the text of the first one
@@ -191,7 +200,23 @@ def _unreachable_text(error: Exception) -> str:
     return f"no connection: {getattr(cause, 'strerror', None) or type(cause).__name__}"
 
 
-async def _get(fs: Any, url: str, limit: int, limits: TimeLimits) -> bytes:
+async def _get_unless_dead(fs: Any, url: str, limit: int, limits: TimeLimits) -> bytes:
+    """Download a file; _Final if its host is found dead before it has sent a fair part of it."""
+    host, hosts = host_of(url), _hosts()
+    parts: list[bytes] = []
+    getting = asyncio.ensure_future(_get(fs, url, limit, limits, parts))
+    try:
+        while not (await asyncio.wait((getting,), timeout=LOOK_S))[0]:
+            if sum(map(len, parts)) < limits.least_bytes:
+                hosts.check(host)
+        await getting
+    finally:
+        getting.cancel()
+    return b"".join(parts)[:limit]
+
+
+async def _get(fs: Any, url: str, limit: int, limits: TimeLimits, parts: list[bytes]) -> None:
+    """Append the first `limit` bytes of a file to `parts` as they arrive."""
     import aiohttp
 
     session = await fs.set_session()
@@ -199,7 +224,6 @@ async def _get(fs: Any, url: str, limit: int, limits: TimeLimits) -> bytes:
         total=limits.total_s, sock_connect=limits.connect_s, sock_read=limits.stall_s
     )
     options = {key: value for key, value in fs.kwargs.items() if key != "timeout"}
-    parts: list[bytes] = []
     size, mark, begin = 0, 0, time.monotonic()
     try:
         async with session.get(fs.encode_url(url), timeout=timeout, **options) as response:
@@ -216,4 +240,3 @@ async def _get(fs: Any, url: str, limit: int, limits: TimeLimits) -> bytes:
                     break
     except (TimeoutError, aiohttp.ServerTimeoutError) as error:
         raise TimeoutError(str(error) or f"not done in {limits.total_s:g} s") from None
-    return b"".join(parts)[:limit]

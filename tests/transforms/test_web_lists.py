@@ -104,6 +104,18 @@ def test_dead_hosts_cost_their_records_and_not_the_run(
     assert seconds < 20  # one after the other, the silent host alone would take 50
 
 
+def test_downloads_in_progress_end_when_their_host_is_found_dead(
+    tmp_path: Path, server: str, silent: str
+) -> None:
+    (tmp_path / "a.csv").write_text("url\n" + f"{silent}/1.jpg\n" * 4)
+    with ThreadPoolExecutor(4) as pool:
+        early = [pool.submit(outcome, record) for record in read_all([tmp_path / "a.csv"])[:3]]
+        time.sleep(FAST.stall_s / 2)
+        late = pool.submit(outcome, read_all([tmp_path / "a.csv"])[3])
+    assert [each.result() for each in early] == [TimeoutError] * 3
+    assert late.result() is web.HostDead
+
+
 def test_a_file_that_hangs_does_not_condemn_its_host(tmp_path: Path, server: str) -> None:
     addresses = [f"{server}/hang", *(f"{server}/{n}.jpg" for n in range(20)), f"{server}/hang2"]
     found = outcomes(tmp_path / "a.csv", addresses, threads=1)
