@@ -298,12 +298,14 @@ def closed_units(
 
 
 def split_or_broken(source: Source, shard: Shard, span_bytes: int) -> Iterator[Span]:
-    """Yield the spans of a shard; if splitting fails, end with a broken span."""
-    done = 0
+    """Yield the spans of a shard, at least one; if splitting fails, end with a broken span."""
+    done, none = 0, True
     try:
         for span in source.split(shard, span_bytes):
             yield span
-            done = span.first + span.records
+            done, none = span.first + span.records, False
+        if none:
+            yield Span(0, 0, 0, 0, max(shard.size, 0), empty=True)
     except Exception as error:  # a source raises any error; it ends the shard
         yield Span(0, 0, done, 0, 0, broken=f"{type(error).__name__}: {error}")
 

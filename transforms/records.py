@@ -74,6 +74,8 @@ class Span:
     open_ended: bool = False
     """The span can only be read from its start in one pass: one worker reads it with
     `Source.stream`, which cuts it into closed spans on the way."""
+    empty: bool = False
+    """The shard is valid and has no records: the span stands for the shard itself."""
     rows: str = ""
     """Rows of a table that the span carries, so that the table is not read again."""
 
@@ -94,6 +96,10 @@ class Skipped:
     reason: str
     """Short and stable, because files are counted by it: the suffix (".txt"), or what the file is
     ("dot file", "link loop")."""
+
+
+EMPTY_SHARD = "empty shard"
+"""Reason for which a shard without records is counted as skipped."""
 
 
 def skipped_text(reasons: Mapping[str, int]) -> str:

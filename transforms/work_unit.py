@@ -45,7 +45,15 @@ from underpaint.transforms.job_plan import DUPLICATE
 from underpaint.transforms.picture_process import too_large_for_memory
 from underpaint.transforms.prefetch import Prefetcher, Ready
 from underpaint.transforms.progress import Counts, ProgressStore, peak_memory
-from underpaint.transforms.records import Item, NotAPicture, Record, Skipped, WorkUnit, clean_key
+from underpaint.transforms.records import (
+    EMPTY_SHARD,
+    Item,
+    NotAPicture,
+    Record,
+    Skipped,
+    WorkUnit,
+    clean_key,
+)
 from underpaint.transforms.settings import Settings
 from underpaint.transforms.sources import Source
 from underpaint.transforms.sources.base import failing
@@ -158,6 +166,9 @@ def records_of(
         yield from (_record_of(item, source) for item in unit.items)
         return
     span = unit.span
+    if span.empty:
+        yield Skipped(unit.shard.uri, EMPTY_SHARD)
+        return
     done = 0
     trouble: Exception | None = None
     if span.broken:

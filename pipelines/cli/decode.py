@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from underpaint.codec.errors import UsageError
 from underpaint.pipelines.cli import options
 from underpaint.pipelines.cli.console import plural, size_text, time_text
 from underpaint.pipelines.cli.outputs import check_folder
@@ -45,7 +46,6 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--levels",
         type=int,
         choices=range(5),
-        default=2,
         help="wavelet levels in latents: C is 3, 12, 48, 192 or 768 (default: 2, C is 48)",
     )
     parser.add_argument(
@@ -68,7 +68,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(arguments: argparse.Namespace) -> int:
     """Decode; 0, or 1 where an image is lost or came back from fewer layers than asked."""
     check_folder("--output", arguments.output)
-    from underpaint.pipelines.jobs.decode import DecodeOptions, decode
+    latents = arguments.format == "latents"
+    if arguments.levels is not None and not latents:
+        raise UsageError(
+            "--levels: no effect on pictures, only with --format latents; leave it out"
+        )
+    if not arguments.refine and latents:
+        raise UsageError("--no-refine: no effect on latents; leave it out")
+    from underpaint.pipelines.jobs.decode import COARSE_LEVELS, DecodeOptions, decode
 
     result = decode(
         DecodeOptions(
@@ -82,11 +89,11 @@ def run(arguments: argparse.Namespace) -> int:
             device=arguments.device,
             texture=arguments.texture,
             refine=arguments.refine,
-            levels=arguments.levels,
+            levels=COARSE_LEVELS if arguments.levels is None else arguments.levels,
             overwrite=arguments.overwrite,
         )
     )
-    noun = "latent" if arguments.format == "latents" else "picture"
+    noun = "latent" if latents else "picture"
     rate = result.pixels / 1e6 / max(result.seconds, 1e-9)
     print(
         f"{arguments.output}: {plural(result.images, noun)}, {result.pixels / 1e6:,.2f} Mpx, "

@@ -211,10 +211,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     machine.add_argument(
         "--gpu",
-        default="nvidia-l4",
         metavar="TYPE",
         help="on DataflowRunner: GPU of each worker, as TYPE or TYPE:MACHINE, or none "
-        "(default: %(default)s)",
+        "(default: nvidia-l4)",
     )
     machine.add_argument(
         "--dry-run",

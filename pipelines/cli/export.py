@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from underpaint.codec.errors import UsageError
 from underpaint.pipelines.cli import options
 from underpaint.pipelines.cli.console import parse_size
 from underpaint.pipelines.cli.outputs import check_folder
@@ -41,15 +42,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--as",
         dest="form",
         choices=("webdataset", "folder"),
-        default="webdataset",
-        help="tar shards, or a folder of files with metadata.jsonl (default: %(default)s)",
+        help="tar shards, or a folder of files with metadata.jsonl (default: webdataset)",
     )
     parser.add_argument(
         "--format",
         choices=("png", "jpeg", "webp", "underpaint", "layers"),
-        default="png",
         help="pictures; or the layers as they are stored, in one file of a picture (underpaint) or "
-        "a file each (layers) (default: %(default)s)",
+        "a file each (layers) (default: png)",
     )
     parser.add_argument(
         "--original",
@@ -61,7 +60,6 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--shard-size",
         type=parse_size,
-        default="256M",
         metavar="SIZE",
         help="size of each tar (default: 256M)",
     )
@@ -75,6 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
     from underpaint.pipelines.cli.console import plural, shown, size_text
 
     check_folder("--output", arguments.output)
+    _check_used(arguments)
     damaged = 0
 
     def report(damage: Damage) -> None:
@@ -95,17 +94,34 @@ def run(arguments: argparse.Namespace) -> int:
     return int(bool(damaged))
 
 
+def _check_used(arguments: argparse.Namespace) -> None:
+    """UsageError for an option without effect."""
+    given = {
+        "--as": arguments.form,
+        "--format": arguments.format,
+        "--layers": arguments.layers,
+        "--size": arguments.size,
+        "--shard-size": arguments.shard_size,
+        "--weights": arguments.weights,
+    }
+    idle = [option for option, value in given.items() if value is not None]
+    if arguments.original and idle:
+        raise UsageError(f"{', '.join(idle)}: no effect with --original; leave it out")
+    if arguments.shard_size is not None and arguments.form == "folder":
+        raise UsageError("--shard-size: no effect with --as folder; leave it out")
+
+
 def _exported(arguments: argparse.Namespace, report: Callable[[Damage], None]) -> Exported:
-    from underpaint.codec.archive.tools.export import export
+    from underpaint.codec.archive.tools.export import SHARD_BYTES, export
 
     return export(
         arguments.archive,
         arguments.output,
-        form=arguments.form,
-        format=arguments.format,
+        form=arguments.form or "webdataset",
+        format=arguments.format or "png",
         layers=arguments.layers,
         size=arguments.size,
-        shard_bytes=arguments.shard_size,
+        shard_bytes=arguments.shard_size or SHARD_BYTES,
         weights=arguments.weights,
         device=arguments.device,
         on_damage=report,

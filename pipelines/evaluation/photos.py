@@ -12,7 +12,7 @@ from underpaint.codec.errors import UsageError
 from underpaint.codec.image_io.read import read_picture
 from underpaint.pipelines.evaluation.scores import SMALLEST_SIDE
 from underpaint.transforms.sources.base import read_bytes
-from underpaint.transforms.sources.files import find
+from underpaint.transforms.sources.files import Inputs
 from underpaint.transforms.sources.kinds import has_picture_suffix
 
 
@@ -45,7 +45,7 @@ def find_photos(inputs: Sequence[str], limit: int | None = None) -> list[Photo]:
     """
     photos = [
         Photo(found.key, found.uri)
-        for found in find(inputs)
+        for found in Inputs(inputs).find()
         if found.named or has_picture_suffix(found.uri)
     ]
     if not photos:

@@ -51,8 +51,7 @@ from underpaint.transforms.listing import commit_listing, remembered_folders
 from underpaint.transforms.progress import Counts, ProgressStore, peak_memory, progress_folder
 from underpaint.transforms.report import EncodeResult, Facts, result_of, write_report
 from underpaint.transforms.settings import Settings
-from underpaint.transforms.sources import Choice, all_labels, open_sources
-from underpaint.transforms.sources.files import input_folders
+from underpaint.transforms.sources import Choice, Inputs, all_labels, open_sources
 from underpaint.transforms.sources.labels import label_name
 
 REMOTE_MEMORY = 3 << 30
@@ -104,8 +103,8 @@ class EncodeOptions:
     unit_bytes: int | None = None
     """Input bytes of a work unit; None: depends on the size of the inputs."""
     beam_options: tuple[str, ...] = ()
-    gpu: str = dataflow.DEFAULT_GPU
-    """GPU of a worker on Dataflow: TYPE, TYPE:MACHINE, or none."""
+    gpu: str | None = None
+    """GPU of a worker on Dataflow: TYPE, TYPE:MACHINE, or none; None: the default one."""
     dry_run: bool = False
     """Describe the job and write nothing."""
     verbose: bool = False
@@ -119,7 +118,9 @@ def encode(options: EncodeOptions) -> EncodeResult | dataflow.Submission:
     """
     begin = time.time()
     runner = runner_name(options.runner)
-    check_options(options.beam_options)
+    check_options(options.beam_options, runner)
+    if options.gpu and not dataflow.is_dataflow(runner):
+        raise UsageError(f"--gpu: no effect on {runner}, only on DataflowRunner; leave it out")
     if runner == LOCAL:
         _check_device(options.device)
     launch = _launch(options) if dataflow.is_dataflow(runner) else None
@@ -130,9 +131,13 @@ def encode(options: EncodeOptions) -> EncodeResult | dataflow.Submission:
     storage = (dataflow.Unwritten if options.dry_run else Storage)(options.output)
     committed = _standing(storage)
     remembered = remembered_folders(committed)
-    own_source = ":" in options.choice.kind  # it gives the keys itself
-    folders = {} if own_source else input_folders(options.inputs, remembered)
-    sources = open_sources(options.inputs, options.choice, remembered)
+    if ":" in options.choice.kind:  # a source of the user's own gives the keys itself
+        folders: dict[str, str] = {}
+        sources = open_sources(options.inputs, options.choice)
+    else:
+        inputs = Inputs(options.inputs, remembered)
+        folders = inputs.folders
+        sources = open_sources(inputs, options.choice)
     with named(options.weights):
         weights = read_header(fetch_weights(options.weights))
     layers = _stored_layers(weights, options.max_layers)
@@ -276,7 +281,7 @@ def _launch(options: EncodeOptions) -> dataflow.Launch:
         output=options.output,
         weights=options.weights,
         embedding=options.embedding,
-        gpu=options.gpu,
+        gpu=options.gpu or dataflow.DEFAULT_GPU,
         device=options.device,
         memory=options.memory,
     )

@@ -6,7 +6,11 @@ import os
 import re
 from collections.abc import Sequence
 
-from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.options.pipeline_options import (
+    GoogleCloudOptions,
+    PipelineOptions,
+    WorkerOptions,
+)
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.runners.runner import PipelineRunner, create_runner
 from apache_beam.transforms.environments import SubprocessSDKEnvironment
@@ -53,8 +57,11 @@ def make_runner(name: str, workers: int) -> PipelineRunner:
     return FnApiRunner(SubprocessSDKEnvironment.from_command_string(worker.command()))
 
 
-def check_options(flags: Sequence[str]) -> None:
-    """UsageError for flags that no option class of Beam knows."""
+def check_options(flags: Sequence[str], runner: str) -> None:
+    """UsageError for flags that no option class of Beam knows, or that have no effect.
+
+    The options of Google Cloud and of its machines have none on the local runner.
+    """
     try:
         options = PipelineOptions(list(flags))
         known = options.get_all_options()
@@ -65,6 +72,17 @@ def check_options(flags: Sequence[str]) -> None:
     unknown = loose + [f"--{name}" for name in sorted(set(retained) - set(known))]
     if unknown:
         raise UsageError(f"unknown options: {' '.join(unknown)}")
+    if runner == LOCAL:
+        given = options.get_all_options(drop_default=True)
+        remote = PipelineOptions([]).view_as(GoogleCloudOptions).get_all_options(
+            current_only=True
+        ) | PipelineOptions([]).view_as(WorkerOptions).get_all_options(current_only=True)
+        idle = [f"--{name}" for name in sorted(given) if name in remote]
+        if idle:
+            raise UsageError(
+                f"{', '.join(idle)}: no effect on {LOCAL}, only on DataflowRunner; leave it out, "
+                "or give --runner DataflowRunner"
+            )
 
 
 def pipeline_options(

@@ -8,6 +8,8 @@ import tarfile
 import zipfile
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from skimage import data
@@ -111,4 +113,31 @@ def test_shards_and_folders_of_one_name_have_keys_of_their_own(tmp_path: Path) -
     assert sorted(Archive.open(archive).keys()) == [
         "cats.tar/x.png", "cats.zip/x.png", "cats/x.png", "dogs/x.png",
     ]  # fmt: skip
+    assert underpaint("verify", archive) == 0
+
+
+def test_shards_without_records_are_counted_as_skipped(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder, tables = tmp_path / "corpus", tmp_path / "tables"
+    folder.mkdir()
+    tables.mkdir()
+    (folder / "a.png").write_bytes(png(0))
+    tarfile.open(folder / "a.tar", "w").close()
+    tarfile.open(folder / "b.tgz", "w:gz").close()
+    zipfile.ZipFile(folder / "c.zip", "w").close()
+    (folder / "d.tfrecord").write_bytes(b"")
+    pq.write_table(pa.table({"image": pa.array([], pa.binary())}), tables / "e.parquet")
+    pq.write_table(pa.table({"url": pa.array([], pa.string())}), tables / "f.parquet")
+    (tables / "g.csv").write_text("url,cls\n")
+    (tables / "h.jsonl").write_text("")
+    archive = tmp_path / "archive"
+    command = ("encode", folder, *sorted(tables.iterdir()), "--output", archive)
+    command += ("--workers", 1)
+    for _ in range(2):
+        assert underpaint(*command) == 0
+        assert "skipped 8: empty shard 8" in capfd.readouterr().err
+        statistics = Archive.open(archive).statistics()
+        assert (statistics.images, statistics.failed) == (1, 0)
+        assert statistics.skipped == {"empty shard": 8}
     assert underpaint("verify", archive) == 0

@@ -7,7 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from tests.helpers.dated_folders import encode, save, save_two_years, sources
 from tests.helpers.pictures import underpaint
@@ -111,3 +113,21 @@ def test_a_killed_first_run_leaves_no_other_keys(photos: Path, tmp_path: Path) -
         for year in years:
             assert encode(target, photos / str(year)) == 0
     assert sources(archive) == sources(whole)
+
+
+def test_an_input_is_looked_up_once(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsspec.filesystem("memory").put(str(photos / "2019"), "/looked-up", recursive=True)
+    asked: list[str] = []
+    isdir = MemoryFileSystem.isdir
+
+    def asking(self: MemoryFileSystem, path: str) -> bool:
+        asked.append(path)
+        return bool(isdir(self, path))
+
+    monkeypatch.setattr(MemoryFileSystem, "isdir", asking)
+    assert (
+        underpaint("encode", "memory://looked-up", "--output", tmp_path / "out", "--dry-run") == 0
+    )
+    assert asked == ["/looked-up"]

@@ -9,7 +9,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from underpaint.transforms.sources.files import find, input_folders
+from underpaint.transforms.sources.files import Inputs
 from underpaint.transforms.sources.roots import key_prefixes
 
 
@@ -70,7 +70,7 @@ def test_a_folder_whose_name_is_taken_gets_a_hash() -> None:
 
 def keys(*inputs: object, known: Mapping[str, str] | None = None) -> dict[str, str]:
     """Address -> key of the files of some inputs."""
-    return {found.uri: found.key for found in find(map(str, inputs), known or {})}
+    return {found.uri: found.key for found in Inputs(map(str, inputs), known or {}).find()}
 
 
 def test_a_folder_and_a_glob_below_it_agree(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_a_folder_and_a_glob_below_it_agree(tmp_path: Path) -> None:
         (tmp_path / year).mkdir()
         (tmp_path / year / "1.jpg").touch()
     one, two = (str(tmp_path / year / "1.jpg") for year in ("2019", "2020"))
-    known = input_folders([f"{tmp_path}/2019/"], {})
+    known = Inputs([f"{tmp_path}/2019/"], {}).folders
     assert known == {f"{tmp_path}/2019": ""}
     for pattern in ("*.jpg", "1.jpg", "?.jpg", "", ".", "./1.jpg", "..//{}/*"):
         assert keys(f"{tmp_path}/2019/{pattern.format(2019)}") == {one: "1.jpg"}
@@ -92,9 +92,9 @@ def test_folders_of_a_store(tmp_path: Path) -> None:
     for year in ("2019", "2020"):
         fs.pipe(f"/{tmp_path.name}/{year}/1.jpg", b"x")
     root = f"memory://{tmp_path.name}"
-    known = input_folders([f"{root}/2019/"], {})
+    known = Inputs([f"{root}/2019/"], {}).folders
     assert list(known.values()) == [""]
-    assert known == input_folders([f"{root}/2019"], known)
+    assert known == Inputs([f"{root}/2019"], known).folders
     for text in (f"{root}/2020", f"{root}/2020/", f"{root}/2020/*.jpg"):
         assert list(keys(text, known=known).values()) == ["2020/1.jpg"]
     assert sorted(keys(root, known=known).values()) == ["2019/1.jpg", "2020/1.jpg"]
@@ -106,9 +106,9 @@ def test_folders_within_other_inputs_are_listed_once(tmp_path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     for inputs in (("a", "a/b"), ("a/b", "a"), ("a", "a", "a/"), ("a", "a/b", "a/b")):
-        found = [f for f in find(f"{tmp_path}/{name}" for name in inputs) if not f.skipped]
+        found = [f for f in Inputs(f"{tmp_path}/{name}" for name in inputs).find() if not f.skipped]
         assert sorted(each.key for each in found) == ["1.jpg", "b/2.jpg"]
-    found = [f for f in find([f"{tmp_path}/a", f"{tmp_path}/a/.c"]) if not f.skipped]
+    found = [f for f in Inputs([f"{tmp_path}/a", f"{tmp_path}/a/.c"]).find() if not f.skipped]
     assert sorted(each.key for each in found) == [".c/3.jpg", "1.jpg", "b/2.jpg"]
 
 
@@ -120,7 +120,7 @@ def test_a_linked_folder_is_the_known_one(tmp_path: Path, monkeypatch: pytest.Mo
     link = tmp_path / "link"
     link.symlink_to(disk)
     one, two = f"{link}/2019/1.jpg", f"{link}/2020/1.jpg"
-    known = input_folders([str(link / "2019")], {})
+    known = Inputs([str(link / "2019")], {}).folders
     assert keys(disk / "2019", known=known) == {one: "1.jpg"}
     assert keys(disk / "2019" / "1.jpg", known=known) == {one: "1.jpg"}
     assert keys(disk / "2019" / "*.jpg", known=known) == {one: "1.jpg"}

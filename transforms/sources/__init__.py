@@ -12,7 +12,6 @@ import importlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from types import MappingProxyType
 
 import pyarrow as pa
 
@@ -20,8 +19,8 @@ from underpaint.codec.errors import UsageError
 from underpaint.transforms.records import Item, Part, Shard, Skipped, skipped_text
 from underpaint.transforms.sources.addresses import archive_chain
 from underpaint.transforms.sources.base import Source
-from underpaint.transforms.sources.choice import Choice
-from underpaint.transforms.sources.files import FileSource, Found, find, loose
+from underpaint.transforms.sources.choice import Choice, check_used
+from underpaint.transforms.sources.files import FileSource, Found, Inputs, loose
 from underpaint.transforms.sources.kinds import (
     SHARD_SUFFIXES,
     shard_kind,
@@ -36,7 +35,7 @@ from underpaint.transforms.sources.tar import TarSource
 from underpaint.transforms.sources.tfrecord import TFRecordSource
 from underpaint.transforms.sources.zip import ZipSource
 
-__all__ = ["Choice", "Source", "all_labels", "listed", "open_sources"]
+__all__ = ["Choice", "Inputs", "Source", "all_labels", "listed", "open_sources"]
 
 TAKEN_IN_FOLDERS = ("tar", "zip", "tfrecord")
 """Kinds of shards that are read wherever they lie in a folder. A table may be about anything, so it
@@ -48,16 +47,18 @@ _TABLES = frozenset(SHARD_SUFFIXES["parquet"] + SHARD_SUFFIXES["manifest"])
 """Suffixes of tables, which are reasons for skipping a file."""
 
 
-def open_sources(
-    inputs: Sequence[str], choice: Choice, known: Mapping[str, str] = MappingProxyType({})
-) -> tuple[Source, ...]:
-    """Return the sources that read the inputs; UsageError if one is missing or nothing is found.
+def open_sources(inputs: Inputs | Sequence[str], choice: Choice) -> tuple[Source, ...]:
+    """Return the sources that read the inputs.
 
-    `known` are the input folders that the archive remembers (see `roots`).
+    UsageError if an input is missing, if nothing is found, or for an option that no source uses.
     """
     choice.check()
     if ":" in choice.kind:
-        return (_named_source(choice.kind, inputs),)
+        check_used(choice, ())
+        texts = inputs.texts if isinstance(inputs, Inputs) else inputs
+        return (_named_source(choice.kind, texts),)
+    if not isinstance(inputs, Inputs):
+        inputs = Inputs(inputs)
     files = FileSource(
         label_from_folder=choice.label_from_folder, limits_of_time=choice.time_limits
     )
@@ -65,7 +66,7 @@ def open_sources(
     folders: set[str] = set()
     items = 0
     reasons: Counter[str] = Counter()
-    for found in find(inputs, known):
+    for found in inputs.find():
         kind = kind_of(found, choice.kind)
         if kind in SHARD_SUFFIXES:
             found_shards.setdefault(kind, []).append(found)
@@ -83,9 +84,10 @@ def open_sources(
         tables = choice.kind == "auto" and not _TABLES.isdisjoint(reasons)
         hint = "; tables need --source parquet or manifest" if tables else ""
         said = f" ({skipped_text(dict(reasons.most_common()))})" if reasons else ""
-        raise UsageError(f"no {wanted} in {', '.join(inputs)}{said}{hint}")
+        raise UsageError(f"no {wanted} in {', '.join(inputs.texts)}{said}{hint}")
     sources: list[Source] = [files] if items or reasons else []
     sources += [_shard_source(kind, tuple(found), choice) for kind, found in shards.items()]
+    check_used(choice, [source.kind for source in sources if source is not files or items])
     return tuple(sources)
 
 

@@ -23,6 +23,7 @@ import stat
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import ClassVar
 
 import pyarrow as pa
 
@@ -47,6 +48,9 @@ FOLDER_LABEL = pa.field("label", pa.string())
 
 class Source(ABC):
     """A source of pictures. It can be pickled, because it travels to the workers."""
+
+    kind: ClassVar[str] = ""
+    """The kind by which `choice.USED_BY` knows the source."""
 
     @abstractmethod
     def listing(self) -> Iterator[Item | Shard | Part | Skipped]:
@@ -104,6 +108,7 @@ def closed_spans(
         first: ordinal of the first record.
     """
     held: list[Record | Skipped] = []
+    some = False
     count = size = 0
     start = place()
     broken = ""
@@ -122,12 +127,15 @@ def closed_spans(
                 held, count, size = [], 0, 0
             if record is None:
                 break
+        some = True
         held.append(record)
         if isinstance(record, Record):
             count += 1
             size += max(record.size, 0)
     if broken:
         yield Span(start, start, first, 0, 0, broken=broken), []
+    elif not some:
+        yield Span(0, 0, 0, 0, place(), empty=True), []
 
 
 def read_bytes(uri: str, limits_of_time: TimeLimits = DEFAULT_LIMITS) -> bytes:

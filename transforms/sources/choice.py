@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from underpaint.codec.archive.label_columns import parse_type
@@ -14,6 +15,29 @@ KINDS = ("auto", "files", *SHARD_SUFFIXES)
 """Values of `--source`, besides the dotted name `module:Class` of a source."""
 
 TAR_KEYS = ("first-dot", "last-dot")
+
+
+_COLUMNS = ("tfrecord", "parquet", "manifest")
+
+USED_BY = {
+    "picture": ("--picture-column", ("tar", "zip", "tfrecord", "parquet")),
+    "url": ("--url-column", ("manifest",)),
+    "key": ("--key-column", _COLUMNS),
+    "labels": ("--label and --labels-schema", ("tar", "zip", *_COLUMNS)),
+    "label_from_folder": ("--label-from-folder", ("files", "tar", "zip")),
+    "tar_key": ("--tar-key", ("tar", "zip")),
+}
+"""Field of `Choice` -> the options that set it, and the kinds of sources that use it."""
+
+DESCRIPTIONS = {
+    "files": "files of pictures",
+    "tar": "tar shards",
+    "zip": "zip shards",
+    "tfrecord": "TFRecord shards",
+    "parquet": "Parquet shards",
+    "manifest": "tables of addresses",
+}
+"""Kinds of sources, as messages name them."""
 
 
 @dataclass(frozen=True)
@@ -52,3 +76,20 @@ class Choice:
             raise UsageError(f"--tar-key {self.tar_key}: choose from {', '.join(TAR_KEYS)}")
         for _, kind in self.labels:
             parse_type(kind)
+
+
+def check_used(choice: Choice, kinds: Collection[str]) -> None:
+    """UsageError for an option that none of the sources uses; `kinds` are those of the inputs.
+
+    Without kinds, the only source is one of the user's own, which takes no options.
+    """
+    default = Choice()
+    for name, (option, users) in USED_BY.items():
+        if getattr(choice, name) == getattr(default, name) or not set(kinds).isdisjoint(users):
+            continue
+        found = " and ".join(DESCRIPTIONS[kind] for kind in DESCRIPTIONS if kind in kinds)
+        wanted = ", ".join(DESCRIPTIONS[kind] for kind in users)
+        raise UsageError(
+            f"{option}: no effect on {found or f'--source {choice.kind}'}, only on {wanted}; "
+            "leave it out"
+        )

@@ -97,6 +97,8 @@ class _Input:
 class FileSource(Source):
     """Loose pictures and skipped files, as `open_sources` found them."""
 
+    kind = "files"
+
     found: Spool = field(default_factory=Spool, compare=False, repr=False)
     label_from_folder: bool = False
     limits_of_time: TimeLimits = DEFAULT_LIMITS
@@ -140,34 +142,38 @@ def fetched(uri: str, limits_of_time: TimeLimits = DEFAULT_LIMITS) -> bytes:
     return read_bytes(uri, limits_of_time)
 
 
-def input_folders(inputs: Iterable[str], known: Mapping[str, str]) -> dict[str, str]:
-    """Return address -> prefix of keys of the folders of the inputs; see `roots`.
+class Inputs:
+    """The inputs of a run, each of which was looked up once."""
 
-    `known` are the folders that the archive remembers. UsageError if an input does not exist.
-    """
-    return _prefixes(_resolved(inputs, known), known)
+    def __init__(
+        self, texts: Iterable[str], known: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        """Look up inputs; UsageError if one does not exist.
 
+        `known` are the folders that the archive remembers, with the prefixes of their keys.
+        """
+        self.texts = tuple(texts)
+        self._resolved = _resolved(self.texts, known)
+        self.folders = _prefixes(self._resolved, known)
+        """Address -> prefix of keys of the folders of the inputs; see `roots`."""
 
-def find(inputs: Iterable[str], known: Mapping[str, str] = MappingProxyType({})) -> Iterator[Found]:
-    """Yield every file of the inputs in order, skipped ones included.
+    def find(self) -> Iterator[Found]:
+        """Yield every file of the inputs in order, skipped ones included.
 
-    A folder that lies in another input folder is not listed twice. `known` are the folders that the
-    archive remembers, with the prefixes of their keys. UsageError if an input does not exist.
-    """
-    resolved = _resolved(inputs, known)
-    prefixes = _prefixes(resolved, known)
-    for each in _outer(resolved):
-        prefix = prefixes[each.folder] if each.root else ""
-        named = each.kind in ("file", "web") or bool(each.chain)
-        for entry in _entries(each):
-            below = posixpath.relpath(entry.path, each.root) if each.root else entry.path
-            if each.kind == "web":
-                below = address_key(entry.path)
-            path = _known_path(entry.path, each.links)
-            uri = each.chain + to_uri(each.fs, path, each.text)
-            remote = not is_local(each.fs)
-            key = clean_key(prefix + below)
-            yield Found(key, uri, entry.size, named, entry.skipped, remote, entry.version)
+        A folder that lies in another input folder is not listed twice.
+        """
+        for each in _outer(self._resolved):
+            prefix = self.folders[each.folder] if each.root else ""
+            named = each.kind in ("file", "web") or bool(each.chain)
+            for entry in _entries(each):
+                below = posixpath.relpath(entry.path, each.root) if each.root else entry.path
+                if each.kind == "web":
+                    below = address_key(entry.path)
+                path = _known_path(entry.path, each.links)
+                uri = each.chain + to_uri(each.fs, path, each.text)
+                remote = not is_local(each.fs)
+                key = clean_key(prefix + below)
+                yield Found(key, uri, entry.size, named, entry.skipped, remote, entry.version)
 
 
 def loose(found: Found) -> Item | Skipped:

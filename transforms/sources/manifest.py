@@ -16,7 +16,16 @@ import pyarrow as pa
 
 from underpaint.codec.errors import PictureDamaged, UsageError
 from underpaint.codec.storage.web import DEFAULT_LIMITS, TimeLimits
-from underpaint.transforms.records import Part, Record, Shard, Span, clean_key, short_hash
+from underpaint.transforms.records import (
+    EMPTY_SHARD,
+    Part,
+    Record,
+    Shard,
+    Skipped,
+    Span,
+    clean_key,
+    short_hash,
+)
 from underpaint.transforms.sources.addresses import address_key, folder_of, resolved
 from underpaint.transforms.sources.base import Source, failing, read_bytes
 from underpaint.transforms.sources.labels import (
@@ -59,6 +68,8 @@ _ROW += [(_NOTES, pa.list_(pa.string()))]
 class ManifestSource(Source):
     """Tables of addresses."""
 
+    kind = "manifest"
+
     shards: tuple[Shard, ...]
     url: str
     """Column with the address."""
@@ -99,14 +110,19 @@ class ManifestSource(Source):
         columns = Labels.of(schemas, declared)
         return ManifestSource(shards, url, key, columns, limits_of_time, tuple(spools))
 
-    def listing(self) -> Iterator[Shard | Part]:
+    def listing(self) -> Iterator[Shard | Part | Skipped]:
         """The tables; those of JSON lines, which are read by now, in spans."""
         for shard, spool in zip(self.shards, self.spools, strict=True):
             if spool is None:
                 yield shard
             else:
                 rows = _spooled_rows(spool)
-                yield from (Part(shard, span) for span in self._spans(shard, rows, self.columns))
+                none = True
+                for span in self._spans(shard, rows, self.columns):
+                    none = False
+                    yield Part(shard, span)
+                if none:
+                    yield Skipped(shard.uri, EMPTY_SHARD)
 
     def labels(self) -> pa.Schema:
         """Return the other columns: text in CSV, typed by the schema in Parquet."""

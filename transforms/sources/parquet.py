@@ -50,6 +50,8 @@ READ_BYTES = 1 << 20
 class ParquetSource(Source):
     """Parquet shards; spans count rows."""
 
+    kind = "parquet"
+
     shards: tuple[Shard, ...]
     picture: str
     """Column with the bytes of the picture."""

@@ -53,6 +53,8 @@ _TAR_ERRORS = (tarfile.TarError, OSError, EOFError, ValueError)
 class TarSource(MemberSource):
     """Tar shards."""
 
+    kind = "tar"
+
     @staticmethod
     def label_types(shard: Shard, rules: SampleRules) -> dict[str, pa.DataType]:
         """See `MemberSource`."""

@@ -64,6 +64,8 @@ _KINDS = {
 class TFRecordSource(Source):
     """TFRecord shards."""
 
+    kind = "tfrecord"
+
     shards: tuple[Shard, ...]
     picture: str = "image/encoded"
     """Feature with the bytes of the picture."""

@@ -42,6 +42,8 @@ _ZIP_ERRORS = (zipfile.BadZipFile, OSError, EOFError, ValueError, NotImplemented
 class ZipSource(MemberSource):
     """Zip shards; spans count members in the order in which they lie in the file."""
 
+    kind = "zip"
+
     @staticmethod
     def label_types(shard: Shard, rules: SampleRules) -> dict[str, pa.DataType]:
         """See `MemberSource`."""

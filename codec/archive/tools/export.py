@@ -30,7 +30,7 @@ from underpaint.codec.storage.files import Storage
 BATCH = 16
 """Number of images decoded at once."""
 
-SHARD_BYTES = 256 << 20
+SHARD_BYTES = 256 * 10**6
 """Default size of a tar shard in bytes."""
 
 LONGEST_NAME = 200
