@@ -11,7 +11,7 @@ from tests.helpers.dated_folders import encode, save, save_two_years, sources
 from tests.helpers.pictures import underpaint
 from tests.helpers.shards import jpeg, tar_of
 from underpaint.codec.archive import Archive
-from underpaint.codec.archive.manifest import committed_units
+from underpaint.codec.archive.commits import committed_units
 from underpaint.transforms.listing import remembered_folders
 
 Rows = dict[str, tuple[tuple[bytes, ...], dict[str, object]]]
@@ -23,7 +23,7 @@ def rows(archive: Path) -> Rows:
 
 
 def folders(archive: Path) -> dict[str, str]:
-    return remembered_folders(committed_units(str(archive)).values())
+    return remembered_folders(committed_units(str(archive)).units)
 
 
 def flip_last_page(archive: Path) -> str:
