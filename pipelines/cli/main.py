@@ -37,6 +37,7 @@ COMMANDS = (
     "serve",
     "trim",
     "merge",
+    "compact",
     "export",
     "sweep",
     "train",

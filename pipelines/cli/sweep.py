@@ -19,7 +19,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         parents=[options.archive()],
         help="remove files that killed jobs left in an archive",
         description="Remove files that are not part of the archive: unfinished files of killed "
-        "writers, and plans of jobs that have ended.",
+        "writers, the units of earlier manifests, and plans of jobs that have ended.",
     )
     parser.add_argument(
         "--older-than",

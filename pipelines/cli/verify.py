@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from underpaint.pipelines.cli import options
-from underpaint.pipelines.cli.console import plural, shown
+from underpaint.pipelines.cli.console import plural, shown, size_text
 from underpaint.pipelines.cli.outputs import check_folder
 
 EXAMPLES = """\
@@ -78,4 +78,11 @@ def _verify(archive: str, arguments: argparse.Namespace) -> int:
         f"{archive}: {plural(result.images, 'picture')}, {plural(result.layers, 'layer')} good, "
         f"{plural(len(result.damages), 'damage')}"
     )
+    if result.leftovers:
+        count, size = len(result.leftovers), size_text(sum(result.leftovers.values()))
+        print(
+            f"{plural(count, 'file')} of {size} beside the archive, such as "
+            f"{shown(min(result.leftovers))}: left by jobs that run or were killed, or by earlier "
+            "manifests; `underpaint sweep` removes those of more than a day ago"
+        )
     return int(bool(result.damages))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from underpaint.codec.archive import Archive
+from underpaint.codec.archive import Archive, orphans
 from underpaint.codec.bitstream import picture_header
 from underpaint.codec.errors import ArchiveDamaged, UnderpaintError
+from underpaint.codec.storage.web import WEB
 from underpaint.pipelines.cli.console import ProgressLine
 from underpaint.pipelines.jobs.worker_pool import (
     batches,
@@ -38,6 +39,8 @@ class VerifyResult:
     layers: int
     """Number of layers decoded without an error."""
     damages: tuple[str, ...]
+    leftovers: Mapping[str, int]
+    """Files that are not part of the archive, with their sizes; unknown on a web server."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,9 @@ def verify(options: VerifyOptions, report: Callable[[str], None]) -> VerifyResul
     if counts.images != statistics.images and not found:
         damage(f"{counts.images} images, {statistics.images} in the manifest")
     sys.stderr.flush()
-    return VerifyResult(counts.images, layers, tuple(found))
+    listable = not archive.storage.root.startswith(WEB)
+    leftovers = orphans(archive.storage) if listable else {}
+    return VerifyResult(counts.images, layers, tuple(found), leftovers)
 
 
 def _verify_task(task: _Task) -> tuple[Counts, int, tuple[str, ...]]:

@@ -203,3 +203,26 @@ def children(process: int) -> list[int]:
 def ready(worker: int) -> bool:
     """Whether a worker has started its helper: it has its work then."""
     return bool(children(worker))
+
+
+def test_a_compacted_archive_knows_what_is_done(folder: Path) -> None:
+    broken = folder / "photos" / "left" / "001.jpg"
+    whole = broken.read_bytes()
+    broken.write_bytes(whole[:200].ljust(len(whole), b"\0"))
+    assert run_job(options(folder)).failed == 1
+    rows = list(Archive.open(folder / "archive").rows())
+    assert underpaint("compact", folder / "archive", "--target-size", "1G") == 0
+    archive = Archive.open(folder / "archive")
+    assert len(archive.files) == 1
+    assert list(archive.rows()) == rows
+    assert run_job(options(folder)).counts.images == 0
+    assert list(Archive.open(folder / "archive").rows()) == rows
+    broken.write_bytes(whole)
+    retried = run_job(options(folder, retry_failed=True))
+    assert (retried.counts.images, retried.failed) == (1, 0)
+    make_photos(folder / "photos", 3, first=8)
+    assert run_job(options(folder, unit_bytes=None)).counts.images == 3
+    assert underpaint("compact", folder / "archive") == 0
+    assert underpaint("verify", folder / "archive") == 0
+    assert len(Archive.open(folder / "archive")) == 11
+    assert run_job(options(folder)).counts.images == 0
