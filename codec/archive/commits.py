@@ -28,7 +28,8 @@ from underpaint.codec.archive.records import (
     UNITS,
     Commit,
 )
-from underpaint.codec.archive.units import Units, merged
+from underpaint.codec.archive.unit_merging import merged
+from underpaint.codec.archive.units import Units
 from underpaint.codec.errors import ArchiveDamaged, NotAnArchive
 from underpaint.codec.storage.files import TEMPORARY_PREFIX, Storage
 

@@ -16,14 +16,22 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from underpaint.codec.archive import Archive, Commit, FileEntry, committed_units, publish
+from underpaint.codec.archive import (
+    Archive,
+    Commit,
+    FileEntry,
+    committed_units,
+    publish,
+    unit_merging,
+)
 from underpaint.codec.archive import unit_file as unit_file_module
 from underpaint.codec.archive import units as units_module
 from underpaint.codec.archive.key_conflicts import overlapping
 from underpaint.codec.archive.manifest import read_manifest
 from underpaint.codec.archive.record_json import encode_commit
 from underpaint.codec.archive.records import without_rows
-from underpaint.codec.archive.units import Units, merged
+from underpaint.codec.archive.unit_merging import merged
+from underpaint.codec.archive.units import Units
 from underpaint.codec.errors import ArchiveDamaged, ArchiveError
 from underpaint.codec.storage.files import Storage
 
@@ -78,6 +86,7 @@ def blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
     """Files of units in blocks of 7, of which no column is read before it is needed."""
     if request.param == "many blocks":
         monkeypatch.setattr(units_module, "BLOCK_UNITS", 7)
+        monkeypatch.setattr(unit_merging, "BLOCK_UNITS", 7)
         monkeypatch.setattr(unit_file_module, "BLOCK_UNITS", 7)
         monkeypatch.setattr("underpaint.codec.archive.manifest.WHOLE_UNITS", 0)
         monkeypatch.setattr(unit_file_module, "WHOLE_UNITS", 0)
