@@ -42,7 +42,8 @@ _TEXTS = ("failures", "skipped", "roots", "retries", "replaces.list.element", "l
 class UnitFile:
     """The stored columns of `count` units, whose digests have the SHA-256 `sha256`.
 
-    It can be pickled. Raises ArchiveDamaged, also if the file is missing.
+    It can be pickled, with its bytes if they were read whole. Raises ArchiveDamaged, also if the
+    file is missing.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class UnitFile:
         self._whole: bytes | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_opened": None, "_whole": None}
+        return {**self.__dict__, "_opened": None}
 
     def open(self) -> None:
         """Read the digests; ArchiveDamaged if they are not those of the manifest."""
@@ -118,7 +119,7 @@ class UnitFile:
 
     def _parsed(self) -> tuple[Footer, int, dict[str, list[str]]]:
         if self.count <= WHOLE_UNITS:
-            self._whole = tail = self._storage.read(self.name)
+            self._whole = tail = self._whole or self._storage.read(self.name)
             size = len(tail)
         else:
             size = self._storage.size(self.name)

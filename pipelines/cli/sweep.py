@@ -19,7 +19,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         parents=[options.archive()],
         help="remove files that killed jobs left in an archive",
         description="Remove files that are not part of the archive: unfinished files of killed "
-        "writers, the units of earlier manifests, and plans of jobs that have ended.",
+        "writers, the units of earlier manifests, and plans of jobs that have ended. A reader that "
+        "has an earlier manifest of a large archive open may have to open the archive again.",
     )
     parser.add_argument(
         "--older-than",

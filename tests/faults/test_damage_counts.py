@@ -15,7 +15,7 @@ def test_all_of_some_damage_is_noticed() -> None:
     assert sum(counts.values()) == 220
     assert not [outcome for outcome in counts if damage.SILENT in outcome]
     kinds = {outcome.split(":")[0].split("  ")[1] for outcome in counts}
-    assert kinds == {"layer", "data", "failed", "commits", "manifest"}
+    assert kinds == {"layer", "data", "failed", "commits", "units", "manifest"}
 
 
 def test_a_change_that_nothing_notices_would_be_counted(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""`trim`, `merge`, `export` and `view` on the command line."""
+"""`trim`, `merge`, `compact`, `export` and `view` on the command line."""
 
 from __future__ import annotations
 
@@ -45,6 +45,27 @@ def test_merge(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert "2 pictures of 2 archives" in capsys.readouterr().out
     assert sorted(Archive.open(tmp_path / "m").keys()) == ["one.jpg", "two.jpg"]
     assert main(["merge", str(tmp_path), "--output", str(tmp_path / "x")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_compact_and_the_files_beside_an_archive(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    both = str(tmp_path / "both")
+    assert main(["merge", str(root / "one"), str(root / "two"), "--output", both]) == 0
+    assert main(["compact", both, "--keep"]) == 0
+    assert "2 pictures in 1 data file of" in capsys.readouterr().out
+    assert main(["verify", both]) == 0
+    out = capsys.readouterr().out
+    assert "2 pictures, 12 layers good, 0 damages" in out
+    assert "beside the archive, such as data/one-" in out
+    assert main(["compact", both]) == 0
+    assert "joined 0 of 1, deleted 2" in capsys.readouterr().out
+    assert main(["sweep", both, "--older-than", "0"]) == 0
+    capsys.readouterr()
+    assert main(["verify", both]) == 0
+    assert "beside the archive" not in capsys.readouterr().out
+    assert main(["compact", str(tmp_path / "none")]) == 2
     assert capsys.readouterr().err.count("\n") == 1
 
 

@@ -22,6 +22,7 @@ from underpaint.codec.archive import (
     FileEntry,
     committed_units,
     publish,
+    sweep,
     unit_merging,
 )
 from underpaint.codec.archive import unit_file as unit_file_module
@@ -270,6 +271,17 @@ def test_opening_reads_no_column_and_each_column_is_checked(
         opened.manifest.units.column("content")
     publish(tmp_path)
     assert Archive.open(tmp_path).manifest == archive.manifest
+
+
+def test_workers_of_a_reader_need_no_earlier_manifest(tmp_path: Path) -> None:
+    """Of a small archive; a large one is read again, as long as `sweep` leaves its file."""
+    put(tmp_path, commit(1), commit(2))
+    publish(tmp_path)
+    opened = Archive.open(tmp_path).manifest
+    put(tmp_path, commit(3))
+    publish(tmp_path)
+    assert sweep(tmp_path, older_than_s=0).keys() == {opened.file}
+    assert list(pickle.loads(pickle.dumps(opened)).units) == [commit(1), commit(2)]
 
 
 def test_a_missing_file_of_units_says_what_to_do(tmp_path: Path) -> None:
