@@ -72,8 +72,8 @@ class Groups(NamedTuple):
 class Units(Sequence[Commit]):
     """Commits of one archive, in the order of their names unless said otherwise.
 
-    Columns are kept once they are read. Equal if all commits are. It can be pickled; columns that
-    can be read again are left out.
+    Columns are kept once they are read, and the block of the last unit that was asked for. Units
+    are equal if all commits are. They can be pickled; columns that can be read again are left out.
     """
 
     def __init__(self, blocks: Blocks, shared: Shared, label_sets: Sequence[Named]) -> None:
@@ -82,6 +82,7 @@ class Units(Sequence[Commit]):
         self.label_sets = tuple(label_sets)
         """The combinations of label columns, in the order in which units first have them."""
         self._columns: dict[str, pa.ChunkedArray] = {}
+        self._block: tuple[int, pa.Table] | None = None
 
     @staticmethod
     def of(commits: Iterable[Commit], where: str = "units") -> Units:
@@ -106,7 +107,7 @@ class Units(Sequence[Commit]):
         return Units(InMemory(table.combine_chunks(), where), shared, tuple(label_sets))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_columns": {}}
+        return {**self.__dict__, "_columns": {}, "_block": None}
 
     def __len__(self) -> int:
         return self.blocks.count
@@ -120,9 +121,10 @@ class Units(Sequence[Commit]):
     def __getitem__(self, which: int | slice) -> Commit | list[Commit]:
         if isinstance(which, slice):
             return [self[number] for number in range(*which.indices(len(self)))]
-        number = range(len(self))[which]
-        block, at = divmod(number, BLOCK_UNITS)
-        return next(self._commits(self.blocks.read(block, SCHEMA.names).slice(at, 1)))
+        block, at = divmod(range(len(self))[which], BLOCK_UNITS)
+        if self._block is None or self._block[0] != block:
+            self._block = (block, self.blocks.read(block, SCHEMA.names))
+        return next(self._commits(self._block[1].slice(at, 1)))
 
     def __iter__(self) -> Iterator[Commit]:
         for table in self.tables():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from underpaint.codec.archive.commits import committed_units
 from underpaint.codec.archive.records import (
@@ -21,7 +21,7 @@ from underpaint.codec.storage.files import Storage
 
 def checked_target(
     sources: Sequence[Storage], target: Storage, planned: Sequence[str]
-) -> Mapping[str, Commit]:
+) -> dict[str, Commit]:
     """Return the units that `target` holds.
 
     Raises UsageError if it is one of the archives `sources`, holds units not in `planned`, or other
@@ -30,8 +30,8 @@ def checked_target(
     for source in sources:
         if source.path("") == target.path("") and type(source.fs) is type(target.fs):
             raise UsageError(f"{target.root}: an archive cannot be written over itself")
-    committed = committed_units(target)
-    other = set(committed) - set(planned)
+    committed = {commit.unit: commit for commit in committed_units(target).units}
+    other = committed.keys() - set(planned)
     if other:
         raise UsageError(f"{target.root}: holds other units already, such as {min(other)!r}")
     if not committed:
