@@ -55,14 +55,17 @@ class Counts:
     """Number of failures by "stage: error class"."""
     skipped: Mapping[str, int] = field(default_factory=dict)
     """Number of inputs that are not pictures, by reason."""
+    labels_left_out: Mapping[str, int] = field(default_factory=dict)
+    """Number of values of labels that were not stored, by label and reason."""
 
     def __add__(self, other: Counts) -> Counts:
-        sums = {f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)[:-3]}
+        sums = {f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)[:-4]}
         return Counts(
             **sums,
             peak_memory=max(self.peak_memory, other.peak_memory),
             causes=dict(Counter(self.causes) + Counter(other.causes)),
             skipped=dict(Counter(self.skipped) + Counter(other.skipped)),
+            labels_left_out=dict(Counter(self.labels_left_out) + Counter(other.labels_left_out)),
         )
 
 

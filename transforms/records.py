@@ -131,6 +131,8 @@ class Record:
     labels: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     """Notes about lost labels; stored beside the notes about the picture."""
+    labels_left_out: tuple[str, ...] = ()
+    """Causes of lost labels, as `sources.labels.cause` returns them."""
     label_types: Mapping[str, pa.DataType] = field(default_factory=dict)
     """Types of those labels that the columns of the source (`Source.labels`) do not hold."""
     version: str = ""

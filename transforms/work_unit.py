@@ -15,6 +15,7 @@ import base64
 import json
 import logging
 import traceback
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -57,7 +58,7 @@ from underpaint.transforms.records import (
 from underpaint.transforms.settings import Settings
 from underpaint.transforms.sources import Source
 from underpaint.transforms.sources.base import failing
-from underpaint.transforms.sources.labels import MISFITS, Labels, fit, misfit
+from underpaint.transforms.sources.labels import MISFITS, Labels, cause, fit, misfit, misfit_cause
 
 LEAST_PIXELS = 1 << 19
 """Fewest pixels worth a call of the codec while other pictures are still being decoded."""
@@ -229,6 +230,8 @@ class _Work:
         self.counts = Counts()
         self._unit, self._writer, self._encoder = unit, writer, encoder
         self._embedder, self._settings, self._progress_store = embedder, settings, progress_store
+        self._known_labels = Labels(settings.labels, settings.stated_labels)
+        self._known_types = {item.name: item.type for item in settings.labels}
         self._missing: dict[str, None] = dict.fromkeys(unit.only or ())
         self._written: set[tuple[str, str]] = set()
         """Key and URI of the loose pictures written so far."""
@@ -348,7 +351,7 @@ class _Work:
         if isinstance(embedding, Exception):
             self._fail(record, EMBED, embedding)
             return
-        labels, misfits = self._labels(record)
+        labels, misfits, left_out = self._labels(record)
         row = Row(
             key=record.key,
             layers=tuple(stream),
@@ -376,31 +379,37 @@ class _Work:
                 pixels=width * height,
                 bytes_in=row.source_bytes,
                 bytes_out=sum(map(len, stream)),
+                labels_left_out=dict(Counter(left_out)),
             )
         )
 
-    def _labels(self, record: Record) -> tuple[dict[str, Any], list[str]]:
-        """Return the labels of a record and notes about lost ones, after adding columns for them.
+    def _labels(self, record: Record) -> tuple[dict[str, Any], list[str], list[str]]:
+        """Return the labels of a record, and notes and causes of lost ones, after adding columns.
 
         A label that only this unit knows becomes a column, whose type is the union over the unit.
-        A column that was known before changes its type to that of wider numbers only.
+        A column that was known before widens as `Labels.column_type` says.
         """
-        labels, notes = dict(record.labels), []
-        known = Labels(self._settings.labels, self._settings.stated_labels)
+        labels, notes, left_out = dict(record.labels), [], list(record.labels_left_out)
+        known = self._known_labels
         for name, kind in record.label_types.items():
             late = self._writer.columns.labels
             if name not in late.names and len(late) - len(known.schema) >= MOST_LATE_LABELS:
                 del labels[name]
                 notes.append(f"label {name!r} not stored: there are too many labels")
+                left_out.append(cause(name, "too many labels"))
                 continue
             self._writer.widen_labels(pa.schema([(name, known.column_type(name, kind))]))
-            column = self._writer.columns.labels.field(name).type
+        for item in self._writer.columns.labels:
+            standing = self._known_types.get(item.name) == item.type
+            if item.name not in labels or (standing and item.name not in record.label_types):
+                continue
             try:
-                labels[name] = fit(labels[name], column)
+                labels[item.name] = fit(labels[item.name], item.type)
             except MISFITS:
-                del labels[name]
-                notes.append(misfit(name, column))
-        return labels, notes
+                del labels[item.name]
+                notes.append(misfit(item.name, item.type))
+                left_out.append(misfit_cause(item.name, item.type))
+        return labels, notes, left_out
 
     def _add(self, row: Row) -> None:
         """Write a row, under another key if the unit holds another picture of its key.

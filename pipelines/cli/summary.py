@@ -13,6 +13,7 @@ from underpaint.codec.storage.extras import install_hint
 from underpaint.codec.storage.redaction import redacted
 from underpaint.pipelines.cli.console import plural, shown, size_text, table, time_text
 from underpaint.transforms.records import skipped_text
+from underpaint.transforms.sources.labels import left_out_text
 
 if TYPE_CHECKING:
     from underpaint.codec.archive import Statistics
@@ -49,6 +50,8 @@ def print_summary(result: EncodeResult, output: str) -> None:
         print(f"\n{layers_table(statistics)}")
     if statistics.skipped:
         print(shown(skipped_text(statistics.skipped)), file=sys.stderr)
+    for line in left_out_text(counts.labels_left_out):
+        print(shown(line), file=sys.stderr)
     for cause, count in statistics.failures.items():
         print(f"{count:,} x {shown(cause)}", file=sys.stderr)
     for letter in result.letters:

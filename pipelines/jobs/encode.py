@@ -20,7 +20,7 @@ from apache_beam import Pipeline
 
 from underpaint.codec.archive import Archive, Manifest, committed_units, publish
 from underpaint.codec.archive.key_conflicts import RENAMED
-from underpaint.codec.archive.label_columns import names_of, widened
+from underpaint.codec.archive.label_columns import joined_type, names_of, widened
 from underpaint.codec.archive.layer_columns import FULL
 from underpaint.codec.archive.tools.targets import check_no_other_files
 from underpaint.codec.archive.united_reader import UnitedReader
@@ -52,7 +52,7 @@ from underpaint.transforms.progress import Counts, ProgressStore, peak_memory, p
 from underpaint.transforms.report import EncodeResult, Facts, result_of, write_report
 from underpaint.transforms.settings import Settings
 from underpaint.transforms.sources import Choice, Inputs, all_labels, open_sources
-from underpaint.transforms.sources.labels import label_name
+from underpaint.transforms.sources.labels import label_name, renamed_text
 
 REMOTE_MEMORY = 3 << 30
 """Default memory for pictures in a worker of a cluster, in bytes."""
@@ -201,7 +201,9 @@ def encode(options: EncodeOptions) -> EncodeResult | dataflow.Submission:
             counts = _run(job, options, runner, workers, accelerator, storage, committed)
             over = True
     finally:
-        _report_renamed(storage, publish(storage), committed)
+        manifest = publish(storage)
+        _report_renamed(storage, manifest, committed)
+        _report_renamed_labels(manifest, committed, settings.labels)
         if over:
             remove_job_plan(storage, plan)
     counts += Counts(skipped=plan.skipped)
@@ -225,6 +227,17 @@ def _report_renamed(storage: Storage, manifest: Manifest, committed: Units) -> N
             for note in row["notes"]:
                 if note.startswith(RENAMED):
                     print(shown(f"{row['key']}: {note}"), file=sys.stderr)
+
+
+def _report_renamed_labels(manifest: Manifest, committed: Units, found: pa.Schema) -> None:
+    """Print the labels of this run whose columns have other names than in the inputs.
+
+    They are those that the sources showed, and those that the archive did not have before.
+    """
+    before = {name for labels in committed.label_sets for name, _ in labels}
+    names = [name for name in manifest.label_names if name in found.names or name not in before]
+    for line in renamed_text(names):
+        print(shown(line), file=sys.stderr)
 
 
 def _run(
@@ -360,13 +373,15 @@ def _check_fits(settings: Settings, committed: Units) -> None:
 
 
 def _check_labels(storage: Storage, committed: Units, found: pa.Schema) -> None:
-    """UsageError if a label is of another type in the archive, unless both are numbers."""
+    """UsageError if a label is of another type in the archive, unless both are numbers or the
+    archive has text, which holds values of every type.
+    """
     if len(found) == 0 or set(committed.label_sets) <= {names_of(found)}:
         return
     standing = UnitedReader(storage, committed).labels
     for item in found:
         have = standing.field(item.name).type if item.name in standing.names else item.type
-        if have != item.type and not widened(have, item.type):
+        if joined_type(have, item.type) != have and not widened(have, item.type):
             raise UsageError(
                 f"{storage.root}: its label {item.name!r} is {have}, that of the inputs is "
                 f"{item.type}; state --label {item.name}:{have}, or choose another folder"

@@ -27,7 +27,7 @@ from underpaint.codec.archive import Archive
 from underpaint.pipelines.jobs.encode import EncodeOptions, encode
 from underpaint.transforms.records import Record, Shard
 from underpaint.transforms.sources import Choice, open_sources
-from underpaint.transforms.sources.example import mask
+from underpaint.transforms.sources.tf_example import mask
 
 
 def main() -> int:

@@ -22,7 +22,7 @@ from underpaint.codec.archive import Archive
 from underpaint.codec.image_io.read import read_picture
 from underpaint.pipelines.jobs.encode import EncodeOptions, encode
 from underpaint.transforms.sources import Choice
-from underpaint.transforms.sources.example import mask
+from underpaint.transforms.sources.tf_example import mask
 
 pytestmark = pytest.mark.slow
 

@@ -3,9 +3,10 @@
 The columns of a source are those that its shards show before they are read through. A type is
 stated: by `--label NAME:TYPE`, by the schema of a Parquet file, or by the rules of a format. Where
 JSON lines and TFRecord files state none, it is the union of what their records hold. A label that
-is found later brings its type along (`Fitted.types`): it becomes a new column, or a wider number,
-of the work unit that holds it. A value that does not fit is stored as null, with a note; the
-picture is never lost for it.
+is found later brings its type along (`Fitted.types`): it becomes a new column of the work unit that
+holds it. A value that does not fit a column of numbers whose type the user does not state widens
+the column of its work unit: integer, fraction, text. Any other value that does not fit is stored as
+null, with a note, and is counted (`Fitted.left_out`); the picture is never lost for it.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pyarrow as pa
 
-from underpaint.codec.archive.label_columns import parse_type, widened
+from underpaint.codec.archive.label_columns import joined_type, parse_type, widened
 from underpaint.codec.archive.schema import is_reserved
 from underpaint.codec.errors import UsageError
 from underpaint.transforms.records import Shard
@@ -28,12 +29,17 @@ from underpaint.transforms.records import Shard
 PEEKED_SHARDS = 16
 """Most shards, besides the first, that are examined for labels."""
 
+PEEKED_WHOLE = 2 << 20
+"""All of a shard of up to this many bytes may be read to find its labels."""
+
 PEEKED_SHARE = 16
 PEEKED_BYTES = 64 << 10
-"""At most a 16th of a shard is read to find its labels, or this many bytes of a small one."""
+"""Of a larger shard, at most a 16th is read to find its labels, or this many bytes."""
 
 Declared = tuple[tuple[str, str], ...]
 """Name and Arrow type of labels whose types are stated."""
+
+_RENAMED, _UNNAMED = "label_", "unnamed_"
 
 T = TypeVar("T")
 
@@ -46,7 +52,9 @@ class Fitted:
     notes: tuple[str, ...]
     """A note for each label that is not stored."""
     types: dict[str, pa.DataType]
-    """Types of labels that have no column, or one of a narrower number."""
+    """Types of labels that have no column, or one of a narrower type."""
+    left_out: tuple[str, ...] = ()
+    """The `cause` of each label that is not stored."""
 
 
 @dataclass(frozen=True)
@@ -69,19 +77,24 @@ class Labels:
         return Labels(schema, frozenset(types))
 
     def extended(self, schema: pa.Schema) -> Labels:
-        """Return these columns with those of one more shard; only numbers change their type."""
+        """Return these columns with those of one more shard; see `column_type` for their types."""
         types = {item.name: item.type for item in self.schema}
         for item in schema:
             types[item.name] = self.column_type(item.name, item.type)
         return Labels(pa.schema(list(types.items())), self.stated)
 
     def column_type(self, name: str, kind: pa.DataType) -> pa.DataType:
-        """Return the type of a column once it is to hold values of `kind` too."""
+        """Return the type of a column once it is to hold values of `kind` too.
+
+        Columns of numbers, and of lists of numbers, widen: to wider numbers, else to text. All
+        other columns, and those whose types the user states, keep their types.
+        """
         index = self.schema.get_field_index(name)
         if index < 0:
             return kind
         standing = self.schema.field(index).type
-        return standing if name in self.stated else widened(standing, kind) or standing
+        widens = name not in self.stated and widened(standing, standing) is not None
+        return joined_type(standing, kind) if widens else standing
 
     def fit(
         self,
@@ -96,6 +109,7 @@ class Labels:
         fitted: dict[str, Any] = {}
         notes: list[str] = []
         types: dict[str, pa.DataType] = {}
+        left_out: list[str] = []
         for original, value in values.items():
             name = label_name(original)
             if value is None:
@@ -104,19 +118,22 @@ class Labels:
             kind = self.schema.field(index).type if index >= 0 else type_of(original, value)
             if kind is None:
                 notes.append(f"label {name!r} not stored: there is no such column")
+                left_out.append(cause(name, "no such column"))
                 continue
             if index < 0:
                 types[name] = kind
-            try:
+            with suppress(*MISFITS):
                 fitted[name] = fit(value, kind)
-            except MISFITS:
-                own = type_of(original, value)
-                wider = self.column_type(name, own) if own else kind
-                if wider == kind:
-                    notes.append(misfit(name, kind))
-                else:
-                    fitted[name], types[name] = fit(value, wider), wider
-        return Fitted(fitted, tuple(notes), types)
+                continue
+            own = type_of(original, value)
+            wider = self.column_type(name, own) if own else kind
+            with suppress(*MISFITS):
+                fitted[name] = fit(value, wider)
+                types[name] = wider
+                continue
+            notes.append(misfit(name, kind))
+            left_out.append(misfit_cause(name, kind))
+        return Fitted(fitted, tuple(notes), types, tuple(left_out))
 
 
 MISFITS = (pa.ArrowException, TypeError, ValueError, OverflowError)
@@ -126,6 +143,28 @@ MISFITS = (pa.ArrowException, TypeError, ValueError, OverflowError)
 def misfit(name: str, kind: pa.DataType) -> str:
     """Return the note about a label whose value does not fit its column."""
     return f"label {name!r} not stored: the value is no {kind}"
+
+
+def misfit_cause(name: str, kind: pa.DataType) -> str:
+    """Return the `cause` of a label whose value does not fit its column."""
+    if pa.types.is_string(kind):
+        return cause(name, "not text in UTF-8")
+    return cause(name, f"not {kind}; --label {name}:string keeps them")
+
+
+def cause(name: str, reason: str) -> str:
+    """Return the text under which the values of a label that are not stored are counted.
+
+    The reason must be the same for all of them: it names no value and no picture.
+    """
+    return f"{name}: {reason}"
+
+
+def left_out_text(counts: Mapping[str, int]) -> Iterator[str]:
+    """Yield "labels left out: cls 12 (not int64; …)" for each `cause` and its count."""
+    for each, count in counts.items():
+        name, _, reason = each.partition(": ")
+        yield f"labels left out: {name} {count:,} ({reason})"
 
 
 def fit(value: Any, kind: pa.DataType) -> Any:
@@ -263,7 +302,22 @@ def label_name(name: str) -> str:
     """Return the name of a label column: `label_…` if the archive itself has a column of that
     name.
     """
-    return f"label_{name}" if is_reserved(name) else name
+    return f"{_RENAMED}{name}" if is_reserved(name) else name
+
+
+def unnamed_column(index: int) -> str:
+    """Return the name of a table's column whose header is empty; `index` counts from 0."""
+    return f"{_UNNAMED}{index}"
+
+
+def renamed_text(names: Iterable[str]) -> Iterator[str]:
+    """Yield a line for each of these label columns whose name is not that of its input."""
+    for name in names:
+        taken, number = name.removeprefix(_RENAMED), name.removeprefix(_UNNAMED)
+        if name != taken and is_reserved(taken):
+            yield f"label {taken!r} is stored as {name!r}: archives have a column {taken!r}"
+        elif name != number and number.isdecimal():
+            yield f"column {int(number) + 1} of a table has no name: its label is {name!r}"
 
 
 def until_damage(values: Iterable[T]) -> Iterator[T]:
@@ -274,6 +328,8 @@ def until_damage(values: Iterable[T]) -> Iterator[T]:
 
 def peek_budget(size: int) -> int:
     """Return how many bytes of a shard may be read to find its labels."""
+    if 0 <= size <= PEEKED_WHOLE:
+        return PEEKED_WHOLE
     return max(PEEKED_BYTES, size // PEEKED_SHARE)
 
 

@@ -18,6 +18,7 @@ from underpaint.codec.errors import PictureDamaged, UsageError
 from underpaint.codec.storage.web import DEFAULT_LIMITS, TimeLimits
 from underpaint.transforms.records import (
     EMPTY_SHARD,
+    UNKNOWN,
     Part,
     Record,
     Shard,
@@ -56,12 +57,12 @@ INFERRED_ROWS = 1024
 _BROKEN = -1
 """Number of the last row of a spool whose table breaks off."""
 
-_URI, _KEY, _TROUBLE, _NOTES = "uri", "key", "trouble", "notes"
+_URI, _KEY, _TROUBLE, _NOTES, _LEFT_OUT = "uri", "key", "trouble", "notes", "left out"
 _LABEL = "label "
 """Begin of the names of the label columns of a span."""
 
 _ROW = [(_URI, pa.string()), (_KEY, pa.string()), (_TROUBLE, pa.string())]
-_ROW += [(_NOTES, pa.list_(pa.string()))]
+_ROW += [(_NOTES, pa.list_(pa.string())), (_LEFT_OUT, pa.list_(pa.string()))]
 
 
 @dataclass(frozen=True)
@@ -147,13 +148,13 @@ class ManifestSource(Source):
         """Yield one record for each row."""
         table = _unpacked(span.rows)
         late = _late_types(table, self.labels())
-        for uri, key, trouble, notes, labels in _rows_of(table):
+        for uri, key, trouble, notes, left_out, labels in _rows_of(table):
             if trouble:
                 yield Record(key, uri, failing(PictureDamaged(trouble)))
             else:
                 fetch = partial(read_bytes, uri, self.limits_of_time)
                 types = {name: kind for name, kind in late.items() if name in labels}
-                yield Record(key, uri, fetch, labels=labels, notes=notes, label_types=types)
+                yield Record(key, uri, fetch, UNKNOWN, labels, notes, left_out, types)
 
     def _spans(self, shard: Shard, rows: Iterator[TableRow], columns: Labels) -> Iterator[Span]:
         """Yield the spans of a table whose label columns are `columns`."""
@@ -189,7 +190,7 @@ class ManifestSource(Source):
             return {
                 _URI: f"{shard.uri}#{row.number}",
                 _KEY: clean_key(f"{shard.prefix}/{row.number:08d}"),
-                _TROUBLE: f"no address in column {self.url!r} of row {row.number}",
+                _TROUBLE: f"{row.position}: {row.error or f'no address in column {self.url!r}'}",
             }
         folder = folder_of(shard.uri)
         uri = resolved(url.strip(), folder)
@@ -203,6 +204,7 @@ class ManifestSource(Source):
             _URI: uri,
             _KEY: names.distinct(clean_key(key), uri),
             _NOTES: [*row.notes, *fitted.notes],
+            _LEFT_OUT: fitted.left_out,
             **{_LABEL + name: value for name, value in fitted.values.items()},
         }
 
@@ -249,21 +251,21 @@ def _spooled_types(shard: Shard, spool: Spool) -> dict[str, pa.DataType]:
 
     try:
         for row in Table.at(shard.uri).rows():
-            spool.append([row.number, row.values, row.place])
+            spool.append([row.number, row.values, row.place, row.position, row.error])
             block.append(row.values)
             if len(block) == INFERRED_ROWS:
                 look()
     except (PictureDamaged, OSError, EOFError) as error:
-        spool.append([_BROKEN, {}, str(error)])
+        spool.append([_BROKEN, {}, str(error), "", ""])
     look()
     return {name: pa.string() if pa.types.is_null(kind) else kind for name, kind in kinds.items()}
 
 
 def _spooled_rows(spool: Spool) -> Iterator[TableRow]:
-    for number, values, place in spool:
+    for number, values, place, position, error in spool:
         if number == _BROKEN:
             raise PictureDamaged(place)
-        yield TableRow(number, values, place)
+        yield TableRow(number, values, place, position, error=error)
 
 
 def _stated_labels(table: Table, *others: str | None) -> pa.Schema:
@@ -309,8 +311,10 @@ def _late_types(table: pa.Table, known: pa.Schema) -> dict[str, pa.DataType]:
     }
 
 
-def _rows_of(table: pa.Table) -> Iterator[tuple[str, str, str, tuple[str, ...], dict[str, Any]]]:
-    """Yield address, key, error, notes and labels of each row that a span carries."""
+def _rows_of(
+    table: pa.Table,
+) -> Iterator[tuple[str, str, str, tuple[str, ...], tuple[str, ...], dict[str, Any]]]:
+    """Yield address, key, error, notes, causes of lost labels, and labels of each row of a span."""
     columns = {
         name: python_values(table.column(name).combine_chunks()) for name in table.column_names
     }
@@ -321,6 +325,7 @@ def _rows_of(table: pa.Table) -> Iterator[tuple[str, str, str, tuple[str, ...], 
             columns[_KEY][index],
             columns[_TROUBLE][index] or "",
             tuple(columns[_NOTES][index] or ()),
+            tuple(columns[_LEFT_OUT][index] or ()),
             {
                 name.removeprefix(_LABEL): columns[name][index]
                 for name in labels

@@ -173,7 +173,8 @@ class ParquetSource(Source):
             len(data),
             fitted.values,
             fitted.notes,
-            label_types=fitted.types,
+            fitted.left_out,
+            fitted.types,
         )
 
 

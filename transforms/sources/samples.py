@@ -33,7 +33,7 @@ from underpaint.transforms.sources.kinds import (
     skip_reason,
     suffix_of,
 )
-from underpaint.transforms.sources.labels import Declared, Labels, label_name
+from underpaint.transforms.sources.labels import MISFITS, Declared, Labels, cause, fit, label_name
 from underpaint.transforms.sources.recognition import is_picture
 
 TEXT = frozenset(
@@ -42,7 +42,7 @@ TEXT = frozenset(
 """Last suffixes of labels that are text."""
 
 INTEGER = frozenset({"cls", "cls2", "class", "count", "index", "inx", "id"})
-"""Last suffixes of labels that are integers, unless one that was looked at is none."""
+"""Last suffixes of labels that are integers, unless one of the values examined is not."""
 
 MOST_MEMBERS = 256
 MOST_BYTES = 64 << 20
@@ -252,19 +252,28 @@ def _record(
     key = clean_key(f"{prefix}/{picture.name}" if prefix else picture.name)
     values: dict[str, object] = {}
     notes: list[str] = []
+    left_out: list[str] = []
     for name, member in _labels_of(picture, pictures, others, rules):
         if name in values:
             notes.append(f"label {name!r} is there twice, and the last one was stored")
+            left_out.append(cause(name, "twice in one sample"))
         try:
             values[name] = _text_or_bytes(member.read(), name, notes)
         except PictureError as error:
             notes.append(f"label {name!r} not stored: {error}")
+            left_out.append(cause(name, "cannot be read"))
     if rules.label_from_folder:
         values |= folder_label(picture.name)
     fitted = rules.labels.fit(values, _type_of)
-    notes += fitted.notes
     return Record(
-        key, uri, picture.read, picture.size, fitted.values, tuple(notes), label_types=fitted.types
+        key,
+        uri,
+        picture.read,
+        picture.size,
+        fitted.values,
+        (*notes, *fitted.notes),
+        (*left_out, *fitted.left_out),
+        fitted.types,
     )
 
 
@@ -323,6 +332,6 @@ def _type_of(name: str, value: Any) -> pa.DataType:
 
 def _is_integer(value: bytes | str) -> bool:
     try:
-        return abs(int(value)) < 1 << 63
-    except ValueError:
+        return fit(value, pa.int64()) is not None
+    except MISFITS:
         return False

@@ -23,7 +23,7 @@ from underpaint.codec.storage.extras import file_system
 from underpaint.codec.storage.retries import with_retries
 from underpaint.codec.storage.web import session_options
 from underpaint.transforms.sources.addresses import is_local
-from underpaint.transforms.sources.example import starts_record
+from underpaint.transforms.sources.tf_example import starts_record
 
 T = TypeVar("T")
 

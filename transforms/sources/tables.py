@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import posixpath
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +19,9 @@ import pyarrow as pa
 
 from underpaint.codec import limits
 from underpaint.codec.errors import PictureDamaged, UsageError
+from underpaint.transforms.sources.addresses import path_of
 from underpaint.transforms.sources.kinds import suffix_of
+from underpaint.transforms.sources.labels import unnamed_column
 from underpaint.transforms.sources.parquet import read_footer, read_rows, read_schema
 from underpaint.transforms.sources.streams import Opened, kept, opened, raw_file
 
@@ -33,7 +36,11 @@ class TableRow:
     values: dict[str, Any]
     place: int
     """Bytes of the table up to its end."""
+    position: str
+    """Where it is, for messages: "a.jsonl, line 7", "a.csv, row 7"; both count from 1."""
     notes: tuple[str, ...] = ()
+    error: str = ""
+    """Why the row has no values; "" for a sound row."""
 
 
 @dataclass(frozen=True)
@@ -62,10 +69,13 @@ class Table:
         if self.format == "parquet":
             yield from self._parquet_rows()
             return
+        name = _name(self.uri)
         with _lines(self.uri) as (shard_file, lines):
             if self.format == "jsonl":
-                for number, values in enumerate(_json_rows(lines)):
-                    yield TableRow(number, values, shard_file.place())
+                for number, (line, values) in enumerate(_json_rows(lines)):
+                    position = f"{name}, line {line}"
+                    error = "" if values is not None else "not a JSON object"
+                    yield TableRow(number, values or {}, shard_file.place(), position, (), error)
                 return
             rows = _csv_rows(lines, self.delimiter)
             next(rows, None)
@@ -73,14 +83,16 @@ class Table:
                 if len(fields) > len(self.names):
                     notes = (*notes, "values beyond the header of the table not stored")
                 values = dict(zip(self.names, fields, strict=False))
-                yield TableRow(number, values, shard_file.place(), notes)
+                position = f"{name}, row {number + 1}"
+                yield TableRow(number, values, shard_file.place(), position, notes)
 
     def _parquet_rows(self) -> Iterator[TableRow]:
         groups = read_footer(self.uri).groups
         total = sum(group.rows for group in groups)
         size = sum(stop - start for group in groups for start, stop in group.chunks.values())
         for number, values in read_rows(self.uri, 0, total):
-            yield TableRow(number, values, size * (number + 1) // total)
+            position = f"{_name(self.uri)}, row {number + 1}"
+            yield TableRow(number, values, size * (number + 1) // total, position)
 
 
 def _table(uri: str) -> Table:
@@ -96,11 +108,15 @@ def _table(uri: str) -> Table:
         return Table(uri, "jsonl", ())
     delimiter = _delimiter(uri, head)
     header: list[str] = next(_csv_rows(io.BytesIO(head), delimiter), ([], ()))[0]
-    names = tuple(name or f"unnamed_{index}" for index, name in enumerate(header))
+    names = tuple(name or unnamed_column(index) for index, name in enumerate(header))
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise ValueError(f"two columns are called {twice!r}")
     return Table(uri, "csv", names, delimiter)
+
+
+def _name(uri: str) -> str:
+    return posixpath.basename(path_of(uri))
 
 
 @contextmanager
@@ -146,15 +162,17 @@ def _csv_rows(
         raise PictureDamaged(str(error)) from None
 
 
-def _json_rows(lines: io.BufferedIOBase) -> Iterator[dict[str, Any]]:
-    """The object of each line, an empty one where a line is none; empty lines are left out."""
+def _json_rows(lines: io.BufferedIOBase) -> Iterator[tuple[int, dict[str, Any] | None]]:
+    """Yield number (from 1) and object of each line that is not empty; None if it is no object."""
+    number = 0
     while line := _line(lines):
+        number += 1
         if line.strip(b"\xef\xbb\xbf \t\r\n"):
             try:
                 values = json.loads(line.removeprefix(b"\xef\xbb\xbf"))
             except (ValueError, RecursionError):
                 values = None
-            yield values if isinstance(values, dict) else {}
+            yield number, values if isinstance(values, dict) else None
 
 
 def _line(lines: io.BufferedIOBase) -> bytes:

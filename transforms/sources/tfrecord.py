@@ -23,14 +23,6 @@ from underpaint.transforms.sources.base import (
     failing,
     whole,
 )
-from underpaint.transforms.sources.example import (
-    HEAD,
-    TAIL_BYTES,
-    feature_kinds,
-    mask,
-    parse_example,
-    record_length,
-)
 from underpaint.transforms.sources.labels import (
     Declared,
     Labels,
@@ -46,6 +38,14 @@ from underpaint.transforms.sources.streams import (
     is_random_access,
     opened,
     raw_file,
+)
+from underpaint.transforms.sources.tf_example import (
+    HEAD,
+    TAIL_BYTES,
+    feature_kinds,
+    mask,
+    parse_example,
+    record_length,
 )
 
 PEEK_BYTES = 2 << 10
@@ -166,7 +166,8 @@ class TFRecordSource(Source):
             len(picture),
             fitted.values,
             fitted.notes,
-            label_types=fitted.types,
+            fitted.left_out,
+            fitted.types,
         )
 
     def _value(self, name: str, values: list[Any]) -> Any:
