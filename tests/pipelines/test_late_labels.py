@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tests.helpers.pictures import underpaint
@@ -54,6 +56,7 @@ def tfrecord(path: Path, scores: list[list[int] | list[float] | None]) -> Path:
 @pytest.fixture
 def blind(monkeypatch: pytest.MonkeyPatch) -> None:
     """Examine hardly anything of a shard before it is read, as if all shards were large."""
+    monkeypatch.setattr("underpaint.transforms.sources.labels.PEEKED_WHOLE", 0)
     monkeypatch.setattr("underpaint.transforms.sources.labels.PEEKED_BYTES", 4096)
     monkeypatch.setattr("underpaint.transforms.sources.labels.PEEKED_SHARE", 1 << 30)
     monkeypatch.setattr("underpaint.transforms.sources.labels.PEEKED_SHARDS", 0)
@@ -116,16 +119,48 @@ def test_integers_and_then_fractions(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("blind")
-def test_a_value_that_does_not_fit_is_null_with_a_note(tmp_path: Path) -> None:
-    path = tar(tmp_path / "a.tar", [{"cls": b"1"}] * 5 + [{"cls": b"cat"}, {"cls": b"7"}])
-    encode(tmp_path / "archive", path)
-    assert [labels["cls"] for labels in labels_of(tmp_path / "archive").values()] == [
-        *[1] * 5,
-        None,
-        7,
-    ]
-    notes = [row.notes for row in Archive.open(tmp_path / "archive").rows() if row.notes]
-    assert notes == [("label 'cls' not stored: the value is no int64",)]
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_late_class_name_makes_the_column_text(
+    tmp_path: Path, packed: bool, capfd: pytest.CaptureFixture[str]
+) -> None:
+    tar(tmp_path / "a.tar", [{"cls": b"8"}, {"cls": b"9"}])
+    path = tar(tmp_path / "b.tar", [{"cls": b"1"}] * 5 + [{"cls": b"cat"}, {}, {"cls": b"7"}])
+    if packed:
+        content = path.read_bytes()
+        path.unlink()
+        path = tmp_path / "b.tar.gz"
+        path.write_bytes(gzip.compress(content))
+    inputs = [tmp_path / "a.tar", path]
+    encode(tmp_path / "archive", *inputs)
+    assert "labels left out" not in capfd.readouterr().err
+    archive = Archive.open(tmp_path / "archive")
+    assert [row.labels["cls"] for row in archive.rows()] == [*"89", *"11111", "cat", None, "7"]
+    assert not any(row.notes for row in archive.rows())
+    own = {
+        pq.read_schema(each).field("cls").type for each in (tmp_path / "archive").rglob("*.parquet")
+    }
+    assert own == {pa.int64(), pa.string()}
+    assert underpaint("verify", tmp_path / "archive") == 0
+    encode(tmp_path / "archive", *inputs)
+    assert "nothing to do" in capfd.readouterr().out
+
+
+@pytest.mark.usefixtures("blind")
+def test_a_value_that_does_not_fit_a_stated_type_is_null_and_told(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    labels = [{"cls": b"1"}] * 5 + [{"cls": b"cat", "key": b"k"}, {"cls": b"7"}, {"cls": b"dog"}]
+    path = tar(tmp_path / "a.tar", labels)
+    encode(tmp_path / "archive", path, "--label", "cls:int64")
+    rows = list(Archive.open(tmp_path / "archive").rows())
+    assert [row.labels["cls"] for row in rows] == [*[1] * 5, None, 7, None]
+    note = "label 'cls' not stored: the value is no int64"
+    assert [row.notes for row in rows] == [*[()] * 5, (note,), (), (note,)]
+    told = capfd.readouterr().err.splitlines()
+    assert "labels left out: cls 2 (not int64; --label cls:string keeps them)" in told
+    assert "label 'key' is stored as 'label_key': archives have a column 'key'" in told
+    report = json.loads((tmp_path / "archive" / "job.json").read_text())
+    assert list(report["counts"]["labels_left_out"].values()) == [2]
 
 
 @pytest.mark.usefixtures("blind")

@@ -16,11 +16,11 @@ from tests.helpers import shards
 from tests.helpers.reading import read_all, skipped
 from tests.helpers.shards import field, jpeg, record, tar_of, zip_of
 from underpaint.codec.archive.label_columns import parse_type
-from underpaint.codec.errors import UsageError
+from underpaint.codec.errors import PictureDamaged, UsageError
 from underpaint.transforms.records import Record
 from underpaint.transforms.sources import Choice, all_labels, open_sources
 from underpaint.transforms.sources.label_schema import parse_label, stated_labels
-from underpaint.transforms.sources.labels import Labels, inferred
+from underpaint.transforms.sources.labels import Labels, inferred, left_out_text, renamed_text
 
 
 def columns(path: Path, choice: Choice = Choice()) -> dict[str, str]:  # noqa: B008
@@ -217,16 +217,40 @@ def test_labels_of_a_tar_keep_their_bytes(tmp_path: Path) -> None:
     assert found.notes == ("label 'txt' is not UTF-8 and was read as Latin-1",)
 
 
-def test_a_class_that_is_no_number_costs_only_itself(tmp_path: Path) -> None:
+def test_a_class_that_is_no_number_is_found_late(tmp_path: Path) -> None:
     files = {
         f"{n:04}.{e}": c for n in range(300) for e, c in (("jpg", jpeg(1)), ("cls", b"%d" % n))
     }
     files["0290.cls"] = b"cat"
-    records = read_all([write(tmp_path / "a.tar", tar_of(files))])
+    files["0291.cls"] = b"\xff"
+    path = write(tmp_path / "a.tar", tar_of(files))
+    records = read_all([path])
     assert len(records) == 300
-    assert records[290].labels == {}
-    assert records[290].notes == ("label 'cls' not stored: the value is no int64",)
-    assert records[289].labels == {"cls": 289}
+    assert (records[290].labels, records[290].label_types) == ({"cls": "cat"}, {"cls": pa.string()})
+    assert (records[289].labels, records[289].label_types) == ({"cls": 289}, {})
+    assert records[291].labels == {}
+    assert records[291].notes == ("label 'cls' not stored: the value is no int64",)
+    lost = "cls: not int64; --label cls:string keeps them"
+    assert [record.labels_left_out for record in records[290:292]] == [(), (lost,)]
+    stated = read_all([path], Choice(labels=(("cls", "int64"),)))
+    assert (stated[290].labels, stated[290].label_types) == ({}, {})
+    assert stated[290].labels_left_out == (lost,)
+
+
+@pytest.mark.parametrize("value", [b"dog", b"9" * 23, b"1.5", b"1_000", b""])
+def test_a_small_shard_has_the_same_types_in_every_wrapping(tmp_path: Path, value: bytes) -> None:
+    noise = np.random.default_rng(0)
+    files = {}
+    for number, label in enumerate((b"1", b"2", b"3", value, b"4")):
+        files[f"{number}.jpg"] = jpeg(number) + noise.bytes(100_000)
+        files[f"{number}.cls"] = label
+    tar = tar_of(files)
+    for name in ("a.tar", "a.tar.gz", "a.tgz", "a.tar.bz2", "a.tar.xz", "a.tar.zst"):
+        content = tar if name == "a.tar" else shards.packed(tar, name)
+        path = write(tmp_path / name, content)
+        assert columns(path) == {"cls": "string"}
+        assert values(read_all([path]), "cls") == ["1", "2", "3", value.decode(), "4"]
+    assert columns(write(tmp_path / "a.zip", zip_of(files))) == {"cls": "string"}
 
 
 @pytest.mark.parametrize("make", [tar_of, zip_of])
@@ -363,7 +387,56 @@ def test_fitting_notes_what_it_leaves_out() -> None:
         "label 'n' not stored: the value is no int8",
         "label 'gone' not stored: there is no such column",
     )
+    assert fitted.left_out == (
+        "n: not int8; --label n:string keeps them",
+        "gone: no such column",
+    )
+    assert list(left_out_text({fitted.left_out[0]: 1200})) == [
+        "labels left out: n 1,200 (not int8; --label n:string keeps them)"
+    ]
     assert parse_type("list<float>") == pa.list_(pa.float32())
+
+
+def test_only_columns_of_numbers_widen_to_text() -> None:
+    kinds = {"n": pa.int64(), "f": pa.float32(), "l": pa.list_(pa.int64()), "b": pa.large_binary()}
+    kinds |= {"d": pa.date32(), "s": pa.struct([("a", pa.int64())])}
+    labels = Labels(pa.schema(list(kinds.items())))
+    found = labels.fit(
+        {"n": "x", "f": "1,5", "l": [b"y"], "b": 7, "d": "soon", "s": 7},
+        lambda name, value: pa.list_(pa.binary()) if name == "l" else inferred([value]),
+    )
+    assert found.values == {"n": "x", "f": "1,5", "l": '["y"]'}
+    assert found.types == dict.fromkeys("nfl", pa.string())
+    assert [each.partition(":")[0] for each in found.left_out] == ["b", "d", "s"]
+
+
+def test_labels_under_other_names_are_told() -> None:
+    names = ["label_key", "unnamed_5", "label_layer_0", "label_name", "unnamed_x", "cls"]
+    assert list(renamed_text(names)) == [
+        "label 'key' is stored as 'label_key': archives have a column 'key'",
+        "column 6 of a table has no name: its label is 'unnamed_5'",
+        "label 'layer_0' is stored as 'label_layer_0': archives have a column 'layer_0'",
+    ]
+
+
+def test_a_line_that_is_no_json_object_is_named(tmp_path: Path) -> None:
+    lines = [b'{"url": "1.jpg"}', b"", b"no json", b"[1]", b'{"n": 1}', b'{"url": "2.jpg"}', b"7"]
+    path = write(tmp_path / "lab.jsonl", b"\n".join(lines) + b"\n")
+    told = []
+    for each in read_all([path]):
+        if each.uri.startswith(f"{path}#"):
+            with pytest.raises(PictureDamaged) as error:
+                each.fetch()
+            told.append(str(error.value))
+    assert told == [
+        "lab.jsonl, line 3: not a JSON object",
+        "lab.jsonl, line 4: not a JSON object",
+        "lab.jsonl, line 5: no address in column 'url'",
+        "lab.jsonl, line 7: not a JSON object",
+    ]
+    records = read_all([write(tmp_path / "a.csv", "url,t\n1.jpg,a\n,b\n")])
+    with pytest.raises(PictureDamaged, match=r"^a\.csv, row 2: no address in column 'url'$"):
+        records[1].fetch()
 
 
 def test_a_value_found_late_widens_numbers_but_no_stated_type() -> None:
