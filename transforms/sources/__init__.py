@@ -38,8 +38,8 @@ from underpaint.transforms.sources.zip import ZipSource
 __all__ = ["Choice", "Inputs", "Source", "all_labels", "listed", "open_sources"]
 
 TAKEN_IN_FOLDERS = ("tar", "zip", "tfrecord")
-"""Kinds of shards that are read wherever they lie in a folder. A table in a folder often has nothing
-to do with pictures, so it is read only if it is named or its kind is requested.
+"""Kinds of shards that are read wherever they lie in a folder. A table in a folder often has
+nothing to do with pictures, so it is read only if it is named or its kind is requested.
 """
 
 
