@@ -48,6 +48,8 @@ def run(arguments: argparse.Namespace) -> int:
     from underpaint.codec.codec import Codec
     from underpaint.codec.errors import UsageError
     from underpaint.codec.storage.extras import require_extras
+    from underpaint.codec.weights.header import fetch_weights
+    from underpaint.codec.weights.loading import matching
     from underpaint.pipelines.cli.console import plural
 
     require_extras("serve", "serve")
@@ -60,6 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     archive = Archive.open(arguments.archive)
     codec = Codec.load_for(archive.weights_id, arguments.weights, device=arguments.device)
+    weights = fetch_weights(matching(arguments.weights, archive.weights_id))
     corpus = Corpus(archive, codec)
     corpus.preload()
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
@@ -73,7 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
         ) from None
     port = listener.getsockname()[1]
     settings = uvicorn.Config(
-        application(corpus, LOCAL_HOSTS),
+        application(corpus, LOCAL_HOSTS, weights),
         log_level="warning",
         access_log=False,
         server_header=False,

@@ -10,6 +10,8 @@ Only GET is answered, and only these addresses:
     /api/picture/N         a picture of a row: layers, size, format
     /api/state/N, map/N    palette and class map of a row at a number of layers
     /api/original/N        the source file, where the archive keeps it
+    /api/layers/N          the first layers of a row as they are stored, for the page's decoder
+    /api/weights           the weights file that this decoder needs
     /api/similar/N         rows that are like a row; /api/duplicates, pairs of such rows
     /api/failures          dead letters
     /api/traffic           bytes read from storage so far
@@ -61,7 +63,27 @@ PAGE_FILES = {
     "/gallery.css": ("gallery.css", "text/css; charset=utf-8"),
     **{
         f"/{name}.js": (f"{name}.js", "text/javascript; charset=utf-8")
-        for name in ("gallery", "grid", "panels", "picture", "text")
+        for name in ("gallery", "grid", "local_picture", "panels", "picture", "text")
+    },
+    **{
+        f"/decoder/{name}.js": (f"decoder/{name}.js", "text/javascript; charset=utf-8")
+        for name in (
+            "cells",
+            "dequantise",
+            "errors",
+            "frames",
+            "geometry",
+            "index",
+            "network",
+            "palettes",
+            "picture",
+            "rans",
+            "resampling",
+            "symbols",
+            "wavelet",
+            "weights",
+            "worker",
+        )
     },
 }
 
@@ -76,9 +98,12 @@ MOST_WAITING = 512
 Answer = Callable[[Request], Any]
 
 
-def application(corpus: Corpus, hosts: Sequence[str]) -> Starlette:
-    """Return the application; requests for hosts other than `hosts` (without port) are refused."""
-    api = _Api(corpus)
+def application(corpus: Corpus, hosts: Sequence[str], weights: bytes) -> Starlette:
+    """Return the application; requests for hosts other than `hosts` (without port) are refused.
+
+    `weights` is the file of the weights that read the archive.
+    """
+    api = _Api(corpus, weights)
     files = resources.files("underpaint.pipelines.serve") / "static"
     routes = [
         Route(path, _page(files.joinpath(name).read_bytes(), media), methods=["GET"])
@@ -132,8 +157,8 @@ def _without_port(host: str) -> str:
 class _Api:
     """Answers about one archive."""
 
-    def __init__(self, corpus: Corpus) -> None:
-        self._corpus = corpus
+    def __init__(self, corpus: Corpus, weights: bytes) -> None:
+        self._corpus, self._weights_file = corpus, weights
         self._workers = anyio.CapacityLimiter(WORKERS)
         self._large = anyio.CapacityLimiter(1)
         self._waiting = 0
@@ -149,6 +174,8 @@ class _Api:
             "state/{number}": self._state,
             "map/{number}": self._map,
             "original/{number}": self._original,
+            "layers/{number}": self._layers,
+            "weights": self._weights,
             "similar/{number}": self._similar,
             "duplicates": self._duplicates,
             "failures": self._failures,
@@ -270,6 +297,17 @@ class _Api:
         headers = {"content-disposition": _attachment(f"{name}.original"), **_cached(request)}
         data = self._corpus.original(number)
         return Response(data, 200, headers, "application/octet-stream")
+
+    def _layers(self, request: Request) -> Response:
+        """Return layers `above` + 1 to `layers` of a row, joined: what the page lacks."""
+        number, archive = requests.row_number(request), self._corpus.archive
+        layers, size = requests.state(request, archive)
+        above = requests.number(request, "above", 0, most=layers - 1)
+        stored = self._corpus.layers(number, layers, size)[above:]
+        return Response(b"".join(stored), 200, _cached(request), "application/octet-stream")
+
+    def _weights(self, request: Request) -> Response:
+        return Response(self._weights_file, 200, _cached(request), "application/octet-stream")
 
     def _similar(self, request: Request) -> Any:
         count = requests.number(request, "count", 24, least=1, most=200)

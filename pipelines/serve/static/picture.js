@@ -1,5 +1,6 @@
 // One picture: two sliders, layers and size, with the bytes of each; palette, labels, downloads.
 
+import { LocalPicture } from "./local_picture.js";
 import { ask, byId, complain, countText, element, pictureAddress, sizeText, visible } from "./text.js";
 
 export class Picture {
@@ -16,6 +17,8 @@ export class Picture {
       showSimilar(this.row);
     });
     byId("similar").hidden = !archive.embeddings;
+    this.local = new LocalPicture(archive);
+    byId("here").addEventListener("change", () => this.change());
     byId("shown").addEventListener("error", () => complain(new Error("the picture cannot be shown")));
     this.box.addEventListener("close", () => this.at !== undefined && this.grid.focus(this.at));
     this.box.addEventListener("keydown", (event) => {
@@ -75,8 +78,13 @@ export class Picture {
     byId("original").hidden = !this.archive.originals;
     this.count();
     clearTimeout(this.quiet);
+    const here = byId("here").checked;
+    byId("drawn").hidden = !here;
+    byId("shown").hidden = here;
+    if (!here) byId("here-text").textContent = "";
     this.quiet = setTimeout(() => {
-      byId("shown").src = picture({ format: "webp" });
+      if (here) this.local.show(this.row, layers, size).catch(complain);
+      else byId("shown").src = picture({ format: "webp" });
       byId("map").src = `/api/map/${n}?${new URLSearchParams({ v: version, layers, size })}`;
       this.palette(layers, size).catch(complain);
     }, 60);

@@ -8,11 +8,14 @@ from __future__ import annotations
 import os
 import shutil
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from tests.helpers.galleries import HOSTILE, make_gallery, served
 from underpaint import Archive
@@ -28,6 +31,8 @@ TRIES = 5
 """Times that a page is opened where its speed is measured: other work on the machine disturbs."""
 
 WAIT_MS = 60_000
+
+HERE = "document.getElementById('here-text').textContent"
 
 
 @pytest.fixture(scope="module")
@@ -170,6 +175,33 @@ def test_one_picture_with_two_sliders(browser: Any, large: str) -> None:
         page.keyboard.press("Escape")
         assert not page.locator("#picture").is_visible()
         assert page.evaluate("document.activeElement.classList.contains('tile')")
+
+
+def test_a_picture_is_decoded_in_the_browser(browser: Any, large: str) -> None:
+    drawn = "document.getElementById('drawn')"
+    refined = f"layers => {drawn}.dataset.layers == layers && /network/.test({HERE})"
+    data = f"getContext('2d').getImageData(0, 0, {drawn}.width, {drawn}.height).data"
+    with Page(browser, large) as view:
+        page = view.page
+        page.locator(".tile").nth(25).click()
+        page.wait_for_selector("#palette li")
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.check("#here")
+        for layers in (2, 6, 3):
+            page.get_by_label("Layers").fill(str(layers))
+            view.until(refined, layers)
+            pixels = page.evaluate(f"[...{drawn}.{data}]")
+            row = page.get_attribute("#png", "href").split("?")[0].rpartition("/")[2]
+            address = f"{large}api/picture/{row}?layers={layers}&size=0&format=png"
+            with urllib.request.urlopen(address) as answer:
+                known = np.asarray(Image.open(answer).convert("RGB"), int)
+            found = np.array(pixels).reshape(*known.shape[:2], 4)[..., :3]
+            assert np.abs(found - known).max() <= 4
+        view.shot("decoded-here")
+        assert not [url for url in asked if "/api/picture/" in url and "thumbnail" not in url]
+        layers = [url for url in asked if "/api/layers/" in url]
+        assert len(layers) <= 2  # 1 to 2 before, then 3 to 6; what is there is not fetched again
 
 
 def test_more_like_this(browser: Any, large: str) -> None:
