@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from underpaint.codec.entropy import rans
+from underpaint.codec.entropy.activity import W_CONSTANT, W_EXPECTED
 from underpaint.codec.entropy.coefficient_coder import code_step
 from underpaint.codec.entropy.palette_map_coder import (
     ENTRY_BITS,
@@ -22,13 +23,22 @@ from underpaint.codec.entropy.palette_map_coder import (
     code_labels,
 )
 from underpaint.codec.entropy.peaks import NO_PEAKS, Peaks, find_peaks
+from underpaint.codec.entropy.significance import F_CONSTANT, F_EXPECTED
 from underpaint.codec.entropy.state import CodedState, Symbols
 from underpaint.codec.entropy.steps import CellStep, ContextModel
 from underpaint.codec.errors import LayerDamaged
 from underpaint.codec.palette.merging import MOST_ENTRIES, PaletteState
 from underpaint.codec.quantize.cells import FAR_BITS, FAR_GROUPS
 from underpaint.codec.transform.colour_rotation import ANGLE_BITS, ColourRotation
-from underpaint.codec.transform.subbands import Geometry, bands_end, view
+from underpaint.codec.transform.subbands import (
+    BLOCK,
+    FIRST_BAND,
+    ORIENTATIONS,
+    Geometry,
+    bands_end,
+    geometry,
+    view,
+)
 from underpaint.codec.weights.model import Weights
 
 ROTATION_BITS = 1 + 3 * ANGLE_BITS
@@ -193,9 +203,17 @@ def _cell_step(weights: Weights, step: int) -> CellStep:
 
 
 def _context_model(weights: Weights, step: int) -> ContextModel:
+    expected = weights.classes.expected_magnitude.T
+    of_bands, of_flags = weights.activity[step], weights.flag_activity[step].astype(np.int64)
+    class_terms = of_bands[:, [W_EXPECTED]] * expected + of_bands[:, [W_CONSTANT]]
+    means = [
+        expected[first : first + ORIENTATIONS].sum(0, dtype=np.int64) // ORIENTATIONS
+        for first in geometry(BLOCK, BLOCK).blocks[:, FIRST_BAND]
+    ]
     return ContextModel(
-        weights=weights.activity[step],
+        weights=of_bands,
         flag_weights=weights.flag_activity[step],
         sign_weights=weights.sign_weights[step],
-        expected_magnitude=np.ascontiguousarray(weights.classes.expected_magnitude.T),
+        class_terms=np.ascontiguousarray(class_terms),
+        flag_class_terms=of_flags[:, [F_EXPECTED]] * means + of_flags[:, [F_CONSTANT]],
     )

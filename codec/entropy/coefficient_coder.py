@@ -16,9 +16,7 @@ import numpy as np
 
 from underpaint.codec.entropy.activity import (
     BINS,
-    W_CONSTANT,
     W_EAST,
-    W_EXPECTED,
     W_LIGHTNESS,
     W_NORTH,
     W_NORTH_DIAGONALS,
@@ -197,13 +195,11 @@ def _start_of_row(table, index, y, otherwise):
 
 @kernel(forceinline=True)
 def _set_class_terms(picture, model, band, scratch, class_row):
-    """Compute the class term of the activities, for one row of latent positions."""
-    terms, w = scratch.class_terms, band.weights
+    """Look up the class term of the activities, for one row of latent positions."""
+    terms, of_class = scratch.class_terms, model.class_terms[band.number]
     first = class_row * picture.class_columns
     for x in range(terms.size):
-        texture_class = picture.classes[unsigned(first + x)]
-        expected = model.expected_magnitude[unsigned(band.number), unsigned(texture_class)]
-        terms[x] = w[W_EXPECTED] * expected + w[W_CONSTANT]
+        terms[x] = of_class[unsigned(picture.classes[unsigned(first + x)])]
 
 
 @kernel(forceinline=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from underpaint.codec.entropy.rans import DECODE, IMPOSSIBLE, PLAIN_TABLE, code_bits, code_symbol
 from underpaint.codec.palette.merging import MOST_ENTRIES
-from underpaint.codec.runtime.jit import kernel
+from underpaint.codec.runtime.jit import kernel, unsigned
 
 FIRST_GUESS_TABLES = 12
 """Contexts of the first guess: agreeing neighbours (1 to 4) times distinct guesses (1 to 3)."""
@@ -48,14 +48,16 @@ def code_labels(coder, table, parents, starts, labels, columns):
     columns   positions in a row
     """
     coded = 0
+    x = -1
     for at in range(labels.size):
-        first = starts[parents[at]]
-        children = starts[parents[at] + 1] - first
+        x = x + 1 if x + 1 < columns else 0
+        first = starts[unsigned(parents[at])]
+        children = starts[unsigned(parents[at] + 1)] - first
         if children == 1:
             labels[at] = first
             continue
         guesses, first_guess, first_votes, second_guess, second_votes = _guess(
-            labels, at, columns, first, first + children
+            labels, at, x, columns, first, first + children
         )
         label = int(labels[at]) if coder.mode != DECODE else 0
         hit = 0
@@ -82,23 +84,22 @@ def code_labels(coder, table, parents, starts, labels, columns):
 
 
 @kernel(forceinline=True)
-def _guess(labels, at, columns, first, end):
-    """Guess a label from `first` to `end` - 1 from its neighbours.
+def _guess(labels, at, x, columns, first, end):
+    """Guess a label from `first` to `end` - 1 from its neighbours; `x` is its column.
 
     Returns the number of distinct guesses, the first guess and its votes, the second and its votes.
     """
-    x = at % columns
     first_guess = second_guess = third_guess = -1
     first_votes = second_votes = guesses = 0
     for side in range(4):
         if side == 0 and x > 0:
-            label = labels[at - 1]
+            label = labels[unsigned(at - 1)]
         elif side == 1 and at >= columns:
-            label = labels[at - columns]
+            label = labels[unsigned(at - columns)]
         elif side == 2 and x > 0 and at >= columns:
-            label = labels[at - columns - 1]
+            label = labels[unsigned(at - columns - 1)]
         elif side == 3 and at >= columns and x < columns - 1:
-            label = labels[at - columns + 1]
+            label = labels[unsigned(at - columns + 1)]
         else:
             continue
         if label < first or label >= end:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from underpaint.codec.entropy.activity import BINS, bin_of_activity
 from underpaint.codec.entropy.rans import DECODE, code_symbol
-from underpaint.codec.runtime.jit import kernel
+from underpaint.codec.runtime.jit import kernel, unsigned
 from underpaint.codec.transform.subbands import (
     BANDS,
     BLOCK_SIDE,
@@ -47,73 +47,76 @@ def code_flags(coder, picture, model, step, group):
     """Code the block flags of one level and component."""
     blocks, flags, sums = picture.blocks, picture.flags, picture.sums
     first, height, columns, stride = extent(blocks, group)
-    component, coarser, band = (
-        blocks[group, COMPONENT], blocks[group, COARSER_GROUP], blocks[group, FIRST_BAND],
-    )  # fmt: skip
-    level = blocks[group, LEVEL]
+    coarser, level = blocks[group, COARSER_GROUP], blocks[group, LEVEL]
     lightness = COMPONENTS * (FLAGGED_LEVELS - level)
     shift = DYADIC_LEVELS - level - 2
     w, width = model.flag_weights[group], step.width
+    tables = step.block_table + group * BINS
     for y in range(height):
+        row = first + y * stride
+        row_of_parent = row_of_lightness = -1
+        if coarser >= 0:
+            row_of_parent = blocks[coarser, OFFSET] + (y >> 1) * blocks[coarser, STRIDE]
+        if blocks[group, COMPONENT] > 0:
+            row_of_lightness = blocks[lightness, OFFSET] + y * stride
         for x in range(columns):
-            at = first + y * stride + x
-            if sums[at] > 0:
-                flags[at] = 2
+            at = row + x
+            if sums[unsigned(at)] > 0:
+                flags[unsigned(at)] = 2
                 continue
             flag = 0
             if coder.mode != DECODE:
-                flag = 1 if picture.block_peaks[at] > step.zero else 0
-            of_parent = 0
-            if coarser >= 0:
-                parent = blocks[coarser, OFFSET] + (y >> 1) * blocks[coarser, STRIDE] + (x >> 1)
-                of_parent = _flag_and_sum(flags, sums, parent, width)
-            of_lightness = 0
-            if component > 0:
-                same = blocks[lightness, OFFSET] + y * stride + x
-                of_lightness = _flag_and_sum(flags, sums, same, width)
+                flag = 1 if picture.block_peaks[unsigned(at)] > step.zero else 0
+            of_parent = of_lightness = 0
+            if row_of_parent >= 0:
+                of_parent = _flag_and_sum(flags, sums, row_of_parent + (x >> 1), width)
+            if row_of_lightness >= 0:
+                of_lightness = _flag_and_sum(flags, sums, row_of_lightness + x, width)
             north, south = at - stride, at + stride
-            sides = (sums[at - 1] + sums[at + 1] + sums[north] + sums[south]) >> 2
-            corners = (
-                sums[north - 1] + sums[north + 1] + sums[south - 1] + sums[south + 1]
+            sides = (
+                sums[unsigned(at - 1)] + sums[unsigned(at + 1)]
+                + sums[unsigned(north)] + sums[unsigned(south)]
             ) >> 2  # fmt: skip
-            expected = _expected_magnitude(picture, model, band, shift, y, x)
+            corners = (
+                sums[unsigned(north - 1)] + sums[unsigned(north + 1)]
+                + sums[unsigned(south - 1)] + sums[unsigned(south + 1)]
+            ) >> 2  # fmt: skip
+            texture_class = _class_of_block(picture, shift, y, x)
             activity = (
-                w[F_WEST] * (min(flags[at - 1], 1) * width)
-                + w[F_NORTH] * (min(flags[north], 1) * width)
+                w[F_WEST] * (_flag(flags, at - 1) * width)
+                + w[F_NORTH] * (_flag(flags, north) * width)
                 + w[F_NORTH_DIAGONALS]
-                * ((min(flags[north - 1], 1) + min(flags[north + 1], 1)) * width)
+                * ((_flag(flags, north - 1) + _flag(flags, north + 1)) * width)
                 + w[F_SIDES] * sides
                 + w[F_CORNERS] * corners
                 + w[F_PARENT] * of_parent
                 + w[F_LIGHTNESS] * of_lightness
-                + w[F_EXPECTED] * expected
-                + w[F_CONSTANT]
+                + model.flag_class_terms[unsigned(group), unsigned(texture_class)]
             )
-            table = step.block_table + group * BINS + bin_of_activity(activity)
-            flags[at] = code_symbol(coder, table, 2, flag)
+            flags[unsigned(at)] = code_symbol(coder, tables + bin_of_activity(activity), 2, flag)
+
+
+@kernel(forceinline=True)
+def _flag(flags, at):
+    """Return whether a block is not all zero, 0 or 1."""
+    return min(flags[unsigned(at)], 1)
 
 
 @kernel(forceinline=True)
 def _flag_and_sum(flags, sums, at, width):
-    return min(flags[at], 1) * width + (sums[at] >> 2)
+    return _flag(flags, at) * width + (sums[unsigned(at)] >> 2)
 
 
 @kernel(forceinline=True)
-def _expected_magnitude(picture, model, band, shift, y, x):
-    """Return the mean magnitude, over the three orientations, that a block's class expects.
+def _class_of_block(picture, shift, y, x):
+    """Return the texture class of a block.
 
     A block is `1 << shift` latent positions wide; with a negative shift a position holds several.
     """
     columns = picture.class_columns
     row = (y >> shift) if shift >= 0 else (y << -shift)
     column = (x >> shift) if shift >= 0 else min(x << -shift, columns - 1)
-    texture_class = picture.classes[min(row * columns + column, picture.classes.size - 1)]
-    expected = model.expected_magnitude
-    return (
-        expected[band, texture_class]
-        + expected[band + 1, texture_class]
-        + expected[band + 2, texture_class]
-    ) // 3
+    return picture.classes[unsigned(min(row * columns + column, picture.classes.size - 1))]
 
 
 @kernel(forceinline=True)

@@ -47,13 +47,17 @@ class ContextModel(NamedTuple):
     weights             int32 [BANDS, FEATURES], of activities (`activity.W_WEST` and so on)
     flag_weights        int32 [FLAG_GROUPS, FLAG_FEATURES], of the activities of block flags
     sign_weights        int16 [BANDS, SIGN_FEATURES], of sign contexts
-    expected_magnitude  int32 [BANDS, classes], in sixteenths of a finest step
+    class_terms         int32 [BANDS, classes], what a texture class adds to an activity: the
+                        expected magnitude, in sixteenths of a finest step, and 1, times weights
+    flag_class_terms    int64 [FLAG_GROUPS, classes], the same for block flags, with the mean
+                        expected magnitude of the three orientations
     """
 
     weights: np.ndarray
     flag_weights: np.ndarray
     sign_weights: np.ndarray
-    expected_magnitude: np.ndarray
+    class_terms: np.ndarray
+    flag_class_terms: np.ndarray
 
 
 class CellStep(NamedTuple):

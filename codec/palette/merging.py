@@ -15,6 +15,7 @@ Source: Guo et al. 2023 (arXiv 2410.06149); the merge cost and the budget are ou
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -86,7 +87,7 @@ class PaletteState:
     labels: np.ndarray
     parents: np.ndarray
 
-    @property
+    @cached_property
     def class_map(self) -> np.ndarray:
         """The class of each position, int16 [h, w]."""
         return self.classes[self.labels]
