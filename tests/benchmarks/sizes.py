@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 from torch.utils.data import IterableDataset
 
-from tests.benchmarks.reading import JPEG_QUALITY, SHARDS, loader, timed
+from tests.benchmarks.reading import JPEG_QUALITY, SHARDS, clocked, loader
 from underpaint.codec.archive import Archive, ArchiveWriter, LayerDataset, Row, publish
 from underpaint.codec.archive.layer_columns import FULL
 from underpaint.codec.bitstream import frames
@@ -138,31 +138,32 @@ def _rate(arguments: argparse.Namespace) -> Rows:
         pixels for pixels in map(Photo.read, photos) if pixels.shape[0] * pixels.shape[1] >= 10**6
     ]
     torch.set_num_threads(1)
-    rows: Rows = [("read", "bytes", "images/s", "over originals", "over scaled")]
+    rows: Rows = [("read", "bytes", "images/s", "CPU ms", "over originals", "over scaled")]
     with tempfile.TemporaryDirectory(prefix="underpaint-") as temporary:
         folder = Path(temporary)
         sizes = (-(-min(min(p.shape[:2]) for p in read) // SHRINK),)
         copies = [pixels for pixels in read for _ in range(arguments.repeat)]
         archive = _write(str(folder / "archive"), copies, sizes)
         images = len(copies)
-        rates, counts = {}, {}
+        rates, times, counts = {}, {}, {}
         for name, scaled in (("original JPEGs", False), ("scaled JPEGs", True)):
             tars, counts[name] = _write_tars(folder / name, copies, scaled=scaled)
-            rates[name] = timed(loader(SmallJpegTars(tars, scaled=scaled), 0), images)
+            jpegs = loader(SmallJpegTars(tars, scaled=scaled), 0)
+            rates[name], times[name] = clocked(jpegs, images)
         for layers in LAYERS:
             name = f"{layers} layers"
             dataset = LayerDataset(
                 archive.storage.root, layers=layers, size=sizes[0], output="image",
                 window_bytes=1 << 20,
             )  # fmt: skip
-            rates[name] = timed(loader(dataset, 0), images)
+            rates[name], times[name] = clocked(loader(dataset, 0), images)
             counts[name] = dataset.traffic.fetched
     for name, rate in rates.items():
         over = [
             f"{rate / rates[peer]:.2f} x rate, {counts[name] / counts[peer]:.3f} x bytes"
             for peer in ("original JPEGs", "scaled JPEGs")
         ]
-        rows.append((name, f"{counts[name]:,}", f"{rate:.1f}", *over))
+        rows.append((name, f"{counts[name]:,}", f"{rate:.1f}", f"{times[name]:.2f}", *over))
     return rows
 
 
