@@ -202,7 +202,7 @@ def _write_inputs(cell, bands, level, tables, inputs):
 
 @kernel()
 def _dequantise_row(state, changes, band, y, gain, scales, row):
-    """Write row y of the coefficients of a band, times `gain`."""
+    """Write row y of the coefficients of a band, times `gain`; return whether any is not zero."""
     bands = state.bands
     level, component = bands[band, LEVEL], bands[band, COMPONENT]
     table = state.points[level, min(component, 1)]
@@ -212,8 +212,21 @@ def _dequantise_row(state, changes, band, y, gain, scales, row):
         channel = _channel(level, component, bands[band, ORIENTATION], y)
         corrections = changes[y >> 1] if level & 1 else changes[y]
         _dequantise_corrected(state, table, start, corrections, channel, scales, step, row)
-    else:
-        _dequantise(state.cell, table, start, scales, step, row)
+        return True
+    if _all_zero(state.cell, start, row.size):
+        row[:] = 0
+        return False
+    _dequantise(state.cell, table, start, scales, step, row)
+    return True
+
+
+@kernel(forceinline=True)
+def _all_zero(cell, start, count):
+    """Return whether all cells of a row are zero, as most rows of fine levels in coarse states."""
+    seen = np.int64(0)
+    for x in range(count):
+        seen |= cell[np.uint64(start + x)]
+    return seen == 0
 
 
 @kernel(forceinline=True)
@@ -248,9 +261,12 @@ def _begin_rows(state, changes, first, y, low, scratch, ring):
         low_half[x] = low[x] * _LOW_GAIN
     _dequantise_row(state, changes, first, y, _ONE, scales, high_half)
     inverse_row_fused(halves, even_row[:n], even_row[n : 2 * n])
-    _dequantise_row(state, changes, first + 1, y, _ONE, scales, low_half)
-    _dequantise_row(state, changes, first + 2, y, _BOTH_GAIN, scales, high_half)
-    inverse_row_fused(halves, odd_row[:n], odd_row[n : 2 * n])
+    down = _dequantise_row(state, changes, first + 1, y, _ONE, scales, low_half)
+    both = _dequantise_row(state, changes, first + 2, y, _BOTH_GAIN, scales, high_half)
+    if down or both:
+        inverse_row_fused(halves, odd_row[:n], odd_row[n : 2 * n])
+    else:
+        odd_row[: 2 * n] = 0
 
 
 @kernel(forceinline=True)
