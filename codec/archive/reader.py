@@ -27,7 +27,7 @@ from underpaint.codec.archive.schema import (
     SOURCE,
     is_blob,
 )
-from underpaint.codec.archive.tables import rows_of, vectors_of
+from underpaint.codec.archive.tables import rows_of, vectors_of, with_blobs
 from underpaint.codec.archive.unit_totals import totals_of
 from underpaint.codec.archive.united_reader import UnitedReader
 from underpaint.codec.errors import ArchiveDamaged, NoSuchKey, UsageError
@@ -369,9 +369,7 @@ class Archive:
         small = [name for name in names if not is_blob(name)]
         table = self._reader.read(entry, group, small).slice(at, 1)
         blobs = [name for name in names if is_blob(name)]
-        for name, value in self._reader.row_blobs(entry, group, at, blobs).items():
-            table = table.append_column(name, pa.array([value], pa.large_binary()))
-        return table
+        return with_blobs(table, self._reader.row_blobs(entry, group, at, blobs))
 
     def _row_columns(
         self, layers: int | None, size: int | None, *, labels: bool, source: bool

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -48,6 +48,13 @@ def rows_of(table: pa.Table) -> Iterator[Row]:
             layers=tuple(blob for blob in blobs if blob is not None),
             labels={name: columns[name][index] for name in labels},
         )
+
+
+def with_blobs(table: pa.Table, blobs: Mapping[str, bytes | None]) -> pa.Table:
+    """Return a table of one row with blob columns appended."""
+    for name, value in blobs.items():
+        table = table.append_column(name, pa.array([value], pa.large_binary()))
+    return table
 
 
 def joined(parts: Sequence[bytes | None]) -> bytes | None:

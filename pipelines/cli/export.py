@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from underpaint.codec.errors import UsageError
 from underpaint.pipelines.cli import options
-from underpaint.pipelines.cli.console import parse_size
+from underpaint.pipelines.cli.console import parse_size, positive
 from underpaint.pipelines.cli.outputs import check_folder
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 EXAMPLES = """\
   underpaint export archive --output tars
   underpaint export archive --as folder --format jpeg --output pictures
+  underpaint export archive --html sheet --pictures 500
 """
 
 
@@ -33,10 +34,22 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "and labels: as WebDataset shards (NAME.png, NAME.json) or as a folder with "
         "metadata.jsonl, which Hugging Face datasets reads as an imagefolder. A name is the key "
         "with every character but letters, digits, _, - and / percent-encoded. With --original, "
-        "write the original files instead, verified against their SHA-256.",
+        "write the original files instead, verified against their SHA-256. With --html, write a "
+        "page that shows a sample of the pictures.",
+    )
+    target = parser.add_mutually_exclusive_group(required=True)
+    target.add_argument("--output", metavar="FOLDER", help="empty folder, local or URL")
+    target.add_argument(
+        "--html",
+        metavar="FOLDER",
+        help="write a page, index.html, with a sample of the pictures as JPEG files to this empty "
+        "folder, local or URL; the page holds no script and loads nothing else",
     )
     parser.add_argument(
-        "--output", required=True, metavar="FOLDER", help="empty folder, local or URL"
+        "--pictures",
+        type=positive,
+        metavar="N",
+        help="with --html: number of pictures, evenly spread over the archive (default: 200)",
     )
     parser.add_argument(
         "--as",
@@ -72,7 +85,8 @@ def run(arguments: argparse.Namespace) -> int:
     from underpaint.codec.archive.tools.originals import export_originals
     from underpaint.pipelines.cli.console import plural, shown, size_text
 
-    check_folder("--output", arguments.output)
+    folder = arguments.output or arguments.html
+    check_folder("--output" if arguments.output else "--html", folder)
     _check_used(arguments)
     damaged = 0
 
@@ -83,10 +97,12 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.original:
         done = export_originals(arguments.archive, arguments.output, on_damage=report)
+    elif arguments.html:
+        done = _sheet(arguments, report)
     else:
         done = _exported(arguments, report)
     print(
-        f"{arguments.output}: {plural(done.images, 'picture')} in {plural(done.files, 'file')}, "
+        f"{folder}: {plural(done.images, 'picture')} in {plural(done.files, 'file')}, "
         f"{size_text(done.bytes)}"
     )
     if damaged:
@@ -109,6 +125,27 @@ def _check_used(arguments: argparse.Namespace) -> None:
         raise UsageError(f"{', '.join(idle)}: no effect with --original; leave it out")
     if arguments.shard_size is not None and arguments.form == "folder":
         raise UsageError("--shard-size: no effect with --as folder; leave it out")
+    if arguments.pictures and not arguments.html:
+        raise UsageError("--pictures: no effect without --html; leave it out")
+    writes = [name for name in ("--as", "--format", "--shard-size") if given[name] is not None]
+    writes += ["--original"] if arguments.original else []
+    if arguments.html and writes:
+        raise UsageError(f"{', '.join(writes)}: no effect with --html; leave it out")
+
+
+def _sheet(arguments: argparse.Namespace, report: Callable[[Damage], None]) -> Exported:
+    from underpaint.codec.archive.tools.web_sheet import PICTURES, export_sheet
+
+    return export_sheet(
+        arguments.archive,
+        arguments.html,
+        pictures=arguments.pictures or PICTURES,
+        layers=arguments.layers,
+        size=arguments.size,
+        weights=arguments.weights,
+        device=arguments.device,
+        on_damage=report,
+    )
 
 
 def _exported(arguments: argparse.Namespace, report: Callable[[Damage], None]) -> Exported:

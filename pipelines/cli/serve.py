@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import suppress
 
 from underpaint.pipelines.cli import options
 from underpaint.pipelines.cli.console import count
@@ -88,6 +89,6 @@ def run(arguments: argparse.Namespace) -> int:
     print(
         f"{plural(len(archive), 'picture')} at http://127.0.0.1:{port}/  (Ctrl-C ends)", flush=True
     )
-    with listener:
+    with listener, suppress(KeyboardInterrupt):  # which uvicorn raises again when it has ended
         uvicorn.Server(settings).run(sockets=[listener])
     return 0

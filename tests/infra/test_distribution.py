@@ -107,6 +107,7 @@ def test_the_wheel_holds_the_packages_and_nothing_else(built: tuple[Path, Path])
     expected |= {"underpaint/py.typed", "underpaint/codec/profiles/README.md"}
     expected |= {
         "underpaint/codec/archive/tools/templates/notebook.html",
+        "underpaint/codec/archive/tools/templates/sheet.html",
         "underpaint/codec/archive/tools/templates/view.html",
         "underpaint/pipelines/evaluation/templates/evaluation.html",
     }

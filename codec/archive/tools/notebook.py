@@ -9,11 +9,9 @@ from io import BytesIO
 import numpy as np
 from PIL import Image
 
-from underpaint.codec.archive.layer_columns import columns_for
 from underpaint.codec.archive.reader import Archive
-from underpaint.codec.archive.row_numbers import RowNumbers
 from underpaint.codec.archive.rows import Row
-from underpaint.codec.archive.tables import rows_of
+from underpaint.codec.archive.tools.sample import sampled_rows
 from underpaint.codec.bitstream import picture_header
 from underpaint.codec.codecs import SHARED
 from underpaint.codec.errors import UnderpaintError
@@ -107,21 +105,11 @@ def latents_html(latents: Latents) -> str:
 
 def _sheet(archive: Archive) -> np.ndarray:
     """Return a few pictures side by side, uint8 [H, W, 3], read page by page."""
-    numbers = RowNumbers(archive.files)
-    chosen = np.unique(np.linspace(0, numbers.rows - 1, SHEET_PICTURES).astype(int)).tolist()
+    size = min(TILE, archive.sizes[0] or TILE)
     layers = min(SHEET_LAYERS, len(archive.layer_names))
-    size = archive.sizes[0] or None
-    names = columns_for(layers, archive.sizes[:1])
-    found = []
-    for number in chosen:
-        [span] = numbers.spans(number, number + 1)
-        table = archive.read_group(span.file, span.group, ["key", "width", "height"])
-        blobs = archive.read_blobs(span.file, span.group, span.start, names)
-        [row] = rows_of(table.slice(span.start, 1))
-        found.append((row, [blobs[name] for name in names]))
-    streams = [[blob for blob in blobs if blob is not None] for _, blobs in found]
+    rows = list(sampled_rows(archive, SHEET_PICTURES, layers, size))
     codec = SHARED.reading(archive.weights_id)
-    pictures = codec.decode(streams, size=min(TILE, size or TILE), refine=False)
+    pictures = codec.decode([row.layers for row in rows], size=size, refine=False)
     columns = min(6, len(pictures))
     lines = -(-len(pictures) // columns)
     sheet = Image.new("RGB", (columns * TILE, lines * TILE), "white")

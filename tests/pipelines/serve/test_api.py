@@ -6,7 +6,10 @@ import http.client
 import io
 import json
 import os
+import signal
 import socket
+import subprocess
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -15,6 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
+import fsspec
 import numpy as np
 import pytest
 from PIL import Image
@@ -302,3 +306,32 @@ def test_the_command_names_its_mistakes(
     assert "choose another, or 0 for any" in capsys.readouterr().err
     assert underpaint("serve", root, "--port", 70000) == 2
     assert "want 0 to 65535" in capsys.readouterr().err
+
+
+def test_an_interrupt_ends_the_command_in_peace(root: Path) -> None:
+    command = [sys.executable, "-P", "-m", "underpaint", "serve", str(root), "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        url = process.stdout.readline().split()[3]
+        assert asked(url, "archive")["count"] == ROWS
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+
+
+@pytest.mark.parametrize("store", ["gs_folder", "s3_folder"])
+def test_archives_in_object_stores(
+    root: Path, store: str, request: pytest.FixtureRequest, archive: Archive
+) -> None:
+    folder = request.getfixturevalue(store)
+    files, _ = fsspec.core.url_to_fs(folder)
+    for path in root.rglob("*"):
+        if path.is_file():
+            files.pipe_file(f"{folder}/{path.relative_to(root)}", path.read_bytes())
+    with served(folder) as url:
+        assert asked(url, "rows", start=0, stop=60)["rows"][59]["n"] == 59
+        status, _, body = fetched(url, "api/picture/59", layers=2, size=64, format="png")
+        assert status == 200
+        [row] = [row for n, row in enumerate(archive.rows(2)) if n == 59]
+        [expected] = Codec.load().decode([row.layers], size=64)
+        np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(body))), expected)
+        assert asked(url, "traffic")["fetched"] < 400_000
