@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from underpaint.codec.archive.records import FileEntry
+from underpaint.codec.archive.units import Groups
 
 
 @dataclass(frozen=True)
@@ -27,15 +27,10 @@ class Span:
 class RowNumbers:
     """Finds row groups by the numbers of their rows, 0 to `rows` - 1."""
 
-    def __init__(self, files: Sequence[FileEntry]) -> None:
-        groups = [
-            (file, group, rows)
-            for file, entry in enumerate(files)
-            for group, rows in enumerate(entry.row_groups)
-        ]
-        self._groups = [(file, group) for file, group, _ in groups]
-        self._ends = np.cumsum([rows for _, _, rows in groups], dtype=np.int64)
-        self._index = {place: index for index, place in enumerate(self._groups)}
+    def __init__(self, groups: Groups) -> None:
+        """Take the row groups of an archive, `archive.manifest.units.groups`."""
+        self._groups = groups
+        self._ends = np.cumsum(groups.rows)
 
     @property
     def rows(self) -> int:
@@ -50,19 +45,22 @@ class RowNumbers:
             first = int(self._ends[index - 1]) if index else 0
             end = min(stop, int(self._ends[index]))
             if start < end:
-                file, group = self._groups[index]
-                yield Span(file, group, start - first, end - first, start)
+                yield Span(*self._place(index), start - first, end - first, start)
                 start = end
             index += 1
 
     def groups(self) -> Iterator[Span]:
         """Yield all row groups, each as a span of all its rows."""
         first = 0
-        for (file, group), end in zip(self._groups, self._ends.tolist(), strict=True):
-            yield Span(file, group, 0, end - first, first)
+        for index, end in enumerate(self._ends.tolist()):
+            yield Span(*self._place(index), 0, end - first, first)
             first = end
 
     def number(self, file: int, group: int, row: int) -> int:
         """Return the number of a row of a row group."""
-        index = self._index[file, group]
+        index = int(np.searchsorted(self._groups.files, file)) + group
         return row + (int(self._ends[index - 1]) if index else 0)
+
+    def _place(self, index: int) -> tuple[int, int]:
+        """Return file and row group of a row group by its position in the archive."""
+        return int(self._groups.files[index]), int(self._groups.groups[index])

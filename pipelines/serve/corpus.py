@@ -26,6 +26,7 @@ from underpaint.codec.archive.schema import EMBEDDING, FIXED_NAMES, SOURCE
 from underpaint.codec.archive.tables import joined, rows_of, vectors_of
 from underpaint.codec.archive.tools.search import embeddings, near_duplicates
 from underpaint.codec.archive.tools.view import StateView, state_of
+from underpaint.codec.archive.unit_columns import digest
 from underpaint.codec.codec import Codec
 from underpaint.codec.errors import ArchiveDamaged, UnderpaintError, UsageError
 from underpaint.codec.transform.sizes import shrink_level, shrunk_sides
@@ -76,12 +77,11 @@ class Corpus:
 
     def __init__(self, archive: Archive, codec: Codec) -> None:
         self.archive, self.codec = archive, codec
-        self.numbers = RowNumbers(archive.files)
+        self.numbers = RowNumbers(archive.manifest.units.groups)
         self._pages = Cache(PAGE_CACHE_BYTES)
         self._found = Cache(FOUND_CACHE_BYTES)
         self._states = Cache(STATE_CACHE_BYTES)
-        content = [unit.content for unit in archive.manifest.units]
-        self.version = hashlib.sha256(repr(content).encode()).hexdigest()[:12]
+        self.version = digest(archive.manifest.units.column("content"))[:12]
         """Changes with the content of the archive: part of the addresses of pictures."""
 
     # rows

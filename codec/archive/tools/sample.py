@@ -28,7 +28,7 @@ def sampled_rows(
     that cannot be read. Fetches the small columns of the rows' groups and the pages of the layers
     that hold them.
     """
-    numbers = RowNumbers(archive.files)
+    numbers = RowNumbers(archive.manifest.units.groups)
     names = archive.layer_columns(layers, size)
     small = [*FIXED_NAMES, *archive.label_names]
     chosen = np.unique(np.linspace(0, numbers.rows - 1, min(count, numbers.rows)).astype(int))

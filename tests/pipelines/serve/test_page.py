@@ -324,7 +324,7 @@ def test_the_first_screen_costs_its_coarse_layer_and_appears_at_once(
         coarse = sum(len(row.layers[0]) for row in rows)
         assert int(marks["firstScreenBytes"]) <= 3 * coarse
         view.until("document.querySelector('.tile img').src.includes('layers=3')")
-        view.shot("gallery")  # docs/gallery.jpg: sharp above, still coarse below
+        view.shot("gallery")
     times = [float(marks["firstPictureMs"])]
     while min(times) >= LATEST_FIRST_PICTURE_MS and len(times) < TRIES:
         with Page(browser, url) as view:
