@@ -111,8 +111,8 @@ def test_the_wheel_holds_the_packages_and_nothing_else(built: tuple[Path, Path])
         "underpaint/codec/archive/tools/templates/view.html",
         "underpaint/pipelines/evaluation/templates/evaluation.html",
     }
-    static = (ROOT / "pipelines" / "serve" / "static").iterdir()
-    expected |= {f"underpaint/{path.relative_to(ROOT)}" for path in static}
+    static = (ROOT / "pipelines" / "serve" / "static").rglob("*")
+    expected |= {f"underpaint/{path.relative_to(ROOT)}" for path in static if path.is_file()}
     assert names == expected
 
 
