@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
+import operator
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from underpaint.codec.archive.key_hashes import RepeatedKeys, hashes_of
-from underpaint.codec.archive.layer_columns import columns_for, sizes_for
+from underpaint.codec.archive.layer_columns import FULL, columns_for, sizes_for
 from underpaint.codec.archive.letters import read_letters
 from underpaint.codec.archive.manifest import Manifest, read_manifest
 from underpaint.codec.archive.parquet.pages import BlobPages
 from underpaint.codec.archive.parquet.ranges import Traffic
 from underpaint.codec.archive.records import DATA, FAILED, FileEntry
+from underpaint.codec.archive.row_index import Place
+from underpaint.codec.archive.row_reader import RowReader
 from underpaint.codec.archive.rows import DeadLetter, Row
 from underpaint.codec.archive.salvage import Damage, salvage
-from underpaint.codec.archive.schema import (
-    EMBEDDING,
-    FIXED_NAMES,
-    SOURCE,
-    is_blob,
-)
-from underpaint.codec.archive.tables import rows_of, vectors_of, with_blobs
+from underpaint.codec.archive.schema import EMBEDDING, FIXED_NAMES, SOURCE
+from underpaint.codec.archive.tables import rows_of, vectors_of
 from underpaint.codec.archive.unit_totals import totals_of
 from underpaint.codec.archive.united_reader import UnitedReader
 from underpaint.codec.errors import ArchiveDamaged, NoSuchKey, UsageError
@@ -75,7 +73,14 @@ class RowGroup:
 class Archive:
     """An archive opened for reading; see `Archive.open`.
 
-    Page checksums are verified on every read. It can be pickled and works after a fork.
+        archive[key]          the picture of a key
+        archive[10]           the picture number 10, in the order of the archive, from 0
+        archive[:100]         a list of pictures
+        key in archive        whether there is such a key
+
+    A picture is a `Row`, here with its key, layers, sides and labels; see `get` for more or fewer
+    layers and for the other columns. Checksums are verified on every read. It can be pickled and
+    works after a fork.
     """
 
     def __init__(self, storage: Storage, manifest: Manifest) -> None:
@@ -83,6 +88,10 @@ class Archive:
         self.manifest = manifest
         self.files: Sequence[FileEntry] = manifest.units.files
         self._reader = UnitedReader(storage, manifest.units)
+        self._row_reader: RowReader | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_row_reader": None}
 
     @classmethod
     def open(
@@ -128,6 +137,39 @@ class Archive:
         from underpaint.codec.archive.tools.notebook import archive_html
 
         return archive_html(self)
+
+    def __repr__(self) -> str:
+        layers, sizes = len(self.layer_names), [str(size) for size in self.sizes if size]
+        sizes += ["full"] if FULL in self.sizes else []
+        return (
+            f"Archive({str(self.storage.root)!r}, {len(self):,} pictures, {layers} layers, "
+            f"sizes {', '.join(sizes)})"
+        )
+
+    def __iter__(self) -> Iterator[Row]:
+        return self.rows()
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, str) and self._single.index.find(key) is not None
+
+    @overload
+    def __getitem__(self, which: str | int) -> Row: ...
+
+    @overload
+    def __getitem__(self, which: slice) -> list[Row]: ...
+
+    def __getitem__(self, which: str | int | slice) -> Row | list[Row]:
+        """Return a picture by key or number, or a list of pictures; NoSuchKey or IndexError."""
+        if isinstance(which, slice):
+            return [self[number] for number in range(*which.indices(len(self)))]
+        if isinstance(which, str):
+            return self.get(which, provenance=False)
+        number = operator.index(which)
+        if not -len(self) <= number < len(self):
+            raise IndexError(f"{self.storage.root}: picture {number} of {len(self)}")
+        place = self._single.index.at(number % len(self))
+        names = self._row_columns(None, None, labels=True, source=False, provenance=False)
+        return next(rows_of(self._single.row(place, names, {})))
 
     @property
     def paths(self) -> list[str]:
@@ -262,20 +304,41 @@ class Archive:
         layers: int | None = None,
         *,
         size: int | None = None,
+        labels: bool = True,
         source: bool = False,
+        provenance: bool = True,
     ) -> Row:
         """Return the image of a key, with layers 1 to `layers` (None: all), as `rows` does.
 
-        Fetches the keys of the row groups that may hold it, the small columns of that group, and
-        only those pages of the blobs that hold the row. Raises NoSuchKey or ArchiveDamaged.
+        Each layer is fetched by its own byte range, all at the same time, together with the small
+        columns of its row group, which are kept. Finding the key needs the index of the data files
+        that may hold it; see `load_index`.
+
+        Args:
+            layers, size, labels, source: as in `rows`.
+            provenance: with the columns that say where the picture came from, and its embedding.
+                Without, nothing but layers and labels is fetched.
+
+        Raises NoSuchKey or ArchiveDamaged.
         """
-        names = self._row_columns(layers, size, labels=True, source=source)
-        return next(rows_of(self._one_row(*self._find(key), names)))
+        names = self._row_columns(layers, size, labels=labels, source=source, provenance=provenance)
+        place = self._place(key)
+        known = {} if provenance else {"key": key}
+        names = [name for name in names if name not in known]
+        return next(rows_of(self._single.row(place, names, known)))
+
+    def load_index(self) -> int:
+        """Read the index of all data files, to find keys; return its memory in bytes.
+
+        Otherwise the index of a data file is read when a key that it may hold is first asked for.
+        """
+        self._single.index.load()
+        return self._single.index.nbytes
 
     def locate(self, key: str) -> tuple[int, int, int]:
         """Return the file (index into `files`), row group and row of a key; NoSuchKey."""
-        entry, group, row = self._find(key)
-        return self.files.index(entry), group, row
+        place = self._place(key)
+        return place.file, place.group, place.row
 
     def embedding(self, key: str) -> np.ndarray:
         """Return the embedding of an image, float16 [size]; no layer is read.
@@ -283,9 +346,8 @@ class Archive:
         Raises NoSuchKey, UsageError if there are no embeddings, or ArchiveDamaged.
         """
         self._check_columns([EMBEDDING])
-        entry, group, at = self._find(key)
-        column = self._reader.read(entry, group, [EMBEDDING]).column(EMBEDDING)
-        vector: np.ndarray = vectors_of(column)[at]
+        row = self._single.row(self._place(key), [EMBEDDING], {})
+        vector: np.ndarray = vectors_of(row.column(EMBEDDING))[0]
         return vector
 
     def keys(self) -> Iterator[str]:
@@ -329,8 +391,8 @@ class Archive:
     def read_blobs(
         self, file: int, group: int, row: int, columns: Sequence[str]
     ) -> dict[str, bytes | None]:
-        """Return blob columns of one row of a row group, by their pages; ArchiveDamaged."""
-        return self._reader.row_blobs(self.files[file], group, row, columns)
+        """Return blob columns of one row of a row group, by their bytes; ArchiveDamaged."""
+        return self._single.blobs(Place(file, group, row), columns)
 
     def blob_pages(self, file: int, group: int, columns: Sequence[str]) -> dict[str, BlobPages]:
         """Return the pages of blob columns of a row group; ArchiveDamaged."""
@@ -353,29 +415,33 @@ class Archive:
         """
         return salvage(self._reader, self.files[file], group, columns, error, report)
 
-    def _find(self, key: str) -> tuple[FileEntry, int, int]:
-        """Return file, row group and row of a key; NoSuchKey."""
-        for entry in self.manifest.units.files_with(key):
-            for group in self._groups_with(entry, key):
-                keys = self._reader.read(entry, group, ["key"]).column("key")
-                at = pc.index(keys, key).as_py()
-                if at >= 0:
-                    return entry, group, at
+    @property
+    def _single(self) -> RowReader:
+        if self._row_reader is None:
+            self._row_reader = RowReader(self._reader, self.manifest.units)
+        return self._row_reader
+
+    def _place(self, key: str) -> Place:
+        """Return the place of a key; NoSuchKey."""
+        place = self._single.index.find(key)
+        if place is not None:
+            return place
         first = pc.min(self.manifest.units.column("first_key")).as_py()
         hint = f"; the first key is {first!r}" if first is not None else ""
         raise NoSuchKey(f"{self.storage.root}: no picture {key!r}{hint}")
 
-    def _one_row(self, entry: FileEntry, group: int, at: int, names: Sequence[str]) -> pa.Table:
-        small = [name for name in names if not is_blob(name)]
-        table = self._reader.read(entry, group, small).slice(at, 1)
-        blobs = [name for name in names if is_blob(name)]
-        return with_blobs(table, self._reader.row_blobs(entry, group, at, blobs))
-
     def _row_columns(
-        self, layers: int | None, size: int | None, *, labels: bool, source: bool
+        self,
+        layers: int | None,
+        size: int | None,
+        *,
+        labels: bool,
+        source: bool,
+        provenance: bool = True,
     ) -> list[str]:
-        names = [*FIXED_NAMES, *(self.label_names if labels else ())]
-        if self.manifest.embedding_size is not None:
+        names = list(FIXED_NAMES if provenance else ("key", "width", "height"))
+        names += self.label_names if labels else ()
+        if self.manifest.embedding_size is not None and provenance:
             names.append(EMBEDDING)
         names += self.layer_columns(layers, size)
         if source:
@@ -409,10 +475,3 @@ class Archive:
         table = self._reader.read(entry, group, rest) if rest else known
         order = [known.column(n) if n in small else table.column(n) for n in names]
         return pa.table(dict(zip(names, order, strict=True))).take(chosen)
-
-    def _groups_with(self, entry: FileEntry, key: str) -> Iterator[int]:
-        encoded = key.encode("utf-8", "surrogatepass")
-        for number, group in enumerate(self._reader.footer(entry).groups):
-            # writers may omit the statistics of long keys
-            if group.keys is None or group.keys[0] <= encoded <= group.keys[1]:
-                yield number

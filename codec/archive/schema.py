@@ -1,7 +1,7 @@
 """The Parquet columns of data files and of files of dead letters.
 
-    key │ source_uri │ source_sha256 │ … │ labels… │ embedding │ layer_0_256 │ … │ layer_n │ source
-    └────────── small columns: zstd, dictionary, statistics ─────────┘ └──── blobs: stored raw ────┘
+    key │ source_uri │ … │ labels… │ embedding │ blob_bytes │ layer_0_256 │ … │ layer_n │ source
+    └──────── small columns: zstd, dictionary, statistics ───────┘ └──── blobs: stored raw ────┘
 
 The columns of the layers are adjacent, smallest size first (see `layer_columns`), so the coarse
 layers of a small size are one range of a row group. Columns `layer_0…` hold layer 1.
@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from underpaint.codec import limits
 from underpaint.codec.archive.layer_columns import FULL, columns_for, is_layer, split_layers
 from underpaint.codec.archive.rows import Row, check_key, printable
-from underpaint.codec.errors import RowInvalid, UsageError
+from underpaint.codec.errors import ArchiveDamaged, RowInvalid, UsageError
 from underpaint.codec.storage.redaction import redacted
 
 FIXED_FIELDS = (
@@ -40,6 +40,11 @@ FIXED_FIELDS = (
 FIXED_NAMES = tuple(fixed.name for fixed in FIXED_FIELDS)
 EMBEDDING, SOURCE = "embedding", "source"
 
+BLOB_BYTES = "blob_bytes"
+"""Column of the lengths of a row's blobs, in the order of their columns; NO_BLOB for a null."""
+
+NO_BLOB = -1
+
 DEAD_LETTER_SCHEMA = pa.schema(
     [
         pa.field(name, pa.string(), nullable=False)
@@ -48,6 +53,7 @@ DEAD_LETTER_SCHEMA = pa.schema(
 )
 
 _NO_STATISTICS = ("source_uri", "metadata", "trace")
+_NO_DICTIONARY = ("key", "source_sha256")
 _CONTROL = "[\\x00-\\x1f\\x7f]"
 
 PAGE_BYTES = 128 << 10
@@ -61,7 +67,7 @@ def is_blob(name: str) -> bool:
 
 def is_reserved(name: str) -> bool:
     """Return whether a name is not allowed for a label."""
-    return name in (*FIXED_NAMES, EMBEDDING) or is_blob(name)
+    return name in (*FIXED_NAMES, EMBEDDING, BLOB_BYTES) or is_blob(name)
 
 
 def label_fields(schema: pa.Schema) -> pa.Schema:
@@ -101,7 +107,7 @@ class Columns:
         return columns_for(len(self.layer_names), self.sizes)
 
     def schema(self) -> pa.Schema:
-        """Return the Arrow schema of a data file, in the order of its columns."""
+        """Return the Arrow schema of a data file, in order, without the lengths of its blobs."""
         fields = [*FIXED_FIELDS]
         fields += [label.with_nullable(True).remove_metadata() for label in self.labels]
         if self.embedding_size is not None:
@@ -186,6 +192,37 @@ def _checked_embedding(row: Row, size: int) -> np.ndarray:
     return embedding.astype(np.float16)
 
 
+def with_blob_bytes(rows: pa.Table) -> pa.Table:
+    """Return the table of a row group with the lengths of its blobs, before its first blob."""
+    blobs = [name for name in rows.column_names if is_blob(name)]
+    lengths = [pc.fill_null(pc.binary_length(rows.column(name)), NO_BLOB) for name in blobs]
+    values = np.stack([one.to_numpy() for one in lengths], axis=1).astype(np.int32)
+    column = pa.FixedSizeListArray.from_arrays(values.ravel(), type=_blob_bytes_type(len(blobs)))
+    field = pa.field(BLOB_BYTES, column.type, nullable=False)
+    return rows.add_column(rows.schema.get_field_index(blobs[0]), field, column)
+
+
+def stored_schema(schema: pa.Schema) -> pa.Schema:
+    """Return the Arrow schema of a data file with the column that `with_blob_bytes` adds."""
+    return with_blob_bytes(schema.empty_table()).schema
+
+
+def blob_lengths(column: pa.ChunkedArray, blobs: int) -> np.ndarray:
+    """Return the lengths of the blobs of some rows, int32 [rows, blobs]; NO_BLOB for a null.
+
+    Raises ArchiveDamaged if the column does not hold them.
+    """
+    if column.type != _blob_bytes_type(blobs) or column.null_count:
+        raise ArchiveDamaged(f"column {BLOB_BYTES!r} is {column.type}, or has nulls")
+    values = column.combine_chunks().flatten()
+    lengths: np.ndarray = values.to_numpy().reshape(-1, blobs)
+    return lengths
+
+
+def _blob_bytes_type(blobs: int) -> pa.DataType:
+    return pa.list_(pa.field("element", pa.int32(), nullable=False), blobs)
+
+
 def breach(table: pa.Table, *, failed: bool, required: str = "layer_0") -> str:
     """Return how a table breaks the rules of its columns; "" if it does not.
 
@@ -214,8 +251,8 @@ def parquet_settings(schema: pa.Schema) -> dict[str, Any]:
     """Return the arguments of `pq.ParquetWriter` for a data or dead-letter file.
 
     Blob columns: uncompressed, PLAIN, no statistics, pages of about PAGE_BYTES. Small columns:
-    zstd, dictionary, statistics for plain types. All pages have a CRC-32, and the file has a page
-    index.
+    zstd, dictionary, statistics for plain types; for the lengths of blobs zstd and
+    BYTE_STREAM_SPLIT. All pages have a CRC-32, and the file has a page index.
     """
     sink = pa.BufferOutputStream()
     pq.write_table(schema.empty_table(), sink)
@@ -224,11 +261,13 @@ def parquet_settings(schema: pa.Schema) -> dict[str, Any]:
     small = [path for path in paths if not is_blob(path)]
     scalar = [path for path in small if "." not in path]
     encodings = {path: "PLAIN" for path in paths if is_blob(path)}
+    lengths = [path for path in small if path.partition(".")[0] == BLOB_BYTES]
+    encodings |= dict.fromkeys(lengths, "BYTE_STREAM_SPLIT")
     return {
         "version": "2.6",
         "data_page_version": "1.0",
         "compression": {path: "none" if is_blob(path) else "zstd" for path in paths},
-        "use_dictionary": [path for path in small if path not in ("key", "source_sha256")],
+        "use_dictionary": [path for path in small if path not in (*_NO_DICTIONARY, *lengths)],
         "column_encoding": encodings or None,
         "write_statistics": [
             path for path in scalar if path not in ("source_uri", "metadata", "trace")

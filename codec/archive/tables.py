@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from underpaint.codec.archive.layer_columns import by_layer, is_layer
+from underpaint.codec.archive.layer_columns import by_layer
 from underpaint.codec.archive.rows import Row
-from underpaint.codec.archive.schema import EMBEDDING, FIXED_NAMES, SOURCE
+from underpaint.codec.archive.schema import EMBEDDING, FIXED_NAMES, SOURCE, is_reserved
 from underpaint.codec.errors import ArchiveDamaged
 
 
@@ -29,7 +29,7 @@ def rows_of(table: pa.Table) -> Iterator[Row]:
     names = table.column_names
     layers = by_layer(names)
     fixed = [name for name in names if name in FIXED_NAMES and name not in ("states", "weights_id")]
-    labels = [n for n in names if n not in (*FIXED_NAMES, EMBEDDING, SOURCE) and not is_layer(n)]
+    labels = [name for name in names if not is_reserved(name)]
     columns = {name: _values(table.column(name)) for name in names}
     for index in range(table.num_rows):
         values: dict[str, Any] = {name: columns[name][index] for name in fixed}

@@ -30,7 +30,14 @@ from underpaint.codec.archive.records import (
     check_unit,
 )
 from underpaint.codec.archive.rows import DeadLetter, Row, check_key, printable
-from underpaint.codec.archive.schema import DEAD_LETTER_SCHEMA, Columns, is_blob
+from underpaint.codec.archive.schema import (
+    BLOB_BYTES,
+    DEAD_LETTER_SCHEMA,
+    Columns,
+    is_blob,
+    stored_schema,
+    with_blob_bytes,
+)
 from underpaint.codec.archive.tables import rows_of, table
 from underpaint.codec.errors import DuplicateKey, RowInvalid, UnitConflict, UsageError
 from underpaint.codec.storage.files import Storage
@@ -207,7 +214,7 @@ class ArchiveWriter:
             self._chunks = [conformed(pa.concat_tables(self._chunks), self._schema)]
         if self._data:
             scratch = self._exit.enter_context(self._storage.scratch(f"{DATA}/{self.unit}"))
-            self._data = self._data.continued(scratch, self._schema)
+            self._data = self._data.continued(scratch, stored_schema(self._schema))
 
     def _set_columns(self, columns: Columns) -> None:
         self.columns = columns
@@ -248,10 +255,13 @@ class ArchiveWriter:
     def add_group(self, group: pa.Table) -> None:
         """Add the rows of another archive's row group as one row group, whatever its size.
 
-        The columns must be those of this writer, in order. Types are not converted, so labels of
-        any Arrow type stay unchanged. Raises RowInvalid or DuplicateKey before anything is added.
+        The columns must be those of this writer, in order, with or without `blob_bytes`. Types are
+        not converted, so labels of any Arrow type stay unchanged. Raises RowInvalid or DuplicateKey
+        before anything is added.
         """
         self._flush()
+        if BLOB_BYTES in group.column_names:  # computed anew
+            group = group.drop_columns(BLOB_BYTES)
         if not group.schema.equals(self._schema):
             raise RowInvalid(f"unit {self.unit!r}: a row group of other columns")
         keys = group.column("key").to_pylist()
@@ -299,8 +309,8 @@ class ArchiveWriter:
     def _write(self, group: pa.Table) -> None:
         if self._data is None:
             scratch = self._exit.enter_context(self._storage.scratch(f"{DATA}/{self.unit}"))
-            self._data = FileWriter(scratch, self._schema)
-        self._data.write(group)
+            self._data = FileWriter(scratch, stored_schema(self._schema))
+        self._data.write(with_blob_bytes(group))
 
     def _finish(self) -> None:
         self._flush()

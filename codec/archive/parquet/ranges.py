@@ -15,12 +15,14 @@ from collections.abc import Container, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from underpaint.codec.archive.layer_columns import is_layer
+from underpaint.codec.archive.parquet.chunk_file import ChunkFile
 from underpaint.codec.archive.parquet.footer import ARROW_ERRORS, Footer, first_line, parse_footer
 from underpaint.codec.archive.parquet.pages import BlobPages, blob_pages
 from underpaint.codec.archive.parquet.unpacking import check_unpacked
@@ -39,6 +41,9 @@ WIDEST_GAP = 256 << 10
 
 REQUEST_BYTES = 16 << 20
 """Longer ranges are split into requests of this size, which run in parallel."""
+
+MOST_REQUESTS = 64
+"""Most requests for single values that run at the same time."""
 
 FOOTERS_KEPT = 256
 """Number of parsed footers kept in memory, the most recently used."""
@@ -122,52 +127,6 @@ def coalesce(
         else:
             merged.append((start, stop))
     return merged
-
-
-class ChunkFile:
-    """A file of `size` bytes of which only some ranges are available; pyarrow reads from it."""
-
-    def __init__(self, size: int, parts: Sequence[tuple[int, bytes]]) -> None:
-        self._size, self._parts, self._at = size, parts, 0
-        self.closed = False
-
-    def readable(self) -> bool:
-        """Return True."""
-        return True
-
-    def writable(self) -> bool:
-        """Return False."""
-        return False
-
-    def seekable(self) -> bool:
-        """Return True."""
-        return True
-
-    def tell(self) -> int:
-        """Return the position of the next read."""
-        return self._at
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        """Set the position, as in `io`."""
-        self._at = offset + (0, self._at, self._size)[whence]
-        return self._at
-
-    def read(self, length: int = -1) -> memoryview:
-        """Return the next bytes without a copy; OSError if they were not fetched."""
-        stop = self._size if length < 0 else min(self._at + length, self._size)
-        for start, data in self._parts:
-            if start <= self._at and stop <= start + len(data):
-                view = memoryview(data)[self._at - start : stop - start]
-                self._at = stop
-                return view
-        raise OSError(f"bytes {self._at} to {stop} were not fetched")
-
-    def flush(self) -> None:
-        """Do nothing."""
-
-    def close(self) -> None:
-        """Mark as closed."""
-        self.closed = True
 
 
 class RangeReader:
@@ -270,6 +229,38 @@ class RangeReader:
             raise ArchiveDamaged(f"{entry.path}: {error}") from None
         self.counter.add(wanted=sum(len(value or b"") for value in values))
         return values
+
+    def blob_pages(
+        self, entry: FileEntry, columns: Sequence[str]
+    ) -> list[dict[str, BlobPages] | None]:
+        """Return the pages of blob columns for each row group of a file, by few requests.
+
+        None for a row group whose page index is damaged or missing.
+        """
+        footer = self.footer(entry)
+        known = [[group.indices.get(name, (0, 0)) for name in columns] for group in footer.groups]
+        parts = self._fetch_all(entry, coalesce(chain.from_iterable(known), waste=8.0))
+        found: list[dict[str, BlobPages] | None] = []
+        for number, (ranges, rows) in enumerate(zip(known, entry.row_groups, strict=True)):
+            try:
+                chunks = self.chunks(entry, number, columns)
+                found.append({
+                    name: blob_pages(
+                        _within(parts, place), chunks[name], rows,
+                        nullable=footer.schema.field(name).nullable,
+                    )
+                    for name, place in zip(columns, ranges, strict=True)
+                })  # fmt: skip
+            except ArchiveDamaged:
+                found.append(None)
+        return found
+
+    def fetch_each(self, entry: FileEntry, ranges: Sequence[Range]) -> list[bytes]:
+        """Return the bytes of several ranges, fetched in one parallel round; ArchiveDamaged."""
+        if self.storage.is_local or len(ranges) < 2:
+            return [self._fetch(entry, *one) for one in ranges]
+        with ThreadPoolExecutor(min(MOST_REQUESTS, len(ranges))) as pool:
+            return list(pool.map(lambda one: self._fetch(entry, *one), ranges))
 
     def _offset_indices(
         self, entry: FileEntry, group: int, columns: Sequence[str]
@@ -387,6 +378,15 @@ class RangeReader:
 def blob_bytes(table: pa.Table, name: str) -> int:
     """Return the total length of a blob column's values in bytes."""
     return int(pc.sum(pc.binary_length(table.column(name))).as_py() or 0)
+
+
+def _within(parts: Iterable[tuple[int, bytes]], place: Range) -> bytes:
+    """Return bytes of a file from those of its parts; b"" if no part holds them."""
+    start, stop = place
+    for first, data in parts:
+        if first <= start and stop <= first + len(data):
+            return data[start - first : stop - first]
+    return b""
 
 
 def _column_of(path: str, names: Container[str]) -> str:

@@ -16,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from underpaint.codec.archive import Archive, ArchiveWriter, LayerDataset, Row, publish
-from underpaint.codec.archive.parquet.ranges import ChunkFile, coalesce
+from underpaint.codec.archive.parquet.chunk_file import ChunkFile
+from underpaint.codec.archive.parquet.ranges import coalesce
 from underpaint.codec.archive.torch.prefetch import prefetched
 from underpaint.codec.errors import ArchiveDamaged
 from underpaint.codec.storage.retries import is_transient, with_retries
