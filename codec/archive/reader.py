@@ -285,15 +285,22 @@ class Archive:
         labels: bool = True,
         source: bool = False,
         where: pc.Expression | None = None,
+        keys: Sequence[str] | None = None,
         on_damage: OnDamage | None = None,
     ) -> Iterator[Row]:
         """Yield images in the order of the archive, with layers 1 to `layers` (None: all).
 
         `size`: only what pictures of this short side need, see `Codec.decode` (None: full).
-        `source`: with the original bytes, if the archive keeps them. Other arguments as in
+        `source`: with the original bytes, if the archive keeps them. `keys`: only these images, in
+        the order of the archive; NoSuchKey before the first is read. Other arguments as in
         `row_groups`.
         """
         names = self._row_columns(layers, size, labels=labels, source=source)
+        if keys is not None:
+            if where is not None:
+                raise UsageError("rows: give either keys or where")
+            yield from self._rows_of(sorted({self._place(key) for key in keys}), names, on_damage)
+            return
         groups = self.row_groups(names, where=where, on_damage=on_damage)
         for group in groups:
             yield from rows_of(group.table)
@@ -326,6 +333,10 @@ class Archive:
         known = {} if provenance else {"key": key}
         names = [name for name in names if name not in known]
         return next(rows_of(self._single.row(place, names, known)))
+
+    def check_key(self, key: str) -> None:
+        """NoSuchKey unless the archive has a picture of this key."""
+        self._place(key)
 
     def load_index(self) -> int:
         """Read the index of all data files, to find keys; return its memory in bytes.
@@ -420,6 +431,22 @@ class Archive:
         if self._row_reader is None:
             self._row_reader = RowReader(self._reader, self.manifest.units)
         return self._row_reader
+
+    def _rows_of(
+        self, places: Sequence[Place], names: Sequence[str], on_damage: OnDamage | None
+    ) -> Iterator[Row]:
+        """Yield the rows of some places, each read by itself."""
+        for place in places:
+            try:
+                table = self._single.row(place, names, {})
+            except ArchiveDamaged as error:
+                if on_damage is None:
+                    raise
+                entry = self.files[place.file]
+                found = salvage(self._reader, entry, place.group, names, error, on_damage)
+                table = found[0].filter(pa.array(found[1] == place.row)) if found else None
+            if table is not None:
+                yield from rows_of(table)
 
     def _place(self, key: str) -> Place:
         """Return the place of a key; NoSuchKey."""

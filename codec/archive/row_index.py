@@ -40,7 +40,7 @@ FILES_AT_ONCE, GROUPS_AT_ONCE = 4, 8
 _T = TypeVar("_T")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class Place:
     """Where a row is stored: index into the data files, row group in the file, row in the group."""
 

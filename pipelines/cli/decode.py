@@ -11,6 +11,8 @@ from underpaint.pipelines.cli.outputs import check_folder
 
 EXAMPLES = """\
   underpaint decode archive --output pictures --layers 3
+  underpaint decode archive --output pictures --key left/001.jpg --key right/002.jpg
+  underpaint decode archive --output pictures --where 'width > 640 and cls in (3, 5)' --limit 20
   underpaint decode archive --output latents --format latents --layers 2
 """
 
@@ -31,6 +33,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--output", required=True, metavar="FOLDER", help="local folder or URL")
     options.add_layers(parser)
     options.add_size(parser)
+    options.add_selection(parser)
     parser.add_argument(
         "--format",
         choices=("png", "jpeg", "webp", "latents"),
@@ -90,6 +93,7 @@ def run(arguments: argparse.Namespace) -> int:
             texture=arguments.texture,
             refine=arguments.refine,
             levels=COARSE_LEVELS if arguments.levels is None else arguments.levels,
+            selection=options.selection(arguments),
             overwrite=arguments.overwrite,
         )
     )

@@ -14,6 +14,7 @@ from underpaint.pipelines.cli.outputs import check_folder
 
 if TYPE_CHECKING:
     from underpaint.codec.archive import Damage
+    from underpaint.codec.archive.selection import Selection
     from underpaint.codec.archive.tools.export import Exported
 
 
@@ -70,6 +71,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     options.add_layers(parser)
     options.add_size(parser)
+    options.add_selection(parser)
     parser.add_argument(
         "--shard-size",
         type=parse_size,
@@ -82,7 +84,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(arguments: argparse.Namespace) -> int:
     """Export; 0, or 1 where an image was damaged and left out."""
+    from underpaint.codec.archive.selection import EVERYTHING
     from underpaint.codec.archive.tools.originals import export_originals
+    from underpaint.codec.errors import UsageError
     from underpaint.pipelines.cli.console import plural, shown, size_text
 
     folder = arguments.output or arguments.html
@@ -95,12 +99,17 @@ def run(arguments: argparse.Namespace) -> int:
         damaged += 1
         print(shown(damage), file=sys.stderr)
 
+    selection = options.selection(arguments)
     if arguments.original:
+        if selection != EVERYTHING:
+            raise UsageError(
+                "--original: choose no rows, the originals of all pictures are written"
+            )
         done = export_originals(arguments.archive, arguments.output, on_damage=report)
     elif arguments.html:
         done = _sheet(arguments, report)
     else:
-        done = _exported(arguments, report)
+        done = _exported(arguments, selection, report)
     print(
         f"{folder}: {plural(done.images, 'picture')} in {plural(done.files, 'file')}, "
         f"{size_text(done.bytes)}"
@@ -148,7 +157,9 @@ def _sheet(arguments: argparse.Namespace, report: Callable[[Damage], None]) -> E
     )
 
 
-def _exported(arguments: argparse.Namespace, report: Callable[[Damage], None]) -> Exported:
+def _exported(
+    arguments: argparse.Namespace, selection: Selection, report: Callable[[Damage], None]
+) -> Exported:
     from underpaint.codec.archive.tools.export import SHARD_BYTES, export
 
     return export(
@@ -158,6 +169,7 @@ def _exported(arguments: argparse.Namespace, report: Callable[[Damage], None]) -
         format=arguments.format or "png",
         layers=arguments.layers,
         size=arguments.size,
+        selection=selection,
         shard_bytes=arguments.shard_size or SHARD_BYTES,
         weights=arguments.weights,
         device=arguments.device,

@@ -10,8 +10,14 @@ import argparse
 import os
 import re
 import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+from underpaint.codec.errors import UsageError
 from underpaint.pipelines.cli.console import positive
+
+if TYPE_CHECKING:
+    from underpaint.codec.archive.selection import Selection
 
 EXIT_STATUS = """\
 exit status: 0 success, 1 something failed or is damaged, 2 a mistake in the command line, 130
@@ -67,6 +73,43 @@ def add_size(parser: argparse._ActionsContainer) -> None:
         help="read smaller pictures: of the full picture, 1/2, 1/4, 1/8 and 1/16 of its sides, the "
         "smallest whose short side has N pixels or more (default: full pictures)",
     )
+
+
+def add_selection(parser: argparse._ActionsContainer) -> None:
+    """`--key`, `--keys-file`, `--where` and `--limit`: the rows that a command reads."""
+    parser.add_argument(
+        "--key", action="append", metavar="KEY", help="only this picture (may be repeated)"
+    )
+    parser.add_argument(
+        "--keys-file", metavar="FILE", help="only the pictures whose keys are the lines of a file"
+    )
+    parser.add_argument(
+        "--where",
+        metavar="CONDITION",
+        help="only pictures whose columns and labels match, such as 'width > 640 and cls == 3'",
+    )
+    parser.add_argument(
+        "--limit", type=positive, metavar="N", help="at most N pictures, in the archive's order"
+    )
+
+
+def selection(arguments: argparse.Namespace) -> Selection:
+    """Return the rows that `add_selection` describes; UsageError for a mistake."""
+    from underpaint.codec.archive.selection import Selection
+
+    keys = list(arguments.key or ())
+    if arguments.keys_file is not None:
+        try:
+            text = Path(arguments.keys_file).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "not a text file in UTF-8"
+            raise UsageError(f"--keys-file {arguments.keys_file}: {reason}") from None
+        keys += [line for line in text.split("\n") if line]
+        if not keys:
+            raise UsageError(f"--keys-file {arguments.keys_file}: holds no key")
+    if keys and arguments.where is not None:
+        raise UsageError("--where cannot be combined with --key or --keys-file")
+    return Selection(tuple(keys) or None, arguments.where, arguments.limit)
 
 
 def add_new_archive(parser: argparse._ActionsContainer) -> None:

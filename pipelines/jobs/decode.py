@@ -6,7 +6,7 @@ import io
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from underpaint.codec.archive import Archive, Damage, Row
+from underpaint.codec.archive.selection import EVERYTHING, Selection
 from underpaint.codec.archive.tools.output_names import OutputNames
 from underpaint.codec.codec import COARSE_LEVELS
 from underpaint.codec.errors import LayerDamaged, UnderpaintError, UsageError
@@ -57,6 +58,8 @@ class DecodeOptions:
     """Whether the backward network refines the picture."""
     levels: int = COARSE_LEVELS
     """Number of wavelet levels in latents besides the low band, 0 to 4."""
+    selection: Selection = EVERYTHING
+    """The rows to decode."""
     overwrite: bool = False
     """Whether the output folder may hold files, which are replaced where names are equal."""
 
@@ -133,6 +136,10 @@ def decode(options: DecodeOptions) -> DecodeResult:
     statistics = archive.statistics()
     if not statistics.images:
         raise UsageError(f"{options.archive}: no images in this archive")
+    warnings = _Warnings()
+    rows = options.selection.rows(
+        archive, options.layers, size=options.size, labels=False, on_damage=warnings.damage
+    )
     storage = Storage(options.output)
     if not options.overwrite and storage.holds_anything():
         raise UsageError(
@@ -145,18 +152,17 @@ def decode(options: DecodeOptions) -> DecodeResult:
     if storage.is_local:
         Path(storage.path("")).mkdir(parents=True, exist_ok=True)
     begin = time.monotonic()
-    warnings = _Warnings()
     counts = Counts()
     damaged = 0
     answers = work(
         _decode_task,
-        _tasks(archive, options, warnings),
+        _tasks(rows, archive, options, warnings),
         workers=wanted_workers(options.workers, statistics.pixels),
         weights=weights,
         device=options.device,
         tensors=options.tensors,
     )
-    with ProgressLine(lambda: counts, 0, statistics.images):
+    with ProgressLine(lambda: counts, 0, options.selection.most(statistics.images)):
         for answer in answers:
             counts += answer.counts
             damaged += answer.damaged
@@ -173,9 +179,10 @@ def decode(options: DecodeOptions) -> DecodeResult:
     )
 
 
-def _tasks(archive: Archive, options: DecodeOptions, warnings: _Warnings) -> Iterator[_Task]:
+def _tasks(
+    rows: Iterable[Row], archive: Archive, options: DecodeOptions, warnings: _Warnings
+) -> Iterator[_Task]:
     names = OutputNames(SUFFIXES[options.format])
-    rows = archive.rows(options.layers, size=options.size, labels=False, on_damage=warnings.damage)
     for group in batches(rows):
         kept: list[tuple[str, Row]] = []
         for row in group:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.helpers.pictures import encode, make_photos, underpaint
 from underpaint.codec.archive import Archive, ArchiveWriter, Row, publish
 from underpaint.codec.codec import Codec
 from underpaint.pipelines.cli.main import main
@@ -154,3 +155,46 @@ def test_verify_repairs_into_a_new_archive(
     assert main([*command, str(tmp_path / "second")]) == 2
     assert "holds an archive already" in capsys.readouterr().err
     assert main(["verify", str(tmp_path / "no"), "--repair", "--output", str(tmp_path / "x")]) == 2
+
+
+def test_decode_and_export_choose_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photos = make_photos(tmp_path / "photos", 4)
+    root = tmp_path / "archive"
+    assert encode(tmp_path / "photos", "--output", root) == 0
+    archive = Archive.open(root)
+    assert len(archive) == len(photos)
+    keys = list(archive.keys())
+    (tmp_path / "keys.txt").write_text(f"{keys[2]}\n{keys[0]}\n")
+    width = min(row.width for row in archive)
+    wide = [row.key for row in archive if row.width > width]
+    choices = {
+        "key": (["--key", keys[1]], keys[1:2]),
+        "file": (["--keys-file", tmp_path / "keys.txt", "--key", keys[1]], keys[:3]),
+        "where": (["--where", f"width > {width}"], wide),
+        "limit": (["--where", f"width > {width}", "--limit", 1], wide[:1]),
+    }
+    for name, (options, expected) in choices.items():
+        output = tmp_path / name
+        decoding = ["--layers", 1, "--no-refine", "--workers", 1]
+        assert underpaint("decode", root, "--output", output, *options, *decoding) == 0
+        assert len([path for path in output.rglob("*") if path.is_file()]) == len(expected)
+        assert underpaint(
+            "export", root, "--output", tmp_path / f"{name}-x", "--as", "folder", "--format",
+            "layers", "--layers", 1, *options,
+        ) == 0  # fmt: skip
+        lines = (tmp_path / f"{name}-x" / "metadata.jsonl").read_text().splitlines()
+        assert [json.loads(line)["key"] for line in lines] == expected
+    capsys.readouterr()
+    for mistake, message in {
+        ("--key", "nowhere"): "no picture 'nowhere'",
+        ("--keys-file", str(tmp_path / "no.txt")): "No such file",
+        ("--where", "width >"): "not an expression",
+        ("--where", "nothing == 1"): "no column 'nothing'",
+        ("--where", "width > 1", "--key", keys[0]): "--where cannot be combined",
+        ("--limit", "0"): "--limit",
+    }.items():
+        assert underpaint("decode", root, "--output", tmp_path / "none", *mistake) == 2
+        error = capsys.readouterr().err
+        assert message in error
+        assert "Traceback" not in error
+        assert not (tmp_path / "none").exists()

@@ -21,6 +21,7 @@ from urllib.parse import quote
 from underpaint.codec.archive.reader import Archive, OnDamage
 from underpaint.codec.archive.rows import Row
 from underpaint.codec.archive.salvage import Damage
+from underpaint.codec.archive.selection import EVERYTHING, Selection
 from underpaint.codec.archive.tools.targets import check_empty
 from underpaint.codec.codec import Codec
 from underpaint.codec.errors import LayerDamaged, StreamError, UsageError
@@ -54,6 +55,7 @@ def export(
     format: str = "png",
     layers: int | None = None,
     size: int | None = None,
+    selection: Selection = EVERYTHING,
     shard_bytes: int = SHARD_BYTES,
     weights: str | None = None,
     device: str = "cpu",
@@ -64,6 +66,7 @@ def export(
 
     Args:
         size: short side in pixels of the pictures, as in `Codec.decode` (None: full).
+        selection: the images to write.
         form: tar shards for WebDataset, or a folder of pictures with `metadata.jsonl`.
         format: "png", "jpeg", "webp"; or the layers themselves: "underpaint", one file of a
             picture, or "layers", a file each (`NAME.layer_0` …).
@@ -86,7 +89,7 @@ def export(
     archive.layer_columns(layers, size)
     storage = Storage(target)
     check_empty(storage)
-    rows = archive.rows(layers, size=size, on_damage=on_damage)
+    rows = selection.rows(archive, layers, size=size, on_damage=on_damage)
     files: Iterator[tuple[Row, Members]]
     if format == "layers":
         files = ((row, _blobs(row)) for row in rows)

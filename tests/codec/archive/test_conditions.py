@@ -1,0 +1,77 @@
+"""Conditions as text: equal to Python's meaning, and one line for each mistake."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pytest
+
+from underpaint.codec.archive.conditions import parse_condition
+from underpaint.codec.errors import UsageError
+
+SCHEMA = pa.schema(
+    [("key", pa.string()), ("width", pa.int32()), ("cls", pa.int64()), ("good", pa.bool_()),
+     ("secret", pa.string())]
+)  # fmt: skip
+NAMES = ("key", "width", "cls", "good")
+TABLE = pa.table(
+    {
+        "key": ["a", "b", "it's", "d"],
+        "width": pa.array([100, 640, 641, 2000], pa.int32()),
+        "cls": [3, 3, 5, -1],
+        "good": [True, False, True, False],
+        "secret": ["x"] * 4,
+    },
+    SCHEMA,
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "width > 640 and cls == 3", "width >= 640 or cls != 3", "cls in (3, -1)",
+        "not (width < 641)",
+        "cls not in [3]", "100 < width <= 641", "key == \"it's\"", "good", "not good and cls == -1",
+        "good == True", "3 == cls", "key in {'a', 'd'}", "width == cls",
+        "width > 640.5",
+    ],
+)  # fmt: skip
+def test_conditions_mean_what_they_mean_in_python(text: str) -> None:
+    expression = parse_condition(text.strip(), SCHEMA, NAMES)
+    expected = [row for row in TABLE.to_pylist() if eval(" ".join(text.split()), {}, row)]
+    assert TABLE.filter(expression).to_pylist() == expected
+
+
+def test_nulls_are_found() -> None:
+    table = TABLE.set_column(2, "cls", pa.array([1, None, 2, None]))
+    for text, keys in (("cls is None", ["b", "d"]), ("cls is not None", ["a", "it's"])):
+        found = table.filter(parse_condition(text, SCHEMA, NAMES)).column("key").to_pylist()
+        assert found == keys
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "not an expression"),
+        ("width >", "not an expression"),
+        ("width = 3", "not an expression"),
+        ("width > 'a'", "condition"),
+        ("size > 3", "no column 'size'; there are key, width, cls, good"),
+        ("secret == 'x'", "no column 'secret'"),
+        ("__import__('os').getcwd()", "is not allowed"),
+        ("width + 1 > 3", "'width \\+ 1' is not allowed"),
+        ("key.upper() == 'A'", "is not allowed"),
+        ("[x for x in (1,)]", "is not allowed"),
+        ("lambda: 1", "is not allowed"),
+        ("cls in 3", "needs a list"),
+        ("cls is 3", "compares with None only"),
+        ("width", "condition"),
+        ("cls == b'x'", "is not allowed"),
+        ("(" * 3000 + "good" + ")" * 900, "not an expression"),
+        ("cls == " + "9" * 30, "condition"),
+        ("good or " * 900 + "good", "at most 4096"),
+    ],
+)  # fmt: skip
+def test_a_mistake_gets_one_line(text: str, reason: str) -> None:
+    with pytest.raises(UsageError, match=reason) as caught:
+        parse_condition(text, SCHEMA, NAMES)
+    assert "\n" not in str(caught.value)
