@@ -60,17 +60,29 @@ def parse_condition(text: str, schema: pa.Schema, names: Container[str]) -> pc.E
         ds.dataset(columns.empty_table()).to_table(filter=expression)
     except SyntaxError:
         raise UsageError(f"condition {text!r}: not an expression; write: width > 640") from None
-    except (
-        ValueError,
-        TypeError,
-        OverflowError,
-        RecursionError,
-        MemoryError,
-        pa.ArrowException,
-    ) as error:
+    except _MISTAKES as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UsageError(f"condition {text!r}: {reason}") from None
     return expression
+
+
+def named_columns(expression: pc.Expression, schema: pa.Schema) -> list[str]:
+    """Return the columns of a schema that an expression names, in order; UsageError for others.
+
+    A column is named if the expression has no meaning without it: pyarrow does not tell.
+    """
+
+    def fails(fields: pa.Schema) -> str:
+        try:
+            ds.dataset(fields.empty_table()).to_table(filter=expression)
+        except _MISTAKES as error:
+            return (str(error).splitlines() or [type(error).__name__])[0]
+        return ""
+
+    if reason := fails(schema):
+        raise UsageError(f"where: {reason}")
+    without = (schema.remove(at) for at in range(len(schema)))
+    return [name for name, rest in zip(schema.names, without, strict=True) if fails(rest)]
 
 
 def _boolean(node: ast.expr, names: list[str]) -> pc.Expression:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, overload
 
@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from underpaint.codec.archive.conditions import named_columns
 from underpaint.codec.archive.key_hashes import RepeatedKeys, hashes_of
 from underpaint.codec.archive.layer_columns import FULL, columns_for, sizes_for
 from underpaint.codec.archive.letters import read_letters
@@ -261,15 +262,15 @@ class Archive:
         names = list(columns) if columns is not None else [*FIXED_NAMES, *self.label_names]
         names += self.layer_columns(layers, size) if layers is not None else []
         self._check_columns(names)
+        tested = self.columns_of(where) if where is not None and self.files else []
         for entry in self.files:
             for group in range(len(entry.row_groups)):
                 try:
-                    table = self._read(entry, group, names, where)
+                    table = self._read(entry, group, names, where, tested)
                 except ArchiveDamaged as error:
                     if on_damage is None:
                         raise
-                    small = [*FIXED_NAMES, *self.label_names] if where is not None else []
-                    wanted = list(dict.fromkeys([*small, *names]))
+                    wanted = list(dict.fromkeys([*tested, *names]))
                     found = salvage(self._reader, entry, group, wanted, error, on_damage)
                     table = found[0] if found else None
                     if table is not None and where is not None:
@@ -299,7 +300,7 @@ class Archive:
         if keys is not None:
             if where is not None:
                 raise UsageError("rows: give either keys or where")
-            yield from self._rows_of(sorted({self._place(key) for key in keys}), names, on_damage)
+            yield from self._rows_of(self.places(keys), names, on_damage)
             return
         groups = self.row_groups(names, where=where, on_damage=on_damage)
         for group in groups:
@@ -333,6 +334,16 @@ class Archive:
         known = {} if provenance else {"key": key}
         names = [name for name in names if name not in known]
         return next(rows_of(self._single.row(place, names, known)))
+
+    def columns_of(self, where: pc.Expression) -> list[str]:
+        """Return the small columns that a condition names, at least one; UsageError for others."""
+        names = [*FIXED_NAMES, *self.label_names]
+        schema = pa.schema([self.schema.field(name) for name in names])
+        return named_columns(where, schema) or ["key"]
+
+    def places(self, keys: Iterable[str]) -> list[Place]:
+        """Return where the images of some keys are stored, sorted, each once; NoSuchKey."""
+        return sorted({self._place(key) for key in keys})
 
     def check_key(self, key: str) -> None:
         """NoSuchKey unless the archive has a picture of this key."""
@@ -404,6 +415,14 @@ class Archive:
     ) -> dict[str, bytes | None]:
         """Return blob columns of one row of a row group, by their bytes; ArchiveDamaged."""
         return self._single.blobs(Place(file, group, row), columns)
+
+    def read_rows(
+        self, file: int, group: int, rows: Sequence[int], columns: Sequence[str]
+    ) -> pa.Table:
+        """Return columns of some rows of a row group: small columns whole, which are kept, and
+        blobs by their bytes; ArchiveDamaged.
+        """
+        return self._single.rows(file, group, rows, columns)
 
     def blob_pages(self, file: int, group: int, columns: Sequence[str]) -> dict[str, BlobPages]:
         """Return the pages of blob columns of a row group; ArchiveDamaged."""
@@ -488,17 +507,22 @@ class Archive:
             raise UsageError(f"{self.storage.root}: no column {unknown[0]!r}")
 
     def _read(
-        self, entry: FileEntry, group: int, names: Sequence[str], where: pc.Expression | None
+        self,
+        entry: FileEntry,
+        group: int,
+        names: Sequence[str],
+        where: pc.Expression | None,
+        tested: Sequence[str],
     ) -> pa.Table | None:
+        """Return the rows of a row group for which `where` holds, on the columns `tested`."""
         if where is None:
             return self._reader.read(entry, group, names)
-        small = [*FIXED_NAMES, *self.label_names]
-        known = self._reader.read(entry, group, small)
+        known = self._reader.read(entry, group, tested)
         numbered = known.append_column("__row", pa.array(np.arange(known.num_rows)))
         chosen = numbered.filter(where).column("__row")
         if not len(chosen):
             return None
-        rest = [name for name in names if name not in small]
+        rest = [name for name in names if name not in tested]
         table = self._reader.read(entry, group, rest) if rest else known
-        order = [known.column(n) if n in small else table.column(n) for n in names]
+        order = [known.column(n) if n in tested else table.column(n) for n in names]
         return pa.table(dict(zip(names, order, strict=True))).take(chosen)

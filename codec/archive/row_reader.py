@@ -16,7 +16,7 @@ import pyarrow as pa
 from underpaint.codec.archive.layer_columns import by_layer, is_layer, sizes_in
 from underpaint.codec.archive.parquet.ranges import RangeReader
 from underpaint.codec.archive.parquet.values import PREFIX
-from underpaint.codec.archive.row_index import Place, RowIndex
+from underpaint.codec.archive.row_index import Place, RowIndex, mapped
 from underpaint.codec.archive.schema import is_blob
 from underpaint.codec.archive.tables import joined
 from underpaint.codec.archive.units import Units
@@ -25,6 +25,9 @@ from underpaint.codec.errors import StreamError
 
 TABLE_BYTES = 64 << 20
 """Memory of the small columns that are kept; those used longest ago are dropped."""
+
+ROWS_AT_ONCE = 16
+"""Number of rows of a row group that are fetched at the same time."""
 
 Values = dict[str, bytes | None]
 
@@ -71,6 +74,18 @@ class RowReader:
             columns |= {name: read.column(name) for name in sides}
         columns |= {name: pa.array([value], pa.large_binary()) for name, value in values.items()}
         return pa.table(columns)
+
+    def rows(self, file: int, group: int, rows: Sequence[int], names: Sequence[str]) -> pa.Table:
+        """Return columns of some rows of a row group, in the order of `rows`; ArchiveDamaged."""
+        blobs = [name for name in names if is_blob(name)]
+        small = [name for name in names if not is_blob(name)]
+        table = self._group(file, group, small).take(list(rows))
+        threads = 1 if self._reader.storage.is_local else ROWS_AT_ONCE
+        read = mapped(lambda row: self.blobs(Place(file, group, row), blobs), rows, threads)
+        for name in blobs:
+            column = pa.array([values[name] for values in read], pa.large_binary())
+            table = table.append_column(name, column)
+        return table
 
     def blobs(self, place: Place, columns: Sequence[str]) -> Values:
         """Return blobs of one row; ArchiveDamaged."""
@@ -124,20 +139,28 @@ class RowReader:
         """Return small columns of one row, from those of its row group, which are kept."""
         if not names:
             return pa.table({})
-        at = place.file, place.group, tuple(names)
+        return self._group(place.file, place.group, names).slice(place.row, 1)
+
+    def _group(self, file: int, group: int, names: Sequence[str]) -> pa.Table:
+        """Return small columns of a row group, which are kept."""
+        at = file, group, tuple(names)
         with self._lock:
             table = self._tables.get(at)
             if table is not None:
                 self._tables.move_to_end(at)
         if table is None:
+<<<<<<< HEAD
             entry = self.index.entry(place.file)
             table = self._reader.read(entry, place.group, names)
+=======
+            table = self._reader.read(self.index.files[file], group, names)
+>>>>>>> 0abae9a (Choose images of data sets, mix archives, shuffle all images)
             with self._lock:
                 self._held += 0 if at in self._tables else table.nbytes
                 self._tables[at] = table
                 while len(self._tables) > 1 and self._held > TABLE_BYTES:
                     self._held -= self._tables.popitem(last=False)[1].nbytes
-        return table.slice(place.row, 1)
+        return table
 
 
 def _picture(values: Values) -> PictureHeader | None:

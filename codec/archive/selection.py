@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from underpaint.codec.archive.conditions import parse_condition
+from underpaint.codec.archive.chosen_rows import parsed
 from underpaint.codec.archive.reader import Archive, OnDamage
 from underpaint.codec.archive.rows import Row
-from underpaint.codec.archive.schema import FIXED_NAMES
 from underpaint.codec.errors import UsageError
 
 
@@ -46,10 +45,7 @@ class Selection:
 
         Raises UsageError for a condition that cannot be parsed, and NoSuchKey, before any row.
         """
-        where = None
-        if self.where is not None:
-            names = (*FIXED_NAMES, *archive.label_names)
-            where = parse_condition(self.where, archive.schema, names)
+        where = parsed(archive, self.where) if self.where is not None else None
         for key in self.keys or ():
             archive.check_key(key)
         rows = archive.rows(

@@ -29,7 +29,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, IterableDataset
 
 from underpaint.codec.archive import Archive, ArchiveWriter, LayerDataset, Row, publish
-from underpaint.codec.archive.torch.samples import Output
+from underpaint.codec.archive.torch.options import Output
 from underpaint.codec.codec import Codec
 from underpaint.codec.errors import UnderpaintError, UsageError
 from underpaint.codec.metrics import psnr

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
-from itertools import islice
-from typing import Any, NoReturn, Unpack
+from typing import Any, Literal, Unpack, get_args
 
 import torch
 from torch.utils.data import IterableDataset
@@ -16,20 +14,16 @@ from underpaint.codec.archive.parquet.ranges import Traffic
 from underpaint.codec.archive.reader import Archive
 from underpaint.codec.archive.torch.collate import collate
 from underpaint.codec.archive.torch.division import Division, Even
+from underpaint.codec.archive.torch.loading import Loading, made
+from underpaint.codec.archive.torch.mixed_samples import MixedMaker
+from underpaint.codec.archive.torch.mixture import Mixture, shares_of
+from underpaint.codec.archive.torch.options import SampleArguments, SampleOptions
 from underpaint.codec.archive.torch.order import EpochOrder, Interval, Piece, union, without
 from underpaint.codec.archive.torch.passes import Passes
-from underpaint.codec.archive.torch.prefetch import prefetched
 from underpaint.codec.archive.torch.ranks import rank_place, worker_place
-from underpaint.codec.archive.torch.samples import (
-    Group,
-    Sample,
-    SampleArguments,
-    SampleMaker,
-    SampleOptions,
-    Wanted,
-)
+from underpaint.codec.archive.torch.samples import Sample
 from underpaint.codec.archive.torch.state import ReaderState, gather
-from underpaint.codec.errors import StateMismatch
+from underpaint.codec.errors import StateMismatch, UsageError
 
 WINDOW_BYTES = 64 << 20
 """Default size, in bytes of row groups, of a window whose rows are shuffled together."""
@@ -40,8 +34,10 @@ PREFETCH_BYTES = 64 << 20
 EPOCH_STRIDE = 1 << 40
 """Difference of the "position" of an image in one epoch and of the image there in the next."""
 
-Made = tuple[Piece, list[int], list[Sample]]
-"""A piece of the epoch, some positions of it, and the samples of those that are intact."""
+Source = Archive | str | os.PathLike[str]
+"""An open archive, a local path or an fsspec URL."""
+
+Shuffle = Literal["windows", "full"]
 
 
 class LayerDataset(IterableDataset[Sample]):
@@ -83,8 +79,16 @@ class LayerDataset(IterableDataset[Sample]):
     from the number of images on.
 
     Args:
-        archive: an open archive, a local path or an fsspec URL.
+        archive: an open archive, a local path or an fsspec URL; or a sequence of them. Samples of
+            several have the labels that all archives have, and "archive", the index of theirs.
+        mix: proportions of several archives, for example [0.7, 0.3]. An epoch then ends when the
+            first archive has given all of its images once; the next one goes on in the others where
+            it stopped, so that each image of an archive comes once before any comes again. None:
+            an epoch holds all images of all archives.
         seed: seed of the shuffle; None: the order of the archive.
+        shuffle: "windows" reads row groups whole and in a random order, and shuffles the rows of
+            some of them together. "full" is a random permutation of all images: each is read by its
+            own byte ranges, one request a column of layers. See `docs/reading.md` for its cost.
         rank, world_size: of this process; by default those of torch.distributed, else of the
             environment variables RANK and WORLD_SIZE, which torchrun sets, else 0 of 1.
         even: "pad" repeats at most one image a rank, "drop" leaves out at most `world_size - 1`
@@ -99,14 +103,16 @@ class LayerDataset(IterableDataset[Sample]):
         decode_batch: images decoded at once, unless there is a `batch_size`.
         options: the content of samples: `layers`, `size`, `exact`, `fit`, `output`, `labels`,
             `label`, `columns`, `features`, `transform`, `weights`, `device`, `refine` and
-            `on_damage`; see `SampleOptions`.
+            `on_damage`; and the images: `where` and `keys`. See `SampleOptions`.
     """
 
     def __init__(
         self,
-        archive: Archive | str | os.PathLike[str],
+        archive: Source | Sequence[Source],
         *,
+        mix: Sequence[float] | None = None,
         seed: int | None = 0,
+        shuffle: Shuffle = "windows",
         rank: int | None = None,
         world_size: int | None = None,
         even: Even = "pad",
@@ -119,23 +125,21 @@ class LayerDataset(IterableDataset[Sample]):
         **options: Unpack[SampleArguments],
     ) -> None:
         super().__init__()
-        self.archive = archive if isinstance(archive, Archive) else Archive.open(archive)
+        one = isinstance(archive, (Archive, str, os.PathLike))
+        chosen = [archive] if one else list(archive)  # type: ignore[list-item, arg-type]
+        self.archives = tuple(a if isinstance(a, Archive) else Archive.open(a) for a in chosen)
         self.rank, self.world_size = rank_place(rank, world_size)
-        self._maker = SampleMaker(self.archive, SampleOptions(**options))
-        self._seed, self._window_bytes = seed, window_bytes
-        self._prefetch_bytes, self._threads = prefetch_bytes, threads
-        self._decode_batch = batch_size or decode_batch
-        if seed is None:
-            self._order_id = f"{self.archive.manifest.identity} as stored"
-        else:
-            columns = len(self._maker.layer_columns)
-            windows = f"windows of {window_bytes} bytes of {columns} columns"
-            self._order_id = f"{self.archive.manifest.identity} seed {seed} {windows}"
+        if shuffle not in get_args(Shuffle):
+            raise UsageError(f"shuffle {shuffle!r}: choose windows or full")
+        self._maker = maker = MixedMaker(self.archives, SampleOptions(**options))
+        images = [int(part.rows.sum()) for part in maker.makers]
+        self._mixture = Mixture(maker.rows, maker.sizes, maker.ends, shares_of(images, mix))
+        self._seed, self._window_bytes = seed, None if shuffle == "full" else window_bytes
+        self._loading = Loading(
+            prefetch_bytes, threads, batch_size or decode_batch, batch_size is not None
+        )
         self._division = Division(self.world_size, even, batch_size, drop_last)
-        if even != "pad":
-            self._order_id += f" {even}"
-        if batch_size is not None:
-            self._order_id += f" batches of {batch_size}{' only' if drop_last else ''}"
+        self._order_id = " ".join([self._order_of(shuffle), *self._division.notes])
         self._passes = Passes()
         self._followed = self._epoch = 0
         self._base: tuple[Interval, ...] = ()
@@ -147,11 +151,12 @@ class LayerDataset(IterableDataset[Sample]):
 
     def __len__(self) -> int:
         """Return the number of samples, or batches, of this rank in a whole epoch."""
-        return self._division.steps(len(self.archive), self.rank)
+        return self._division.steps(len(self._mixture), self.rank)
 
     def __repr__(self) -> str:
         place = f"rank {self.rank} of {self.world_size}"
-        return f"LayerDataset({self.archive.storage.root!r}, {self._maker}, {place})"
+        roots = ", ".join(repr(archive.storage.root) for archive in self.archives)
+        return f"LayerDataset({roots}, {self._maker}, {place})"
 
     @property
     def epoch(self) -> int:
@@ -162,7 +167,12 @@ class LayerDataset(IterableDataset[Sample]):
     @property
     def traffic(self) -> Traffic:
         """Bytes fetched and wanted by this process so far."""
-        return self.archive.traffic
+        parts = [archive.traffic for archive in self.archives]
+        return Traffic(
+            sum(part.fetched for part in parts),
+            sum(part.wanted for part in parts),
+            sum(part.requests for part in parts),
+        )
 
     def set_epoch(self, epoch: int) -> None:
         """Go to the start of an epoch; no effect if the next pass is of that epoch anyway."""
@@ -283,13 +293,22 @@ class LayerDataset(IterableDataset[Sample]):
             self._followed = self._passes.first
             self._restart(self._followed)
 
+    def _order_of(self, shuffle: Shuffle) -> str:
+        """Return a text that identifies the order of all epochs."""
+        name = self._maker.identity
+        if len(self.archives) > 1:
+            name += f" {self._mixture.takes} an epoch"
+        if self._seed is None:
+            return f"{name} as stored"
+        if shuffle == "full":
+            return f"{name} seed {self._seed} full"
+        columns = len(self._maker.makers[0].layer_columns)
+        windows = f"windows of {self._window_bytes} bytes of {columns} columns"
+        return f"{name} seed {self._seed} {windows}"
+
     def _order(self, epoch: int) -> EpochOrder:
         return EpochOrder(
-            self._maker.rows,
-            self._maker.sizes,
-            seed=self._seed,
-            epoch=epoch,
-            window_bytes=self._window_bytes,
+            self._mixture, seed=self._seed, epoch=epoch, window_bytes=self._window_bytes
         )
 
     def _samples(self, order: EpochOrder, pieces: Sequence[Piece]) -> Iterator[Sample]:
@@ -331,7 +350,7 @@ class LayerDataset(IterableDataset[Sample]):
         """
         spare: Sample | None = None
         owed: list[tuple[Piece, int]] = []
-        for piece, positions, samples in self._made(order, pieces):
+        for piece, positions, samples in made(self._maker, order, pieces, self._loading):
             intact = {sample["position"]: sample for sample in samples}
             for position in positions:
                 sample = intact.get(position)
@@ -343,61 +362,3 @@ class LayerDataset(IterableDataset[Sample]):
                 while spare is not None and owed:
                     where, at = owed.pop(0)
                     yield where, at + 1, {**spare, "position": at}
-
-    def _made(self, order: EpochOrder, pieces: Sequence[Piece]) -> Iterator[Made]:
-        """Yield batches of samples; the next one is made meanwhile. Errors come in their place."""
-
-        def made(piece: Piece, wanted: list[Wanted]) -> Made:
-            return piece, [one.position for one in wanted], self._maker.make(wanted)
-
-        def tasks() -> Iterator[Callable[[], Made]]:
-            try:
-                begun = 0  # samples of a batch that began in the piece before
-                for piece, wanted in self._loaded(order, pieces):
-                    while wanted:
-                        part = wanted[: self._decode_batch - begun]
-                        del wanted[: len(part)]
-                        begun = (begun + len(part)) % self._decode_batch
-                        if self._division.batch_size is None:
-                            begun = 0
-                        yield partial(made, piece, part)
-            except Exception as error:
-                yield partial(_raise, error)
-
-        # the requested batch, and one ahead
-        return prefetched(tasks(), lambda task: task(), lambda _: 1, budget=2, threads=1)
-
-    def _loaded(
-        self, order: EpochOrder, pieces: Sequence[Piece]
-    ) -> Iterator[tuple[Piece, list[Wanted]]]:
-        """Yield each piece with its rows in memory; the groups of the next pieces load
-        meanwhile.
-        """
-
-        def groups_of(piece: Piece) -> list[int]:
-            return list(dict.fromkeys(order.locate(piece)[0].tolist()))
-
-        loaded = prefetched(
-            (group for piece in pieces for group in groups_of(piece)),
-            lambda group: (group, self._maker.load(group)),
-            lambda group: int(self._maker.sizes[group]),
-            budget=self._prefetch_bytes,
-            threads=self._threads,
-        )
-        for piece in pieces:
-            held: dict[int, Group] = dict(islice(loaded, len(groups_of(piece))))
-            groups, rows = order.locate(piece)
-            yield (
-                piece,
-                [
-                    Wanted(piece.start + at, held[group], row)
-                    for at, (group, row) in enumerate(
-                        zip(groups.tolist(), rows.tolist(), strict=True)
-                    )
-                ],
-            )
-            held.clear()
-
-
-def _raise(error: Exception) -> NoReturn:
-    raise error

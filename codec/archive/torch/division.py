@@ -41,6 +41,14 @@ class Division:
         """Whether ranks must have equal numbers of samples."""
         return self.ranks > 1 and self.even != "uneven"
 
+    @property
+    def notes(self) -> list[str]:
+        """What the order of samples depends on, in words; nothing by default."""
+        notes = [self.even] if self.even != "pad" else []
+        if self.batch_size is not None:
+            notes.append(f"batches of {self.batch_size}{' only' if self.drop_last else ''}")
+        return notes
+
     def length(self, left: int, rank: int) -> int:
         """Return the number of samples of a rank if `left` positions are divided."""
         samples = left // self.ranks

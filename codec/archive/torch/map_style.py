@@ -12,14 +12,8 @@ from torch.utils.data import Dataset
 
 from underpaint.codec.archive.parquet.ranges import Traffic
 from underpaint.codec.archive.reader import Archive
-from underpaint.codec.archive.torch.samples import (
-    Group,
-    Sample,
-    SampleArguments,
-    SampleMaker,
-    SampleOptions,
-    Wanted,
-)
+from underpaint.codec.archive.torch.options import SampleArguments, SampleOptions
+from underpaint.codec.archive.torch.samples import Group, Sample, SampleMaker, Wanted
 
 CACHE_BYTES = 256 << 20
 """Default size of the cache of row groups in bytes."""
@@ -28,7 +22,8 @@ CACHE_BYTES = 256 << 20
 class LayerMap(Dataset[Sample | None]):
     """Images of an archive by index, in the order of the archive; samples as in `LayerDataset`.
 
-    A few images of a row group are fetched by their pages; many are read with the whole group,
+    With `where` or `keys`, indices count the chosen images only. A few images of a row group are
+    fetched by their byte ranges; many are read with the whole group,
     which then stays in a cache of `cache_bytes` (least recently used groups go first). A sampler
     that jumps at random over a large archive fetches several times the bytes it uses; to train in
     shuffled order use `LayerDataset`. "position" is the index. A damaged image raises
@@ -54,8 +49,8 @@ class LayerMap(Dataset[Sample | None]):
         return {**self.__dict__, "_cache": OrderedDict()}
 
     def __len__(self) -> int:
-        """Return the number of images of the archive."""
-        return len(self.archive)
+        """Return the number of chosen images."""
+        return int(self._ends[-1]) if len(self._ends) else 0
 
     def __repr__(self) -> str:
         return f"LayerMap({self.archive.storage.root!r}, {self._maker})"
@@ -83,7 +78,7 @@ class LayerMap(Dataset[Sample | None]):
             rows_of.setdefault(number, []).append(place - int(first[number]))
         held = {number: self._group(number, rows) for number, rows in sorted(rows_of.items())}
         wanted = [
-            Wanted(at, held[number], place - int(first[number]))
+            Wanted(at, held[number], self._maker.stored_row(number, place - int(first[number])))
             for at, (place, number) in enumerate(zip(places, numbers, strict=True))
         ]
         samples: list[Sample | None] = [None] * len(places)

@@ -1,7 +1,9 @@
-"""The order of an epoch: a pure function of archive, seed and epoch, divided among any workers.
+"""The order of an epoch: a pure function of archives, seed and epoch, divided among any workers.
 
     row groups ──keyed shuffle──> windows of some row groups ──keyed shuffle of their rows──>
     positions 0 … N-1, one for each image; the same whatever the number of ranks and workers
+
+Or all images of the epoch are shuffled, and a window is a number of positions.
 
 A shuffle buffer would be state that a checkpoint has to contain. Here there is none: an epoch is a
 numbered sequence, the consumed part is a set of intervals of it, and resuming divides the rest
@@ -14,6 +16,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+
+from underpaint.codec.archive.torch.mixture import Mixture
+from underpaint.codec.archive.torch.permutations import keyed_permutation, permuted
+
+SCATTERED_ROWS = 4096
+"""Positions of a window if all images of an epoch are shuffled together."""
 
 Interval = tuple[int, int]
 """Positions [start, stop)."""
@@ -53,27 +61,6 @@ def count(intervals: Iterable[Interval]) -> int:
     return sum(stop - start for start, stop in intervals)
 
 
-def keyed_permutation(length: int, *key: int) -> np.ndarray:
-    """Return a permutation of 0 … length-1, int64, that depends only on the integers of `key`.
-
-    Indices are sorted by their SplitMix64 hash (Steele, Lea and Flood 2014): the streams of NumPy's
-    generators may change between versions, but a checkpoint must stay valid.
-    """
-    state = np.zeros(1, np.uint64)
-    with np.errstate(over="ignore"):
-        for part in key:
-            state = _splitmix64(state ^ np.uint64(part & 0xFFFFFFFFFFFFFFFF))
-        hashes = _splitmix64(state + np.arange(length, dtype=np.uint64))
-    return np.argsort(hashes, kind="stable")
-
-
-def _splitmix64(x: np.ndarray) -> np.ndarray:
-    x = x + np.uint64(0x9E3779B97F4A7C15)
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
-
-
 @dataclass(frozen=True)
 class Piece:
     """Positions [start, stop) of one window: a worker's share of it."""
@@ -104,52 +91,56 @@ def without(pieces: Iterable[Piece], taken: Sequence[Interval]) -> list[Piece]:
 
 
 class EpochOrder:
-    """The positions of one epoch over row groups of `rows` images each.
+    """The positions of one epoch.
 
     Args:
-        rows: int64 [G], images of each row group, in the order of the archive.
-        sizes: int64 [G], bytes to read for each group: a window is closed at `window_bytes`.
-        seed: None for the order of the archive (each row group is a window).
+        mixture: row groups of one archive or more, and the images of an epoch.
+        seed: None for the order of the archives (each row group is a window).
         epoch: its number.
+        window_bytes: bytes of row groups at which a window is closed, whose images are shuffled
+            together. None: all images of the epoch are (with a seed), and a window is only a number
+            of positions.
     """
 
     def __init__(
-        self,
-        rows: np.ndarray,
-        sizes: np.ndarray,
-        *,
-        seed: int | None,
-        epoch: int,
-        window_bytes: int,
+        self, mixture: Mixture, *, seed: int | None, epoch: int, window_bytes: int | None
     ) -> None:
-        self._rows, self._key = rows, None if seed is None else (seed, epoch)
-        groups = len(rows)
-        self._order = np.arange(groups)
-        first = np.arange(groups + 1)  # index, in the order, of each window's first group
-        if self._key is not None:
-            self._order = keyed_permutation(groups, *self._key, 0)
-            first = _window_starts(sizes[self._order], window_bytes)
-        ends = np.concatenate([[0], np.cumsum(rows[self._order])])
+        self._key = None if seed is None else (seed, epoch)
+        self.scattered = seed is not None and window_bytes is None
+        """Whether the images of a window are anywhere in the archives."""
+        self._segments = segments = mixture.segments(seed, epoch)
+        self._ends = np.concatenate([[0], np.cumsum(segments.rows)])
+        if self.scattered:
+            count = len(self)
+            self.bounds = np.append(np.arange(0, count, SCATTERED_ROWS), count)
+            return
+        first = np.arange(len(segments.rows) + 1)  # index of each window's first segment
+        if window_bytes is not None and seed is not None:
+            whole = np.maximum(mixture.rows[segments.groups], 1)
+            sizes = mixture.sizes[segments.groups] * segments.rows // whole
+            first = _window_starts(sizes, window_bytes)
         self._first = first
-        self.bounds: np.ndarray = ends[first]
+        self.bounds: np.ndarray = self._ends[first]
         """int64 [windows + 1]: the first position of each window, and N."""
 
     def __len__(self) -> int:
-        return int(self.bounds[-1])
+        return int(self._ends[-1])
 
     def locate(self, piece: Piece) -> tuple[np.ndarray, np.ndarray]:
-        """Return the row group and the row in it for each position of a piece, two int64 arrays."""
-        groups = self._order[self._first[piece.window] : self._first[piece.window + 1]]
-        rows = self._rows[groups]
-        base = int(self.bounds[piece.window])
-        flat = np.arange(int(rows.sum()))
-        if self._key is not None:
-            flat = keyed_permutation(len(flat), *self._key, 1, piece.window)
-        first = piece.first - base
-        flat = flat[first : first + piece.stop - piece.start]
-        starts = np.concatenate([[0], np.cumsum(rows)])
-        place = np.searchsorted(starts, flat, side="right") - 1
-        return groups[place], flat - starts[place]
+        """Return the row group and the image in it for each position of a piece, two int64
+        arrays.
+        """
+        base, end = int(self.bounds[piece.window]), int(self.bounds[piece.window + 1])
+        positions = np.arange(piece.first, piece.first + piece.stop - piece.start)
+        if self.scattered:
+            assert self._key is not None
+            positions = permuted(positions, len(self), *self._key, 2)
+        elif self._key is not None:
+            shuffled = keyed_permutation(end - base, *self._key, 1, piece.window)
+            positions = base + shuffled[positions - base]
+        at = np.searchsorted(self._ends, positions, side="right") - 1
+        rows = self._segments.starts[at] + positions - self._ends[at]
+        return self._segments.groups[at], rows
 
     def pieces(self, intervals: Iterable[Interval]) -> list[Piece]:
         """Cut intervals at the ends of windows."""

@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, get_args
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import pyarrow as pa
 import torch
 from PIL import Image
 
+from underpaint.codec.archive.chosen_rows import chosen_rows
 from underpaint.codec.archive.layer_columns import by_layer
 from underpaint.codec.archive.reader import Archive, OnDamage
 from underpaint.codec.archive.salvage import Damage
-from underpaint.codec.archive.schema import EMBEDDING, FIXED_NAMES, PAGE_BYTES
+from underpaint.codec.archive.schema import EMBEDDING, FIXED_NAMES
 from underpaint.codec.archive.tables import joined, vectors_of
-from underpaint.codec.archive.torch.exact import Fit, to_shape
+from underpaint.codec.archive.torch.exact import to_shape
+from underpaint.codec.archive.torch.options import Output, SampleOptions
 from underpaint.codec.archive.units import Units
 from underpaint.codec.errors import ArchiveDamaged, LayerDamaged, StreamError, UsageError
 
 if TYPE_CHECKING:
     from underpaint.codec.codec import Codec
 
-Output = Literal["image", "latent", "bytes", "pil"]
 Sample = dict[str, Any]
+
+REQUEST_BYTES = 16 << 10
+"""Bytes that cost as much as one more request, where single rows and whole groups compete."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,8 @@ class Group:
     """Row of the group -> row of the table, if some rows are missing; None: all are present."""
     whole: bool = True
     """Whether all readable rows are present."""
+    archive: int = 0
+    """Index of its archive, if a data set reads several."""
 
 
 @dataclass(frozen=True)
@@ -47,66 +54,6 @@ class Wanted:
     position: int
     group: Group
     row: int
-
-
-class SampleArguments(TypedDict, total=False):
-    """Types of the arguments that `LayerDataset` and `LayerMap` share, for type checkers."""
-
-    layers: int | None
-    size: int | None
-    exact: tuple[int, int] | None
-    fit: Fit
-    output: Output
-    labels: bool | Sequence[str]
-    label: str | Callable[[dict[str, Any]], Any] | None
-    columns: Sequence[str]
-    features: bool
-    transform: Callable[[Any], Any] | None
-    weights: str | None
-    device: str
-    refine: bool
-    on_damage: OnDamage | None
-
-
-@dataclass(frozen=True)
-class SampleOptions:
-    """Content of the samples of a data set: the arguments that `LayerDataset` and `LayerMap` share.
-
-    Args:
-        layers: number of layers to fetch and decode (None: all).
-        size: short side in pixels of the pictures to fetch and decode, as in `Codec.decode`: of the
-            full picture and its halves, the smallest that reaches it (None: the largest there is).
-        exact: height and width to which pictures are scaled, antialiased, so that samples form a
-            batch. Unless `size` is given, only what these pictures need is read.
-        fit: "crop" scales the centre of a picture with the proportions of `exact`, "stretch" all.
-        output: content of a sample.
-        labels: all label columns, none, or those named.
-        label: name of a label column, or a function of the dict of labels: the sample then has its
-            value or result as "label" in place of "labels".
-        columns: further small columns, such as "width": a dict "columns" of the sample.
-        features: whether samples hold the archive's embeddings.
-        transform: a function of the content: of the picture, of the tuple of layers, or of a dict
-            with the three tensors of latents. Its result replaces the content.
-        weights, device: as in `Codec.load`; pictures stay on the device that decodes them.
-        refine: whether pictures go through the backward network, as in `Codec.decode`: 0.2 to 0.3
-            dB better, many times as slow on a CPU.
-        on_damage: called with each `Damage`; the image is then left out. None: an error is raised.
-    """
-
-    layers: int | None = None
-    size: int | None = None
-    exact: tuple[int, int] | None = None
-    fit: Fit = "crop"
-    output: Output = "latent"
-    labels: bool | Sequence[str] = True
-    label: str | Callable[[dict[str, Any]], Any] | None = None
-    columns: Sequence[str] = ()
-    features: bool = False
-    transform: Callable[[Any], Any] | None = None
-    weights: str | None = None
-    device: str = "cpu"
-    refine: bool = False
-    on_damage: OnDamage | None = None
 
 
 class SampleMaker:
@@ -143,27 +90,67 @@ class SampleMaker:
                 raise UsageError(f"{archive.storage.root}: no small column {name!r}")
         self._small = list(dict.fromkeys(["key", *self.labels, *options.columns, *others]))
         self.columns = [*self._small, *self.layer_columns]
-        self._options = options
         self._codec: Codec | None = None
         if output != "bytes" and torch.device(options.device).type == "cpu":
             from underpaint.codec.reconstruct.preload import load_kernels
 
             load_kernels()  # here, so that the workers that a DataLoader forks inherit it
-        self.files, self.groups, self.rows = archive.manifest.units.groups
-        rows_of_file = np.bincount(self.files, self.rows, len(archive.files))
+        self.files, self.groups, self._stored = archive.manifest.units.groups
+        rows_of_file = np.bincount(self.files, self._stored, len(archive.files))
         per_row = self._bytes(archive.manifest.units) / rows_of_file
-        self.sizes = (self.rows * (32 + per_row[self.files])).astype(np.int64)
+        self._per_row = 32 + per_row[self.files]
+        self._chosen = chosen_rows(
+            archive, where=options.where, keys=options.keys, on_damage=options.on_damage
+        )
+        self.rows = self._stored
+        """int64 [G]: chosen images of each row group."""
+        if self._chosen is not None:
+            self.rows = np.array([len(rows) for rows in self._chosen], np.int64)
+        self.sizes = (self.rows * self._per_row).astype(np.int64)
+        """int64 [G]: bytes of the chosen images of each row group."""
+        self._options = replace(options, where=None, keys=None)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_codec": None}
 
     def __str__(self) -> str:
-        layers, output = len(self._by_layer), self._options.output
-        count = len(self.archive.layer_names)
-        return f"{output}, layers 1 to {layers} of {count}, {len(self.archive)} images"
+        return f"{self.content}, {int(self.rows.sum())} images"
+
+    @property
+    def content(self) -> str:
+        """Content of the samples, in words."""
+        layers, count = len(self._by_layer), len(self.archive.layer_names)
+        return f"{self._options.output}, layers 1 to {layers} of {count}"
+
+    @property
+    def identity(self) -> str:
+        """Text that tells the chosen images of the archive apart from others."""
+        name = self.archive.manifest.identity
+        if self._chosen is None:
+            return name
+        digest = hashlib.sha256(self.rows.astype("<i8").tobytes())
+        for rows in self._chosen:
+            digest.update(rows.astype("<i8").tobytes())
+        return f"{name} rows {digest.hexdigest()[:16]}"
+
+    def stored_row(self, number: int, row: int) -> int:
+        """Return the stored row of a chosen row of row group `number`."""
+        return row if self._chosen is None else int(self._chosen[number][row])
 
     def load(self, number: int) -> Group:
-        """Load row group `number`; ArchiveDamaged unless damage goes to `on_damage`."""
+        """Load the chosen rows of row group `number`, or more if that costs less.
+
+        Raises ArchiveDamaged unless damage goes to `on_damage`.
+        """
+        if self._chosen is None or self.rows[number] == self._stored[number]:
+            return self._load_all(number)
+        return self._load_stored(number, self._chosen[number].tolist())
+
+    def load_rows(self, number: int, rows: Sequence[int]) -> Group:
+        """Load some of the chosen rows of row group `number`, or more if that costs less."""
+        return self._load_stored(number, [self.stored_row(number, row) for row in rows])
+
+    def _load_all(self, number: int) -> Group:
         file, index = int(self.files[number]), int(self.groups[number])
         try:
             table = self.archive.read_group(file, index, self.columns)
@@ -173,24 +160,18 @@ class SampleMaker:
                 raise
             return self._salvaged(file, index, error, self._options.on_damage)
 
-    def load_rows(self, number: int, rows: Sequence[int]) -> Group:
-        """Load some rows of row group `number`: by their pages if that costs less than the
-        group.
-        """
-        by_pages = len(rows) * len(self.layer_columns) * PAGE_BYTES
-        if by_pages >= int(self.sizes[number]):
-            return self.load(number)
+    def _load_stored(self, number: int, rows: Sequence[int]) -> Group:
+        """Load stored rows of a row group, each by its bytes if that costs less than all of it."""
+        by_bytes = len(rows) * (self._per_row[number] + len(self.layer_columns) * REQUEST_BYTES)
+        if by_bytes >= self._stored[number] * self._per_row[number]:
+            return self._load_all(number)
         file, index = int(self.files[number]), int(self.groups[number])
         try:
-            small = self.archive.read_group(file, index, self._small).take(list(rows))
-            read = [self.archive.read_blobs(file, index, row, self.layer_columns) for row in rows]
+            table = self.archive.read_rows(file, index, rows, self.columns)
         except ArchiveDamaged:
-            return self.load(number)  # which raises the error, or determines the loss
-        for name in self.layer_columns:
-            column = pa.array([blobs[name] for blobs in read], pa.large_binary())
-            small = small.append_column(name, column)
+            return self._load_all(number)  # which raises the error, or determines the loss
         place = {row: number for number, row in enumerate(rows)}
-        return Group(file, index, small, place, whole=False)
+        return Group(file, index, table, place, whole=False)
 
     def make(self, wanted: Sequence[Wanted]) -> list[Sample]:
         """Return the samples of those rows that are intact, in order."""

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from tests.helpers.orders import orders
 from underpaint.codec.archive.torch.division import Division
+from underpaint.codec.archive.torch.mixture import Mixture
 from underpaint.codec.archive.torch.order import (
     EpochOrder,
     Interval,
@@ -139,7 +140,8 @@ def test_windows_are_cut_only_to_make_shares_equal(order: EpochOrder, ranks: int
 
 
 def test_ranks_stopped_after_unequal_steps_are_not_balanced() -> None:
-    order = EpochOrder(np.array([8]), np.array([8]), seed=0, epoch=0, window_bytes=1)
+    eight = Mixture(np.array([8]), np.array([8]), (1,), (8,))
+    order = EpochOrder(eight, seed=0, epoch=0, window_bytes=1)
     [first, second] = (share[0] for share in Division(2).shares(order, []))
     equal = union([(first.start, first.start + 2), (second.start, second.start + 2)])
     assert Division(2).balanced(order, [], equal)

@@ -14,7 +14,7 @@ from PIL import Image
 
 from underpaint import ArchiveWriter, Codec, LayerDataset, LayerMap
 from underpaint.codec.archive import Row, publish
-from underpaint.codec.archive.torch.samples import SampleArguments, SampleOptions
+from underpaint.codec.archive.torch.options import SampleArguments, SampleOptions
 from underpaint.codec.errors import UsageError
 
 

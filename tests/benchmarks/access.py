@@ -1,0 +1,171 @@
+"""Measures random access: single pictures by key, beside Lance, and from many rows.
+
+python -m tests.benchmarks.access PHOTOS... [--limit N] [--rows N] [--reads N]
+
+An archive and a Lance data set of `--rows` rows are written, whose rows repeat the photos. Both are
+read by the same random keys, one after the other, on one core: the layers of a picture from the
+archive, and its JPEG of quality 85 from Lance, by a scalar index on the keys. Nothing is decoded.
+Bytes are those that the process read from files (`rchar` of the system), other than Python's own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pyarrow as pa
+from PIL import Image
+
+from underpaint.codec.archive import Archive, ArchiveWriter, Row, publish
+from underpaint.codec.codec import Codec
+from underpaint.codec.errors import UnderpaintError
+from underpaint.pipelines.evaluation.photos import find_photos
+
+JPEG_QUALITY = 85
+UNIT_ROWS = 10_000
+WARM_READS = 50
+
+Figure = tuple[str, float, str]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure and print; 0, or 2 after a mistake."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.benchmarks.access",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("photos", nargs="+")
+    parser.add_argument("--limit", type=int, default=50, help="number of photos")
+    parser.add_argument("--rows", type=int, default=100_000, help="rows of each store")
+    parser.add_argument("--reads", type=int, default=2_000, help="keys to read from each")
+    chosen = parser.parse_args(arguments)
+    try:
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+        with tempfile.TemporaryDirectory(prefix="underpaint-") as folder:
+            for name, value, unit in _measured(chosen, Path(folder)):
+                print(f"{name:<56} {value:>12,.2f} {unit}".rstrip(), flush=True)
+    except UnderpaintError as error:
+        print(f"access: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _measured(chosen: argparse.Namespace, folder: Path) -> Iterator[Figure]:
+    photos = [photo.read() for photo in find_photos(chosen.photos, chosen.limit)]
+    codec = Codec.load()
+    streams = codec.encode(photos)
+    files = [_jpeg(pixels) for pixels in photos]
+    yield "photos", len(photos), ""
+    yield "mean layers of a photo", np.mean([sum(map(len, one)) for one in streams]), "bytes"
+    yield "mean JPEG of a photo", np.mean([len(file) for file in files]), "bytes"
+    _write_archive(folder / "archive", codec, photos, streams, chosen.rows)
+    _write_lance(folder / "lance", files, chosen.rows)
+    rows = np.random.default_rng(0).integers(0, chosen.rows, chosen.reads + WARM_READS)
+    keys = [_key(int(row)) for row in rows]
+
+    archive = Archive.open(folder / "archive")
+    begin = time.perf_counter()
+    index = archive.load_index()
+    yield "archive: index, bytes a row", index / chosen.rows, "bytes"
+    yield "archive: index, time to read it", time.perf_counter() - begin, "s"
+    for layers in (2, len(codec.layer_names)):
+        columns = len(archive.layer_columns(layers))
+
+        def picture(key: str, layers: int = layers) -> int:
+            return sum(map(len, archive.get(key, layers, labels=False, provenance=False).layers))
+
+        before = archive.traffic
+        yield from _read(f"archive, layers: {layers}", picture, keys)
+        fetched = archive.traffic.fetched - before.fetched
+        wanted = archive.traffic.wanted - before.wanted
+        requests = archive.traffic.requests - before.requests
+        yield f"archive, layers: {layers}: ranges a key", requests / len(keys), f"of {columns} + 2"
+        yield f"archive, layers: {layers}: fetched / wanted", fetched / wanted, ""
+
+    import lance
+
+    data = lance.dataset(str(folder / "lance"))
+
+    def jpeg(key: str) -> int:
+        found = data.to_table(columns=["jpeg"], filter=f"key = '{key}'").column("jpeg")
+        return len(found[0].as_py())
+
+    yield from _read("Lance, by key", jpeg, keys)
+    numbers = {key: int(row) for key, row in zip(keys, rows, strict=True)}
+
+    def taken(key: str) -> int:
+        return len(data.take([numbers[key]], columns=["jpeg"]).column("jpeg")[0].as_py())
+
+    yield from _read("Lance, by row number", taken, keys)
+
+
+def _read(name: str, read: Callable[[str], int], keys: Sequence[str]) -> Iterator[Figure]:
+    """Yield keys a second, bytes a picture, and bytes that the process read for one."""
+    for key in keys[:WARM_READS]:
+        read(key)
+    process = psutil.Process()
+    before, begin = process.io_counters().read_chars, time.perf_counter()
+    wanted = sum(read(key) for key in keys[WARM_READS:])
+    seconds = time.perf_counter() - begin
+    fetched = process.io_counters().read_chars - before
+    reads = len(keys) - WARM_READS
+    yield f"{name}: keys a second", reads / seconds, ""
+    yield f"{name}: bytes of a picture", wanted / reads, "bytes"
+    yield f"{name}: bytes read for it", fetched / reads, "bytes"
+
+
+def _key(row: int) -> str:
+    return f"{row:07}.jpg"
+
+
+def _jpeg(pixels: np.ndarray) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "JPEG", quality=JPEG_QUALITY)
+    return out.getvalue()
+
+
+def _write_archive(
+    root: Path,
+    codec: Codec,
+    photos: Sequence[np.ndarray],
+    streams: Sequence[tuple[bytes, ...]],
+    rows: int,
+) -> None:
+    for first in range(0, rows, UNIT_ROWS):
+        with ArchiveWriter(
+            root, f"unit-{first:09}", layers=codec.layer_names, weights_id=codec.weights_id
+        ) as writer:
+            for row in range(first, min(first + UNIT_ROWS, rows)):
+                height, width, _ = photos[row % len(photos)].shape
+                writer.add(Row(_key(row), streams[row % len(streams)], width, height))
+    publish(str(root))
+
+
+def _write_lance(root: Path, files: Sequence[bytes], rows: int) -> None:
+    import lance
+
+    schema = pa.schema([("key", pa.string()), ("jpeg", pa.large_binary())])
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for first in range(0, rows, 1_000):
+            part = range(first, min(first + 1_000, rows))
+            columns = [[_key(row) for row in part], [files[row % len(files)] for row in part]]
+            yield pa.RecordBatch.from_arrays(
+                [pa.array(columns[0]), pa.array(columns[1], pa.large_binary())], schema=schema
+            )
+
+    data = lance.write_dataset(batches(), str(root), schema=schema)
+    data.create_scalar_index("key", "BTREE")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
