@@ -97,7 +97,7 @@ def load_index(reader: RangeReader, entry: FileEntry) -> FileIndex:
             return np.zeros(0, np.uint64), None, error
 
     groups = range(len(entry.row_groups))
-    read = mapped(load, groups, 1 if reader.storage.is_local else GROUPS_AT_ONCE)
+    read = _mapped(load, groups, 1 if reader.storage.is_local else GROUPS_AT_ONCE)
     starts = (0, *accumulate(entry.row_groups))[:-1]
     hashes = np.concatenate([found for found, _, _ in read])
     rows = np.concatenate([np.arange(len(r[0])) + at for r, at in zip(read, starts, strict=True)])
@@ -152,7 +152,7 @@ class RowIndex:
         wanted = range(len(self._units.files)) if files is None else files
         missing = [file for file in wanted if file not in self._held]
         local = self._reader.storage.is_local
-        mapped(self._index, missing, 1 if local else FILES_AT_ONCE)
+        _mapped(self._index, missing, 1 if local else FILES_AT_ONCE)
 
     def find(self, key: str) -> Place | None:
         """Return the place of a key; None if the archive has no such key.
@@ -231,7 +231,7 @@ class RowIndex:
         return key
 
 
-def mapped(function: Callable[[int], _T], items: Iterable[int], threads: int) -> list[_T]:
+def _mapped(function: Callable[[int], _T], items: Iterable[int], threads: int) -> list[_T]:
     """Return the results of a function for some items, in order."""
     if threads == 1:
         return [function(item) for item in items]

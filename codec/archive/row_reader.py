@@ -7,6 +7,7 @@ place ─┬─> positions of the blobs ─> one range a blob ─┐
 from __future__ import annotations
 
 import threading
+from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,9 +15,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pyarrow as pa
 
 from underpaint.codec.archive.layer_columns import by_layer, is_layer, sizes_in
-from underpaint.codec.archive.parquet.ranges import RangeReader
-from underpaint.codec.archive.parquet.values import PREFIX
-from underpaint.codec.archive.row_index import Place, RowIndex, mapped
+from underpaint.codec.archive.parquet.ranges import RangeReader, coalesce
+from underpaint.codec.archive.parquet.values import PREFIX, ValuePlaces
+from underpaint.codec.archive.row_index import Place, RowIndex
 from underpaint.codec.archive.schema import is_blob
 from underpaint.codec.archive.tables import joined
 from underpaint.codec.archive.units import Units
@@ -25,9 +26,6 @@ from underpaint.codec.errors import StreamError
 
 TABLE_BYTES = 64 << 20
 """Memory of the small columns that are kept; those used longest ago are dropped."""
-
-ROWS_AT_ONCE = 16
-"""Number of rows of a row group that are fetched at the same time."""
 
 Values = dict[str, bytes | None]
 
@@ -80,8 +78,8 @@ class RowReader:
         blobs = [name for name in names if is_blob(name)]
         small = [name for name in names if not is_blob(name)]
         table = self._group(file, group, small).take(list(rows))
-        threads = 1 if self._reader.storage.is_local else ROWS_AT_ONCE
-        read = mapped(lambda row: self.blobs(Place(file, group, row), blobs), rows, threads)
+        places = [Place(file, group, row) for row in rows]
+        read = self._near(places, blobs) if blobs else []
         for name in blobs:
             column = pa.array([values[name] for values in read], pa.large_binary())
             table = table.append_column(name, column)
@@ -116,22 +114,43 @@ class RowReader:
             found |= self._reader.row_blobs(entry, place.group, place.row, by_pages)
         return {name: found[name] for name in columns}, picture
 
+    def _near(self, places: Sequence[Place], columns: Sequence[str]) -> list[Values]:
+        """Return blobs of some rows of one row group; values side by side by one request."""
+        layers = [name for name in columns if is_layer(name)]
+        positions = self.index.positions(places[0]) if places and layers else None
+        parts: list[tuple[int, bytes]] = []
+        if positions is not None:
+            found = (positions[name].range(one.row) for name in layers for one in places)
+            ranges = coalesce(((one[0] - PREFIX, one[1]) for one in found if one), waste=0)
+            entry = self.index.entry(places[0].file)
+            if all(start >= 0 and stop <= entry.bytes for start, stop in ranges):
+                data = self._reader.fetch_each(entry, ranges)
+                parts = [(start, one) for (start, _), one in zip(ranges, data, strict=True)]
+        read = []
+        for place in places:
+            values = _values(positions, place.row, layers, parts) if positions else None
+            if values is None or len(layers) < len(columns) or _picture(values) is None:
+                values = self.blobs(place, columns)
+            else:
+                self._reader.counter.add(wanted=sum(len(one or b"") for one in values.values()))
+            read.append(values)
+        return read
+
     def _by_position(self, place: Place, columns: Sequence[str]) -> Values | None:
         """Return values by their positions; None unless each has its length in front of it."""
         positions = self.index.positions(place)
         if positions is None:
             return None
         entry = self.index.entry(place.file)
-        ranges = {name: positions[name].range(place.row) for name in columns}
-        there = {name: (one[0] - PREFIX, one[1]) for name, one in ranges.items() if one}
-        if any(start < positions[name].start for name, (start, _) in there.items()):
+        found = (positions[name].range(place.row) for name in columns)
+        ranges = [(one[0] - PREFIX, one[1]) for one in found if one]
+        if any(start < 0 or stop > entry.bytes for start, stop in ranges):
             return None
-        fetched = self._reader.fetch_each(entry, list(there.values()))
-        values: Values = dict.fromkeys(columns)
-        for name, data in zip(there, fetched, strict=True):
-            if int.from_bytes(data[:PREFIX], "little") != len(data) - PREFIX:
-                return None
-            values[name] = data[PREFIX:]
+        fetched = self._reader.fetch_each(entry, ranges)
+        parts = [(start, data) for (start, _), data in zip(ranges, fetched, strict=True)]
+        values = _values(positions, place.row, columns, parts)
+        if values is None:
+            return None
         self._reader.counter.add(wanted=sum(len(value or b"") for value in values.values()))
         return values
 
@@ -149,18 +168,43 @@ class RowReader:
             if table is not None:
                 self._tables.move_to_end(at)
         if table is None:
-<<<<<<< HEAD
-            entry = self.index.entry(place.file)
-            table = self._reader.read(entry, place.group, names)
-=======
-            table = self._reader.read(self.index.files[file], group, names)
->>>>>>> 0abae9a (Choose images of data sets, mix archives, shuffle all images)
+            table = self._reader.read(self.index.entry(file), group, names)
             with self._lock:
                 self._held += 0 if at in self._tables else table.nbytes
                 self._tables[at] = table
                 while len(self._tables) > 1 and self._held > TABLE_BYTES:
                     self._held -= self._tables.popitem(last=False)[1].nbytes
         return table
+
+
+def _values(
+    positions: Mapping[str, ValuePlaces],
+    row: int,
+    columns: Sequence[str],
+    parts: Sequence[tuple[int, bytes]],
+) -> Values | None:
+    """Return values of a row from fetched parts of the file, each with its start in the file.
+
+    None unless each value has its length in front of it.
+    """
+    values: Values = dict.fromkeys(columns)
+    starts = [start for start, _ in parts]
+    for name in columns:
+        place = positions[name].range(row)
+        if place is None:
+            continue
+        start, stop = place[0] - PREFIX, place[1]
+        at = bisect_right(starts, start) - 1
+        if start < positions[name].start or at < 0:
+            return None
+        first, data = parts[at]
+        found = data[start - first : stop - first]
+        if len(found) != stop - start:
+            return None
+        if int.from_bytes(found[:PREFIX], "little") != len(found) - PREFIX:
+            return None
+        values[name] = found[PREFIX:]
+    return values
 
 
 def _picture(values: Values) -> PictureHeader | None:

@@ -125,8 +125,7 @@ class LayerDataset(IterableDataset[Sample]):
         **options: Unpack[SampleArguments],
     ) -> None:
         super().__init__()
-        one = isinstance(archive, (Archive, str, os.PathLike))
-        chosen = [archive] if one else list(archive)  # type: ignore[list-item, arg-type]
+        chosen = [archive] if isinstance(archive, Archive | str | os.PathLike) else archive
         self.archives = tuple(a if isinstance(a, Archive) else Archive.open(a) for a in chosen)
         self.rank, self.world_size = rank_place(rank, world_size)
         if shuffle not in get_args(Shuffle):

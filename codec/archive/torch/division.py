@@ -44,7 +44,7 @@ class Division:
     @property
     def notes(self) -> list[str]:
         """What the order of samples depends on, in words; nothing by default."""
-        notes = [self.even] if self.even != "pad" else []
+        notes: list[str] = [self.even] if self.even != "pad" else []
         if self.batch_size is not None:
             notes.append(f"batches of {self.batch_size}{' only' if self.drop_last else ''}")
         return notes

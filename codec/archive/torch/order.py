@@ -108,6 +108,8 @@ class EpochOrder:
         self._key = None if seed is None else (seed, epoch)
         self.scattered = seed is not None and window_bytes is None
         """Whether the images of a window are anywhere in the archives."""
+        self.bounds: np.ndarray
+        """int64 [windows + 1]: the first position of each window, and N."""
         self._segments = segments = mixture.segments(seed, epoch)
         self._ends = np.concatenate([[0], np.cumsum(segments.rows)])
         if self.scattered:
@@ -120,8 +122,7 @@ class EpochOrder:
             sizes = mixture.sizes[segments.groups] * segments.rows // whole
             first = _window_starts(sizes, window_bytes)
         self._first = first
-        self.bounds: np.ndarray = self._ends[first]
-        """int64 [windows + 1]: the first position of each window, and N."""
+        self.bounds = self._ends[first]
 
     def __len__(self) -> int:
         return int(self._ends[-1])

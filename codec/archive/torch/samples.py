@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
@@ -144,11 +145,14 @@ class SampleMaker:
         """
         if self._chosen is None or self.rows[number] == self._stored[number]:
             return self._load_all(number)
-        return self._load_stored(number, self._chosen[number].tolist())
+        rows = self._chosen[number].tolist()
+        runs = 1 + sum(after - row > 1 for row, after in pairwise(rows))
+        return self._load_stored(number, rows, runs)
 
     def load_rows(self, number: int, rows: Sequence[int]) -> Group:
         """Load some of the chosen rows of row group `number`, or more if that costs less."""
-        return self._load_stored(number, [self.stored_row(number, row) for row in rows])
+        stored = [self.stored_row(number, row) for row in rows]
+        return self._load_stored(number, stored, len(rows))
 
     def _load_all(self, number: int) -> Group:
         file, index = int(self.files[number]), int(self.groups[number])
@@ -160,9 +164,12 @@ class SampleMaker:
                 raise
             return self._salvaged(file, index, error, self._options.on_damage)
 
-    def _load_stored(self, number: int, rows: Sequence[int]) -> Group:
-        """Load stored rows of a row group, each by its bytes if that costs less than all of it."""
-        by_bytes = len(rows) * (self._per_row[number] + len(self.layer_columns) * REQUEST_BYTES)
+    def _load_stored(self, number: int, rows: Sequence[int], runs: int) -> Group:
+        """Load stored rows of a row group, which are `runs` runs, by their bytes: unless all of it
+        costs less.
+        """
+        requests = runs * len(self.layer_columns)
+        by_bytes = len(rows) * self._per_row[number] + requests * REQUEST_BYTES
         if by_bytes >= self._stored[number] * self._per_row[number]:
             return self._load_all(number)
         file, index = int(self.files[number]), int(self.groups[number])
