@@ -86,7 +86,6 @@ def run(arguments: argparse.Namespace) -> int:
     """Export; 0, or 1 where an image was damaged and left out."""
     from underpaint.codec.archive.selection import EVERYTHING
     from underpaint.codec.archive.tools.originals import export_originals
-    from underpaint.codec.errors import UsageError
     from underpaint.pipelines.cli.console import plural, shown, size_text
 
     folder = arguments.output or arguments.html

@@ -1,11 +1,12 @@
 """Measures random access: single pictures by key, beside Lance, and from many rows.
 
-python -m tests.benchmarks.access PHOTOS... [--limit N] [--rows N] [--reads N]
+python -m tests.benchmarks.access PHOTOS... [--limit N] [--side N] [--rows N] [--reads N]
 
-An archive and a Lance data set of `--rows` rows are written, whose rows repeat the photos. Both are
-read by the same random keys, one after the other, on one core: the layers of a picture from the
-archive, and its JPEG of quality 85 from Lance, by a scalar index on the keys. Nothing is decoded.
-Bytes are those that the process read from files (`rchar` of the system), other than Python's own.
+An archive and a Lance data set of `--rows` rows are written, whose rows repeat the photos, scaled
+to at most `--side` pixels a side. Both are read by the same random keys, one after the other, on
+one core: the layers of a picture from the archive, and its JPEG of quality 85 from Lance, by a
+scalar index on the keys. Nothing is decoded. Fetched bytes are those that each library counts; the
+index of the archive is read before, and counted apart.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pyarrow as pa
 from PIL import Image
 
@@ -45,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("photos", nargs="+")
     parser.add_argument("--limit", type=int, default=50, help="number of photos")
+    parser.add_argument("--side", type=int, default=160, help="longest side of a photo, in pixels")
     parser.add_argument("--rows", type=int, default=100_000, help="rows of each store")
     parser.add_argument("--reads", type=int, default=2_000, help="keys to read from each")
     chosen = parser.parse_args(arguments)
@@ -60,7 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _measured(chosen: argparse.Namespace, folder: Path) -> Iterator[Figure]:
-    photos = [photo.read() for photo in find_photos(chosen.photos, chosen.limit)]
+    found = find_photos(chosen.photos, chosen.limit)
+    photos = [_scaled(photo.read(), chosen.side) for photo in found]
     codec = Codec.load()
     streams = codec.encode(photos)
     files = [_jpeg(pixels) for pixels in photos]
@@ -75,7 +77,8 @@ def _measured(chosen: argparse.Namespace, folder: Path) -> Iterator[Figure]:
     archive = Archive.open(folder / "archive")
     begin = time.perf_counter()
     index = archive.load_index()
-    yield "archive: index, bytes a row", index / chosen.rows, "bytes"
+    yield "archive: index in memory, a row", index / chosen.rows, "bytes"
+    yield "archive: index fetched, a row", archive.traffic.fetched / chosen.rows, "bytes"
     yield "archive: index, time to read it", time.perf_counter() - begin, "s"
     for layers in (2, len(codec.layer_names)):
         columns = len(archive.layer_columns(layers))
@@ -83,48 +86,59 @@ def _measured(chosen: argparse.Namespace, folder: Path) -> Iterator[Figure]:
         def picture(key: str, layers: int = layers) -> int:
             return sum(map(len, archive.get(key, layers, labels=False, provenance=False).layers))
 
-        before = archive.traffic
-        yield from _read(f"archive, layers: {layers}", picture, keys)
-        fetched = archive.traffic.fetched - before.fetched
-        wanted = archive.traffic.wanted - before.wanted
-        requests = archive.traffic.requests - before.requests
-        yield f"archive, layers: {layers}: ranges a key", requests / len(keys), f"of {columns} + 2"
-        yield f"archive, layers: {layers}: fetched / wanted", fetched / wanted, ""
+        def fetched() -> tuple[int, int]:
+            return archive.traffic.fetched, archive.traffic.requests
+
+        yield f"archive, layers: {layers}: columns", columns, ""
+        yield from _read(f"archive, layers: {layers}", picture, fetched, keys)
 
     import lance
 
     data = lance.dataset(str(folder / "lance"))
+    numbers = {key: int(row) for key, row in zip(keys, rows, strict=True)}
+    total = [0, 0]
 
-    def jpeg(key: str) -> int:
+    def counted() -> tuple[int, int]:
+        new = data.io_stats_incremental()
+        total[0] += new.read_bytes
+        total[1] += new.read_iops
+        return total[0], total[1]
+
+    def by_key(key: str) -> int:
         found = data.to_table(columns=["jpeg"], filter=f"key = '{key}'").column("jpeg")
         return len(found[0].as_py())
 
-    yield from _read("Lance, by key", jpeg, keys)
-    numbers = {key: int(row) for key, row in zip(keys, rows, strict=True)}
-
-    def taken(key: str) -> int:
+    def by_number(key: str) -> int:
         return len(data.take([numbers[key]], columns=["jpeg"]).column("jpeg")[0].as_py())
 
-    yield from _read("Lance, by row number", taken, keys)
+    yield from _read("Lance, by key", by_key, counted, keys)
+    yield from _read("Lance, by row number", by_number, counted, keys)
 
 
-def _read(name: str, read: Callable[[str], int], keys: Sequence[str]) -> Iterator[Figure]:
-    """Yield keys a second, bytes a picture, and bytes that the process read for one."""
+def _read(
+    name: str, read: Callable[[str], int], fetched: Callable[[], tuple[int, int]], keys: list[str]
+) -> Iterator[Figure]:
+    """Yield keys a second, bytes of a picture, bytes fetched for one, and requests for one."""
     for key in keys[:WARM_READS]:
         read(key)
-    process = psutil.Process()
-    before, begin = process.io_counters().read_chars, time.perf_counter()
+    before, begin = fetched(), time.perf_counter()
     wanted = sum(read(key) for key in keys[WARM_READS:])
     seconds = time.perf_counter() - begin
-    fetched = process.io_counters().read_chars - before
-    reads = len(keys) - WARM_READS
+    after, reads = fetched(), len(keys) - WARM_READS
     yield f"{name}: keys a second", reads / seconds, ""
     yield f"{name}: bytes of a picture", wanted / reads, "bytes"
-    yield f"{name}: bytes read for it", fetched / reads, "bytes"
+    yield f"{name}: fetched for it", (after[0] - before[0]) / reads, "bytes"
+    yield f"{name}: requests for it", (after[1] - before[1]) / reads, ""
 
 
 def _key(row: int) -> str:
     return f"{row:07}.jpg"
+
+
+def _scaled(pixels: np.ndarray, side: int) -> np.ndarray:
+    picture = Image.fromarray(pixels)
+    picture.thumbnail((side, side), Image.Resampling.LANCZOS)
+    return np.asarray(picture)
 
 
 def _jpeg(pixels: np.ndarray) -> bytes:

@@ -2,7 +2,7 @@
 
 python -m tests.benchmarks.reading rate PHOTOS... [--limit N] [--workers N]
 python -m tests.benchmarks.reading exact [--rows N] [--url gs://…]
-python -m tests.benchmarks.reading memory [--rows N]
+python -m tests.benchmarks.reading memory [--rows N] [--shuffle windows|full]
 
 `rate` reads JPEGs, bytes and refined pictures with N workers of a DataLoader; latents and plain
 pictures, which need compiled code only, with N threads of one process.
@@ -19,6 +19,7 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,10 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, IterableDataset
 
+from tests.helpers.streams import framed
 from underpaint.codec.archive import Archive, ArchiveWriter, LayerDataset, Row, publish
 from underpaint.codec.archive.torch.options import Output
+from underpaint.codec.bitstream import PictureHeader
 from underpaint.codec.codec import Codec
 from underpaint.codec.errors import UnderpaintError, UsageError
 from underpaint.codec.metrics import psnr
@@ -65,6 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     exact.set_defaults(run=_exact)
     memory = commands.add_parser("memory", help="memory over an epoch of synthetic rows")
     memory.add_argument("--rows", type=int, default=200_000)
+    memory.add_argument("--shuffle", choices=["windows", "full"], default="windows")
     memory.set_defaults(run=_memory)
     try:
         chosen = parser.parse_args(arguments)
@@ -233,13 +237,18 @@ def _memory(arguments: argparse.Namespace) -> Iterator[Figure]:
         folder = Path(temporary)
         _write_noise(str(folder), arguments.rows, coarse=2_000, fine=4_000)
         for layers in (1, 2):
-            dataset = LayerDataset(folder, layers=layers, output="bytes")
+            dataset = LayerDataset(folder, layers=layers, output="bytes", shuffle=arguments.shuffle)
             start = peak = late = process.memory_info().rss
-            half = arguments.rows // 2
+            half, begin = arguments.rows // 2, time.perf_counter()
             for number, _ in enumerate(dataset):
                 if number % 500 == 0:
                     now = process.memory_info().rss
                     peak, late = max(peak, now), max(late, now) if number > half else late
+            speed = arguments.rows / (time.perf_counter() - begin)
+            traffic = dataset.traffic
+            yield f"{layers} of 2 layers: rate", speed, "images/s"
+            yield f"{layers} of 2 layers: fetched / wanted", traffic.ratio, ""
+            yield f"{layers} of 2 layers: requests an image", traffic.requests / arguments.rows, ""
             yield f"{layers} of 2 layers: level at the start", start / 1e6, "MB"
             yield f"{layers} of 2 layers: most above it", (peak - start) / 1e6, "MB"
             yield f"{layers} of 2 layers: most in the second half", (late - start) / 1e6, "MB"
@@ -255,8 +264,12 @@ def _write_noise(root: str, rows: int, *, coarse: int, fine: int) -> None:
             for index in range(first, min(first + unit_rows, rows)):
                 at = index * 7919 % (1 << 20)
                 end = at + coarse + index % 101 - 50
-                blobs = (noise[at:end], noise[end : end + fine])
-                writer.add(Row(f"{index:09}.jpg", blobs, 512, 512, source_uri="file:///none"))
+                whole = at, end - (end - at) % 4, end - (end - at) % 4 + fine
+                header = PictureHeader(512, 512, "0" * 16)
+                blobs = framed([noise[s:e] for s, e in pairwise(whole)], header)
+                writer.add(
+                    Row(f"{index:09}.jpg", tuple(blobs), 512, 512, source_uri="file:///none")
+                )
     publish(root)
 
 
