@@ -107,7 +107,9 @@ class Units(Sequence[Commit]):
         return Units(InMemory(table.combine_chunks(), where), shared, tuple(label_sets))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_columns": {}, "_block": None}
+        computed = ("files", "groups", "retried", "replaced")
+        kept = {name: value for name, value in self.__dict__.items() if name not in computed}
+        return {**kept, "_columns": {}, "_block": None}
 
     def __len__(self) -> int:
         return self.blocks.count
@@ -273,6 +275,9 @@ class DataFiles(Sequence[FileEntry]):
 
     def __init__(self, units: Units) -> None:
         self._units = units
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_units": self._units}
 
     @cached_property
     def _places(self) -> np.ndarray:

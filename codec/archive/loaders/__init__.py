@@ -1,0 +1,1 @@
+"""Archives as sources of other libraries' loaders, each on the library's public extension point."""

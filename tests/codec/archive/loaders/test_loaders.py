@@ -1,0 +1,104 @@
+"""Archives in other libraries' loaders: the same pictures and labels as in `LayerMap`."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from underpaint import ArchiveWriter, Codec, LayerMap
+from underpaint.codec.archive import Row, publish
+from underpaint.codec.archive.loaders.daft_frame import read_daft
+from underpaint.codec.archive.loaders.flat_samples import FlatSamples
+from underpaint.codec.archive.loaders.hugging_face import load_dataset
+from underpaint.codec.archive.loaders.ray_data import read_ray
+
+NAMES = ["cat", "dog", "fish"]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Nine pictures of three sizes in two units, with a class and its name."""
+    root = tmp_path_factory.mktemp("loaders") / "archive"
+    codec, rng = Codec.load(), np.random.default_rng(4)
+    pictures = [rng.integers(0, 256, (24, 30 + at % 3, 3)).astype(np.uint8) for at in range(9)]
+    streams = codec.encode(pictures)
+    schema = pa.schema([("cls", pa.int64()), ("cls_name", pa.string())])
+    for unit in range(2):
+        with ArchiveWriter(
+            root, f"u{unit}", layers=codec.layer_names, weights_id=codec.weights_id,
+            label_schema=schema,
+        ) as writer:  # fmt: skip
+            for at in range(unit * 5, min(9, unit * 5 + 5)):
+                labels = {"cls": at % 3, "cls_name": NAMES[at % 3]}
+                writer.add(Row(f"{at}", streams[at], 30 + at % 3, 24, labels=labels))
+    publish(root)
+    return root
+
+
+def expected(root: Path, layers: int, size: int | None = None) -> dict[str, tuple[Any, int]]:
+    """Pixels and class of each key."""
+    samples = LayerMap(root, output="image", layers=layers, size=size)
+    return {
+        one["key"]: (one["image"].permute(1, 2, 0).numpy(), one["labels"]["cls"])
+        for one in (samples[at] for at in range(len(samples)))
+        if one is not None
+    }
+
+
+def check(found: dict[str, tuple[Any, int]], wanted: dict[str, tuple[Any, int]]) -> None:
+    assert found.keys() == wanted.keys()
+    for key, (pixels, label) in wanted.items():
+        assert np.array_equal(np.asarray(found[key][0]), pixels)
+        assert found[key][1] == label
+
+
+def test_grain_reads_and_shuffles_and_resumes(root: Path) -> None:
+    grain = pytest.importorskip("grain")
+    source = FlatSamples(root, layers=2)
+    assert isinstance(source, grain.sources.RandomAccessDataSource)
+    assert repr(FlatSamples(root, layers=2)) == repr(source)
+    assert len(pickle.loads(pickle.dumps(source))) == 9
+    data = grain.MapDataset.source(source).shuffle(seed=3).to_iter_dataset()
+    iterator = iter(data)
+    first = [next(iterator) for _ in range(4)]
+    state = iterator.get_state()
+    rest = list(iterator)
+    check({one["key"]: (one["image"], one["cls"]) for one in [*first, *rest]}, expected(root, 2))
+    again = iter(data)
+    again.set_state(state)
+    assert [one["key"] for one in again] == [one["key"] for one in rest]
+
+
+def test_daft_decodes_chosen_layers(root: Path) -> None:
+    daft = pytest.importorskip("daft")
+    frame = read_daft(root, layers=2, size=12)
+    assert frame.column_names == ["key", "width", "height", "cls", "cls_name", "image"]
+    rows = frame.where(daft.col("cls") != 1).to_pylist()
+    wanted = {key: one for key, one in expected(root, 2, 12).items() if one[1] != 1}
+    check({row["key"]: (row["image"], row["cls"]) for row in rows}, wanted)
+
+
+@pytest.mark.slow
+def test_ray_reads_in_batches(root: Path) -> None:
+    ray = pytest.importorskip("ray")
+    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
+    try:
+        rows = read_ray(root, layers=2, batch_size=4).take_all()
+    finally:
+        ray.shutdown()
+    check({row["key"]: (row["image"], row["cls"]) for row in rows}, expected(root, 2))
+
+
+def test_hugging_face_knows_the_names_of_classes(root: Path) -> None:
+    data = load_dataset(root, layers=2)
+    assert data.features["cls"].names == NAMES
+    rows = list(data)
+    check({row["key"]: (row["image"], row["cls"]) for row in rows}, expected(root, 2))
+    assert data.features["cls"].int2str(rows[0]["cls"]) == rows[0]["cls_name"]
+    small = next(iter(load_dataset(root, layers=1, size=12, where="cls == 2")))
+    assert (small["cls"], min(small["image"].size)) == (2, 12)
