@@ -26,7 +26,9 @@ class FlatSamples:
     def __init__(
         self, archive: Archive | str | os.PathLike[str], **options: Unpack[SampleArguments]
     ) -> None:
-        self._map = LayerMap(archive, **{"output": "image", **options})  # type: ignore[typeddict-item]
+        chosen: SampleArguments = {"output": "image"}
+        chosen.update(options)
+        self._map = LayerMap(archive, **chosen)
 
     def __len__(self) -> int:
         return len(self._map)
