@@ -152,6 +152,6 @@ def conflict_error(conflict: str) -> UnderpaintError:
 
 def _changed_text(what: str, size: int, digest: bytes) -> str:
     return (
-        f"the {what} has {size} bytes now, and others than were stored "
+        f"the {what} has changed since it was stored: it has {size} bytes now "
         f"(SHA-256 {digest.hex()[:16]}…); --on-conflict replace stores them"
     )

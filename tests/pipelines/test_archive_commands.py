@@ -47,6 +47,17 @@ def test_merge(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert sorted(Archive.open(tmp_path / "m").keys()) == ["one.jpg", "two.jpg"]
     assert main(["merge", str(tmp_path), "--output", str(tmp_path / "x")]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+    assert main(["merge", sources[0], sources[0], "--output", str(tmp_path / "x")]) == 2
+    assert "given 2 times; name each archive once" in capsys.readouterr().err
+
+
+def test_an_archive_that_is_not_published_yet_says_so(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(root / "one", tmp_path / "stopped")
+    (tmp_path / "stopped" / "manifest.json").unlink()
+    assert main(["inspect", str(tmp_path / "stopped")]) == 2
+    assert "stopped and continues when its command is given again" in capsys.readouterr().err
 
 
 def test_compact_and_the_files_beside_an_archive(

@@ -74,7 +74,7 @@ def test_a_changed_file_is_a_failure_that_is_said_once(
         assert encode(archive, photos) == 1
         [letter] = Archive.open(archive).dead_letters()
         assert (letter.key, letter.error) == ("2019/IMG_1.png", "SourceChanged")
-    assert "others than were stored" in capfd.readouterr().err
+    assert "has changed since it was stored: it has" in capfd.readouterr().err
     assert Archive.open(archive).get("2019/IMG_1.png").layers == before
     assert underpaint("verify", archive) == 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -37,6 +38,9 @@ def merge(sources: Sequence[str | os.PathLike[str]], target: str | os.PathLike[s
     archives = [Archive.open(source) for source in sources]
     if not archives:
         raise UsageError("no archive to merge")
+    for root, times in Counter(archive.storage.root for archive in archives).items():
+        if times > 1:
+            raise UsageError(f"{root}: given {times} times; name each archive once")
     _check_shapes(archives)
     plan = _plan(archives)
     storage = Storage(target)
