@@ -1,5 +1,6 @@
 """The proof on a tiny folder: every input is written, read, timed and trained from."""
 
+import io
 import json
 
 import numpy as np
@@ -11,6 +12,7 @@ from skimage import data
 from tests.benchmarks.proof import main
 from tests.benchmarks.training.inputs import GRID, all_inputs, mirrored_latents, on_grid
 from tests.benchmarks.training.networks import held_out
+from tests.benchmarks.training.stores import avif_within
 from tests.helpers.task_networks import save_network
 from underpaint.codec.codec import Codec
 
@@ -40,6 +42,7 @@ def networks(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_the_proof_runs_and_continues(labelled, networks, tmp_path, capsys):
     work = tmp_path / "work"
     chosen = "original,jpeg-50,avif-2,half-3,latents-2"
@@ -61,16 +64,15 @@ def test_the_proof_runs_and_continues(labelled, networks, tmp_path, capsys):
     assert "3 layers, pictures at 1/2" in capsys.readouterr().out
 
 
-def test_files_of_equal_bytes_are_no_larger_than_layers(labelled, networks, tmp_path):
-    from tests.benchmarks.training import stores
-
-    photos, _ = stores.labelled_photos(str(labelled))
-    stores.write_stores(photos, tmp_path / "work")
-    for layers in stores.LAYERS:
-        files = list(stores.files_of(tmp_path / "work" / f"avif-{layers}.tar"))
-        most = stores._small_bytes(tmp_path / "work" / "archive", layers)
-        assert len(files) == len(photos)
-        assert sum(map(len, files)) <= sum(most) or layers == 2  # AVIF's header alone is 300 bytes
+def test_avif_files_fit_in_their_bytes():
+    picture = Image.fromarray(data.astronaut()[:200, :260])
+    files = avif_within(picture, [600, 2000, 8000])
+    sizes = [Image.open(io.BytesIO(file)).size for file in files]
+    assert all(len(file) <= most for file, most in zip(files, [600, 2000, 8000], strict=True))
+    assert sizes[0] < sizes[1] == sizes[2] == (260, 200)
+    assert len(files[1]) < len(files[2])
+    (smallest,) = avif_within(picture, [10])  # no file is that small
+    assert 16 <= min(Image.open(io.BytesIO(smallest)).size) < 16 / 0.75
 
 
 def test_mistakes_get_one_line(labelled, networks, tmp_path, capsys):

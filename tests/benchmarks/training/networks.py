@@ -26,6 +26,13 @@ CROP = 32
 WIDTHS = (32, 64, 128)
 PROBE_STEPS = 400
 
+LEAST_UNIT = 1.0
+"""Smallest unit of a latent channel, in pixel values: few layers leave nearly all of some channels
+at zero, and the rest must not become huge."""
+
+LEAST_DEVIATION = 0.1
+"""Smallest standard deviation by which a channel is divided, for the same reason."""
+
 
 @dataclass(frozen=True)
 class Trained:
@@ -66,15 +73,21 @@ class Block(nn.Module):
 class Scale(nn.Module):
     """Standardises channels; latents go through asinh first, so that edges do not dominate."""
 
+    unit: torch.Tensor
+    mean: torch.Tensor
+    std: torch.Tensor
+
     def __init__(self, known: torch.Tensor) -> None:
         super().__init__()
         self.pictures = known.dtype == torch.uint8
         sample = known[:512].float()
         if not self.pictures:
-            self.register_buffer("unit", sample.abs().mean((0, 2, 3), keepdim=True) + 1e-6)
-            sample = torch.asinh(sample / self.unit)
+            unit = sample.abs().mean((0, 2, 3), keepdim=True).clamp_(min=LEAST_UNIT)
+            self.register_buffer("unit", unit)
+            sample = torch.asinh(sample / unit)
         self.register_buffer("mean", sample.mean((0, 2, 3), keepdim=True))
-        self.register_buffer("std", sample.std((0, 2, 3), keepdim=True) + 1e-6)
+        std = sample.std((0, 2, 3), keepdim=True).clamp_(min=LEAST_DEVIATION)
+        self.register_buffer("std", std)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Return float32 of the same shape."""

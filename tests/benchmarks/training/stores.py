@@ -146,26 +146,28 @@ def _encoded(picture: Image.Image, kind: str, quality: int) -> bytes:
 def _write_avif(photos: Sequence[Labelled], work: Path, numbers: Sequence[int]) -> None:
     """Write AVIF files with at most the bytes of small pictures of each number of layers."""
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1
-    budgets = [_small_bytes(work / "archive", layers) for layers in numbers]
+    budgets = [small_bytes(work / "archive", layers) for layers in numbers]
     parts = [work / f"avif-{layers}.part" for layers in numbers]
     tars = [tarfile.open(part, "w") for part in parts]  # noqa: SIM115
     for number, (photo, *most) in enumerate(zip(photos, *budgets, strict=True)):
-        for tar, file in zip(tars, _within(shrunken(photo), most), strict=True):
+        for tar, file in zip(tars, avif_within(shrunken(photo), most), strict=True):
             _add(tar, number, photo, file)
     for tar, part in zip(tars, parts, strict=True):
         tar.close()
         part.rename(part.with_suffix(".tar"))
 
 
-def _small_bytes(archive: Path, layers: int) -> list[int]:
+def small_bytes(archive: Path, layers: int) -> list[int]:
+    """Return the bytes of the parts that each small picture of a number of layers needs."""
     rows = Archive.open(archive).rows(layers=layers, size=SMALL)
     return [sum(map(len, row.layers)) for row in rows]
 
 
-def _within(picture: Image.Image, budgets: Sequence[int]) -> list[bytes]:
+def avif_within(picture: Image.Image, budgets: Sequence[int]) -> list[bytes]:
     """Return the AVIF file of the highest quality within each number of bytes.
 
-    Where the lowest quality is larger, the picture is scaled by 3/4 until it fits.
+    Where the lowest quality is larger, the picture is scaled by 3/4 until it fits, but not below
+    16 pixels a side: a file that is still larger is kept.
     """
     files: dict[tuple[int, int], bytes] = {}
 
