@@ -90,15 +90,10 @@ def test_mirrored_latents_are_those_of_the_mirrored_photo():
         (stream,) = codec.encode([pixels])
         (latents,) = codec.latents([stream])
         seen.append(torch.from_numpy(latents.coefficients)[None])
-    mirrored = mirrored_latents(seen[0])
-
-    def alike(guess, channels):
-        pair = torch.stack([guess[:, channels].flatten(), seen[1][:, channels].flatten()])
-        return float(torch.corrcoef(pair)[0, 1])
-
-    assert alike(mirrored, slice(0, 3)) > 0.9 > alike(seen[0], slice(0, 3))
-    level_3 = slice(12, 48)
-    assert alike(mirrored, level_3) > alike(seen[0].flip(-1), level_3)
+    mirrored = mirrored_latents(seen[0])[..., 1:-1]  # what is known at the edges
+    for first in range(48):
+        pair = torch.stack([mirrored[0, first].flatten(), seen[1][0, first, :, 1:-1].flatten()])
+        assert float(torch.corrcoef(pair)[0, 1]) > (0.99 if first < 3 else 0.5), first
 
 
 def test_latents_are_centred_by_whole_positions():

@@ -130,14 +130,26 @@ def on_grid(latents: torch.Tensor) -> torch.Tensor:
 
 
 def mirrored_latents(latents: torch.Tensor) -> torch.Tensor:
-    """Return the latents [N, C, h, w] of the mirrored photos, up to half a coefficient's shift.
+    """Return the latents [N, C, h, w] of the mirrored photos, up to a shift of one pixel.
 
-    The wavelet's filters are symmetric, so no sign changes. Channels 12 to 47 are level 3, whose
-    four coefficients at each position are folded to channels: its two columns change places.
+    The wavelet's filters are symmetric, so no sign changes. In pictures whose width is a multiple
+    of a step, low-pass samples lie at the left edge of each step and move to the next one when the
+    picture is mirrored; high-pass samples lie in its middle and do not. Channels 0 to 2 are the low
+    band, 3 to 11 the three bands of level 4; 12 to 47 are those of level 3, whose two rows and two
+    columns at each position are folded to channels. The second band of a level is low-pass in x.
     """
     flipped = latents.flip(-1).clone()
-    flipped[:, 12:48] = flipped[:, 12:48].unflatten(1, (-1, 2)).flip(2).flatten(1, 2)
+    for bands in (slice(0, 3), slice(6, 9)):
+        flipped[:, bands] = _moved(flipped[:, bands])
+    level = latents[:, 12:48].unflatten(1, (9, 2, 2)).permute(0, 1, 2, 4, 5, 3).flatten(-2).flip(-1)
+    level = torch.cat([level[:, :3], _moved(level[:, 3:6]), level[:, 6:]], 1)
+    flipped[:, 12:48] = level.unflatten(-1, (-1, 2)).permute(0, 1, 2, 5, 3, 4).flatten(1, 3)
     return flipped
+
+
+def _moved(columns: torch.Tensor) -> torch.Tensor:
+    """Move columns right by one; the first one is repeated."""
+    return torch.cat([columns[..., :1], columns[..., :-1]], -1)
 
 
 def all_inputs() -> list[Input]:
