@@ -29,7 +29,7 @@ from PIL import AvifImagePlugin, Image
 from torch import nn
 from torch.nn import functional
 
-from underpaint import Codec
+from underpaint import Codec, mirrored_coefficients
 from underpaint.codec.archive import Archive, ArchiveWriter, LayerDataset, Row, publish
 from underpaint.codec.errors import UnderpaintError, UsageError
 from underpaint.codec.image_io.read import read_picture
@@ -200,11 +200,9 @@ class CoarseLayers:
 
     @staticmethod
     def mirrored(inputs: torch.Tensor) -> torch.Tensor:
-        """Return the latents of the mirrored photo, up to a shift of half a coefficient."""
-        flipped = inputs.flip(-1).clone()
-        folded = flipped[:, 12:48]  # level 3: the two columns of each position change places
-        flipped[:, 12:48] = folded.unflatten(1, (-1, 2)).flip(2).flatten(1, 2)
-        return flipped
+        """Return the latents of the mirrored photo, up to a shift of one pixel."""
+        coefficients, embedding = inputs[:, :48], inputs[:, 48:]
+        return torch.cat([mirrored_coefficients(coefficients), embedding.flip(-1)], 1)
 
 
 class AvifFiles:

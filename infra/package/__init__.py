@@ -12,13 +12,23 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from underpaint.codec.archive import Archive, ArchiveWriter
+    from underpaint.codec.archive.torch.augmentation import mirrored_coefficients
     from underpaint.codec.archive.torch.collate import collate
     from underpaint.codec.archive.torch.dataset import LayerDataset
     from underpaint.codec.archive.torch.map_style import LayerMap
     from underpaint.codec.codec import Codec
     from underpaint.codec.reconstruct.backend import Latents
 
-__all__ = ["Archive", "ArchiveWriter", "Codec", "Latents", "LayerDataset", "LayerMap", "collate"]
+__all__ = [
+    "Archive",
+    "ArchiveWriter",
+    "Codec",
+    "Latents",
+    "LayerDataset",
+    "LayerMap",
+    "collate",
+    "mirrored_coefficients",
+]
 
 _MODULES = {
     "Archive": "underpaint.codec.archive",
@@ -28,6 +38,7 @@ _MODULES = {
     "LayerDataset": "underpaint.codec.archive.torch.dataset",
     "LayerMap": "underpaint.codec.archive.torch.map_style",
     "collate": "underpaint.codec.archive.torch.collate",
+    "mirrored_coefficients": "underpaint.codec.archive.torch.augmentation",
 }
 
 

@@ -16,6 +16,10 @@ from torch.nn import functional
 
 from tests.benchmarks.training.stores import JPEG_QUALITIES, LAYERS, SIZES, SMALL, files_of
 from underpaint.codec.archive import Archive, LayerDataset
+from underpaint.codec.archive.torch.augmentation import mirrored_coefficients
+
+COEFFICIENTS = 48
+"""Channels of latents that are coefficients; the others are the embedding."""
 
 GRID = 36
 """Rows and columns of latents; those of a photo of 400 x 533 pixels are 34 x 25."""
@@ -130,26 +134,9 @@ def on_grid(latents: torch.Tensor) -> torch.Tensor:
 
 
 def mirrored_latents(latents: torch.Tensor) -> torch.Tensor:
-    """Return the latents [N, C, h, w] of the mirrored photos, up to a shift of one pixel.
-
-    The wavelet's filters are symmetric, so no sign changes. In pictures whose width is a multiple
-    of a step, low-pass samples lie at the left edge of each step and move to the next one when the
-    picture is mirrored; high-pass samples lie in its middle and do not. Channels 0 to 2 are the low
-    band, 3 to 11 the three bands of level 4; 12 to 47 are those of level 3, whose two rows and two
-    columns at each position are folded to channels. The second band of a level is low-pass in x.
-    """
-    flipped = latents.flip(-1).clone()
-    for bands in (slice(0, 3), slice(6, 9)):
-        flipped[:, bands] = _moved(flipped[:, bands])
-    level = latents[:, 12:48].unflatten(1, (9, 2, 2)).permute(0, 1, 2, 4, 5, 3).flatten(-2).flip(-1)
-    level = torch.cat([level[:, :3], _moved(level[:, 3:6]), level[:, 6:]], 1)
-    flipped[:, 12:48] = level.unflatten(-1, (-1, 2)).permute(0, 1, 2, 5, 3, 4).flatten(1, 3)
-    return flipped
-
-
-def _moved(columns: torch.Tensor) -> torch.Tensor:
-    """Move columns right by one; the first one is repeated."""
-    return torch.cat([columns[..., :1], columns[..., :-1]], -1)
+    """Return the latents [N, C, h, w] of the mirrored photos: coefficients, then embeddings."""
+    parts = latents[:, :COEFFICIENTS], latents[:, COEFFICIENTS:]
+    return torch.cat([mirrored_coefficients(parts[0]), parts[1].flip(-1)], 1)
 
 
 def all_inputs() -> list[Input]:
