@@ -105,7 +105,8 @@ def plot(results: Results, inputs: Sequence[Input], path: Path) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 4.5), layout="constrained")
-    for axes, kind in zip(figure.subplots(1, 2), SEEDED, strict=True):
+    both = figure.subplots(1, 2)
+    for axes, kind in zip(both, SEEDED, strict=True):
         for group in dict.fromkeys(one.group for one in inputs):
             points = [
                 (results.values("bytes", one.name)[0], *mean_and_error([*found.values()]))
@@ -117,5 +118,5 @@ def plot(results: Results, inputs: Sequence[Input], path: Path) -> None:
                 axes.errorbar(counted, 100 * means, 100 * errors, marker="o", label=group)
         axes.set(xscale="log", title=TITLES[kind], xlabel="bytes an image", ylabel="accuracy, %")
         axes.grid(alpha=0.3)
-    axes.legend()
+    both[0].legend()  # which has every group
     figure.savefig(path, dpi=100)
