@@ -19,10 +19,11 @@ from underpaint.codec.archive.commits import committed_units, orphans, sweep
 from underpaint.codec.archive.manifest import Manifest
 from underpaint.codec.archive.parquet.ranges import Traffic
 from underpaint.codec.archive.publishing import publish
-from underpaint.codec.archive.reader import Archive, RowGroup, Statistics
+from underpaint.codec.archive.reader import Archive, RowGroup
 from underpaint.codec.archive.records import Commit, FileEntry
 from underpaint.codec.archive.rows import DeadLetter, Row
 from underpaint.codec.archive.salvage import Damage
+from underpaint.codec.archive.statistics import Statistics
 from underpaint.codec.archive.writer import ArchiveWriter
 
 if TYPE_CHECKING:

@@ -26,38 +26,13 @@ from underpaint.codec.archive.row_reader import RowReader
 from underpaint.codec.archive.rows import DeadLetter, Row
 from underpaint.codec.archive.salvage import Damage, salvage
 from underpaint.codec.archive.schema import EMBEDDING, FIXED_NAMES, SOURCE
+from underpaint.codec.archive.statistics import Statistics, statistics_of
 from underpaint.codec.archive.tables import rows_of, vectors_of
-from underpaint.codec.archive.unit_totals import totals_of
 from underpaint.codec.archive.united_reader import UnitedReader
 from underpaint.codec.errors import ArchiveDamaged, NoSuchKey, UsageError
 from underpaint.codec.storage.files import Storage
 
 OnDamage = Callable[[Damage], None]
-
-
-@dataclass(frozen=True)
-class Statistics:
-    """Totals of an archive, from its manifest alone."""
-
-    images: int
-    pixels: int
-    source_bytes: int
-    failed: int
-    """Number of dead letters that count."""
-    failures: Mapping[str, int]
-    """Number of dead letters by cause, "stage: error class"."""
-    skipped: Mapping[str, int]
-    """Number of inputs that are not pictures, by reason, the most frequent first."""
-    layer_names: tuple[str, ...]
-    layer_bytes: tuple[int, ...]
-    """Bytes of each layer's column: its blobs with their headers and checksums."""
-    sizes: tuple[int, ...]
-    """Short sides in pixels that have columns of their own, then 0 if the full size has."""
-    size_bytes: tuple[tuple[int, ...], ...]
-    """Bytes by size and layer: a row for each of `sizes`, a value for each layer."""
-    file_bytes: int
-    """Size of all files of the archive, Parquet's own bytes included."""
-    weights_id: str
 
 
 @dataclass(frozen=True)
@@ -203,22 +178,7 @@ class Archive:
 
     def statistics(self) -> Statistics:
         """Return counts of images, pixels, bytes and failures; no data file is read."""
-        totals = totals_of(self.manifest.units)
-        layers = len(self.layer_names)
-        return Statistics(
-            images=self.manifest.rows,
-            pixels=totals.pixels,
-            source_bytes=totals.source_bytes,
-            failed=totals.failed,
-            failures=dict(sorted(totals.failures.items(), key=lambda item: (-item[1], item[0]))),
-            skipped=dict(sorted(totals.skipped.items(), key=lambda item: (-item[1], item[0]))),
-            layer_names=self.layer_names,
-            layer_bytes=totals.layer_bytes or (0,) * layers,
-            sizes=self.sizes,
-            size_bytes=totals.size_bytes or (totals.layer_bytes or (0,) * layers,),
-            file_bytes=totals.file_bytes,
-            weights_id=self.weights_id,
-        )
+        return statistics_of(self.manifest)
 
     def layer_columns(self, layers: int | None, size: int | None = None) -> list[str]:
         """Return the columns of layers 1 to `layers` (None: all) for pictures of a size.

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from underpaint.codec.archive.reader import Archive, OnDamage, Statistics
+from underpaint.codec.archive.reader import Archive, OnDamage
 from underpaint.codec.archive.rows import Row
 from underpaint.codec.archive.salvage import Damage
+from underpaint.codec.archive.statistics import Statistics
 from underpaint.codec.archive.tools.export import Exported
 from underpaint.codec.archive.tools.sample import sampled_rows
 from underpaint.codec.archive.tools.targets import check_empty
