@@ -37,7 +37,7 @@ class Damage:
         if self.row_group is None:
             return f"{self.path}: {self.reason}"
         what = f"picture {self.key!r}" if self.key is not None else f"row group {self.row_group}"
-        part = f" from layer {self.layer}" if self.layer is not None else ""
+        part = f" from layer {self.layer + 1}" if self.layer is not None else ""
         return f"{self.path}: {what}{part}: {self.reason}"
 
 

@@ -177,7 +177,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         type=seconds,
         default=30.0,
         metavar="SECONDS",
-        help="time that a web server may let pass without sending more of a photo "
+        help="time in which a web server must send at least 16 KiB of a photo, or its end "
         "(default: %(default)g)",
     )
     faults.add_argument(

@@ -30,7 +30,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "export",
         parents=[options.archive()],
-        help="write WebDataset tar shards or a folder of pictures with their labels",
+        help="write WebDataset tar shards, a folder of pictures with their labels, or a page",
         description="Write every picture, decoded from all layers or the first ones, with its key "
         "and labels: as WebDataset shards (NAME.png, NAME.json) or as a folder with "
         "metadata.jsonl, which Hugging Face datasets reads as an imagefolder. A name is the key "

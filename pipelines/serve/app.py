@@ -13,7 +13,7 @@ Only GET is answered, and only these addresses:
     /api/layers/N          the first layers of a row as they are stored, for the page's decoder
     /api/weights           the weights file that this decoder needs
     /api/similar/N         rows that are like a row; /api/duplicates, pairs of such rows
-    /api/failures          dead letters
+    /api/failures          dead letters; /api/histograms, sizes and bits per pixel
     /api/traffic           bytes read from storage so far
 
 The files of the page are read when the application is made. No address names a path.

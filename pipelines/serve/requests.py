@@ -56,7 +56,7 @@ def span(request: Request) -> tuple[int, int]:
 
 
 def wanted(request: Request) -> Filter:
-    """Return the filter of the parameters `q` (text in the key) and `label` (NAME=VALUE)."""
+    """Return the filter of the parameters `q` (text in the key) and `label` (name, \x1f, value)."""
     words = request.query_params.get("q", "")
     labels = request.query_params.getlist("label")
     if len(words) > LONGEST_TEXT or len(labels) > MOST_FILTERS:

@@ -158,7 +158,7 @@ def test_verify_repairs_into_a_new_archive(
     path.write_bytes(data)
     assert main([*command, str(tmp_path / "second")]) == 1
     out = capsys.readouterr().out
-    assert "picture 'one.jpg' from layer 4" in out
+    assert "picture 'one.jpg' from layer 5" in out
     assert "cut 1 picture back to good layers, lost 0" in out
     assert "second: 1 picture, 4 layers good, 0 damages" in out
     [cut] = Archive.open(tmp_path / "second").rows()

@@ -269,7 +269,7 @@ def test_a_damaged_layer_is_found_and_costs_what_is_finer(
     path.write_bytes(data)
     assert underpaint("verify", archive) == 1
     shown = capsys.readouterr().out
-    assert f"{row.key!r} from layer 3" in shown
+    assert f"{row.key!r} from layer 4" in shown
     assert "1 damage\n" in shown
     assert underpaint("decode", archive, "--output", tmp_path / "out") == 1
     shown = capsys.readouterr()

@@ -59,7 +59,7 @@ export async function duplicates(archive, open) {
   }));
   box.replaceChildren(
     element("p", {}, pairs.length
-      ? `${countText(pairs.length)} pairs with a similarity of 0.98 or more`
+      ? `${pairs.length < 200 ? "" : "The first "}${countText(pairs.length)} pairs with a similarity of 0.98 or more`
       : "No two pictures are alike."),
     ...pairs.map(({ similarity, one, other }) => element("div", { className: "pair" },
       thumbnail(one), thumbnail(other),

@@ -138,7 +138,7 @@ def test_a_damaged_layer_costs_that_layer_of_that_image(root: Path) -> None:
     found: list[Damage] = []
     rows = {row.key: row.layers for row in archive.rows(on_damage=found.append)}
     assert {(d.key, d.layer) for d in found} == {("k07", 1), ("k30", 2), ("k31", None)}
-    assert "picture 'k07' from layer 1: " in str(found[0])
+    assert "picture 'k07' from layer 2: " in str(found[0])
     expected = {**sound, "k07": sound["k07"][:1], "k30": sound["k30"][:2]}
     del expected["k31"]
     assert rows == expected
