@@ -91,7 +91,13 @@ def sizes(text: str) -> tuple[int, ...]:
 
 def count(text: str) -> int:
     """Parse an integer of at least 0 (argparse type)."""
-    return 0 if text.strip() == "0" else positive(text)
+    try:
+        value = int(text)
+    except ValueError:
+        value = -1
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"not an integer of at least 0: {text!r}")
+    return value
 
 
 def seconds(text: str) -> float:

@@ -25,6 +25,7 @@ import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
 from importlib import resources
+from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
@@ -37,8 +38,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from underpaint.codec.archive.tools.export import export_name
-from underpaint.codec.errors import NoSuchKey, UnderpaintError, UsageError
+from underpaint.codec.errors import ArchiveDamaged, NoSuchKey, UnderpaintError, UsageError
 from underpaint.codec.image_io.read import WRITE_SUFFIX, write_picture
 from underpaint.codec.storage.redaction import redacted
 from underpaint.pipelines.serve import requests
@@ -61,6 +61,7 @@ HEADERS = {
 PAGE_FILES = {
     "/": ("gallery.html", "text/html; charset=utf-8"),
     "/gallery.css": ("gallery.css", "text/css; charset=utf-8"),
+    "/icon.svg": ("icon.svg", "image/svg+xml"),
     **{
         f"/{name}.js": (f"{name}.js", "text/javascript; charset=utf-8")
         for name in ("gallery", "grid", "local_picture", "panels", "picture", "text")
@@ -91,6 +92,9 @@ MEDIA_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 
 WORKERS = 4
 """Requests that read or decode at a time; others wait."""
+
+LONGEST_NAME = 120
+"""Characters of a key that the name of a download has at most."""
 
 MOST_WAITING = 512
 """Requests that wait; further ones are refused with status 503."""
@@ -229,7 +233,12 @@ class _Api:
         count = len(corpus.archive) if found is None else len(found)
         chosen = range(min(start, count), min(stop, count))
         numbers = list(chosen) if found is None else found[chosen.start : chosen.stop].tolist()
-        return {"rows": corpus.rows(numbers), "count": count, **self._traffic(request)}
+        return {
+            "rows": corpus.rows(numbers),
+            "count": count,
+            "damaged": corpus.damaged if found is not None else 0,
+            **self._traffic(request),
+        }
 
     def _values(self, request: Request) -> Any:
         values, others = self._corpus.label_values(request.query_params.get("label", ""))
@@ -239,6 +248,12 @@ class _Api:
         number = requests.row_number(request)
         row, archive = self._corpus.row(number), self._corpus.archive
         labels = {name: value for name, value in row.labels.items() if value is not None}
+        notes = list(row.notes)
+        try:
+            layer_bytes = self._corpus.layer_bytes(number)
+        except ArchiveDamaged as error:
+            layer_bytes = None
+            notes.append(str(error))
         return {
             "n": number,
             "key": clipped(row.key),
@@ -247,10 +262,10 @@ class _Api:
             "source": clipped(redacted(row.source_uri)),
             "source_bytes": row.source_bytes,
             "format": row.source_format,
-            "notes": [clipped(note) for note in row.notes],
+            "notes": [clipped(redacted(note)) for note in notes],
             "labels": {clipped(name): label_text(value) for name, value in labels.items()},
             "metadata": _metadata(row.metadata),
-            "bytes": self._corpus.layer_bytes(number),
+            "bytes": layer_bytes,
             "original": archive.manifest.keeps_source,
         }
 
@@ -267,8 +282,9 @@ class _Api:
         response = Response(data, 200, _cached(request))
         response.headers["content-type"] = MEDIA_TYPES[form]
         if "download" in request.query_params:
-            name = export_name(self._corpus.row(number).key).rpartition("/")[2]
-            response.headers["content-disposition"] = _attachment(name + WRITE_SUFFIX[form])
+            name = _file_name(self._corpus.row(number).key)
+            stem = PurePosixPath(name).stem + WRITE_SUFFIX[form]
+            response.headers["content-disposition"] = _attachment(stem)
         return response
 
     def _state(self, request: Request) -> Any:
@@ -293,8 +309,8 @@ class _Api:
 
     def _original(self, request: Request) -> Response:
         number = requests.row_number(request)
-        name = export_name(self._corpus.row(number).key).rpartition("/")[2]
-        headers = {"content-disposition": _attachment(f"{name}.original"), **_cached(request)}
+        name = _file_name(self._corpus.row(number).key)
+        headers = {"content-disposition": _attachment(name), **_cached(request)}
         data = self._corpus.original(number)
         return Response(data, 200, headers, "application/octet-stream")
 
@@ -349,6 +365,16 @@ def _cached(request: Request) -> dict[str, str]:
     """Return the header that lets the browser keep a picture whose address names its version."""
     versioned = "v" in request.query_params
     return {"cache-control": "private, max-age=86400" if versioned else "no-store"}
+
+
+def _file_name(key: str) -> str:
+    """Return the name of a file from the last part of a key, without characters that steer."""
+    name = "".join(
+        letter
+        for letter in key.replace("\\", "/").rpartition("/")[2][-LONGEST_NAME:]
+        if letter.isprintable()
+    )
+    return name.strip(" .") or "picture"
 
 
 def _attachment(name: str) -> str:

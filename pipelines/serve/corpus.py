@@ -81,6 +81,7 @@ class Corpus:
         self._pages = Cache(PAGE_CACHE_BYTES)
         self._found = Cache(FOUND_CACHE_BYTES)
         self._states = Cache(STATE_CACHE_BYTES)
+        self._damaged: set[tuple[int, int]] = set()
         self.version = digest(archive.manifest.units.column("content"))[:12]
         """Changes with the content of the archive: part of the addresses of pictures."""
 
@@ -190,10 +191,16 @@ class Corpus:
 
     # filters
 
+    @property
+    def damaged(self) -> int:
+        """Number of row groups that filters have left out because they are damaged."""
+        return len(self._damaged)
+
     def find(self, wanted: Filter) -> np.ndarray | None:
         """Return the numbers of the rows that pass, int64; None if all do.
 
-        Reads keys and labels of the whole archive, once for each filter.
+        Reads keys and labels of the whole archive, once for each filter. Rows whose keys or labels
+        are damaged do not pass.
         """
         if wanted.everything:
             return None
@@ -206,7 +213,11 @@ class Corpus:
         names = list(dict.fromkeys(["key", *(name for name, _ in wanted.labels)]))
         parts = [np.zeros(0, np.int64)]
         for span in self.numbers.groups():
-            table = self.archive.read_group(span.file, span.group, names)
+            try:
+                table = self.archive.read_group(span.file, span.group, names)
+            except ArchiveDamaged:
+                self._damaged.add((span.file, span.group))
+                continue
             passes = np.ones(table.num_rows, bool)
             if words:
                 keys = table.column("key").to_pylist()
@@ -227,7 +238,11 @@ class Corpus:
         def count() -> tuple[list[tuple[str, int]], int]:
             counts: Counter[str] = Counter()
             for span in self.numbers.groups():
-                column = self.archive.read_group(span.file, span.group, [name]).column(0)
+                try:
+                    column = self.archive.read_group(span.file, span.group, [name]).column(0)
+                except ArchiveDamaged:
+                    self._damaged.add((span.file, span.group))
+                    continue
                 counts.update(map(label_text, column.to_pylist()))
                 if len(counts) > 50 * MOST_VALUES:  # not a class, but a text for each picture
                     counts = Counter(dict(counts.most_common(MOST_VALUES)))
@@ -260,7 +275,9 @@ class Corpus:
         return [(other, cosine) for cosine, other in best if other != number][:count]
 
     def duplicates(self, least: float, count: int) -> list[dict[str, Any]]:
-        """Return pairs of rows with at least this cosine: numbers, keys and the cosine.
+        """Return `count` pairs of rows with at least this cosine: numbers, keys and the cosine.
+
+        The most similar of them come first.
 
         Raises UsageError if the archive has more than MOST_COMPARED rows.
         """
@@ -269,7 +286,7 @@ class Corpus:
                 f"{len(self.archive):,} pictures are too many to compare all pairs here "
                 f"(limit {MOST_COMPARED:,}): use `underpaint search --duplicates`"
             )
-        return [
+        pairs = [
             {
                 "similarity": round(match.similarity, 4),
                 "one": {"n": self.number_of(key), "key": clipped(key)},
@@ -277,6 +294,7 @@ class Corpus:
             }
             for key, match in islice(near_duplicates(self.archive, least), count)
         ]
+        return sorted(pairs, key=lambda pair: -pair["similarity"])
 
     def _embeddings(self, span: Span) -> np.ndarray:
         table = self.archive.read_group(span.file, span.group, [EMBEDDING])

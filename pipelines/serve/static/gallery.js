@@ -23,16 +23,23 @@ const filter = { q: "", label: [] };
 async function showFiltered() {
   const filtered = filter.q || filter.label.length;
   byId("clear").hidden = !filtered;
-  const load = (start, stop, signal) => ask("rows", { ...filter, start, stop }, signal);
+  let damaged = 0;
+  const load = async (start, stop, signal) => {
+    const found = await ask("rows", { ...filter, start, stop }, signal);
+    damaged = found.damaged;
+    return found;
+  };
   await grid.show(load, archive.count ? "No picture matches." : "This archive holds no picture.");
   byId("totals").textContent = filtered
-    ? `${countText(grid.count)} of ${countText(archive.count)} pictures`
+    ? `${countText(grid.count)} of ${countText(archive.count)} pictures` +
+      (damaged ? `; damaged parts of the archive are left out: ${countText(damaged)}` : "")
     : `${countText(archive.count)} pictures, ${sizeText(archive.file_bytes)}`;
   byId("totals").dataset.count = grid.count;
 }
 
 async function similar(row) {
   view("pictures");
+  resetFilter();
   const found = await ask(`similar/${row.n}`, { count: 60 }).catch(complain);
   if (!found) return;
   const load = async (start, stop) =>
@@ -60,6 +67,7 @@ function view(name) {
   }[name];
   Promise.resolve(draw()).catch((error) => {
     drawn.delete(name);
+    byId(name).replaceChildren(element("p", {}, error.message));
     complain(error);
   });
 }
@@ -113,11 +121,15 @@ async function listValues(name) {
   );
 }
 
-byId("clear").addEventListener("click", () => {
+function resetFilter() {
   byId("words").value = "";
   byId("label-name").value = "";
   byId("label-value-box").hidden = true;
   Object.assign(filter, { q: "", label: [] });
+}
+
+byId("clear").addEventListener("click", () => {
+  resetFilter();
   showFiltered().catch(complain);
 });
 

@@ -22,6 +22,7 @@ export class LocalPicture {
     if (turn !== this.turn) return;
     const shrinkLevel = shrinkLevelOf(row, size);
     const pixels = (row.width * row.height) / 4 ** shrinkLevel;
+    byId("here-text").textContent = "decoding…";
     for (const refine of pixels <= MOST_REFINED && shrinkLevel <= 2 ? [false, true] : [false]) {
       const picture = await this.ask({ stream, options: { shrinkLevel, layers, refine } });
       if (turn !== this.turn || !byId("here").checked) return;

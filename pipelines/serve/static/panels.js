@@ -22,7 +22,7 @@ export function failures(archive) {
       countText(count)]);
   box.replaceChildren(
     causes.length
-      ? table(`${countText(archive.failed)} inputs failed, by cause`, ["cause", "inputs"], causes)
+      ? table(`${countText(archive.failed)} ${archive.failed === 1 ? "input" : "inputs"} failed, by cause`, ["cause", "inputs"], causes)
       : element("p", {}, "No input failed."),
     letters,
     archive.skipped.length

@@ -3,6 +3,11 @@
 import { LocalPicture } from "./local_picture.js";
 import { ask, byId, complain, countText, element, pictureAddress, sizeText, visible } from "./text.js";
 
+/** Say whether a picture is being decoded. */
+function busy(now) {
+  byId("stage").setAttribute("aria-busy", now);
+}
+
 export class Picture {
   constructor(archive, grid, showSimilar) {
     this.archive = archive;
@@ -20,6 +25,7 @@ export class Picture {
     this.local = new LocalPicture(archive);
     byId("here").addEventListener("change", () => this.change());
     byId("shown").addEventListener("error", () => complain(new Error("the picture cannot be shown")));
+    for (const end of ["load", "error"]) byId("shown").addEventListener(end, () => busy(false));
     this.box.addEventListener("close", () => this.at !== undefined && this.grid.focus(this.at));
     this.box.addEventListener("keydown", (event) => {
       if (event.target.type === "range" || !["ArrowLeft", "ArrowRight"].includes(event.key)) return;
@@ -46,8 +52,7 @@ export class Picture {
     }
     byId("picture-key").replaceChildren(element("bdi", {}, row.key));
     byId("shown").alt = visible(row.key);
-    byId("facts").replaceChildren();
-    byId("bytes").textContent = "";
+    this.forget();
     for (const id of ["before", "after"]) byId(id).hidden = at === undefined;
     if (!this.box.open) this.box.showModal();
     this.facts = undefined;
@@ -57,6 +62,15 @@ export class Picture {
     this.facts = facts;
     this.describe();
     this.count();
+  }
+
+  /** Show nothing of the picture before. */
+  forget() {
+    for (const id of ["shown", "map"]) byId(id).removeAttribute("src");
+    byId("drawn").width = byId("drawn").height = 0;
+    for (const id of ["facts", "palette"]) byId(id).replaceChildren();
+    for (const id of ["bytes", "here-text"]) byId(id).textContent = "";
+    byId("palette-text").textContent = "Loading…";
   }
 
   state() {
@@ -83,7 +97,8 @@ export class Picture {
     byId("shown").hidden = here;
     if (!here) byId("here-text").textContent = "";
     this.quiet = setTimeout(() => {
-      if (here) this.local.show(this.row, layers, size).catch(complain);
+      busy(true);
+      if (here) this.local.show(this.row, layers, size).then(() => busy(false), complain);
       else byId("shown").src = picture({ format: "webp" });
       byId("map").src = `/api/map/${n}?${new URLSearchParams({ v: version, layers, size })}`;
       this.palette(layers, size).catch(complain);
@@ -92,7 +107,7 @@ export class Picture {
 
   /** Show the bytes of the state that is chosen. */
   count() {
-    if (!this.facts) return;
+    if (!this.facts?.bytes) return;
     const { layers, place } = this.state();
     const table = this.facts.bytes;
     const sum = (rows) => rows.flat().reduce((a, b) => a + b, 0);

@@ -6,6 +6,7 @@ import http.client
 import io
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -20,6 +21,7 @@ from urllib.parse import urlencode, urlsplit
 
 import fsspec
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -293,6 +295,40 @@ def test_text_of_an_archive_is_data_only(url: str) -> None:
     assert body.isascii()  # so that no reader of the bytes meets marks of direction
     key = next(row["key"] for row in asked(url, "rows", start=0, stop=4)["rows"][2:])
     assert "\u202e" in key
+
+
+def test_downloads_have_the_names_of_the_files(url: str) -> None:
+    named = [
+        ("api/original/50", "000050.jpg"),
+        ("api/picture/50?layers=2&size=0&format=png&download=1", "000050.png"),
+        ("api/picture/50?layers=2&size=0&format=jpeg&download=1", "000050.jpg"),
+    ]
+    for path, name in named:
+        _, headers, _ = fetched(url, path)
+        assert headers["content-disposition"] == f"attachment; filename*=UTF-8''{name}"
+
+
+def test_damage_costs_the_damaged_part_alone(root: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "damaged"
+    shutil.copytree(root, copy)
+    row = next(Archive.open(copy).rows(layers=6))
+    (path,) = (copy / "data").iterdir()
+    data = bytearray(path.read_bytes())
+    data[data.index(row.layers[5]) + 30] ^= 1  # of the first picture, and of others like it
+    path.write_bytes(data)
+    with served(copy) as url:
+        facts = asked(url, "row/0")
+        assert facts["labels"]["kind"]
+        assert facts["bytes"] is None or sum(map(sum, facts["bytes"])) > 0
+        assert asked(url, "rows", start=0, stop=5, q="0000")["count"] == 100
+    keys = pq.read_metadata(path).row_group(0).column(0)
+    assert keys.path_in_schema == "key"
+    data[keys.data_page_offset + keys.total_compressed_size // 2] ^= 1
+    path.write_bytes(data)
+    with served(copy) as url:
+        found = asked(url, "rows", start=0, stop=5, q="0000")
+        assert found["damaged"] >= 1
+        assert found["count"] < 100
 
 
 def test_the_command_names_its_mistakes(
