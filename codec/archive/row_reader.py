@@ -22,7 +22,7 @@ from underpaint.codec.archive.schema import is_blob
 from underpaint.codec.archive.tables import joined
 from underpaint.codec.archive.units import Units
 from underpaint.codec.bitstream import PictureHeader, unpack_stream
-from underpaint.codec.errors import StreamError
+from underpaint.codec.errors import ArchiveDamaged, StreamError
 
 TABLE_BYTES = 64 << 20
 """Memory of the small columns that are kept; those used longest ago are dropped."""
@@ -168,7 +168,10 @@ class RowReader:
             if table is not None:
                 self._tables.move_to_end(at)
         if table is None:
-            table = self._reader.read(self.index.entry(file), group, names)
+            entry = self.index.entry(file)
+            table = self._reader.read(entry, group, names)
+            if missing := [name for name in names if name not in table.column_names]:
+                raise ArchiveDamaged(f"{entry.path}: row group {group}: no column {missing[0]!r}")
             with self._lock:
                 self._held += 0 if at in self._tables else table.nbytes
                 self._tables[at] = table

@@ -202,7 +202,8 @@ def test_a_template_is_staged_with_its_plan_and_not_waited_for(
     job = json.loads(fs.cat_file(f"{gs_folder}/staged/job"))
     assert job["environment"]["workerPools"][0]["machineType"] == "n2-standard-4"
     kept = [name.rsplit("/", 1)[-1] for name in fs.find(f"{gs_folder}/archive/plans")]
-    assert sorted(kept) == ["plan-00000.jsonl", "state.json"]
+    committed = ["state.committed.high", "state.committed.low"]
+    assert sorted(kept) == ["plan-00000.jsonl", *committed, "state.retries.json"]
 
 
 def test_what_was_given_stays() -> None:
