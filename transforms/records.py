@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -106,6 +106,13 @@ def skipped_text(reasons: Mapping[str, int]) -> str:
     """Return counts of skipped files as text: "skipped 12: .txt 9, .mov 3"."""
     causes = ", ".join(f"{reason} {count:,}" for reason, count in reasons.items())
     return f"skipped {sum(reasons.values()):,}: {causes}"
+
+
+def left_out_text(counts: Mapping[str, int]) -> Iterator[str]:
+    """Yield "labels left out: cls 12 (not int64; …)" for each cause and its count."""
+    for each, count in counts.items():
+        name, _, reason = each.partition(": ")
+        yield f"labels left out: {name} {count:,} ({reason})"
 
 
 class NotAPicture(Exception):

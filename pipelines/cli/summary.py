@@ -12,8 +12,7 @@ from underpaint.codec.image_io.heif import MISSING
 from underpaint.codec.storage.extras import install_hint
 from underpaint.codec.storage.redaction import redacted
 from underpaint.pipelines.cli.console import plural, shown, size_text, table, time_text
-from underpaint.transforms.records import skipped_text
-from underpaint.transforms.sources.labels import left_out_text
+from underpaint.transforms.records import left_out_text, skipped_text
 
 if TYPE_CHECKING:
     from underpaint.codec.archive import Statistics

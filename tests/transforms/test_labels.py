@@ -17,10 +17,10 @@ from tests.helpers.reading import read_all, skipped
 from tests.helpers.shards import field, jpeg, record, tar_of, zip_of
 from underpaint.codec.archive.label_columns import parse_type
 from underpaint.codec.errors import PictureDamaged, UsageError
-from underpaint.transforms.records import Record
+from underpaint.transforms.records import Record, left_out_text
 from underpaint.transforms.sources import Choice, all_labels, open_sources
 from underpaint.transforms.sources.label_schema import parse_label, stated_labels
-from underpaint.transforms.sources.labels import Labels, inferred, left_out_text, renamed_text
+from underpaint.transforms.sources.labels import Labels, inferred, renamed_text
 
 
 def columns(path: Path, choice: Choice = Choice()) -> dict[str, str]:  # noqa: B008

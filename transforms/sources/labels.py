@@ -160,13 +160,6 @@ def cause(name: str, reason: str) -> str:
     return f"{name}: {reason}"
 
 
-def left_out_text(counts: Mapping[str, int]) -> Iterator[str]:
-    """Yield "labels left out: cls 12 (not int64; …)" for each `cause` and its count."""
-    for each, count in counts.items():
-        name, _, reason = each.partition(": ")
-        yield f"labels left out: {name} {count:,} ({reason})"
-
-
 def fit(value: Any, kind: pa.DataType) -> Any:
     """A value as an Arrow type takes it; ValueError, TypeError or ArrowException where it does not.
 
