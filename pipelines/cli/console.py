@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import TextIO
 
 from underpaint.codec.errors import UsageError
+from underpaint.codec.foreign_text import escaped
 from underpaint.codec.transform.sizes import check_sizes
 from underpaint.transforms.progress import Counts
 
@@ -23,9 +24,6 @@ LOG_PERIODS_S = (5.0, 10.0, 30.0, 60.0)
 
 CAUSES_SHOWN = 3
 """Number of failure causes that the progress line names."""
-
-_STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
-"""Control characters, and those that change the direction of text."""
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 
@@ -125,7 +123,7 @@ def time_text(span: float) -> str:
 
 def shown(text: object) -> str:
     """Return foreign text on one line, with characters that control a terminal escaped."""
-    return _STEERING.sub(lambda found: ascii(found[0])[1:-1], str(text))
+    return escaped(text)
 
 
 def table(

@@ -106,6 +106,8 @@ def run(arguments: argparse.Namespace) -> int:
             )
         done = export_originals(arguments.archive, arguments.output, on_damage=report)
     elif arguments.html:
+        if selection != EVERYTHING:
+            raise UsageError("--html: choose no rows, a sample of all pictures is shown")
         done = _sheet(arguments, report)
     else:
         done = _exported(arguments, selection, report)

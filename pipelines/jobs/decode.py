@@ -16,7 +16,7 @@ import numpy as np
 
 from underpaint.codec.archive import Archive, Damage, Row
 from underpaint.codec.archive.selection import EVERYTHING, Selection
-from underpaint.codec.archive.tools.output_names import OutputNames
+from underpaint.codec.archive.tools.output_names import OutputNames, unusable
 from underpaint.codec.codec import COARSE_LEVELS
 from underpaint.codec.errors import LayerDamaged, UnderpaintError, UsageError
 from underpaint.codec.image_io.read import WRITE_SUFFIX, write_picture
@@ -188,7 +188,7 @@ def _tasks(
         for row in group:
             name = names.name(row.key)
             if name is None:
-                warnings.say(f"{row.key!r} is no path below the output folder: left out")
+                warnings.say(f"{row.key!r}: {unusable(row.key)}: left out")
                 warnings.lost += 1
             else:
                 kept.append((name, row))

@@ -29,6 +29,7 @@ from underpaint.codec.archive.tools.view import StateView, state_of
 from underpaint.codec.archive.unit_columns import digest
 from underpaint.codec.codec import Codec
 from underpaint.codec.errors import ArchiveDamaged, UnderpaintError, UsageError
+from underpaint.codec.storage.redaction import redacted
 from underpaint.codec.transform.sizes import shrink_level, shrunk_sides
 from underpaint.pipelines.serve.cache import Cache
 
@@ -88,10 +89,18 @@ class Corpus:
     # rows
 
     def rows(self, wanted: Sequence[int]) -> list[dict[str, Any]]:
-        """Return number, key, width and height of rows by their numbers, in the order given."""
+        """Return number, key, width and height of rows by their numbers, in the order given.
+
+        A row of a damaged file has its number and `damaged`, why it cannot be read.
+        """
         found: list[dict[str, Any]] = []
         for number in wanted:
-            key, width, height = self._listed(number)
+            try:
+                key, width, height = self._listed(number)
+            except ArchiveDamaged as error:
+                text = clipped(redacted(str(error)))
+                found.append({"n": number, "key": f"{number}", "damaged": text})
+                continue
             found.append({"n": number, "key": clipped(key), "width": width, "height": height})
         return found
 

@@ -81,6 +81,14 @@ def test_compact_and_the_files_beside_an_archive(
     assert capsys.readouterr().err.count("\n") == 1
 
 
+def test_a_page_shows_a_sample_of_all_pictures(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["export", str(root / "one"), "--html", str(tmp_path / "page"), "--limit", "1"]
+    assert main(command) == 2
+    assert "--html: choose no rows" in capsys.readouterr().err
+
+
 def test_inspect_lists_the_keys(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["inspect", str(root / "one"), "--keys"]) == 0
     assert capsys.readouterr().out.splitlines() == ["one.jpg"]

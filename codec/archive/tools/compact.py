@@ -59,7 +59,9 @@ def compact(
     """Join data files of less than half of `target_bytes` into files of at most `target_bytes`.
 
     Only neighbours in the order of the archive are joined, and only those with the same label
-    columns and generation. Jobs that add to the archive may run at the same time, another
+    columns; those that supersede others, only if they are of one generation. A joined unit has the
+    latest generation of its parts, so that no row is replaced that was written after another run
+    began. Jobs that add to the archive may run at the same time, another
     `compact` may not. A reader that opened the archive before has to open it again, unless `keep`
     leaves the small files to `sweep`. `report` is called with the number of files joined so far,
     and of all that will be. Raises NotAnArchive, ArchiveDamaged for a file that cannot be read, or
@@ -87,7 +89,9 @@ def _groups(units: Units, target_bytes: int) -> Iterator[tuple[str, list[str]]]:
     there = units.column(f"{DATA}_bytes").is_valid()
     columns = ("unit", f"{DATA}_bytes", "labels", "generation", "supersedes")
     names, *values = (units.column(name).filter(there).to_pylist() for name in columns)
-    sizes, kinds = values[0], list(zip(*values[1:], strict=True))
+    sizes, labels, generations, supersedes = values
+    orders = [g if above else 0 for g, above in zip(generations, supersedes, strict=True)]
+    kinds = list(zip(labels, orders, supersedes, strict=True))
     start = 0
     while start < len(names):
         stop, total = start, 0
@@ -125,7 +129,14 @@ def _join(
     )
     assert commits[0].data
     schema = _schema(reader, commits[0])
-    joined = replace(commits[0], unit=name, retries=None, replaces=tuple(names), roots={})
+    joined = replace(
+        commits[0],
+        unit=name,
+        retries=None,
+        replaces=tuple(names),
+        roots={},
+        generation=max(commit.generation for commit in commits),
+    )
     writer = ArchiveWriter.like(storage.root, joined, label_fields(schema), options=storage.options)
     with writer:
         for table in _row_groups(reader, commits, schema):

@@ -15,6 +15,7 @@ from underpaint.codec.archive.tools.sample import sampled_rows
 from underpaint.codec.bitstream import picture_header
 from underpaint.codec.codecs import SHARED
 from underpaint.codec.errors import UnderpaintError
+from underpaint.codec.foreign_text import clipped
 from underpaint.codec.reconstruct.backend import Latents
 from underpaint.codec.runtime.pages import page_environment
 
@@ -142,7 +143,7 @@ def _png(pixels: np.ndarray) -> str:
 
 
 def _clipped(text: str) -> str:
-    return text if len(text) <= LONGEST_TEXT else text[:LONGEST_TEXT] + "…"
+    return clipped(text, LONGEST_TEXT)
 
 
 def _render(

@@ -8,6 +8,15 @@ LONGEST_PART = 240
 """Most bytes of one part of a path, so that a suffix still fits into a file system's 255."""
 
 
+def unusable(key: str) -> str:
+    """Return why `OutputNames.name` finds no name for a key."""
+    if any(len(part.encode()) > LONGEST_PART for part in key.replace("\\", "/").split("/")):
+        return (
+            f"a part of the key is longer than the {LONGEST_PART} bytes that a file name may have"
+        )
+    return "no path below the output folder"
+
+
 class OutputNames:
     """Assigns each key of an archive, in order, its own file name below the output folder.
 

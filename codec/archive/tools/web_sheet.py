@@ -23,6 +23,7 @@ from underpaint.codec.archive.tools.sample import sampled_rows
 from underpaint.codec.archive.tools.targets import check_empty
 from underpaint.codec.codec import Codec
 from underpaint.codec.errors import LayerDamaged, StreamError
+from underpaint.codec.foreign_text import clipped
 from underpaint.codec.image_io.read import write_picture
 from underpaint.codec.runtime.pages import page_environment
 from underpaint.codec.storage.files import Storage
@@ -154,4 +155,4 @@ def _bytes_table(statistics: Statistics) -> Table:
 
 
 def _clipped(text: str) -> str:
-    return text if len(text) <= LONGEST_TEXT else text[:LONGEST_TEXT] + "…"
+    return clipped(text, LONGEST_TEXT)

@@ -151,6 +151,13 @@ export class Grid {
     tile.node.classList.toggle("scored", Boolean(score));
     tile.node.querySelector("span").replaceChildren(element("bdi", {}, score + row.key));
     tile.node.setAttribute("aria-label", visible(score + row.key));
+    if (row.damaged) {
+      tile.row = undefined; // nothing to open
+      tile.node.classList.add("broken");
+      tile.node.setAttribute("aria-label", visible(`Picture ${row.n + 1}: ${row.damaged}`));
+      tile.node.title = visible(row.damaged);
+      return;
+    }
     tile.image.onload = () => this.loaded(tile);
     tile.image.onerror = () => tile.node.classList.add("broken");
     tile.layers = 1;

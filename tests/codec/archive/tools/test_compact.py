@@ -235,19 +235,20 @@ def test_keys_of_later_units_are_compared_with_joined_ones(tmp_path: Path) -> No
     assert content(tmp_path) == before
 
 
-def test_units_with_other_labels_or_generations_are_not_joined(tmp_path: Path) -> None:
+def test_units_with_other_labels_or_that_supersede_are_not_joined(tmp_path: Path) -> None:
     other = pa.schema([("caption", pa.string())])
     write(tmp_path, "a", ["a"])
     write(tmp_path, "b", ["b"], labels=other)
     write(tmp_path, "c", ["c"], labels=other, generation=1)
-    write(tmp_path, "d", ["d"], labels=other, generation=1)
+    write(tmp_path, "d", ["d"], labels=other, generation=2)  # of another run
     write(tmp_path, "e", ["e"], labels=other, generation=1, supersedes=True)
+    write(tmp_path, "f", ["f"], labels=other, generation=2, supersedes=True)
     publish(tmp_path)
     before = content(tmp_path)
     compact(tmp_path)
-    assert [unit.unit for unit in Archive.open(tmp_path).manifest.units if unit.data] == [
-        "a", "b", "c.pack001", "e",
-    ]  # fmt: skip
+    units = {unit.unit: unit for unit in Archive.open(tmp_path).manifest.units if unit.data}
+    assert list(units) == ["a", "b.pack001", "e", "f"]
+    assert units["b.pack001"].generation == 2
     assert content(tmp_path) == before
 
 
