@@ -22,8 +22,11 @@ PIXELS_PER_SOURCE_BYTE = 16
 RECORDS_AHEAD = 64
 """Most records that wait, however small they are."""
 
-UNKNOWN_SOURCE_BYTES = 1 << 20
-"""Estimate of a source's size if no listing gives it."""
+UNKNOWN_SOURCE_BYTES = 1 << 18
+"""Estimate of a source's size if no listing gives it: that of a photo on the web.
+
+With a larger one, fewer downloads wait for servers at a time than there are threads for them.
+"""
 
 
 @dataclass(frozen=True)

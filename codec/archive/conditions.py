@@ -11,7 +11,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 
 from underpaint.codec.errors import UsageError
 
@@ -57,13 +56,20 @@ def parse_condition(text: str, schema: pa.Schema, names: Container[str]) -> pc.E
             raise UsageError(f"a condition has at most {LONGEST} characters")
         expression = _boolean(ast.parse(text.strip(), mode="eval").body, known)
         columns = pa.schema([schema.field(name) for name in known])
-        ds.dataset(columns.empty_table()).to_table(filter=expression)
+        _evaluate(expression, columns)
     except SyntaxError:
         raise UsageError(f"condition {text!r}: not an expression; write: width > 640") from None
     except _MISTAKES as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UsageError(f"condition {text!r}: {reason}") from None
     return expression
+
+
+def _evaluate(expression: pc.Expression, fields: pa.Schema) -> None:
+    """Evaluate an expression over no rows: it has a meaning unless this raises."""
+    from pyarrow import dataset  # which imports pandas
+
+    dataset.dataset(fields.empty_table()).to_table(filter=expression)
 
 
 def named_columns(expression: pc.Expression, schema: pa.Schema) -> list[str]:
@@ -74,7 +80,7 @@ def named_columns(expression: pc.Expression, schema: pa.Schema) -> list[str]:
 
     def fails(fields: pa.Schema) -> str:
         try:
-            ds.dataset(fields.empty_table()).to_table(filter=expression)
+            _evaluate(expression, fields)
         except _MISTAKES as error:
             return (str(error).splitlines() or [type(error).__name__])[0]
         return ""

@@ -19,8 +19,8 @@ LIMIT_S = 2
 LOCAL, REMOTE = 200, 20
 """Photos on this machine, and on each server."""
 
-STALLS, SLACK_S = 3, 4
-"""Downloads that stall before a host counts as dead, and seconds that a busy machine may add."""
+SLACK, SLACK_S = 1.3, 2
+"""How much longer a run may take than another one on a busy machine."""
 
 
 Behaviour = Callable[[socket.socket, threading.Event], None]
@@ -78,7 +78,7 @@ def served(behave: Behaviour | None) -> Iterator[str]:
 
 
 @pytest.mark.slow
-def test_a_run_ends_within_its_normal_time_and_three_time_limits(tmp_path: Path) -> None:
+def test_a_run_ends_within_its_normal_time_and_the_time_limit(tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()
     for number in range(LOCAL):
@@ -107,4 +107,4 @@ def test_a_run_ends_within_its_normal_time_and_three_time_limits(tmp_path: Path)
     normal = with_servers("normal", answer, answer, answer)
     dead = with_servers("dead", keep_silent, trickle, None)
     print(f"with servers that answer {normal:.1f} s, with dead ones {dead:.1f} s")
-    assert dead <= normal + STALLS * LIMIT_S + SLACK_S
+    assert dead <= SLACK * normal + LIMIT_S + SLACK_S
