@@ -32,5 +32,5 @@ look at   demo/coffee.png, demo/coffee.html   one photo with 1 to 6 layers, pale
           demo/first-1-layers, ...            pictures decoded from the coarsest layers only
           demo/archive                        the archive: Parquet files, one column for each layer
 
-to go on, with the command `underpaint`:      . .venv/bin/activate
+to go on with the command underpaint:         . .venv/bin/activate
 TEXT
