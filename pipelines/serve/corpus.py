@@ -222,10 +222,8 @@ class Corpus:
         names = list(dict.fromkeys(["key", *(name for name, _ in wanted.labels)]))
         parts = [np.zeros(0, np.int64)]
         for span in self.numbers.groups():
-            try:
-                table = self.archive.read_group(span.file, span.group, names)
-            except ArchiveDamaged:
-                self._damaged.add((span.file, span.group))
+            table = self._intact(span, names)
+            if table is None:
                 continue
             passes = np.ones(table.num_rows, bool)
             if words:
@@ -237,6 +235,14 @@ class Corpus:
             parts.append(np.flatnonzero(passes) + span.number)
         return np.concatenate(parts)
 
+    def _intact(self, span: Span, names: Sequence[str]) -> pa.Table | None:
+        """Return small columns of a row group; None if it is damaged, which `damaged` counts."""
+        try:
+            return self.archive.read_group(span.file, span.group, names)
+        except ArchiveDamaged:
+            self._damaged.add((span.file, span.group))
+            return None
+
     def label_values(self, name: str) -> tuple[list[tuple[str, int]], int]:
         """Return the most frequent values of a label with their counts, and the number of others.
 
@@ -247,12 +253,10 @@ class Corpus:
         def count() -> tuple[list[tuple[str, int]], int]:
             counts: Counter[str] = Counter()
             for span in self.numbers.groups():
-                try:
-                    column = self.archive.read_group(span.file, span.group, [name]).column(0)
-                except ArchiveDamaged:
-                    self._damaged.add((span.file, span.group))
+                table = self._intact(span, [name])
+                if table is None:
                     continue
-                counts.update(map(label_text, column.to_pylist()))
+                counts.update(map(label_text, table.column(0).to_pylist()))
                 if len(counts) > 50 * MOST_VALUES:  # not a class, but a text for each picture
                     counts = Counter(dict(counts.most_common(MOST_VALUES)))
             return counts.most_common(MOST_VALUES), max(0, len(counts) - MOST_VALUES)
