@@ -19,6 +19,7 @@ from underpaint.codec.decoder import Decoder
 from underpaint.codec.entropy.state import Symbols
 from underpaint.codec.errors import UsageError, WeightsMismatch
 from underpaint.codec.reconstruct.backend import Latents, Picture, choose_backend
+from underpaint.codec.runtime.imports import without_collection
 from underpaint.codec.transform.sizes import DEFAULT_SIZES, Size, check_sizes
 from underpaint.codec.transform.subbands import DYADIC_LEVELS
 from underpaint.codec.weights.loading import load_weights, matching
@@ -55,6 +56,7 @@ class Codec:
     textures, latents and checks do without.
     """
 
+    @without_collection()
     def __init__(
         self,
         weights: Weights,

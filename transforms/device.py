@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from underpaint.codec.runtime.imports import without_collection
+
 if TYPE_CHECKING:
     from underpaint import Codec
 
 
+@without_collection(freeze=True)
 def load_codec(weights: str | None, device: str, *, tensors: bool = True) -> Codec:
     """Load the codec for one thread: there are as many worker processes as cores.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 
+from underpaint.codec.runtime.imports import hidden, without_collection
 from underpaint.codec.transform.sizes import DEFAULT_SIZES
 from underpaint.pipelines.cli import options
 from underpaint.pipelines.cli.console import parse_share, parse_size, positive, seconds, sizes
@@ -229,12 +230,13 @@ def run(arguments: argparse.Namespace) -> int:
         logging.getLogger().setLevel(logging.CRITICAL)  # Beam warns while it is imported
     use_one_thread()  # before numpy and torch are there
     check_folder("--output", arguments.output)
-    from underpaint.codec.storage.download import with_digest
-    from underpaint.pipelines.cli.summary import print_summary
-    from underpaint.pipelines.jobs.encode import EncodeOptions, encode
-    from underpaint.pipelines.runners.dataflow import Submission
-    from underpaint.transforms.sources import Choice
-    from underpaint.transforms.sources.label_schema import stated_labels
+    with without_collection(freeze=True), hidden("pandas"):
+        from underpaint.codec.storage.download import with_digest
+        from underpaint.pipelines.cli.summary import print_summary
+        from underpaint.pipelines.jobs.encode import EncodeOptions, encode
+        from underpaint.pipelines.runners.dataflow import Submission
+        from underpaint.transforms.sources import Choice
+        from underpaint.transforms.sources.label_schema import stated_labels
 
     result = encode(
         EncodeOptions(

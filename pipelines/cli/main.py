@@ -22,6 +22,7 @@ from types import ModuleType
 from underpaint.codec.errors import UnderpaintError, UsageError
 from underpaint.codec.runtime import compilation
 from underpaint.codec.runtime.child_process import SAFE_PATH
+from underpaint.codec.runtime.imports import keep_pandas_from_arrow
 from underpaint.codec.storage.extras import install_hint, missing_extra
 from underpaint.codec.storage.redaction import redact_logs, redacted
 from underpaint.pipelines.cli.console import shown
@@ -87,6 +88,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if hasattr(known, "beam_options"):
         known.beam_options = rest
+    if arguments is None:  # the process is this command's own
+        keep_pandas_from_arrow()
     try:
         status: int = known.run(known)
     except UsageError as error:

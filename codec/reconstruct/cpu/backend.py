@@ -17,6 +17,7 @@ from underpaint.codec.reconstruct.cpu.pixels import PictureSynthesis
 from underpaint.codec.reconstruct.cpu.state import StateArrays, state_arrays
 from underpaint.codec.reconstruct.last_layer import last_class_maps, last_layer
 from underpaint.codec.reconstruct.network_shape import FINEST_REFINED
+from underpaint.codec.runtime.imports import without_collection
 from underpaint.codec.runtime.threads import in_threads
 from underpaint.codec.transform.subbands import DYADIC_LEVELS
 from underpaint.codec.weights.model import Weights
@@ -123,7 +124,8 @@ class CpuBackend:
     def _network_synthesis(self, step: int) -> NetworkSynthesis:
         """Return the network for the state after `step` steps, prepared at its first use."""
         if step not in self._networks:
-            from underpaint.codec.reconstruct.cpu.network import NetworkSynthesis
+            with without_collection():
+                from underpaint.codec.reconstruct.cpu.network import NetworkSynthesis
 
             self._networks[step] = NetworkSynthesis(
                 self._network,
