@@ -202,6 +202,7 @@ class Codec:
         *,
         levels: int = COARSE_LEVELS,
         size: int | None = None,
+        normalize: bool = False,
     ) -> list[Latents]:
         """Return the state of each image as tensors; raises as `decode` does.
 
@@ -209,14 +210,16 @@ class Codec:
         16 pixels) to finer ones: 0 to 4 give 3, 12, 48, 192 and 768 channels. The finer half of
         them is nearly empty in coarse states, and takes most of the time. With `size`, as in
         `decode`, levels that the picture of this size does without are zero; what they need may be
-        missing from the layers.
+        missing from the layers. With `normalize`, the mean of coefficients over photos is
+        subtracted, and they are divided by their standard deviation, by statistics in the weights
+        for each band and number of layers (see `reconstruct.latent_statistics`).
         """
         if not 0 <= levels <= DYADIC_LEVELS:
             raise UsageError(f"levels: {levels} of {DYADIC_LEVELS}")
         at_least = DYADIC_LEVELS - levels
         wanted = Size.of(size, None).no_finer_than(at_least)
         states = self._decoder.states(_checked_streams(streams), wanted)
-        return self._backend.latents(states, levels=levels)
+        return self._backend.latents(states, levels=levels, normalize=normalize)
 
     def check(self, stream: Sequence[bytes], *, size: int | None = None) -> None:
         """Decode every layer of one image to symbols, without synthesis; raises as `decode`.

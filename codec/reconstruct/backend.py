@@ -39,7 +39,8 @@ class Latents:
     embedding     float32 [E, h, w], unit vectors: the meaning of each position's class
     coefficients  float32 [C, h, w], expected wavelet coefficients in pixel units, folded to one
                   position, low band and coarse levels first; zero where the state knows nothing; in
-                  opponent colours, whether or not the picture's colours were rotated
+                  opponent colours, whether or not the picture's colours were rotated; normalised
+                  on request, see `LatentStatistics`
     """
 
     class_map: np.ndarray
@@ -66,7 +67,7 @@ class Backend(Protocol):
         """
         ...
 
-    def latents(self, states: States, *, levels: int) -> list[Latents]:
+    def latents(self, states: States, *, levels: int, normalize: bool = False) -> list[Latents]:
         """Return each state as tensors; `levels` dyadic levels beside the low band, 0 to 4."""
         ...
 

@@ -38,10 +38,11 @@ class TorchBackend:
         """See `Backend`."""
         return states.map_batches(partial(self.batch_pictures, refine=refine, texture=texture))
 
-    def latents(self, states: States, *, levels: int) -> list[Latents]:
+    def latents(self, states: States, *, levels: int, normalize: bool = False) -> list[Latents]:
         """See `Backend`."""
         most_pixels = BATCH_PIXELS * 4 ** (DYADIC_LEVELS - levels)
-        return states.map_batches(partial(self._batch_latents, levels=levels), most_pixels)
+        batch_latents = partial(self._batch_latents, levels=levels, normalize=normalize)
+        return states.map_batches(batch_latents, most_pixels)
 
     @torch.inference_mode()
     def batch_pictures(
@@ -76,7 +77,9 @@ class TorchBackend:
         ]
 
     @torch.inference_mode()
-    def _batch_latents(self, states: Sequence[CodedState], *, levels: int) -> list[Latents]:
+    def _batch_latents(
+        self, states: Sequence[CodedState], *, levels: int, normalize: bool
+    ) -> list[Latents]:
         """Return the latents of states of one padded shape, size and number of layers."""
         finest = states[0].finest
         channels = 3 << 2 * levels
@@ -93,6 +96,10 @@ class TorchBackend:
             parts.append(functional.pixel_unshuffle(bands, side))
         missing = channels - (3 << 2 * levels)
         packed = functional.pad(torch.cat(parts, 1), (0, 0, 0, 0, 0, missing)).cpu().numpy()
+        if normalize:
+            layers = 1 + last_layer(self._weights.config, states[0].cell_step)
+            for coefficients in packed:
+                self._weights.latents.normalize(coefficients, layers)
         class_maps = last_class_maps(states)
         embedded = self._weights.classes.embedding[class_maps].transpose(0, 3, 1, 2)
         return [

@@ -1,4 +1,6 @@
-"""Fits all parts of the weights but the network: classes, contexts, tables, centroids."""
+"""Fits all parts of the weights but the network: classes, contexts, tables, centroids and
+the statistics of latents.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +23,7 @@ from underpaint.codec.palette.semantic_head import SemanticHead
 from underpaint.codec.quantize.cell_tables import CENTROID_KINDS
 from underpaint.codec.quantize.cells import MOST_CHILDREN, Cells
 from underpaint.codec.quantize.quantizer import step_bands
+from underpaint.codec.reconstruct.latent_statistics import LatentStatistics
 from underpaint.codec.reconstruct.network import BackwardNetwork
 from underpaint.codec.reconstruct.network_shape import NetworkShape
 from underpaint.codec.training.fit_classes import (
@@ -31,6 +34,7 @@ from underpaint.codec.training.fit_classes import (
 )
 from underpaint.codec.training.fit_contexts import class_of, fit_step
 from underpaint.codec.training.fit_head import fit_head, sample_positions
+from underpaint.codec.training.latent_statistics import with_latent_statistics
 from underpaint.codec.training.recipe import codec_config, finest_steps
 from underpaint.codec.training.settings import Recipe
 from underpaint.codec.transform.pictures import pad_to_blocks, picture_bands
@@ -72,6 +76,7 @@ def fit_weights(
     weights = _with_contexts(weights, shapes, symbols, recipe, rng)
     weights = _with_tables(weights, shapes, symbols)
     weights = _with_centroids(weights, photos[:_CENTROID_PHOTOS], symbols)
+    weights = with_latent_statistics(weights, photos[: recipe.latent_photos])
     return replace(weights, id=content_id(pack_weights(weights)))
 
 
@@ -111,6 +116,7 @@ def _uncounted(recipe: Recipe, head: SemanticHead, classes: TextureClasses) -> W
         sign_weights=np.zeros((count, BANDS, SIGN_FEATURES), np.int16),
         frequencies=np.zeros((config.table_layout.count, MOST_CHILDREN), np.uint16),
         centroids=np.full((count, LEVELS + 1, 2, CENTROID_KINDS), 0.5, np.float32),
+        latents=LatentStatistics.neutral(len(config.layers)),
         network_shape=network.shape,
         parameters=network.parameter_arrays(),
     )

@@ -1,8 +1,8 @@
 """Trains weights from a folder of photos; every stage can be resumed.
 
-photos -> fit (head, classes, contexts, tables, centroids) -> fitted.safetensors
-       -> train (backward network)                         -> network/state.safetensors, log.csv
-       -> export                                           -> OUTPUT, OUTPUT's log and report
+photos -> fit (head, classes, contexts, tables, centroids, latents) -> fitted.safetensors
+       -> train (backward network)                    -> network/state.safetensors, log.csv
+       -> export                                      -> OUTPUT, OUTPUT's log and report
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ from underpaint.codec.errors import UsageError
 from underpaint.codec.metrics import ms_ssim_of_pictures, psnr
 from underpaint.codec.reconstruct.network import BackwardNetwork
 from underpaint.codec.training.fit import fit_weights
+from underpaint.codec.training.latent_statistics import with_latent_statistics
 from underpaint.codec.training.perceptual import FeatureDistance
 from underpaint.codec.training.photos import find_photos, load_photos
 from underpaint.codec.training.semantic_layers import extractor_label
-from underpaint.codec.training.settings import Recipe, TrainingPlan
+from underpaint.codec.training.settings import Kept, Recipe, TrainingPlan
 from underpaint.codec.training.train_network import CropSource, NetworkTrainer
 from underpaint.codec.weights.header import content_id
 from underpaint.codec.weights.loading import pack_weights, unpack_weights
@@ -49,13 +50,13 @@ def train(
     plan: TrainingPlan,
     device: torch.device,
     start_from: Path | None = None,
-    keep_classes: bool = False,
+    keep: Kept = "network",
 ) -> Weights:
     """Train weights from photos and write them to `output`; resumes what the folder `run` holds.
 
-    `start_from` is a weights file whose network the training starts with; `keep_classes` keeps its
-    classes and semantic head too. Raises UsageError if there are too few photos, or if `run` was
-    started with other settings.
+    `start_from` is a weights file of which the run keeps the parts `keep`. The training goes on
+    from its network. Raises UsageError if there are too few photos, or if `run` was started with
+    other settings.
     """
     run.mkdir(parents=True, exist_ok=True)
     _same_settings(run / "settings.json", recipe, plan)
@@ -68,9 +69,7 @@ def train(
         raise UsageError(f"too few photos to train on: {len(pictures)}")
     log.info("%d photos to train on, %d held out", len(pictures), len(held_out))
     earlier = unpack_weights(start_from.read_bytes()) if start_from else None
-    weights = _fitted(
-        run / "fitted.safetensors", pictures, recipe, earlier if keep_classes else None
-    )
+    weights = _fitted(run / "fitted.safetensors", pictures, recipe, earlier, keep)
     if earlier is not None:
         weights = weights.with_network(earlier.network)
     codec = Codec(weights)
@@ -122,11 +121,19 @@ def _same_settings(path: Path, recipe: Recipe, plan: TrainingPlan) -> None:
 
 
 def _fitted(
-    path: Path, pictures: Sequence[np.ndarray], recipe: Recipe, kept: Weights | None
+    path: Path,
+    pictures: Sequence[np.ndarray],
+    recipe: Recipe,
+    earlier: Weights | None,
+    keep: Kept,
 ) -> Weights:
     if path.exists():
         log.info("reusing the fitted parts in %s", path)
+    elif earlier is not None and keep == "all":
+        measured = with_latent_statistics(earlier, pictures[: recipe.latent_photos])
+        path.write_bytes(pack_weights(measured))
     else:
+        kept = earlier if keep == "classes" else None
         path.write_bytes(pack_weights(fit_weights(pictures, recipe, kept)))
     return unpack_weights(path.read_bytes())
 

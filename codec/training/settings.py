@@ -7,7 +7,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
+
+Kept = Literal["network", "classes", "all"]
+"""Parts of earlier weights that a run keeps: the network; the classes and the semantic head too; or
+all but the statistics of latents."""
 
 
 def _option(default: Any, text: str) -> Any:
@@ -71,6 +75,7 @@ class Recipe:
     class_photos: int = _option(300, "number of photos for fitting the classes")
     class_rounds: int = _option(20, "rounds of expectation maximisation of the classes")
     context_photos: int = _option(150, "number of photos for fitting the weights of contexts")
+    latent_photos: int = _option(300, "number of photos for the statistics of latents")
     seed: int = 1
 
 

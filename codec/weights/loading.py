@@ -19,6 +19,7 @@ from underpaint.codec.palette.classes import TextureClasses
 from underpaint.codec.palette.merging import MergeWeights
 from underpaint.codec.palette.semantic_head import SemanticHead
 from underpaint.codec.quantize.compander import Compander
+from underpaint.codec.reconstruct.latent_statistics import LatentStatistics
 from underpaint.codec.reconstruct.network_shape import NetworkShape
 from underpaint.codec.weights.configuration import CodecConfig, LayerPlan
 from underpaint.codec.weights.header import (
@@ -125,6 +126,7 @@ def _unpacked(data: bytes) -> Weights:
         sign_weights=arrays["sign_weights"],
         frequencies=arrays["frequencies"],
         centroids=arrays["centroids"],
+        latents=LatentStatistics(arrays["latents.mean"], arrays["latents.std"]),
         network_shape=shape,
         parameters=parameters,
         id=content_id(data),

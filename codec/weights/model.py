@@ -12,6 +12,7 @@ import numpy as np
 from underpaint.codec.entropy.tables import cumulative
 from underpaint.codec.palette.classes import TextureClasses
 from underpaint.codec.palette.semantic_head import SemanticHead
+from underpaint.codec.reconstruct.latent_statistics import LatentStatistics
 from underpaint.codec.reconstruct.network_shape import NetworkShape
 from underpaint.codec.weights.configuration import CodecConfig
 
@@ -29,6 +30,7 @@ class Weights:
     sign_weights  int16 [S, BANDS, SIGN_FEATURES], weights of sign contexts
     frequencies   uint16 [tables, MOST_CHILDREN]: see `entropy.tables`
     centroids     float32 [S, LEVELS + 1, 2, CENTROID_KINDS]: see `quantize.cell_tables`
+    latents       mean and standard deviation of latents, for each number of layers
     parameters    of the backward network, by name: see `NetworkShape.parameters`
     id            16 hex digits of the SHA-256 of the weights file
     """
@@ -42,6 +44,7 @@ class Weights:
     sign_weights: np.ndarray
     frequencies: np.ndarray
     centroids: np.ndarray
+    latents: LatentStatistics
     network_shape: NetworkShape
     parameters: Mapping[str, np.ndarray]
     id: str = "0" * 16
@@ -78,4 +81,6 @@ class Weights:
             "sign_weights": self.sign_weights,
             "frequencies": self.frequencies,
             "centroids": self.centroids,
+            "latents.mean": self.latents.mean,
+            "latents.std": self.latents.std,
         }

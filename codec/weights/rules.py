@@ -1,4 +1,4 @@
-"""Validation of weights: the rules W1 to W10 of `docs/stream.md`.
+"""Validation of weights: the rules W1 to W11 of `docs/stream.md`.
 
 A weights file may come from anyone. Its sizes are checked before anything of such a size is
 allocated, and its integers so that no picture can overflow the arithmetic of the coder.
@@ -33,6 +33,7 @@ from underpaint.codec.palette.classes import TEXTURE_BANDS
 from underpaint.codec.palette.semantic_head import HEAD_INPUTS
 from underpaint.codec.quantize.cell_tables import CENTROID_KINDS
 from underpaint.codec.quantize.cells import MOST_CHILDREN
+from underpaint.codec.reconstruct.latent_statistics import LATENT_BANDS, LEAST_DEVIATION
 from underpaint.codec.reconstruct.network_shape import NetworkShape
 from underpaint.codec.transform.subbands import BANDS, FLAG_GROUPS, LEVELS
 from underpaint.codec.weights.configuration import CodecConfig
@@ -114,6 +115,10 @@ def check_weights(weights: Weights) -> None:
     finite = all(np.isfinite(array).all() for array in arrays)
     if not finite or not all(np.isfinite(array).all() for array in weights.parameters.values()):
         raise WeightsDamaged("a number is not finite", rule="W8")
+    if (weights.latents.std < LEAST_DEVIATION).any():
+        raise WeightsDamaged(
+            f"a standard deviation of latents is less than {LEAST_DEVIATION}", rule="W11"
+        )
     _check_classes(weights)
     reach = activity_reach(
         weights.activity, weights.classes.expected_magnitude, weights.config.chain[0].zero
@@ -124,7 +129,7 @@ def check_weights(weights: Weights) -> None:
 
 
 def _check_shapes(weights: Weights) -> None:
-    config, steps = weights.config, len(weights.config.widths)
+    config, steps, layers = weights.config, len(weights.config.widths), len(weights.config.layers)
     for name, matrix in (
         ("classes.embedding", weights.classes.embedding),
         ("semantics.narrow", weights.head.narrow),
@@ -151,6 +156,8 @@ def _check_shapes(weights: Weights) -> None:
         "sign_weights": (np.int16, (steps, BANDS, SIGN_FEATURES)),
         "frequencies": (np.uint16, (config.table_layout.count, MOST_CHILDREN)),
         "centroids": (np.float32, (steps, LEVELS + 1, 2, CENTROID_KINDS)),
+        "latents.mean": (np.float32, (layers, LATENT_BANDS)),
+        "latents.std": (np.float32, (layers, LATENT_BANDS)),
     }
     for name, array in weights.arrays().items():
         kind, shape = expected[name]

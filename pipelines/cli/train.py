@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from underpaint.codec.errors import UsageError
-from underpaint.codec.training.settings import PROFILES
+from underpaint.codec.training.settings import PROFILES, Kept
 from underpaint.pipelines.cli.console import count
 from underpaint.pipelines.cli.outputs import check_file
 
@@ -67,9 +67,13 @@ def add_parser(subparsers: Any) -> None:
         help="weights file whose network is trained further",
     )
     parser.add_argument(
-        "--keep-classes",
-        action="store_true",
-        help="with --start-from: keep its classes and semantic head, and fit only the tables",
+        "--keep",
+        choices=get_args(Kept),
+        help=(
+            "with --start-from, parts of its weights that are kept: the network (the default); "
+            "classes and semantic head too, so that only the tables are fitted; or all, so that "
+            "only the statistics of latents are measured"
+        ),
     )
     for title, place in (("recipe", 0), ("training plan", 1)):
         group = parser.add_argument_group(title)
@@ -117,8 +121,8 @@ def run(args: argparse.Namespace) -> int:
     from underpaint.codec.codec import available_device
     from underpaint.codec.training.run import train
 
-    if args.keep_classes and args.start_from is None:
-        raise UsageError("--keep-classes wants weights to keep them from: --start-from FILE")
+    if args.keep and args.start_from is None:
+        raise UsageError("--keep wants weights to keep parts of: --start-from FILE")
     check_file("--output", args.output)
     device = available_device(args.device)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
@@ -135,7 +139,7 @@ def run(args: argparse.Namespace) -> int:
     run_folder = args.run_folder or args.output.with_name(args.output.name + ".run")
     weights = train(
         args.photos, args.output, run_folder, recipe, plan,
-        device, args.start_from, args.keep_classes,
+        device, args.start_from, args.keep or "network",
     )  # fmt: skip
     print(f"{args.output}: weights {weights.id}")
     return 0

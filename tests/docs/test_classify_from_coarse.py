@@ -100,11 +100,13 @@ def test_it_runs_from_photos_to_a_table(photos, tmp_path, capsys, monkeypatch):
         example.main([str(tmp_path / "none"), "--work", str(tmp_path)])
 
 
-@pytest.mark.parametrize("name", ["classify_from_coarse", "train_from_latents"])
+@pytest.mark.parametrize(
+    "name", ["classify_from_coarse", "train_from_latents", "resnet_on_latents"]
+)
 def test_a_mistake_gets_one_line(name, tmp_path):
     script = Path(example.__file__).with_name(f"{name}.py")
-    arguments = {"classify_from_coarse": ["--work", "work"], "train_from_latents": ["--label", "x"]}
-    command = [sys.executable, str(script), str(tmp_path / "none"), *arguments[name]]
+    arguments = ["--work", "work"] if name == "classify_from_coarse" else ["--label", "x"]
+    command = [sys.executable, str(script), str(tmp_path / "none"), *arguments]
     run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert run.returncode == 1
     assert run.stderr.startswith(f"{name}: ")

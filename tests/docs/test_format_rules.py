@@ -305,6 +305,12 @@ BROKEN = {
     "W3 network for other classes": lambda t, c: _set(c, ["network", "classes"], 7),
     "W10 west": _west(WIDEST_WEST + 1),
     "W10 below": _west(-WIDEST_WEST - 1),
+    "W3 latents of other layers": lambda t, c: _moved(t, c, "latents.mean", lambda a: a[1:]),
+    "W3 latents of other bands": lambda t, c: _moved(t, c, "latents.std", lambda a: a[:, :-1]),
+    "W8 infinite mean": lambda t, c: _moved(t, c, "latents.mean", lambda a: a / np.float32(0)),
+    "W11 zero": lambda t, c: _moved(t, c, "latents.std", lambda a: a * 0),
+    "W11 negative": lambda t, c: _moved(t, c, "latents.std", lambda a: -a),
+    "W11 almost": lambda t, c: _moved(t, c, "latents.std", lambda a: np.nextafter(a * 0 + 1, 0)),
 }
 
 

@@ -33,7 +33,8 @@ def torch_pictures(
 
 
 def torch_latents(
-    codec: Codec, streams: Sequence[Sequence[bytes]], *, levels: int
+    codec: Codec, streams: Sequence[Sequence[bytes]], *, levels: int, normalize: bool = False
 ) -> list[Latents]:
     """Decode streams to latents with the torch backend."""
-    return torch_backend(codec).latents(codec._decoder.states(streams), levels=levels)
+    states = codec._decoder.states(streams)
+    return torch_backend(codec).latents(states, levels=levels, normalize=normalize)

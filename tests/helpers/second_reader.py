@@ -77,7 +77,7 @@ def read_weights(data: bytes) -> Weights:
     (length,) = struct.unpack_from("<Q", data)
     header = json.loads(data[8 : 8 + length])
     config = json.loads(header["__metadata__"]["pentimento"])
-    if config["format"] != 3:
+    if config["format"] != 4:
         raise ValueError(f"weights of format {config['format']}")
 
     def tensor(name: str) -> list:

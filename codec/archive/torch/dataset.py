@@ -101,8 +101,8 @@ class LayerDataset(IterableDataset[Sample]):
         window_bytes: bytes of row groups shuffled together. A worker's memory holds this much, …
         prefetch_bytes: … and this much loaded ahead by `threads` threads.
         decode_batch: images decoded at once, unless there is a `batch_size`.
-        options: the content of samples: `layers`, `size`, `exact`, `fit`, `output`, `labels`,
-            `label`, `columns`, `features`, `transform`, `weights`, `device`, `refine` and
+        options: the content of samples: `layers`, `size`, `exact`, `fit`, `output`, `normalize`,
+            `labels`, `label`, `columns`, `features`, `transform`, `weights`, `device`, `refine` and
             `on_damage`; and the images: `where` and `keys`. See `SampleOptions`.
     """
 

@@ -22,6 +22,7 @@ class SampleArguments(TypedDict, total=False):
     exact: tuple[int, int] | None
     fit: Fit
     output: Output
+    normalize: bool
     where: pc.Expression | str | None
     keys: Sequence[str] | None
     labels: bool | Sequence[str]
@@ -47,6 +48,8 @@ class SampleOptions:
             batch. Unless `size` is given, only what these pictures need is read.
         fit: "crop" scales the centre of a picture with the proportions of `exact`, "stretch" all.
         output: content of a sample.
+        normalize: whether the coefficients of latents have mean 0 and standard deviation 1 over
+            photos, as in `Codec.latents`.
         where: only images for which a condition on small columns holds: an expression such as
             `pc.field("cls") == 3`, or a text such as "cls == 3", as on the command line. The
             columns that it names are read once, when the data set is made. Row groups without a
@@ -70,6 +73,7 @@ class SampleOptions:
     exact: tuple[int, int] | None = None
     fit: Fit = "crop"
     output: Output = "latent"
+    normalize: bool = False
     where: pc.Expression | str | None = None
     keys: Sequence[str] | None = None
     labels: bool | Sequence[str] = True

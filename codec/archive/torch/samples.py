@@ -64,6 +64,8 @@ class SampleMaker:
         output, labels = options.output, options.labels
         if output not in get_args(Output):
             raise UsageError(f"output {output!r}: choose image, pil, latent or bytes")
+        if options.normalize and output != "latent":
+            raise UsageError('normalize: only latents are normalised, with output="latent"')
         if isinstance(options.label, str):
             labels = [options.label]
         if isinstance(labels, bool):
@@ -309,7 +311,9 @@ class SampleMaker:
                 "embedding": torch.as_tensor(latents.embedding),
                 "coefficients": torch.as_tensor(latents.coefficients),
             }
-            for latents in codec.latents(streams, size=self._size)
+            for latents in codec.latents(
+                streams, size=self._size, normalize=self._options.normalize
+            )
         ]
 
     @property

@@ -66,9 +66,9 @@ class CpuBackend:
             return states.map(self._plain_picture)
         return states.map_batches(partial(self._batch_pictures, refine=refine, texture=texture))
 
-    def latents(self, states: States, *, levels: int) -> list[Latents]:
+    def latents(self, states: States, *, levels: int, normalize: bool = False) -> list[Latents]:
         """See `Backend`."""
-        return states.map(partial(self._latents, levels=levels))
+        return states.map(partial(self._latents, levels=levels, normalize=normalize))
 
     def _batch_pictures(
         self, states: Sequence[CodedState], *, refine: bool, texture: int | None
@@ -99,14 +99,15 @@ class CpuBackend:
             synthesis.write_picture(low, picture)
         return picture
 
-    def _latents(self, state: CodedState, *, levels: int) -> Latents:
+    def _latents(self, state: CodedState, *, levels: int, normalize: bool) -> Latents:
         """Return the latents of a state."""
         class_map = state.palettes[-1].class_map
-        return Latents(
-            class_map.astype(np.int64),
-            embed(class_map, self._weights.classes.embedding),
-            folded_coefficients(self._arrays(state), levels, state.rotation),
-        )
+        coefficients = folded_coefficients(self._arrays(state), levels, state.rotation)
+        if normalize:
+            layers = 1 + last_layer(self._weights.config, state.cell_step)
+            self._weights.latents.normalize(coefficients, layers)
+        embedded = embed(class_map, self._weights.classes.embedding)
+        return Latents(class_map.astype(np.int64), embedded, coefficients)
 
     def _synthesis(self, state: CodedState) -> PictureSynthesis:
         return PictureSynthesis(self._arrays(state), state.rotation)

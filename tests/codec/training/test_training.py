@@ -101,9 +101,9 @@ def test_no_photos_is_one_clear_line(tmp_path):
 
 def test_weights_of_another_format_are_refused():
     data = SHIPPED.read_bytes()
-    assert data.count(b'\\"format\\": 3') == 1
+    assert data.count(b'\\"format\\": 4') == 1
     with pytest.raises(WeightsDamaged) as caught:
-        unpack_weights(data.replace(b'\\"format\\": 3', b'\\"format\\": 2'))
+        unpack_weights(data.replace(b'\\"format\\": 4', b'\\"format\\": 3'))
     assert caught.value.rule == "W2"
 
 
@@ -112,7 +112,14 @@ def test_classes_that_are_kept_are_those_of_the_weights_begun_with(photos, tmp_p
     plan = replace(PLAN, steps=0)
     output = tmp_path / "weights.safetensors"
     found = train(
-        [str(photos)], output, tmp_path / "run", RECIPE, plan, torch.device("cpu"), SHIPPED, True
+        [str(photos)],
+        output,
+        tmp_path / "run",
+        RECIPE,
+        plan,
+        torch.device("cpu"),
+        SHIPPED,
+        "classes",
     )
     for name in ("scale", "mask", "embedding"):
         kept = getattr(found.classes, name)
@@ -122,6 +129,22 @@ def test_classes_that_are_kept_are_those_of_the_weights_begun_with(photos, tmp_p
     assert not np.array_equal(found.frequencies, known.frequencies)
     state = known.network.state_dict()
     assert all(torch.equal(t, state[name]) for name, t in found.network.state_dict().items())
+
+
+def test_all_that_is_kept_stays_but_the_statistics_of_latents(photos, tmp_path):
+    output = tmp_path / "weights.safetensors"
+    found = train(
+        [str(photos)], output, tmp_path / "run", replace(RECIPE, latent_photos=3),
+        replace(PLAN, steps=0), torch.device("cpu"), SHIPPED, "all",
+    )  # fmt: skip
+    known = load_weights(None)
+    for name, array in known.arrays().items():
+        assert np.array_equal(found.arrays()[name], array) == (not name.startswith("latents."))
+    assert found.parameters.keys() == known.parameters.keys()
+    for name, array in known.parameters.items():
+        assert np.array_equal(found.parameters[name], array)
+    settings = json.loads((tmp_path / "weights-settings.json").read_text())
+    assert settings["recipe"]["latent_photos"] == 3
 
 
 def test_a_pattern_is_what_repeats_with_the_grid():

@@ -2,7 +2,7 @@
 
 import { WeightsDamaged } from "./errors.js";
 
-const FORMAT = 3;
+const FORMAT = 4;
 const SYMBOLS = 5;
 export const PALETTE_TABLES = 18;
 export const CELL_TABLES = 4905;
