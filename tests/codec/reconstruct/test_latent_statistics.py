@@ -177,7 +177,7 @@ def test_data_sets_give_them_at_any_size(
 ) -> None:
     plain = LayerMap(archive, layers=layers, size=size)
     normal = LayerMap(archive, layers=layers, size=size, normalize=True)
-    mean, std = load_weights(None).latents.of_channels(layers or LAYERS, 48)
+    mean, std = map(torch.from_numpy, load_weights(None).latents.of_channels(layers or LAYERS, 48))
     for one, other in zip(plain, normal, strict=True):
         expected = (one["coefficients"] - mean[:, None, None]) / std[:, None, None]
         assert torch.equal(other["coefficients"], expected)
