@@ -275,7 +275,8 @@ def _small_weights() -> tuple[bytes, dict[str, np.ndarray], dict]:
     tables = tensors["frequencies"]
     first, after = (int(layout.cells(step)[0]) for step in (0, 1))
     tensors["frequencies"] = np.concatenate([tables[: layout.palette(1)], tables[first:after]])
-    for name in ("activity", "flag_activity", "sign_weights", "centroids"):
+    per_step = ("activity", "flag_activity", "sign_weights", "centroids")
+    for name in (*per_step, "latents.mean", "latents.std"):
         tensors[name] = tensors[name][:1]
     for name in ("scale", "law", "mask", "embedding"):
         tensors[f"classes.{name}"] = tensors[f"classes.{name}"][:4]
