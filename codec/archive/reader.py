@@ -19,7 +19,8 @@ from underpaint.codec.archive.layer_columns import FULL, columns_for, sizes_for
 from underpaint.codec.archive.letters import read_letters
 from underpaint.codec.archive.manifest import Manifest, read_manifest
 from underpaint.codec.archive.parquet.pages import BlobPages
-from underpaint.codec.archive.parquet.ranges import Traffic
+from underpaint.codec.archive.parquet.ranges import Range, Traffic
+from underpaint.codec.archive.parquet.values import PREFIX
 from underpaint.codec.archive.records import DATA, FAILED, FileEntry
 from underpaint.codec.archive.row_index import Place
 from underpaint.codec.archive.row_reader import RowReader
@@ -391,6 +392,29 @@ class Archive:
     def blob_page(self, file: int, pages: BlobPages, number: int) -> list[bytes | None]:
         """Return all values of one of these pages; ArchiveDamaged."""
         return self._reader.page(self.files[file], pages, number)
+
+    def layer_ranges(self, file: int, group: int, row: int) -> list[list[Range | None]]:
+        """Return the byte ranges of the layers of one row in its data file, for other readers.
+
+        A list for each of `sizes`, and in it a range for each layer; None for a null. The four
+        bytes in front of a range hold its length: compare them (rule A25 of docs/archive.md).
+        Raises ArchiveDamaged if the lengths of the layers or the page index cannot be read.
+        """
+        entry = self.files[file]
+        positions = self._single.index.positions(Place(file, group, row))
+        if positions is None:
+            raise ArchiveDamaged(f"{entry.path}: row group {group}: no positions of its layers")
+        count = len(self.layer_names)
+        names = columns_for(count, self.sizes)
+        ranges = [positions[name].range(row) for name in names]
+        if any(one and not PREFIX <= one[0] <= one[1] <= entry.bytes for one in ranges):
+            raise ArchiveDamaged(f"{entry.path}: row group {group}: lengths beyond the file")
+        return [ranges[at : at + count] for at in range(0, len(ranges), count)]
+
+    def read_range(self, entry: FileEntry, start: int, stop: int) -> bytes:
+        """Return bytes [start, stop) of a data file, in one request; ArchiveDamaged if cut."""
+        [data] = self._reader.fetch_each(entry, [(start, stop)])
+        return data
 
     def column_bytes(self, file: int, group: int, columns: Sequence[str]) -> int:
         """Return the bytes that columns take in a row group, from the footer; ArchiveDamaged."""

@@ -172,6 +172,14 @@ class Units(Sequence[Commit]):
             raise KeyError(name)
         return self[position]
 
+    def data_file(self, path: str) -> FileEntry:
+        """Return the data file of a path below the archive; KeyError if no unit has it."""
+        position = self.position(unit_of_path(path))
+        for entry in () if position is None else self.entries_at(position):
+            if entry.path == path:
+                return entry
+        raise KeyError(path)
+
     def labels_of(self, path: str) -> Named:
         """Return the label columns of a data file; KeyError if no unit has it."""
         if len(self.label_sets) == 1:

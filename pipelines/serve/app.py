@@ -10,7 +10,8 @@ Only GET is answered, and only these addresses:
     /api/picture/N         a picture of a row: layers, size, format
     /api/state/N, map/N    palette and class map of a row at a number of layers
     /api/original/N        the source file, where the archive keeps it
-    /api/layers/N          the first layers of a row as they are stored, for the page's decoder
+    /archive/data/FILE     a byte range of a data file: layers as they are stored, for the page's
+                           decoder
     /api/weights           the weights file that this decoder needs
     /api/similar/N         rows that are like a row; /api/duplicates, pairs of such rows
     /api/failures          dead letters; /api/histograms, sizes and bits per pixel
@@ -24,7 +25,6 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
-from importlib import resources
 from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import quote
@@ -36,62 +36,26 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from underpaint.codec.errors import ArchiveDamaged, NoSuchKey, UnderpaintError, UsageError
 from underpaint.codec.image_io.read import WRITE_SUFFIX, write_picture
 from underpaint.codec.storage.redaction import redacted
 from underpaint.pipelines.serve import requests
+from underpaint.pipelines.serve.byte_ranges import file_range
 from underpaint.pipelines.serve.corpus import Corpus, clipped, label_text
+from underpaint.pipelines.serve.guard import Guard
+from underpaint.pipelines.serve.static_files import media_type, static_files
 from underpaint.pipelines.serve.statistics import described, histograms
 
-CONTENT_POLICY = (
-    "default-src 'none'; img-src 'self'; style-src 'self'; script-src 'self'; connect-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
+PAGE = "gallery.html"
 
-HEADERS = {
-    "content-security-policy": CONTENT_POLICY,
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
-    "cross-origin-resource-policy": "same-origin",
-    "cross-origin-opener-policy": "same-origin",
-}
-
-PAGE_FILES = {
-    "/": ("gallery.html", "text/html; charset=utf-8"),
-    "/gallery.css": ("gallery.css", "text/css; charset=utf-8"),
-    "/icon.svg": ("icon.svg", "image/svg+xml"),
-    **{
-        f"/{name}.js": (f"{name}.js", "text/javascript; charset=utf-8")
-        for name in ("gallery", "grid", "local_picture", "panels", "picture", "text")
-    },
-    **{
-        f"/decoder/{name}.js": (f"decoder/{name}.js", "text/javascript; charset=utf-8")
-        for name in (
-            "cells",
-            "dequantise",
-            "errors",
-            "frames",
-            "geometry",
-            "index",
-            "network",
-            "palettes",
-            "picture",
-            "rans",
-            "resampling",
-            "symbols",
-            "wavelet",
-            "weights",
-            "worker",
-        )
-    },
-}
-
-MEDIA_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
+PICTURE_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 
 WORKERS = 4
 """Requests that read or decode at a time; others wait."""
+
+MOST_PAIRS = 200
+"""Pairs of likely duplicates that are listed."""
 
 LONGEST_NAME = 120
 """Characters of a key that the name of a download has at most."""
@@ -108,54 +72,22 @@ def application(corpus: Corpus, hosts: Sequence[str], weights: bytes) -> Starlet
     `weights` is the file of the weights that read the archive.
     """
     api = _Api(corpus, weights)
-    files = resources.files("underpaint.pipelines.serve") / "static"
     routes = [
-        Route(path, _page(files.joinpath(name).read_bytes(), media), methods=["GET"])
-        for path, (name, media) in PAGE_FILES.items()
+        Route(f"/{'' if name == PAGE else name}", _page(content, media_type(name)), methods=["GET"])
+        for name, content in static_files().items()
     ]
     routes += [
         Route(f"/api/{path}", api.answering(answer), methods=["GET"])
         for path, answer in api.answers().items()
     ]
+    routes.append(Route("/archive/data/{name}", api.answering(api.file_range), methods=["GET"]))
     app = Starlette(
         routes=routes,
-        middleware=[Middleware(_Guard, hosts=frozenset(hosts))],
+        middleware=[Middleware(Guard, hosts=frozenset(hosts))],
         exception_handlers={404: _not_found, 405: _not_found},
     )
     app.router.redirect_slashes = False
     return app
-
-
-class _Guard:
-    """Refuses other hosts, and adds the headers that bind the page to this server."""
-
-    def __init__(self, app: ASGIApp, hosts: frozenset[str]) -> None:
-        self._app, self._hosts = app, hosts
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-
-        async def guarded(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                added = [(k.encode(), v.encode()) for k, v in HEADERS.items()]
-                message["headers"] = [*message.get("headers", ()), *added]
-            await send(message)
-
-        named = [value for name, value in scope["headers"] if name == b"host"]
-        host = named[0].decode("latin-1") if len(named) == 1 else ""
-        if _without_port(host) not in self._hosts:
-            refusal = JSONResponse({"error": "this server is for another host"}, 421)
-            await refusal(scope, receive, guarded)
-            return
-        await self._app(scope, receive, guarded)
-
-
-def _without_port(host: str) -> str:
-    if host.startswith("["):
-        return host.partition("]")[0] + "]"
-    return host.partition(":")[0].lower()
 
 
 class _Api:
@@ -178,7 +110,6 @@ class _Api:
             "state/{number}": self._state,
             "map/{number}": self._map,
             "original/{number}": self._original,
-            "layers/{number}": self._layers,
             "weights": self._weights,
             "similar/{number}": self._similar,
             "duplicates": self._duplicates,
@@ -250,9 +181,9 @@ class _Api:
         labels = {name: value for name, value in row.labels.items() if value is not None}
         notes = list(row.notes)
         try:
-            layer_bytes = self._corpus.layer_bytes(number)
+            stored = self._corpus.stored_layers(number)
         except ArchiveDamaged as error:
-            layer_bytes = None
+            stored = {}
             notes.append(str(error))
         return {
             "n": number,
@@ -265,7 +196,7 @@ class _Api:
             "notes": [clipped(redacted(note)) for note in notes],
             "labels": {clipped(name): label_text(value) for name, value in labels.items()},
             "metadata": _metadata(row.metadata),
-            "bytes": layer_bytes,
+            **stored,
             "original": archive.manifest.keeps_source,
         }
 
@@ -280,7 +211,7 @@ class _Api:
             pixels, quality = self._corpus.state(number, layers, size).pixels, 95
         data = write_picture(np.ascontiguousarray(pixels), form, quality=quality)
         response = Response(data, 200, _cached(request))
-        response.headers["content-type"] = MEDIA_TYPES[form]
+        response.headers["content-type"] = PICTURE_TYPES[form]
         if "download" in request.query_params:
             name = _file_name(self._corpus.row(number).key)
             stem = PurePosixPath(name).stem + WRITE_SUFFIX[form]
@@ -314,13 +245,9 @@ class _Api:
         data = self._corpus.original(number)
         return Response(data, 200, headers, "application/octet-stream")
 
-    def _layers(self, request: Request) -> Response:
-        """Return layers `above` + 1 to `layers` of a row, joined: what the page lacks."""
-        number, archive = requests.row_number(request), self._corpus.archive
-        layers, size = requests.state(request, archive)
-        above = requests.number(request, "above", 0, most=layers - 1)
-        stored = self._corpus.layers(number, layers, size)[above:]
-        return Response(b"".join(stored), 200, _cached(request), "application/octet-stream")
+    def file_range(self, request: Request) -> Response:
+        """Return a byte range of a data file of the archive."""
+        return file_range(request, self._corpus.archive)
 
     def _weights(self, request: Request) -> Response:
         return Response(self._weights_file, 200, _cached(request), "application/octet-stream")
@@ -335,7 +262,8 @@ class _Api:
 
     def _duplicates(self, request: Request) -> Any:
         percent = requests.number(request, "percent", 98, least=50, most=100)
-        return {"pairs": self._corpus.duplicates(percent / 100, 200)}
+        pairs = self._corpus.duplicates(percent / 100, MOST_PAIRS)
+        return {"pairs": pairs, "most": MOST_PAIRS}
 
     def _failures(self, request: Request) -> Any:
         start, stop = requests.span(request)

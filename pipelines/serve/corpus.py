@@ -19,8 +19,9 @@ import numpy as np
 import pyarrow as pa
 
 from underpaint.codec.archive import Archive, Row
-from underpaint.codec.archive.layer_columns import by_layer, columns_for
+from underpaint.codec.archive.layer_columns import by_layer
 from underpaint.codec.archive.parquet.pages import BlobPages
+from underpaint.codec.archive.parquet.ranges import Range
 from underpaint.codec.archive.row_numbers import RowNumbers, Span
 from underpaint.codec.archive.schema import EMBEDDING, FIXED_NAMES, SOURCE
 from underpaint.codec.archive.tables import joined, rows_of, vectors_of
@@ -118,13 +119,15 @@ class Corpus:
         chunks = (joined([cells[name] for name in of_layer]) for of_layer in by_layer(names))
         return tuple(chunk for chunk in chunks if chunk is not None)
 
-    def layer_bytes(self, number: int) -> list[list[int]]:
-        """Return the bytes of a row's cells: a list for each size, a value for each layer."""
-        span, archive = self._span(number), self.archive
-        names = columns_for(len(archive.layer_names), archive.sizes)
-        lengths = [len(self._cell(span, names, name) or b"") for name in names]
-        count = len(archive.layer_names)
-        return [lengths[at : at + count] for at in range(0, len(lengths), count)]
+    def stored_layers(self, number: int) -> dict[str, Any]:
+        """Return where the layers of a row are stored; ArchiveDamaged.
+
+        `file` is the path of the data file below the archive. `parts` has a list for each size, and
+        in it for each layer the start and length of its part in the file, or None.
+        """
+        span = self._span(number)
+        ranges = self.archive.layer_ranges(span.file, span.group, span.start)
+        return {"file": self.archive.files[span.file].path, "parts": parts_of(ranges)}
 
     def original(self, number: int) -> bytes:
         """Return the stored bytes of the source, compared with their SHA-256.
@@ -366,6 +369,11 @@ class Corpus:
                 name: clipped(getattr(letter, name))
                 for name in ("key", "source_uri", "stage", "error", "message")
             }
+
+
+def parts_of(ranges: Sequence[Sequence[Range | None]]) -> list[list[list[int] | None]]:
+    """Return ranges of `Archive.layer_ranges` as pairs of start and length, for JSON."""
+    return [[[one[0], one[1] - one[0]] if one else None for one in of_size] for of_size in ranges]
 
 
 def clipped(text: str) -> str:

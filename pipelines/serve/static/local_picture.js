@@ -1,77 +1,110 @@
-// One picture, decoded in this browser: the server sends layers as they are stored, and no pixels.
+// One picture, decoded in this browser from layers as they are stored.
 
-import { byId, countText, visible } from "./text.js";
+import { StoredLayers } from "./stored_layers.js";
+import { countText, visible } from "./text.js";
 
 /** Pixels up to which a picture is drawn again with the backward network: about a second. */
 const MOST_REFINED = 200_000;
 
 export class LocalPicture {
-  constructor(archive) {
-    this.archive = archive;
+  /**
+   * @param {{archive: string, weights: string, sizes: number[]}} source addresses of the archive,
+   *   with a slash at its end, and of the weights file; the archive's sizes, 0 for the full one
+   * @param {{canvas: HTMLCanvasElement, status: HTMLElement}} shown
+   */
+  constructor(source, { canvas, status }) {
+    this.source = source;
+    this.canvas = canvas;
+    this.status = status;
     this.pending = new Map();
     this.count = 0;
-    this.streams = new Map(); // of the row that is shown, by size: { layers, bytes }
   }
 
-  /** Fetch what is missing of a state, decode and draw it. */
-  async show(row, layers, size) {
-    if (this.row !== row) this.streams.clear();
-    this.row = row;
-    const turn = (this.turn = Symbol(`${row.n}, ${layers}, ${size}`));
-    const stream = await this.stream(row, layers, size);
-    if (turn !== this.turn) return;
-    const shrinkLevel = shrinkLevelOf(row, size);
-    const pixels = (row.width * row.height) / 4 ** shrinkLevel;
-    byId("here-text").textContent = "decoding…";
-    for (const refine of pixels <= MOST_REFINED && shrinkLevel <= 2 ? [false, true] : [false]) {
-      const picture = await this.ask({ stream, options: { shrinkLevel, layers, refine } });
-      if (turn !== this.turn || !byId("here").checked) return;
-      this.draw(picture, refine);
+  /**
+   * Fetch what is missing of a state, decode and draw it, unless another call or `stop` comes first.
+   *
+   * @param {{key: string, width: number, height: number, file: string, parts: Array}} picture
+   * @param {number} layers
+   * @param {number} place number of the size
+   * @returns {Promise<object | undefined>} the picture that is drawn: `damage` says why layers are
+   *   missing; undefined if another call or `stop` came first
+   * @throws {Error} if nothing can be drawn
+   */
+  async show(picture, layers, place) {
+    const turn = (this.turn = Symbol(`${layers}, ${place}`));
+    const isCurrent = () => turn === this.turn;
+    try {
+      return await this.showState(picture, layers, place, isCurrent);
+    } catch (error) {
+      if (isCurrent()) throw error;
+      return undefined;
     }
   }
 
-  draw({ width, height, data, layers, ms }, refined) {
-    const canvas = byId("drawn");
+  async showState(picture, layers, place, isCurrent) {
+    if (this.picture !== picture) this.stored = new StoredLayers(this.source.archive, picture);
+    this.picture = picture;
+    this.status.textContent = "fetching…";
+    const stream = await this.stored.stream(layers, place);
+    if (!isCurrent()) return undefined;
+    this.status.textContent = "decoding…";
+    const shrinkLevel = shrinkLevelOf(picture, this.source.sizes[place]);
+    const pixels = (picture.width * picture.height) / 4 ** shrinkLevel;
+    const isRefined = pixels <= MOST_REFINED && shrinkLevel <= 2;
+    let drawn;
+    for (const refine of isRefined ? [false, true] : [false]) {
+      drawn = await this.ask({ stream, options: { shrinkLevel, layers, refine } });
+      if (!isCurrent()) return undefined;
+      this.draw(drawn, refine);
+    }
+    return drawn;
+  }
+
+  /** Draw nothing of what is being fetched or decoded. */
+  stop() {
+    this.turn = undefined;
+    this.status.textContent = "";
+  }
+
+  draw({ width, height, data, layers, damage, ms }, isRefined) {
+    const { canvas } = this;
     canvas.width = width;
     canvas.height = height;
     canvas.getContext("2d").putImageData(new ImageData(data, width, height), 0, 0);
-    canvas.setAttribute("aria-label", visible(this.row.key));
+    canvas.setAttribute("aria-label", visible(this.picture.key));
     canvas.dataset.layers = layers;
-    const how = refined ? "with the backward network" : "plainly";
-    byId("here-text").textContent =
-      `${width} × ${height}, decoded ${how} in ${countText(Math.round(ms))} ms`;
-  }
-
-  /** Return the stream of a size with at least so many layers; only what is missing is fetched. */
-  async stream(row, layers, size) {
-    const known = this.streams.get(size) ?? { layers: 0, bytes: new Uint8Array() };
-    if (known.layers >= layers) return known.bytes;
-    const query = { v: this.archive.version, layers, size, above: known.layers };
-    const more = new Uint8Array(await fetched(`layers/${row.n}`, query));
-    const bytes = new Uint8Array(known.bytes.length + more.length);
-    bytes.set(known.bytes);
-    bytes.set(more, known.bytes.length);
-    if (this.row === row) this.streams.set(size, { layers, bytes });
-    return bytes;
+    const how = isRefined ? "with the backward network" : "plainly";
+    const cut = damage ? `; only ${layers} layers are intact: ${damage}` : "";
+    this.status.textContent =
+      `${width} × ${height}, decoded ${how} in ${countText(Math.round(ms))} ms${cut}`;
   }
 
   /** Return the answer of the thread that decodes, which is started with the first question. */
   async ask(message) {
-    this.ready ??= this.start();
+    this.ready ??= this.start().catch((error) => {
+      this.ready = undefined; // so that another try starts it again
+      throw error;
+    });
     await this.ready;
     return this.send(message);
   }
 
   async start() {
+    this.worker?.terminate();
     this.worker = new Worker("decoder/worker.js", { type: "module" });
+    this.worker.addEventListener("error", () => {
+      for (const { reject } of this.pending.values()) reject(new Error("the decoder does not start"));
+      this.pending.clear();
+    });
     this.worker.addEventListener("message", ({ data }) => {
       const { resolve, reject } = this.pending.get(data.id);
       this.pending.delete(data.id);
       if (data.error) reject(new Error(data.error));
       else resolve(data);
     });
-    const weights = await fetched("weights", { v: this.archive.weights });
-    await this.send({ weights });
+    const answer = await fetch(this.source.weights).catch(() => undefined);
+    if (!answer?.ok) throw new Error("the weights of the decoder cannot be fetched");
+    await this.send({ weights: await answer.arrayBuffer() });
   }
 
   send(message) {
@@ -89,11 +122,4 @@ function shrinkLevelOf({ width, height }, size) {
   let level = 0;
   while (level < 4 && Math.ceil(Math.min(width, height) / 2 ** (level + 1)) >= size) level++;
   return level;
-}
-
-async function fetched(path, query) {
-  const answer = await fetch(`/api/${path}?${new URLSearchParams(query)}`);
-  if (answer.ok) return answer.arrayBuffer();
-  const { error } = await answer.json().catch(() => ({ error: `status ${answer.status}` }));
-  throw new Error(error);
 }

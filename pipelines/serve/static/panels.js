@@ -50,7 +50,7 @@ export function failures(archive) {
 export async function duplicates(archive, open) {
   const box = byId("duplicates");
   box.replaceChildren(element("p", {}, "Comparing all pairs…"));
-  const { pairs } = await ask("duplicates");
+  const { pairs, most } = await ask("duplicates");
   const thumbnail = (row) => element("button", {
     type: "button", onclick: () => open(row), "aria-label": row.key,
   }, element("img", {
@@ -59,7 +59,7 @@ export async function duplicates(archive, open) {
   }));
   box.replaceChildren(
     element("p", {}, pairs.length
-      ? `${pairs.length < 200 ? "" : "The first "}${countText(pairs.length)} pairs with a similarity of 0.98 or more`
+      ? `${pairs.length < most ? "" : "The first "}${countText(pairs.length)} pairs with a similarity of 0.98 or more`
       : "No two pictures are alike."),
     ...pairs.map(({ similarity, one, other }) => element("div", { className: "pair" },
       thumbnail(one), thumbnail(other),

@@ -22,7 +22,11 @@ export class Picture {
       showSimilar(this.row);
     });
     byId("similar").hidden = !archive.embeddings;
-    this.local = new LocalPicture(archive);
+    const weights = `/api/weights?${new URLSearchParams({ v: archive.weights })}`;
+    this.local = new LocalPicture(
+      { archive: "/archive/", weights, sizes: archive.sizes },
+      { canvas: byId("drawn"), status: byId("here-text") },
+    );
     byId("here").addEventListener("change", () => this.change());
     byId("shown").addEventListener("error", () => complain(new Error("the picture cannot be shown")));
     for (const end of ["load", "error"]) byId("shown").addEventListener(end, () => busy(false));
@@ -56,8 +60,9 @@ export class Picture {
     for (const id of ["before", "after"]) byId(id).hidden = at === undefined;
     if (!this.box.open) this.box.showModal();
     this.facts = undefined;
+    this.asked = ask(`row/${row.n}`);
     this.change();
-    const facts = await ask(`row/${row.n}`);
+    const facts = await this.asked;
     if (this.row !== row) return;
     this.facts = facts;
     this.describe();
@@ -79,7 +84,7 @@ export class Picture {
   }
 
   change() {
-    const { layers, size } = this.state();
+    const { layers, place, size } = this.state();
     const [names, version, n] = [this.archive.layers, this.archive.version, this.row.n];
     byId("layers-text").textContent = `1 to ${layers} of ${names.length} (${visible(names[layers - 1])})`;
     byId("size-text").textContent = size ? `${size} pixels` : "full";
@@ -95,21 +100,39 @@ export class Picture {
     const here = byId("here").checked;
     byId("drawn").hidden = !here;
     byId("shown").hidden = here;
-    if (!here) byId("here-text").textContent = "";
+    this.local.stop();
     this.quiet = setTimeout(() => {
       busy(true);
-      if (here) this.local.show(this.row, layers, size).then(() => busy(false), complain);
+      if (here) this.decodeHere(layers, place);
       else byId("shown").src = picture({ format: "webp" });
       byId("map").src = `/api/map/${n}?${new URLSearchParams({ v: version, layers, size })}`;
       this.palette(layers, size).catch(complain);
     }, 60);
   }
 
+  /** Decode the picture here; if that fails, let the server do it, which reads whole pages. */
+  async decodeHere(layers, place) {
+    const row = this.row;
+    try {
+      const facts = await this.asked;
+      if (this.row !== row) return;
+      if (!facts.parts) throw new Error("the positions of the layers cannot be read");
+      const drawn = await this.local.show(facts, layers, place);
+      if (drawn?.damage) throw new Error(drawn.damage);
+      if (drawn) busy(false);
+    } catch (error) {
+      if (this.row !== row) return;
+      complain(new Error(`${error.message}; the server decodes this picture`));
+      byId("here").checked = false;
+      this.change();
+    }
+  }
+
   /** Show the bytes of the state that is chosen. */
   count() {
-    if (!this.facts?.bytes) return;
+    if (!this.facts?.parts) return;
     const { layers, place } = this.state();
-    const table = this.facts.bytes;
+    const table = this.facts.parts.map((row) => row.map((part) => part?.[1] ?? 0));
     const sum = (rows) => rows.flat().reduce((a, b) => a + b, 0);
     const needed = sum(table.slice(0, place + 1).map((row) => row.slice(0, layers)));
     const all = sum(table);

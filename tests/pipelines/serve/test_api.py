@@ -24,9 +24,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from starlette.requests import Request
 
 from tests.helpers.galleries import HOSTILE, make_gallery, served
 from underpaint import Archive, Codec
+from underpaint.pipelines.serve import byte_ranges
 
 pytestmark = pytest.mark.slow
 
@@ -133,7 +135,8 @@ def test_all_about_one_row(url: str, archive: Archive) -> None:
     found = asked(url, "row/50")
     row = list(archive.rows())[50]
     assert found["key"] == row.key
-    assert sum(map(sum, found["bytes"])) == sum(map(len, row.layers))
+    lengths = [length for of_size in found["parts"] for _, length in filter(None, of_size)]
+    assert sum(lengths) == sum(map(len, row.layers))
     assert found["labels"] == {"kind": "cat", "score": "50", "note": "note 50" * 10}
     assert found["metadata"] == {"date": "2024-05-01T10:00:00", "model": "note 50"}
     _, headers, body = fetched(url, "api/original/50")
@@ -209,6 +212,102 @@ def test_no_path_leads_to_a_file(url: str, path: str) -> None:
     assert answer.status in (400, 404)
     assert answer.headers["content-type"] == "application/json"
     assert set(json.loads(body)) == {"error"}
+
+
+def ranged(url: str, path: str, value: str | None) -> tuple[int, Any, bytes]:
+    """Status, headers and body of a GET with a header `Range`."""
+    request = urllib.request.Request(url + path, headers={} if value is None else {"Range": value})
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return answer.status, answer.headers, answer.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.headers, error.read()
+
+
+@pytest.fixture(scope="module")
+def data_file(root: Path) -> Path:
+    (path,) = (root / "data").iterdir()
+    return path
+
+
+def test_layers_are_byte_ranges_of_the_data_file(
+    url: str, archive: Archive, data_file: Path
+) -> None:
+    rows = list(archive.rows())
+    for number in (0, 77, ROWS - 1):
+        facts = asked(url, f"row/{number}")
+        assert facts["file"] == f"data/{data_file.name}"
+        found = {}
+        for size, of_size in enumerate(facts["parts"]):
+            for layer, part in enumerate(of_size):
+                if part:
+                    start, length = part
+                    value = f"bytes={start - 4}-{start + length - 1}"
+                    status, headers, body = ranged(url, f"archive/{facts['file']}", value)
+                    assert status == 206
+                    whole = data_file.stat().st_size
+                    assert headers["content-range"] == f"bytes {value[6:]}/{whole}"
+                    assert int.from_bytes(body[:4], "little") == length
+                    found[layer, size] = body[4:]
+        assert b"".join(found[at] for at in sorted(found)) == b"".join(rows[number].layers)
+
+
+def test_a_range_at_the_end_of_a_file_is_cut(url: str, data_file: Path) -> None:
+    data = data_file.read_bytes()
+    path = f"archive/data/{data_file.name}"
+    status, headers, body = ranged(url, path, f"bytes={len(data) - 10}-{len(data) + 10}")
+    assert (status, body) == (206, data[-10:])
+    assert headers["content-range"] == f"bytes {len(data) - 10}-{len(data) - 1}/{len(data)}"
+    assert headers["content-type"] == "application/octet-stream"
+    status, headers, _ = ranged(url, path, f"bytes={len(data)}-{len(data) + 10}")
+    assert (status, headers["content-range"]) == (416, f"bytes */{len(data)}")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None, "", "bytes", "bytes=", "bytes=0-", "bytes=-5", "bytes=5-4", "bytes=0-1,4-5",
+        "items=0-5", "bytes=0-" + "9" * 4000, "bytes=\u0663-4", "bytes= 0-4", "bytes=0-4\x00",
+    ],
+)  # fmt: skip
+def test_a_file_is_served_by_one_range_only(url: str, data_file: Path, value: str | None) -> None:
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=60)
+    connection.putrequest("GET", f"/archive/data/{data_file.name}")
+    if value is not None:
+        connection.putheader("Range", value.encode())
+    connection.endheaders()
+    answer = connection.getresponse()
+    assert answer.status == 400
+    assert len(answer.read()) < 1000
+
+
+def test_long_ranges_are_refused(
+    tmp_path: Path, data_file: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = Archive.open(root)
+    size = data_file.stat().st_size
+    monkeypatch.setattr(byte_ranges, "LONGEST_RANGE", size - 1)
+    headers = [(b"range", b"bytes=0-999999999999")]
+    scope = {"type": "http", "headers": headers, "path_params": {"name": data_file.name}}
+    answer = byte_ranges.file_range(Request(scope), archive)
+    assert (answer.status_code, answer.headers["content-range"]) == (416, f"bytes */{size}")
+    assert archive.traffic.fetched == 0
+
+
+def test_only_data_files_of_the_archive_have_ranges(url: str, root: Path, data_file: Path) -> None:
+    (failed,) = (root / "failed").iterdir()
+    (root / "data" / "other-0123456789abcdef.parquet").write_bytes(bytes(100))  # left over
+    unit = data_file.name[: -len("-0123456789abcdef.parquet")]
+    for path in (
+        "archive/manifest.json", f"archive/failed/{failed.name}", f"archive/data/{failed.name}",
+        "archive/data/other-0123456789abcdef.parquet", "archive/data/..%2fmanifest.json",
+        "archive/data/", f"archive/data/{unit}-{'0' * 16}.parquet", "archive/data/" + "x" * 5000,
+        f"archive/data/{data_file.name}/", f"archive/data/{data_file.name}%00", "archive/",
+    ):  # fmt: skip
+        status, _, body = ranged(url, path, "bytes=0-10")
+        assert status == 404, path
+        assert set(json.loads(body)) == {"error"}
+    (root / "data" / "other-0123456789abcdef.parquet").unlink()
 
 
 def test_every_answer_has_the_headers_that_bind_it(url: str) -> None:
@@ -319,7 +418,7 @@ def test_damage_costs_the_damaged_part_alone(root: Path, tmp_path: Path) -> None
     with served(copy) as url:
         facts = asked(url, "row/0")
         assert facts["labels"]["kind"]
-        assert facts["bytes"] is None or sum(map(sum, facts["bytes"])) > 0
+        assert len(facts["parts"]) == 3
         assert asked(url, "rows", start=0, stop=5, q="0000")["count"] == 100
     keys = pq.read_metadata(path).row_group(0).column(0)
     assert keys.path_in_schema == "key"

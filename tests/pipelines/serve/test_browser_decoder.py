@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import http.server
 import json
-import os
 import shutil
 import threading
 from collections.abc import Iterator
@@ -17,11 +16,8 @@ import pytest
 from tests.golden.regenerate import FOLDER, VECTORS
 from underpaint.codec.weights.header import PROFILES
 
-playwright = pytest.importorskip("playwright.sync_api")
-
 pytestmark = pytest.mark.slow
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 DECODER = Path(__file__).parents[3] / "pipelines" / "serve" / "static" / "decoder"
 LARGE = 200_000
 """Pixels from which only the finest state is compared: a megapixel takes ten seconds."""
@@ -80,9 +76,7 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    if CHROMIUM is None:
-        pytest.skip("no chromium here: Debian's package of that name has it")
+def page(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     folder = tmp_path_factory.mktemp("browser")
     shutil.copytree(DECODER, folder / "decoder")
     shutil.copy(PROFILES["perceptual"], folder / "weights.safetensors")
@@ -93,15 +87,12 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     handler = functools.partial(_Quiet, directory=str(folder))
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    with playwright.sync_playwright() as tools:
-        options = ["--no-sandbox"] if os.geteuid() == 0 else []
-        browser = tools.chromium.launch(executable_path=CHROMIUM, args=options)
-        page = browser.new_page()
-        page.set_default_timeout(300_000)
-        page.goto(f"http://127.0.0.1:{server.server_port}/")
-        page.wait_for_function("window.ready")
-        yield page
-        browser.close()
+    page = browser.new_page()
+    page.set_default_timeout(300_000)
+    page.goto(f"http://127.0.0.1:{server.server_port}/")
+    page.wait_for_function("window.ready")
+    yield page
+    page.close()
     server.shutdown()
 
 

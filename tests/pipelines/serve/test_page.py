@@ -6,8 +6,8 @@ of them.
 
 from __future__ import annotations
 
+import json
 import os
-import shutil
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -21,12 +21,9 @@ from PIL import Image
 from tests.helpers.galleries import HOSTILE, make_gallery, served
 from underpaint import Archive
 
-playwright = pytest.importorskip("playwright.sync_api")
-
 pytestmark = pytest.mark.slow
 
 ROWS = 20_000
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 LATEST_FIRST_PICTURE_MS = 1000
 TRIES = 5
 """Times that a page is opened where its speed is measured: other work on the machine disturbs."""
@@ -34,17 +31,6 @@ TRIES = 5
 WAIT_MS = 60_000
 
 HERE = "document.getElementById('here-text').textContent"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    if CHROMIUM is None:
-        pytest.skip("no chromium here: Debian's package of that name has it")
-    with playwright.sync_playwright() as tools:
-        options = ["--no-sandbox"] if os.geteuid() == 0 else []
-        browser = tools.chromium.launch(executable_path=CHROMIUM, args=options)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -187,7 +173,9 @@ def test_a_picture_is_decoded_in_the_browser(browser: Any, large: str) -> None:
         page.locator(".tile").nth(25).click()
         page.wait_for_selector("#palette li")
         asked: list[str] = []
+        ranges: list[str] = []
         page.on("request", lambda request: asked.append(request.url))
+        page.on("request", lambda request: ranges.extend(_ranges_of(request)))
         page.check("#here")
         for layers in (2, 6, 3):
             page.get_by_label("Layers").fill(str(layers))
@@ -201,8 +189,31 @@ def test_a_picture_is_decoded_in_the_browser(browser: Any, large: str) -> None:
             assert np.abs(found - known).max() <= 4
         view.shot("decoded-here")
         assert not [url for url in asked if "/api/picture/" in url and "thumbnail" not in url]
-        layers = [url for url in asked if "/api/layers/" in url]
-        assert len(layers) <= 2  # 1 to 2 before, then 3 to 6; what is there is not fetched again
+        facts = json.loads(page.evaluate(f"fetch('/api/row/{row}').then((a) => a.text())"))
+        parts = [part for of_size in facts["parts"] for part in of_size if part]
+        known = [f"bytes={start - 4}-{start + length - 1}" for start, length in parts]
+        # each layer once, with the four bytes in front of it
+        assert sorted(ranges) == sorted(known)
+
+
+def test_the_server_decodes_what_the_browser_cannot(browser: Any, large: str) -> None:
+    with Page(browser, large) as view:
+        page = view.page
+        page.locator(".tile").nth(25).click()
+        page.wait_for_selector("#palette li")
+        page.route("**/archive/data/*", lambda route: route.fulfill(status=206, body=bytes(99)))
+        page.check("#here")
+        page.wait_for_selector("#message >> text=; the server decodes this picture")
+        assert not page.is_checked("#here")
+        view.until(
+            "(shown => shown.checkVisibility() && shown.complete && shown.naturalWidth > 0)"
+            "(document.getElementById('shown'))"
+        )
+
+
+def _ranges_of(request: Any) -> list[str]:
+    """The header of a request for bytes of the archive."""
+    return [request.headers["range"]] if "/archive/data/" in request.url else []
 
 
 def test_more_like_this(browser: Any, large: str) -> None:

@@ -17,9 +17,9 @@ onmessage = async ({ data: { id, weights: file, stream, options } }) => {
       return;
     }
     const begin = performance.now();
-    const { width, height, data, layers } = decode(stream, weights, options);
+    const { damage, ...picture } = decode(stream, weights, options);
     const ms = performance.now() - begin;
-    postMessage({ id, width, height, data, layers, ms }, [data.buffer]);
+    postMessage({ id, ...picture, damage: damage?.message, ms }, [picture.data.buffer]);
   } catch (error) {
     postMessage({ id, error: error.message });
   }
