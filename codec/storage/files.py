@@ -27,6 +27,9 @@ from underpaint.codec.storage.extras import file_system
 from underpaint.codec.storage.retries import T, is_transient, with_retries
 from underpaint.codec.storage.web import WEB, is_final, plain_error, session_options
 
+_MEDIA_TYPE_OPTION = {"gs": "content_type", "s3": "ContentType"}
+"""Option of a file system's `pipe_file` for the media type of a file."""
+
 TEMPORARY_PREFIX = ".tmp-"
 """Prefix of unfinished local files; readers ignore them and `sweep` removes them."""
 
@@ -156,15 +159,20 @@ class Storage:
             return os.stat(self.path(name)).st_mtime
         return float(self._retried(lambda: self.fs.modified(self.path(name))).timestamp())
 
-    def put(self, name: str, data: bytes) -> None:
-        """Write a small file; readers see the old bytes or the new ones, never a mixture."""
+    def put(self, name: str, data: bytes, media_type: str | None = None) -> None:
+        """Write a small file; readers see the old bytes or the new ones, never a mixture.
+
+        `media_type` is what object stores tell browsers that the file is.
+        """
         if self.is_local:
             with self._temporary(name) as temporary:
                 _write_durably(temporary, data)
                 os.replace(temporary, self.path(name))
                 _sync_folder(os.path.dirname(self.path(name)))
             return
-        self._retried(lambda: self.fs.pipe_file(self.path(name), data))
+        option = next(filter(None, map(_MEDIA_TYPE_OPTION.get, _protocols(self.fs))), None)
+        told = {option: media_type} if option and media_type else {}
+        self._retried(lambda: self.fs.pipe_file(self.path(name), data, **told))
 
     def put_new(self, name: str, data: bytes) -> bool:
         """Write a small file unless it exists; return whether the file now holds `data`.
@@ -253,6 +261,11 @@ class Storage:
                 os.replace(temporary, self.path(name))
             _sync_folder(os.path.dirname(self.path(name)))
         return True
+
+
+def _protocols(fs: fsspec.AbstractFileSystem) -> tuple[str, ...]:
+    """Return the names of a file system in addresses."""
+    return (fs.protocol,) if isinstance(fs.protocol, str) else tuple(fs.protocol)
 
 
 def _write_durably(path: str, data: bytes) -> None:

@@ -22,6 +22,7 @@ EXAMPLES = """\
   underpaint export archive --output tars
   underpaint export archive --as folder --format jpeg --output pictures
   underpaint export archive --html sheet --pictures 500
+  underpaint export gs://bucket/archive --html gs://bucket/sheet --archive-url ../archive
 """
 
 
@@ -45,6 +46,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="FOLDER",
         help="write a page, index.html, with a sample of the pictures as JPEG files to this empty "
         "folder, local or URL; the page holds no script and loads nothing else",
+    )
+    parser.add_argument(
+        "--archive-url",
+        metavar="URL",
+        help="with --html: the address at which browsers find the archive, https://... or relative "
+        "to the page (../archive); the page then has scripts that fetch layers from there, and "
+        "shows its pictures at any number of layers and any size",
     )
     parser.add_argument(
         "--pictures",
@@ -137,6 +145,8 @@ def _check_used(arguments: argparse.Namespace) -> None:
         raise UsageError("--shard-size: no effect with --as folder; leave it out")
     if arguments.pictures and not arguments.html:
         raise UsageError("--pictures: no effect without --html; leave it out")
+    if arguments.archive_url is not None and not arguments.html:
+        raise UsageError("--archive-url: no effect without --html; leave it out")
     writes = [name for name in ("--as", "--format", "--shard-size") if given[name] is not None]
     writes += ["--original"] if arguments.original else []
     if arguments.html and writes:
@@ -144,7 +154,7 @@ def _check_used(arguments: argparse.Namespace) -> None:
 
 
 def _sheet(arguments: argparse.Namespace, report: Callable[[Damage], None]) -> Exported:
-    from underpaint.codec.archive.tools.web_sheet import PICTURES, export_sheet
+    from underpaint.pipelines.serve.web_sheet import PICTURES, export_sheet
 
     return export_sheet(
         arguments.archive,
@@ -152,6 +162,7 @@ def _sheet(arguments: argparse.Namespace, report: Callable[[Damage], None]) -> E
         pictures=arguments.pictures or PICTURES,
         layers=arguments.layers,
         size=arguments.size,
+        archive_url=arguments.archive_url,
         weights=arguments.weights,
         device=arguments.device,
         on_damage=report,

@@ -100,7 +100,7 @@ class Submission:
 class Unwritten(Storage):
     """A folder to which a dry run writes nothing."""
 
-    def put(self, name: str, data: bytes) -> None:
+    def put(self, name: str, data: bytes, media_type: str | None = None) -> None:
         """Discard the file."""
 
 

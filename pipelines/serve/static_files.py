@@ -11,7 +11,12 @@ MEDIA_TYPES = {
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
+    ".jpg": "image/jpeg",
+    ".json": "application/json",
+    ".safetensors": "application/octet-stream",
 }
+
+_SUFFIXES = (".html", ".css", ".js", ".svg")
 
 
 @cache
@@ -21,7 +26,7 @@ def static_files() -> dict[str, bytes]:
 
 
 def media_type(name: str) -> str:
-    """Return the media type of a file by the end of its name."""
+    """Return the media type of a file of a page by the end of its name."""
     return MEDIA_TYPES["." + name.rpartition(".")[2]]
 
 
@@ -30,6 +35,6 @@ def _below(folder: Traversable, prefix: str) -> list[tuple[str, bytes]]:
     for item in sorted(folder.iterdir(), key=lambda item: item.name):
         if item.is_dir():
             found += _below(item, f"{prefix}{item.name}/")
-        elif item.name.endswith(tuple(MEDIA_TYPES)):
+        elif item.name.endswith(_SUFFIXES):
             found.append((prefix + item.name, item.read_bytes()))
     return found

@@ -107,9 +107,9 @@ def test_the_wheel_holds_the_packages_and_nothing_else(built: tuple[Path, Path])
     expected |= {"underpaint/py.typed", "underpaint/codec/profiles/README.md"}
     expected |= {
         "underpaint/codec/archive/tools/templates/notebook.html",
-        "underpaint/codec/archive/tools/templates/sheet.html",
         "underpaint/codec/archive/tools/templates/view.html",
         "underpaint/pipelines/evaluation/templates/evaluation.html",
+        "underpaint/pipelines/serve/templates/sheet.html",
     }
     static = (ROOT / "pipelines" / "serve" / "static").rglob("*")
     expected |= {f"underpaint/{path.relative_to(ROOT)}" for path in static if path.is_file()}

@@ -108,7 +108,7 @@ def _sheet(archive: Archive) -> np.ndarray:
     """Return a few pictures side by side, uint8 [H, W, 3], read page by page."""
     size = min(TILE, archive.sizes[0] or TILE)
     layers = min(SHEET_LAYERS, len(archive.layer_names))
-    rows = list(sampled_rows(archive, SHEET_PICTURES, layers, size))
+    rows = [row for _, row in sampled_rows(archive, SHEET_PICTURES, layers, size)]
     codec = SHARED.reading(archive.weights_id)
     pictures = codec.decode([row.layers for row in rows], size=size, refine=False)
     columns = min(6, len(pictures))

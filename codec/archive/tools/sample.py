@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from underpaint.codec.archive.reader import Archive, OnDamage
-from underpaint.codec.archive.row_numbers import RowNumbers
+from underpaint.codec.archive.row_numbers import RowNumbers, Span
 from underpaint.codec.archive.rows import Row
 from underpaint.codec.archive.salvage import Damage
 from underpaint.codec.archive.schema import FIXED_NAMES
@@ -21,8 +21,8 @@ def sampled_rows(
     layers: int | None = None,
     size: int | None = None,
     on_damage: OnDamage | None = None,
-) -> Iterator[Row]:
-    """Yield `count` rows, or all if there are fewer, evenly spread over the archive.
+) -> Iterator[tuple[Span, Row]]:
+    """Yield `count` rows, or all if there are fewer, evenly spread, with their places.
 
     `layers` and `size` are as in `Archive.rows`; so is `on_damage`, which is called for each row
     that cannot be read. Fetches the small columns of the rows' groups and the pages of the layers
@@ -42,4 +42,4 @@ def sampled_rows(
                 raise
             on_damage(Damage(archive.files[span.file].path, span.group, None, None, str(error)))
             continue
-        yield from rows_of(with_blobs(table, blobs))
+        yield span, next(rows_of(with_blobs(table, blobs)))

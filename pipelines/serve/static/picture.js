@@ -1,7 +1,8 @@
 // One picture: two sliders, layers and size, with the bytes of each; palette, labels, downloads.
 
 import { LocalPicture } from "./local_picture.js";
-import { ask, byId, complain, countText, element, pictureAddress, sizeText, visible } from "./text.js";
+import { Sliders } from "./sliders.js";
+import { ask, byId, complain, countText, element, pictureAddress, visible } from "./text.js";
 
 /** Say whether a picture is being decoded. */
 function busy(now) {
@@ -13,7 +14,7 @@ export class Picture {
     this.archive = archive;
     this.grid = grid;
     this.box = byId("picture");
-    for (const name of ["layers", "size"]) byId(name).addEventListener("input", () => this.change());
+    this.sliders = new Sliders(archive, () => this.change());
     byId("close").addEventListener("click", () => this.box.close());
     byId("before").addEventListener("click", () => this.step(-1));
     byId("after").addEventListener("click", () => this.step(1));
@@ -47,13 +48,7 @@ export class Picture {
   async open(row, at) {
     this.row = row;
     this.at = at;
-    const { layers, sizes } = this.archive;
-    byId("layers").max = layers.length;
-    byId("size").max = sizes.length - 1;
-    if (!this.box.open) {
-      byId("layers").value = Math.min(2, layers.length);
-      byId("size").value = Math.max(0, sizes.length - 1);
-    }
+    if (!this.box.open) this.sliders.reset();
     byId("picture-key").replaceChildren(element("bdi", {}, row.key));
     byId("shown").alt = visible(row.key);
     this.forget();
@@ -66,7 +61,7 @@ export class Picture {
     if (this.row !== row) return;
     this.facts = facts;
     this.describe();
-    this.count();
+    if (facts.parts) this.sliders.count(facts);
   }
 
   /** Show nothing of the picture before. */
@@ -78,24 +73,15 @@ export class Picture {
     byId("palette-text").textContent = "Loading…";
   }
 
-  state() {
-    const [layers, place] = [Number(byId("layers").value), Number(byId("size").value)];
-    return { layers, place, size: this.archive.sizes[place] };
-  }
-
   change() {
-    const { layers, place, size } = this.state();
-    const [names, version, n] = [this.archive.layers, this.archive.version, this.row.n];
-    byId("layers-text").textContent = `1 to ${layers} of ${names.length} (${visible(names[layers - 1])})`;
-    byId("size-text").textContent = size ? `${size} pixels` : "full";
-    byId("layers").setAttribute("aria-valuetext", byId("layers-text").textContent);
-    byId("size").setAttribute("aria-valuetext", byId("size-text").textContent);
+    const { layers, place, size } = this.sliders.state();
+    const [version, n] = [this.archive.version, this.row.n];
     const picture = (more) => pictureAddress(version, n, { layers, size, ...more });
     byId("png").href = picture({ format: "png", download: 1 });
     byId("jpeg").href = picture({ format: "jpeg", download: 1 });
     byId("original").href = `/api/original/${n}`;
     byId("original").hidden = !this.archive.originals;
-    this.count();
+    if (this.facts?.parts) this.sliders.count(this.facts);
     clearTimeout(this.quiet);
     const here = byId("here").checked;
     byId("drawn").hidden = !here;
@@ -115,7 +101,7 @@ export class Picture {
     const row = this.row;
     try {
       const facts = await this.asked;
-      if (this.row !== row) return;
+      if (this.row !== row || !byId("here").checked) return;
       if (!facts.parts) throw new Error("the positions of the layers cannot be read");
       const drawn = await this.local.show(facts, layers, place);
       if (drawn?.damage) throw new Error(drawn.damage);
@@ -128,25 +114,10 @@ export class Picture {
     }
   }
 
-  /** Show the bytes of the state that is chosen. */
-  count() {
-    if (!this.facts?.parts) return;
-    const { layers, place } = this.state();
-    const table = this.facts.parts.map((row) => row.map((part) => part?.[1] ?? 0));
-    const sum = (rows) => rows.flat().reduce((a, b) => a + b, 0);
-    const needed = sum(table.slice(0, place + 1).map((row) => row.slice(0, layers)));
-    const all = sum(table);
-    const rate = (8 * needed) / (this.facts.width * this.facts.height);
-    byId("bytes").textContent =
-      `${countText(needed)} bytes, ${((100 * needed) / all).toFixed(1)} % of ` +
-      `${sizeText(all)}; ${rate.toFixed(3)} bits for each pixel of the full picture`;
-    byId("bytes").dataset.bytes = needed;
-  }
-
   async palette(layers, size) {
     const row = this.row;
     const state = await ask(`state/${row.n}`, { layers, size });
-    const now = this.state();
+    const now = this.sliders.state();
     if (this.row !== row || now.layers !== layers || now.size !== size) return;
     byId("palette-text").textContent =
       `Palette: ${countText(state.classes)} classes; picture ${state.width} × ${state.height}`;

@@ -10,7 +10,7 @@ export class StoredLayers {
    *   file below it; for each size and in it each layer, start and length of the part
    */
   constructor(archive, { file, parts }) {
-    this.address = archive + file;
+    this.address = archive + file.split("/").map(encodeURIComponent).join("/");
     this.parts = parts;
     this.fetched = new Map(); // promises of bytes, by the start of the part
   }
