@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from underpaint.codec.archive.rows import printable
 from underpaint.codec.errors import UsageError
 
 LONGEST = 4096
@@ -26,6 +27,11 @@ _MISTAKES = (
     pa.ArrowException,
 )
 """Errors of conditions that have no meaning, or are too deep."""
+
+
+class _Refused(Exception):
+    """A condition says what conditions do not allow; the message says what to write."""
+
 
 _COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], pc.Expression]] = {
     ast.Eq: lambda one, other: one == other,
@@ -50,17 +56,20 @@ def parse_condition(text: str, schema: pa.Schema, names: Container[str]) -> pc.E
 
     Raises UsageError that says what is wrong.
     """
-    known = [name for name in schema.names if name in names]
+    columns = pa.schema([schema.field(name) for name in schema.names if name in names])
     try:
         if len(text) > LONGEST:
             raise UsageError(f"a condition has at most {LONGEST} characters")
-        expression = _boolean(ast.parse(text.strip(), mode="eval").body, known)
-        columns = pa.schema([schema.field(name) for name in known])
-        _evaluate(expression, columns)
-    except SyntaxError:
+        node = ast.parse(text.strip(), mode="eval").body
+    except (SyntaxError, *_MISTAKES):
         raise UsageError(f"condition {text!r}: not an expression; write: width > 640") from None
-    except _MISTAKES as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+    try:
+        expression = _boolean(node, columns.names)
+        _evaluate(expression, columns)
+    except _Refused as error:
+        raise UsageError(f"condition {text!r}: {error}") from None
+    except _MISTAKES:
+        reason = _type_mistake(node, columns) or "it has no meaning for these columns"
         raise UsageError(f"condition {text!r}: {reason}") from None
     return expression
 
@@ -118,15 +127,63 @@ def _comparison(
 ) -> pc.Expression:
     if isinstance(operator, (ast.Is, ast.IsNot)):
         if not isinstance(other, ast.Constant) or other.value is not None:
-            raise ValueError("`is` compares with None only; use ==")
+            raise _Refused("`is` compares with None only; use ==")
         null = _value(one, names).is_null()
         return null if isinstance(operator, ast.Is) else ~null
     if isinstance(operator, (ast.In, ast.NotIn)):
         if not isinstance(other, (ast.List, ast.Tuple, ast.Set)):
-            raise ValueError("`in` needs a list, for example: cls in (3, 5)")
+            raise _Refused("`in` needs a list, for example: cls in (3, 5)")
+        if not other.elts:
+            raise _Refused("`in` needs a list with values, for example: cls in (3, 5)")
         found = _value(one, names).isin([_literal(item) for item in other.elts])
         return found if isinstance(operator, ast.In) else ~found
     return _COMPARISONS[type(operator)](_value(one, names), _value(other, names))
+
+
+def _type_mistake(node: ast.expr, columns: pa.Schema) -> str:
+    """Return what is wrong with the first part of a condition that has no meaning for the types of
+    columns; "" if each part has one.
+    """
+    if isinstance(node, ast.BoolOp):
+        return next(filter(None, (_type_mistake(value, columns) for value in node.values)), "")
+    if isinstance(node, ast.UnaryOp):
+        return _type_mistake(node.operand, columns)
+    if isinstance(node, ast.Name):
+        kind = columns.field(node.id).type
+        example = f"compare it, for example: {node.id} is not None"
+        return "" if pa.types.is_boolean(kind) else f"{node.id} ({kind}) is not a bool; {example}"
+    assert isinstance(node, ast.Compare)
+    operands = [node.left, *node.comparators]
+    for one, operator, other in zip(operands, node.ops, operands[1:], strict=False):
+        try:
+            _evaluate(_comparison(one, operator, other, columns.names), columns)
+        except _MISTAKES:
+            listed = isinstance(operator, (ast.In, ast.NotIn))
+            verb = "look for" if listed else "compare"
+            link = "in" if listed else "with"
+            sides = _described(one, columns), _described(other, columns)
+            return f"cannot {verb} {sides[0]} {link} {sides[1]}"
+    return ""
+
+
+def _described(node: ast.expr, columns: pa.Schema) -> str:
+    """Return an operand as a condition has it, with its type."""
+    text = ast.unparse(node)
+    if isinstance(node, ast.Name):
+        return f"{text} ({columns.field(text).type})"
+    if isinstance(node, (ast.List, ast.Tuple, ast.Set)):
+        kinds = dict.fromkeys(_kind(_literal(item)) for item in node.elts)
+        return f"{text} ({' and '.join(kinds)})"
+    return f"{text} ({_kind(_literal(node))})"
+
+
+def _kind(value: object) -> str:
+    """Return the type of a literal in a condition, as Arrow names it."""
+    if type(value) is int and not -(1 << 63) <= value < 1 << 63:
+        return "an integer of more than 64 bits"
+    if isinstance(value, str) and not value.isascii() and value != printable(value):
+        return "no valid Unicode"
+    return {"str": "string", "int": "integer"}.get(type(value).__name__, type(value).__name__)
 
 
 def _value(node: ast.expr, names: list[str]) -> pc.Expression:
@@ -145,12 +202,14 @@ def _literal(node: ast.expr) -> object:
 
 def _field(name: str, names: list[str]) -> pc.Expression:
     if name not in names:
-        raise ValueError(f"no column {name!r}; there are {', '.join(names)}")
+        raise _Refused(f"no column {name!r}; there are {', '.join(names)}")
     return pc.field(name)
 
 
-def _refused(node: ast.expr) -> ValueError:
-    return ValueError(
+def _refused(node: ast.expr) -> _Refused:
+    if isinstance(node, ast.Constant) and node.value is None:
+        return _Refused("compare with None by `is None` or `is not None`")
+    return _Refused(
         f"{ast.unparse(node)!r} is not allowed; use names of columns, numbers, texts in quotes, "
         "comparisons, in, and, or, not"
     )

@@ -115,6 +115,12 @@ class Archive:
 
         return archive_html(self)
 
+    def _repr_png_(self) -> bytes | None:
+        """Return a few pictures as PNG, for tools that show no HTML; None without pictures."""
+        from underpaint.codec.archive.tools.notebook import archive_png
+
+        return archive_png(self)
+
     def __repr__(self) -> str:
         layers, sizes = len(self.layer_names), [str(size) for size in self.sizes if size]
         sizes += ["full"] if FULL in self.sizes else []
@@ -141,6 +147,8 @@ class Archive:
             return [self[number] for number in range(*which.indices(len(self)))]
         if isinstance(which, str):
             return self.get(which, provenance=False)
+        if isinstance(which, (bool, np.bool_)):
+            raise TypeError("want the key or the number of a picture, not a truth value")
         number = operator.index(which)
         if not -len(self) <= number < len(self):
             raise IndexError(f"{self.storage.root}: picture {number} of {len(self)}")

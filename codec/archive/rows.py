@@ -48,6 +48,12 @@ class Row:
 
         return row_html(self) if self.layers else None
 
+    def _repr_png_(self) -> bytes | None:
+        """Return the picture as PNG, for tools that show no HTML; None without layers."""
+        from underpaint.codec.archive.tools.notebook import row_png
+
+        return row_png(self) if self.layers else None
+
 
 @dataclass(frozen=True)
 class DeadLetter:

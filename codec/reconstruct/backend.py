@@ -53,6 +53,12 @@ class Latents:
 
         return latents_html(self)
 
+    def _repr_png_(self) -> bytes:
+        """Return the class map as PNG, for tools that show no HTML."""
+        from underpaint.codec.archive.tools.notebook import latents_png
+
+        return latents_png(self)
+
 
 class Backend(Protocol):
     """Reconstructs what states describe. Errors of decoding pass through: see `States`."""

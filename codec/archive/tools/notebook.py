@@ -1,9 +1,12 @@
-"""How archives, rows and states look in a notebook: HTML without scripts, all text escaped."""
+"""How archives, rows and states look in a notebook: HTML without scripts, all text escaped, and PNG
+for tools that show no HTML.
+"""
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
+from contextlib import suppress
 from io import BytesIO
 
 import numpy as np
@@ -40,9 +43,9 @@ def archive_html(archive: Archive) -> str:
 
     Reads the coarse layers of the pictures shown. What cannot be read or decoded is named.
     """
-    sheet, problem = "", ""
+    sheet, problem = b"", ""
     try:
-        sheet = _png(_sheet(archive)) if len(archive) else ""
+        sheet = _png(_sheet(archive)) if len(archive) else b""
     except (UnderpaintError, OSError) as error:
         problem = f"The pictures cannot be shown: {error}"
     statistics = archive.statistics()
@@ -63,16 +66,26 @@ def archive_html(archive: Archive) -> str:
     )
 
 
+def archive_png(archive: Archive) -> bytes | None:
+    """Return the contact sheet of `archive_html` as PNG; None if there is nothing to show."""
+    if not len(archive):
+        return None
+    with suppress(UnderpaintError, OSError):
+        return _png(_sheet(archive))
+    return None
+
+
 def row_html(row: Row) -> str:
     """Return a picture of a row from the layers that it holds, and a table of its facts."""
-    sheet, problem = "", ""
+    sheet, problem = b"", ""
     try:
         sheet = _png(_pixels_of(row))
     except (UnderpaintError, OSError) as error:
         problem = f"The picture cannot be shown: {error}"
+    source = [("source", row.source_uri)] if row.source_uri else []  # not every row is read with it
     facts = [
         ("size", f"{row.width} × {row.height}"),
-        ("source", row.source_uri or "unknown"),
+        *source,
         *((name, str(value)) for name, value in row.labels.items() if value is not None),
         *(("note", note) for note in row.notes),
     ]
@@ -92,16 +105,28 @@ def row_html(row: Row) -> str:
     )
 
 
+def row_png(row: Row) -> bytes | None:
+    """Return the picture of `row_html` as PNG; None if it cannot be decoded."""
+    with suppress(UnderpaintError, OSError):
+        return _png(_pixels_of(row))
+    return None
+
+
 def latents_html(latents: Latents) -> str:
     """Return the class map of a state, and the shapes of its arrays."""
     arrays = {name: getattr(latents, name) for name in ("class_map", "embedding", "coefficients")}
     classes = len(np.unique(latents.class_map))
     return _render(
         title=f"State of {latents.class_map.shape[1]} × {latents.class_map.shape[0]} positions",
-        sheet=_png(_coloured(latents.class_map)),
+        sheet=latents_png(latents),
         sheet_text=f"Class map of {classes} classes",
         facts=[(name, f"{array.dtype} {list(array.shape)}") for name, array in arrays.items()],
     )
+
+
+def latents_png(latents: Latents) -> bytes:
+    """Return the class map of a state as PNG."""
+    return _png(_coloured(latents.class_map))
 
 
 def _sheet(archive: Archive) -> np.ndarray:
@@ -136,10 +161,10 @@ def _coloured(class_map: np.ndarray) -> np.ndarray:
     return palette[class_map].repeat(factor, 0).repeat(factor, 1)
 
 
-def _png(pixels: np.ndarray) -> str:
+def _png(pixels: np.ndarray) -> bytes:
     out = BytesIO()
     Image.fromarray(np.ascontiguousarray(pixels)).save(out, "PNG")
-    return base64.b64encode(out.getvalue()).decode()
+    return out.getvalue()
 
 
 def _clipped(text: str) -> str:
@@ -149,7 +174,7 @@ def _clipped(text: str) -> str:
 def _render(
     *,
     title: str,
-    sheet: str,
+    sheet: bytes,
     sheet_text: str,
     problem: str = "",
     facts: Sequence[tuple[str, str]] = (),
@@ -159,7 +184,7 @@ def _render(
     environment = page_environment("underpaint.codec.archive.tools")
     return environment.get_template("notebook.html").render(
         title=_clipped(title),
-        sheet=sheet,
+        sheet=base64.b64encode(sheet).decode(),
         sheet_text=_clipped(sheet_text),
         problem=problem,
         facts=facts,

@@ -91,6 +91,9 @@ def test_pictures_come_by_key_number_and_slice(root: Path) -> None:
         archive["other"]
     with pytest.raises(TypeError):
         archive[1.5]  # type: ignore[call-overload]
+    for truth in (True, np.bool_(False)):
+        with pytest.raises(TypeError, match="not a truth value"):
+            archive[truth]
     assert repr(archive) == f"Archive('{root}', 600 pictures, 3 layers, sizes full)"
 
 

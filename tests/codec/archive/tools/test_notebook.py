@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import re
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.helpers.galleries import HOSTILE, make_gallery
 from underpaint import Archive, ArchiveWriter, Codec
@@ -68,6 +71,22 @@ def test_a_row_is_a_picture_and_a_table_and_escaped(archive: Archive) -> None:
     assert len(page.text) < 5000
     assert f"{sum(map(len, row.layers)):,}" in page.text
     assert Row("key", (), 8, 8)._repr_html_() is None
+    assert f"source{row.source_uri}" in page.text.replace("\n", "")
+    short = archive[row.key]
+    assert short.source_uri == ""  # read without its source: nothing is said about it
+    assert "source" not in Tags(short._repr_html_() or "").text
+
+
+def test_tools_without_html_get_png(archive: Archive) -> None:
+    row = next(archive.rows())
+    [state] = Codec.load().latents([row.layers[:2]])
+    for shown, size in ((archive, (768, 256)), (row, (96, 96)), (state, (252, 252))):
+        data = shown._repr_png_()
+        assert data is not None
+        assert base64.b64encode(data).decode() in (shown._repr_html_() or "")
+        picture = Image.open(io.BytesIO(data))
+        assert (picture.format, picture.size) == ("PNG", size)
+    assert Row("key", (), 8, 8)._repr_png_() is None
 
 
 def test_a_state_is_its_class_map(archive: Archive) -> None:
@@ -85,11 +104,14 @@ def test_what_cannot_be_decoded_is_named(tmp_path: Path) -> None:
     archive = Archive.open(tmp_path)
     assert "cannot be shown" in archive._repr_html_()
     assert "cannot be shown" in (next(archive.rows())._repr_html_() or "")
+    assert archive._repr_png_() is None
+    assert next(archive.rows())._repr_png_() is None
     empty = tmp_path / "empty"
     with ArchiveWriter(empty, "unit", layers=["a"], weights_id="0" * 16):
         pass
     publish(empty)
     assert "0 pictures" in Archive.open(empty)._repr_html_()
+    assert Archive.open(empty)._repr_png_() is None
 
 
 def test_large_pictures_are_shown_small() -> None:
