@@ -95,9 +95,7 @@ class Codec:
         """
         codec = cls.load(matching(weights, made_with), device=device)
         if made_with not in ("", codec.weights_id):
-            raise WeightsMismatch(
-                f"the archive was made with weights {made_with}, not {codec.weights_id}"
-            )
+            raise WeightsMismatch(f"made with weights {made_with}, not {codec.weights_id}")
         return codec
 
     @property

@@ -16,6 +16,8 @@ that are whole, and a file that was exported for a smaller size as the picture o
 from __future__ import annotations
 
 from io import BytesIO
+from os import PathLike, fspath
+from types import NoneType
 from typing import IO
 
 import numpy as np
@@ -110,10 +112,10 @@ class UnderpaintImageFile(ImageFile.ImageFile):
     def limit_layers(self, layers: int) -> None:
         """Decode at most layers 1 to `layers`; layer 1 is the coarsest.
 
-        Raises ValueError if `layers` is less than 1 or the pixels are loaded already.
+        Raises ValueError if `layers` is no integer of 1 or more, or the pixels are loaded already.
         """
-        if layers < 1:
-            raise ValueError(f"layers: {layers}; want 1 or more")
+        if not _is_integer(layers) or layers < 1:
+            raise ValueError(f"layers: {layers!r}; want an integer of 1 or more")
         if self._decoded:
             raise ValueError("the picture is loaded already: limit its layers before")
         self._most_layers = layers
@@ -191,7 +193,8 @@ def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
 
     Options of `Image.save`: `layers` (the coarsest N layers; all), `effort` (1 to 3), `weights`
     (profile name, path or URL), `sizes` (short sides in pixels that the layers are cut for).
-    Raises OSError for a mode that cannot be written, ValueError for an option out of range.
+    Raises OSError for a mode that cannot be written, ValueError for an option of another type or
+    out of range.
     """
     from underpaint.codec.codecs import SHARED
 
@@ -199,22 +202,35 @@ def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
     if image.mode not in _WITHOUT_ALPHA or "transparency" in image.info:
         raise OSError(
             f"cannot write {'transparency' if image.mode in _WITHOUT_ALPHA else image.mode} as "
-            f'{FORMAT}: pictures are opaque, with 8 bits; convert the image to "RGB" first'
+            f'{FORMAT}: pictures are opaque RGB with 8 bits; convert the image to "RGB" first'
         )
+    layers, effort = options.get("layers"), options.get("effort", 1)
+    weights, sizes = options.get("weights"), options.get("sizes", DEFAULT_SIZES)
+    weights = fspath(weights) if isinstance(weights, PathLike) else weights
+    for name, value, fits, want in (
+        ("layers", layers, layers is None or _is_integer(layers), "an integer"),
+        ("effort", effort, _is_integer(effort), "an integer"),
+        ("weights", weights, isinstance(weights, (str, NoneType)), "a profile, a path or a URL"),
+        ("sizes", sizes, isinstance(sizes, (tuple, list)) and all(map(_is_integer, sizes)),
+         "a list of integers"),
+    ):  # fmt: skip
+        if not fits:
+            raise ValueError(f"cannot write {FORMAT}: {name}: {value!r}; want {want}")
     upright = ImageOps.exif_transpose(image)
     if upright.mode in ("1", "P"):
         upright = upright.convert("L" if upright.mode == "1" else "RGB")
     rgb, _ = to_srgb(upright, options.get("icc_profile", image.info.get("icc_profile")))
     try:
-        [layers] = SHARED.named(options.get("weights")).encode(
-            [np.asarray(rgb)],
-            layers=options.get("layers"),
-            effort=options.get("effort", 1),
-            sizes=options.get("sizes", DEFAULT_SIZES),
+        [stream] = SHARED.named(weights).encode(
+            [np.asarray(rgb)], layers=layers, effort=effort, sizes=sizes
         )
     except UnderpaintError as error:
         raise ValueError(f"cannot write {FORMAT}: {error}") from error
-    file.write(b"".join(layers))
+    file.write(b"".join(stream))
+
+
+def _is_integer(value: object) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
 Image.register_open(FORMAT, UnderpaintImageFile, _accept)

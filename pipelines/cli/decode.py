@@ -103,6 +103,7 @@ def run(arguments: argparse.Namespace) -> int:
         f"{arguments.output}: {plural(result.images, noun)}, {result.pixels / 1e6:,.2f} Mpx, "
         f"{size_text(result.bytes_out)} in {time_text(result.seconds)} ({rate:.2f} Mpx/s)"
     )
+    options.say_if_none_match(arguments, result.images + result.damaged + result.lost)
     if result.damaged or result.lost:
         print(f"damaged {result.damaged:,}, lost {result.lost:,}")
     return int(bool(result.damaged or result.lost))

@@ -123,6 +123,7 @@ def run(arguments: argparse.Namespace) -> int:
         f"{folder}: {plural(done.images, 'picture')} in {plural(done.files, 'file')}, "
         f"{size_text(done.bytes)}"
     )
+    options.say_if_none_match(arguments, done.images + damaged)
     if damaged:
         print(f"damaged {damaged:,}")
     return int(bool(damaged))

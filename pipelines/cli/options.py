@@ -10,6 +10,7 @@ import argparse
 import os
 import re
 import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -110,6 +111,16 @@ def selection(arguments: argparse.Namespace) -> Selection:
     if keys and arguments.where is not None:
         raise UsageError("--where cannot be combined with --key or --keys-file")
     return Selection(tuple(keys) or None, arguments.where, arguments.limit)
+
+
+def say_if_none_match(arguments: argparse.Namespace, pictures: int) -> None:
+    """Say on stderr that `--where` chose no picture, if it did."""
+    if arguments.where is not None and not pictures:
+        print(
+            f"--where {arguments.where!r}: no picture matches; values are compared exactly, "
+            "capital letters included",
+            file=sys.stderr,
+        )
 
 
 def add_new_archive(parser: argparse._ActionsContainer) -> None:

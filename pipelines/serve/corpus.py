@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -64,7 +65,7 @@ class Filter:
     """Which rows are shown."""
 
     words: str = ""
-    """Text that the key contains, without regard to case."""
+    """Text that the key contains, as it is or as the page shows it, without regard to case."""
     labels: tuple[tuple[str, str], ...] = ()
     """Name of a label and the text of its value."""
 
@@ -221,7 +222,7 @@ class Corpus:
         return self._found.get(wanted, lambda: self._scan(wanted), lambda found: found.nbytes)
 
     def _scan(self, wanted: Filter) -> np.ndarray:
-        words = wanted.words.casefold()
+        words = {text.casefold() for text in (wanted.words, _unescaped(wanted.words))}
         names = list(dict.fromkeys(["key", *(name for name, _ in wanted.labels)]))
         parts = [np.zeros(0, np.int64)]
         for span in self.numbers.groups():
@@ -229,9 +230,9 @@ class Corpus:
             if table is None:
                 continue
             passes = np.ones(table.num_rows, bool)
-            if words:
-                keys = table.column("key").to_pylist()
-                passes &= np.array([words in key.casefold() for key in keys], bool)
+            if wanted.words:
+                keys = [key.casefold() for key in table.column("key").to_pylist()]
+                passes &= np.array([any(word in key for word in words) for key in keys], bool)
             for name, value in wanted.labels:
                 texts = map(label_text, table.column(name).to_pylist())
                 passes &= np.array([text == value for text in texts], bool)
@@ -379,6 +380,11 @@ def parts_of(ranges: Sequence[Sequence[Range | None]]) -> list[list[list[int] | 
 def clipped(text: str) -> str:
     """Return a text, cut behind LONGEST_TEXT characters with an ellipsis."""
     return text if len(text) <= LONGEST_TEXT else text[:LONGEST_TEXT] + "…"
+
+
+def _unescaped(text: str) -> str:
+    """Return a text with the escapes of `static/text.js` replaced by their characters."""
+    return re.sub(r"\\u([0-9a-f]{4})", lambda found: chr(int(found[1], 16)), text)
 
 
 def label_text(value: Any) -> str:

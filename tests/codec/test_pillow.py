@@ -153,8 +153,11 @@ def test_reduce_has_the_sizes_of_pillow(codec, layers, joined):
 
 def test_limits_of_layers_are_checked(joined):
     image = opened(joined)
-    with pytest.raises(ValueError, match="want 1 or more"):
-        image.limit_layers(0)
+    for layers in (0, "a", 2.0, None, True):
+        with pytest.raises(ValueError, match="want an integer of 1 or more"):
+            image.limit_layers(layers)
+    image.limit_layers(np.int64(3))
+    assert image.info["layers"] == 3
     image.load()
     with pytest.raises(ValueError, match="loaded already"):
         image.limit_layers(2)
@@ -231,7 +234,13 @@ def test_save_writes_what_the_codec_encodes(codec, photo, layers, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["photo.underpaint"]
 
 
-@pytest.mark.parametrize("option", [{"layers": 9}, {"effort": 7}, {"sizes": (9, 3)}])
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"layers": 9}, {"layers": "a"}, {"layers": 2.0}, {"layers": True}, {"effort": 7},
+        {"effort": None}, {"sizes": (9, 3)}, {"sizes": 256}, {"sizes": ("a",)}, {"weights": 3},
+    ],
+)  # fmt: skip
 def test_options_of_save_are_checked(photo, option, tmp_path):
     with pytest.raises(ValueError, match="cannot write UNDERPAINT"):
         Image.fromarray(photo).save(tmp_path / "x.underpaint", **option)

@@ -204,6 +204,10 @@ def test_decode_and_export_choose_rows(tmp_path: Path, capsys: pytest.CaptureFix
         lines = (tmp_path / f"{name}-x" / "metadata.jsonl").read_text().splitlines()
         assert [json.loads(line)["key"] for line in lines] == expected
     capsys.readouterr()
+    for command in (["decode", "--workers", 1], ["export", "--as", "folder"]):
+        nothing = "--output", tmp_path / f"nothing-{command[0]}", "--where", "key == 'zzz'"
+        assert underpaint(*command, root, *nothing) == 0
+        assert "no picture matches; values are compared exactly" in capsys.readouterr().err
     for mistake, message in {
         ("--key", "nowhere"): "no picture 'nowhere'",
         ("--keys-file", str(tmp_path / "no.txt")): "No such file",

@@ -20,6 +20,16 @@ picture = new Picture(archive, grid, similar);
 
 const filter = { q: "", label: [] };
 
+const wholeArchive = `${countText(archive.count)} pictures, ${sizeText(archive.file_bytes)}`;
+let shownRows = wholeArchive;
+
+/** Say which rows the grid shows. */
+function headline(text) {
+  shownRows = text;
+  byId("totals").textContent = text;
+  byId("totals").dataset.count = grid.count;
+}
+
 async function showFiltered() {
   const filtered = filter.q || filter.label.length;
   byId("clear").hidden = !filtered;
@@ -29,12 +39,12 @@ async function showFiltered() {
     damaged = found.damaged;
     return found;
   };
-  await grid.show(load, archive.count ? "No picture matches." : "This archive holds no picture.");
-  byId("totals").textContent = filtered
+  const empty = archive.count ? "No picture matches." : "This archive holds no picture.";
+  if (!(await grid.show(load, empty))) return;
+  headline(filtered
     ? `${countText(grid.count)} of ${countText(archive.count)} pictures` +
       (damaged ? `; damaged parts of the archive are left out: ${countText(damaged)}` : "")
-    : `${countText(archive.count)} pictures, ${sizeText(archive.file_bytes)}`;
-  byId("totals").dataset.count = grid.count;
+    : wholeArchive);
 }
 
 async function similar(row) {
@@ -44,10 +54,9 @@ async function similar(row) {
   if (!found) return;
   const load = async (start, stop) =>
     ({ rows: found.rows.slice(start, stop), count: found.rows.length });
-  await grid.show(load);
-  byId("totals").textContent = `${countText(grid.count)} pictures most like ${visible(row.key)}`;
-  byId("totals").dataset.count = grid.count;
   byId("clear").hidden = false;
+  if (!(await grid.show(load))) return;
+  headline(`${countText(grid.count)} pictures most like ${visible(row.key)}`);
 }
 
 const drawn = new Set();
@@ -58,6 +67,7 @@ function view(name) {
     byId(button.dataset.view).hidden = button.dataset.view !== name;
   }
   byId("filter").hidden = name !== "pictures";
+  byId("totals").textContent = name === "pictures" ? shownRows : wholeArchive;
   if (name === "pictures" || drawn.has(name)) return;
   drawn.add(name);
   const draw = {

@@ -1,12 +1,12 @@
 // The grid: virtual scrolling over any number of rows. Only tiles near the screen exist. A tile
 // appears at layer 1; when scrolling has stopped, those on the screen are sharpened.
 
-import { ask, byId, complain, element, pictureAddress, showTraffic, visible } from "./text.js";
+import {
+  SHARP_LAYERS, ask, byId, complain, element, showTraffic, thumbnailAddress, visible,
+} from "./text.js";
 
 const BLOCK = 60; // rows of one request
 const MOST_HEIGHT = 8e6; // pixels: browsers clamp longer elements
-const THUMBNAIL = 128; // short side in pixels
-const SHARP_LAYERS = 3;
 const QUIET_MS = 350;
 const GAP = 6;
 
@@ -23,7 +23,10 @@ export class Grid {
     this.canvas.addEventListener("click", (event) => this.click(event));
   }
 
-  /** Show rows that `load(start, stop, signal)` returns as {rows, count}. */
+  /**
+   * Show rows that `load(start, stop, signal)` returns as {rows, count}.
+   * @returns {Promise<boolean>} false if they cannot be read, or others were asked for meanwhile
+   */
   async show(load, emptyText = "No picture matches.") {
     this.stop?.abort();
     this.stop = new AbortController();
@@ -33,13 +36,15 @@ export class Grid {
     this.canvas.replaceChildren();
     this.count = 0;
     this.current = 0;
+    const { stop } = this;
     const first = await this.block(0);
-    if (!first) return;
+    if (!first || stop !== this.stop) return false;
     this.count = first.count;
     byId("empty").hidden = this.count > 0;
     byId("empty").textContent = emptyText;
     this.box.scrollTop = 0;
     this.layOut();
+    return true;
   }
 
   block(index) {
@@ -161,12 +166,7 @@ export class Grid {
     tile.image.onload = () => this.loaded(tile);
     tile.image.onerror = () => tile.node.classList.add("broken");
     tile.layers = 1;
-    tile.image.src = this.address(row, 1);
-  }
-
-  address(row, layers) {
-    const parameters = { layers, size: THUMBNAIL, thumbnail: 1 };
-    return pictureAddress(this.archive.version, row.n, parameters);
+    tile.image.src = thumbnailAddress(this.archive, row.n, 1);
   }
 
   async loaded(tile) {
@@ -199,7 +199,7 @@ export class Grid {
         if (--left === 0) ask("traffic").then(showTraffic).catch(complain);
       };
       left++;
-      sharp.src = this.address(tile.row, layers);
+      sharp.src = thumbnailAddress(this.archive, tile.row.n, layers);
     }
   }
 

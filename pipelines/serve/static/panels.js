@@ -1,6 +1,8 @@
 // The views beside the grid: duplicates, failures, statistics.
 
-import { ask, byId, complain, countText, element, pictureAddress, sizeText } from "./text.js";
+import {
+  SHARP_LAYERS, ask, byId, complain, countText, element, sizeText, thumbnailAddress,
+} from "./text.js";
 
 const LETTERS = 100;
 
@@ -55,7 +57,7 @@ export async function duplicates(archive, open) {
     type: "button", onclick: () => open(row), "aria-label": row.key,
   }, element("img", {
     alt: "", loading: "lazy",
-    src: pictureAddress(archive.version, row.n, { layers: 1, size: 128, thumbnail: 1 }),
+    src: thumbnailAddress(archive, row.n, SHARP_LAYERS),
   }));
   box.replaceChildren(
     element("p", {}, pairs.length

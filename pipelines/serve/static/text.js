@@ -73,6 +73,17 @@ export function complain(error) {
   hiding = setTimeout(() => (message.hidden = true), 8000);
 }
 
+/** Layers of a thumbnail that is sharp enough to stay. */
+export const SHARP_LAYERS = 3;
+
+const THUMBNAIL = 128; // short side in pixels
+
+/** Return the address of a thumbnail of row `number` from its first layers, at most all. */
+export function thumbnailAddress(archive, number, layers) {
+  const most = Math.min(layers, archive.layers.length);
+  return pictureAddress(archive.version, number, { layers: most, size: THUMBNAIL, thumbnail: 1 });
+}
+
 /** Return the address of a picture; `parameters` are those of /api/picture. */
 export function pictureAddress(version, number, parameters) {
   return `/api/picture/${number}?${new URLSearchParams({ v: version, ...parameters })}`;

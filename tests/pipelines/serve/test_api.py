@@ -27,6 +27,7 @@ from PIL import Image
 from starlette.requests import Request
 
 from tests.helpers.galleries import HOSTILE, make_gallery, served
+from tests.helpers.static_servers import static_server
 from underpaint import Archive, Codec
 from underpaint.pipelines.serve import byte_ranges
 
@@ -100,6 +101,8 @@ def test_filters_by_key_and_label(url: str, archive: Archive) -> None:
     assert found["count"] == len(expected) > 3
     [one] = asked(url, "rows", label=f"score{SEPARATOR}42", start=0, stop=9)["rows"]
     assert one["n"] == 42
+    shown = asked(url, "rows", q="abc\\u202egpj", start=0, stop=99)["rows"]  # as the page has it
+    assert [row["n"] for row in shown] == list(range(2, 20, 4))
     note = f"note{SEPARATOR}{HOSTILE[0] * 10}"
     assert len(asked(url, "rows", label=note, start=0, stop=99)["rows"]) == 10
     values = asked(url, "values", label="kind")["values"]
@@ -454,16 +457,23 @@ def test_an_interrupt_ends_the_command_in_peace(root: Path) -> None:
         assert process.wait(60) == 0
 
 
-@pytest.mark.parametrize("store", ["gs_folder", "s3_folder"])
-def test_archives_in_object_stores(
-    root: Path, store: str, request: pytest.FixtureRequest, archive: Archive
-) -> None:
-    folder = request.getfixturevalue(store)
+@pytest.fixture(params=["gs_folder", "s3_folder", "web"])
+def remote(request: pytest.FixtureRequest, root: Path) -> Iterator[str]:
+    """The address of the archive in an object store, or behind a server of static files."""
+    if request.param == "web":
+        with static_server(root.parent) as address:
+            yield f"{address}/{root.name}"
+        return
+    folder = request.getfixturevalue(request.param)
     files, _ = fsspec.core.url_to_fs(folder)
     for path in root.rglob("*"):
         if path.is_file():
             files.pipe_file(f"{folder}/{path.relative_to(root)}", path.read_bytes())
-    with served(folder) as url:
+    yield folder
+
+
+def test_archives_in_other_places(remote: str, archive: Archive) -> None:
+    with served(remote) as url:
         assert asked(url, "rows", start=0, stop=60)["rows"][59]["n"] == 59
         status, _, body = fetched(url, "api/picture/59", layers=2, size=64, format="png")
         assert status == 200
@@ -471,3 +481,11 @@ def test_archives_in_object_stores(
         [expected] = Codec.load().decode([row.layers], size=64)
         np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(body))), expected)
         assert asked(url, "traffic")["fetched"] < 400_000
+        facts = asked(url, "row/59")
+        start, length = facts["parts"][0][0]
+        value = f"bytes={start}-{start + length - 1}"
+        status, _, body = ranged(url, f"archive/{facts['file']}", value)
+        assert (status, body) == (206, row.layers[0])
+        status, _, body = fetched(url, "api/original/59")
+        assert (status, len(body)) == (200, facts["source_bytes"])
+        assert len(asked(url, "failures", start=0, stop=100)["letters"]) == 8

@@ -227,6 +227,11 @@ def test_more_like_this(browser: Any, large: str) -> None:
         labels = [node.get_attribute("aria-label") for node in page.locator(".tile").all()]
         numbers = [int(label.rsplit(" ", 1)[1][:6]) for label in labels]
         assert all(number % 8 in (2, 3) for number in numbers)
+        assert page.inner_text("#totals").startswith("60 pictures most like ")
+        page.get_by_role("button", name="Failures").click()
+        assert page.inner_text("#totals").startswith("20,000 pictures, ")
+        page.get_by_role("button", name="Pictures").click()
+        assert page.inner_text("#totals").startswith("60 pictures most like ")
         page.get_by_role("button", name="Show all").click()
         view.total(ROWS)
 
