@@ -29,6 +29,7 @@ from underpaint.codec.archive.rows import Row
 from underpaint.codec.archive.salvage import Damage
 from underpaint.codec.archive.statistics import Statistics
 from underpaint.codec.archive.tools.export import Exported
+from underpaint.codec.archive.tools.notebook import layers_text
 from underpaint.codec.archive.tools.sample import sampled_rows
 from underpaint.codec.archive.tools.targets import check_empty
 from underpaint.codec.codec import Codec
@@ -129,6 +130,7 @@ def export_sheet(
     if size is None:
         size = min(SIZE, archive.sizes[-1] or SIZE)
     archive.layer_columns(layers, size)
+    shown = layers or len(archive.layer_names)
     folder = _Folder(target)
     codec = Codec.load_for(archive.weights_id, weights, device=device)
     tiles: list[Tile] = []
@@ -154,8 +156,8 @@ def export_sheet(
             if not name.startswith(_NOT_OF_THE_SHEET):
                 folder.put(name, content)
         folder.put(WEIGHTS, fetch_weights(matching(weights, archive.weights_id)))
-        folder.put(PLACES, _places(archive, archive_url, places))
-    page = _page(archive, tiles, layers or len(archive.layer_names), archive_url, origin)
+        folder.put(PLACES, _places(archive, archive_url, shown, places))
+    page = _page(archive, tiles, shown, archive_url, origin)
     folder.put(PAGE, page.encode())
     return Exported(len(tiles), folder.files, folder.bytes)
 
@@ -199,13 +201,16 @@ def _place(archive: Archive, span: Span, row: Row) -> dict[str, Any] | None:
     }
 
 
-def _places(archive: Archive, archive_url: str, places: Sequence[dict[str, Any] | None]) -> bytes:
+def _places(
+    archive: Archive, archive_url: str, shown: int, places: Sequence[dict[str, Any] | None]
+) -> bytes:
     return json.dumps(
         {
             "archive": archive_url.rstrip("/") + "/",
             "weights": WEIGHTS,
             "layers": [_clipped(name) for name in archive.layer_names],
             "sizes": archive.sizes,
+            "shown": shown,
             "pictures": places,
         }
     ).encode()
@@ -221,7 +226,7 @@ def _page(
     archive: Archive, tiles: Sequence[Tile], layers: int, archive_url: str | None, origin: str
 ) -> str:
     statistics = archive.statistics()
-    shown = "all" if len(tiles) == len(archive) else f"{len(tiles):,} of"
+    shown = "All" if len(tiles) == len(archive) else f"{len(tiles):,} of"
     span = "layer 1" if layers == 1 else f"layers 1 to {layers}"
     summary = (
         f"{shown} {len(archive):,} pictures, decoded from {span}; "
@@ -248,7 +253,7 @@ def _page(
 def _bytes_table(statistics: Statistics) -> Table:
     needed = np.cumsum(np.cumsum(statistics.size_bytes, 0), 1).T.tolist()
     rows = [
-        (f"1 to {number}, {_clipped(name)}", *(f"{count:,}" for count in counts))
+        (layers_text(number, _clipped(name)), *(f"{count:,}" for count in counts))
         for number, (name, counts) in enumerate(zip(statistics.layer_names, needed, strict=True), 1)
     ]
     heads = ["layers", *(f"{size} pixels" if size else "full size" for size in statistics.sizes)]

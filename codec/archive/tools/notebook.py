@@ -51,7 +51,7 @@ def archive_html(archive: Archive) -> str:
     statistics = archive.statistics()
     needed = np.cumsum(np.cumsum(statistics.size_bytes, 0), 1).T.tolist() if len(archive) else []
     rows = [
-        (f"1 to {number}, {_clipped(name)}", *(f"{count:,}" for count in counts))
+        (layers_text(number, _clipped(name)), *(f"{count:,}" for count in counts))
         for number, (name, counts) in enumerate(
             zip(statistics.layer_names, needed, strict=bool(needed)), 1
         )
@@ -127,6 +127,11 @@ def latents_html(latents: Latents) -> str:
 def latents_png(latents: Latents) -> bytes:
     """Return the class map of a state as PNG."""
     return _png(_coloured(latents.class_map))
+
+
+def layers_text(number: int, name: str) -> str:
+    """Return what a table calls layers 1 to `number`; `name` is that of the last one."""
+    return f"1, {name}" if number == 1 else f"1 to {number}, {name}"
 
 
 def _sheet(archive: Archive) -> np.ndarray:

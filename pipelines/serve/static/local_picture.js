@@ -10,12 +10,12 @@ export class LocalPicture {
   /**
    * @param {{archive: string, weights: string, sizes: number[]}} source addresses of the archive,
    *   with a slash at its end, and of the weights file; the archive's sizes, 0 for the full one
-   * @param {{canvas: HTMLCanvasElement, status: HTMLElement}} shown
+   * @param {{canvas: HTMLCanvasElement, status: HTMLElement, drawn: () => void}} shown `drawn` is
+   *   called whenever a picture is on the canvas
    */
-  constructor(source, { canvas, status }) {
+  constructor(source, { canvas, status, drawn }) {
     this.source = source;
-    this.canvas = canvas;
-    this.status = status;
+    Object.assign(this, { canvas, status, drawn });
     this.pending = new Map();
     this.count = 0;
   }
@@ -55,7 +55,8 @@ export class LocalPicture {
     for (const refine of isRefined ? [false, true] : [false]) {
       drawn = await this.ask({ stream, options: { shrinkLevel, layers, refine } });
       if (!isCurrent()) return undefined;
-      this.draw(drawn, refine);
+      this.draw(drawn, refine ? "with the backward network" : "plainly");
+      if (isRefined && !refine) this.status.textContent += "; refining…";
     }
     return drawn;
   }
@@ -66,17 +67,17 @@ export class LocalPicture {
     this.status.textContent = "";
   }
 
-  draw({ width, height, data, layers, damage, ms }, isRefined) {
+  draw({ width, height, data, layers, damage, ms }, how) {
     const { canvas } = this;
     canvas.width = width;
     canvas.height = height;
     canvas.getContext("2d").putImageData(new ImageData(data, width, height), 0, 0);
     canvas.setAttribute("aria-label", visible(this.picture.key));
     canvas.dataset.layers = layers;
-    const how = isRefined ? "with the backward network" : "plainly";
     const cut = damage ? `; only ${layers} layers are intact: ${damage}` : "";
     this.status.textContent =
       `${width} × ${height}, decoded ${how} in ${countText(Math.round(ms))} ms${cut}`;
+    this.drawn();
   }
 
   /** Return the answer of the thread that decodes, which is started with the first question. */

@@ -62,7 +62,7 @@ export async function duplicates(archive, open) {
   box.replaceChildren(
     element("p", {}, pairs.length
       ? `${pairs.length < most ? "" : "The first "}${countText(pairs.length)} pairs with a similarity of 0.98 or more`
-      : "No two pictures are alike."),
+      : "No two pictures have a similarity of 0.98 or more."),
     ...pairs.map(({ similarity, one, other }) => element("div", { className: "pair" },
       thumbnail(one), thumbnail(other),
       element("span", {}, similarity.toFixed(4), element("br"), one.key, element("br"), other.key))),

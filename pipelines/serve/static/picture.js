@@ -4,6 +4,9 @@ import { LocalPicture } from "./local_picture.js";
 import { Sliders } from "./sliders.js";
 import { ask, byId, complain, countText, element, pictureAddress, visible } from "./text.js";
 
+/** Layers of a picture that is opened. */
+const FIRST_LAYERS = 2;
+
 /** Say whether a picture is being decoded. */
 function busy(now) {
   byId("stage").setAttribute("aria-busy", now);
@@ -26,7 +29,7 @@ export class Picture {
     const weights = `/api/weights?${new URLSearchParams({ v: archive.weights })}`;
     this.local = new LocalPicture(
       { archive: "/archive/", weights, sizes: archive.sizes },
-      { canvas: byId("drawn"), status: byId("here-text") },
+      { canvas: byId("drawn"), status: byId("here-text"), drawn: () => busy(false) },
     );
     byId("here").addEventListener("change", () => this.change());
     byId("shown").addEventListener("error", () => complain(new Error("the picture cannot be shown")));
@@ -48,7 +51,7 @@ export class Picture {
   async open(row, at) {
     this.row = row;
     this.at = at;
-    if (!this.box.open) this.sliders.reset();
+    if (!this.box.open) this.sliders.choose(FIRST_LAYERS, this.archive.sizes.length - 1);
     byId("picture-key").replaceChildren(element("bdi", {}, row.key));
     byId("shown").alt = visible(row.key);
     this.forget();
@@ -105,7 +108,6 @@ export class Picture {
       if (!facts.parts) throw new Error("the positions of the layers cannot be read");
       const drawn = await this.local.show(facts, layers, place);
       if (drawn?.damage) throw new Error(drawn.damage);
-      if (drawn) busy(false);
     } catch (error) {
       if (this.row !== row) return;
       complain(new Error(`${error.message}; the server decodes this picture`));

@@ -5,19 +5,23 @@ import { LocalPicture } from "./local_picture.js";
 import { Sliders } from "./sliders.js";
 import { byId, complain, element, visible } from "./text.js";
 
+/** Short side in pixels that a picture has first, if the archive has such a size. */
+const FIRST_SIZE = 512;
+
 class Sheet {
-  constructor({ archive, weights, layers, sizes, pictures }, tiles) {
-    Object.assign(this, { pictures, tiles });
+  constructor({ archive, weights, layers, sizes, shown, pictures }, tiles) {
+    Object.assign(this, { pictures, tiles, sizes, shown });
     this.box = byId("picture");
     this.sliders = new Sliders({ layers, sizes }, () => this.change());
     this.local = new LocalPicture(
       { archive, weights, sizes },
-      { canvas: byId("drawn"), status: byId("status") },
+      { canvas: byId("drawn"), status: byId("status"), drawn: () => this.drawn() },
     );
     byId("close").addEventListener("click", () => this.box.close());
     byId("before").addEventListener("click", () => this.open(this.at - 1));
     byId("after").addEventListener("click", () => this.open(this.at + 1));
     this.box.addEventListener("close", () => {
+      clearTimeout(this.quiet);
       this.local.stop();
       this.tiles[this.at].focus();
     });
@@ -39,7 +43,8 @@ class Sheet {
     if (!picture) return;
     this.at = at;
     if (!this.box.open) {
-      this.sliders.reset();
+      const place = this.sizes.findIndex((size) => !size || size >= FIRST_SIZE);
+      this.sliders.choose(this.shown, place < 0 ? this.sizes.length - 1 : place);
       this.box.showModal();
     }
     byId("picture-key").replaceChildren(element("bdi", {}, picture.key));
@@ -57,17 +62,17 @@ class Sheet {
     this.sliders.count(picture);
     this.local.stop();
     clearTimeout(this.quiet);
-    this.quiet = setTimeout(() => this.show(picture, layers, place).catch(complain), 60);
+    this.quiet = setTimeout(() => {
+      byId("stage").setAttribute("aria-busy", true);
+      this.local.show(picture, layers, place).catch((error) => {
+        byId("stage").setAttribute("aria-busy", false);
+        this.local.stop();
+        complain(error);
+      });
+    }, 60);
   }
 
-  async show(picture, layers, place) {
-    byId("stage").setAttribute("aria-busy", true);
-    const drawn = await this.local.show(picture, layers, place).catch((error) => {
-      byId("stage").setAttribute("aria-busy", false);
-      this.local.stop();
-      throw error;
-    });
-    if (!drawn) return;
+  drawn() {
     byId("stage").setAttribute("aria-busy", false);
     byId("drawn").hidden = false;
     byId("file").hidden = true;

@@ -20,10 +20,10 @@ export class Sliders {
     }
   }
 
-  /** Choose the first two layers at the largest size. */
-  reset() {
-    byId("layers").value = Math.min(2, this.layers.length);
-    byId("size").value = Math.max(0, this.sizes.length - 1);
+  /** Choose layers 1 to `layers`, or all if there are fewer, of size number `place`. */
+  choose(layers, place) {
+    byId("layers").value = Math.min(layers, this.layers.length);
+    byId("size").value = place;
     this.describe();
   }
 

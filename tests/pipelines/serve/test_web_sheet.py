@@ -152,7 +152,8 @@ class Opened:
                 const canvas = document.getElementById("drawn");
                 return canvas.dataset.layers == layers && canvas.width === side
                     && canvas.checkVisibility()
-                    && document.getElementById("stage").ariaBusy === "false";
+                    && document.getElementById("stage").ariaBusy === "false"
+                    && !document.getElementById("status").textContent.includes("refining");
             }""",
             arg=[layers, side],
         )
