@@ -64,13 +64,23 @@ def parse_condition(text: str, schema: pa.Schema, names: Container[str]) -> pc.E
     except (SyntaxError, *_MISTAKES):
         raise UsageError(f"condition {text!r}: not an expression; write: width > 640") from None
     try:
-        expression = _boolean(node, columns.names)
-        _evaluate(expression, columns)
+        return _translated(node, columns)
     except _Refused as error:
         raise UsageError(f"condition {text!r}: {error}") from None
+    except RecursionError:
+        raise UsageError("a condition has parts that are nested too deeply") from None
+
+
+def _translated(node: ast.expr, columns: pa.Schema) -> pc.Expression:
+    """Return a condition as an expression that has a meaning for the columns; _Refused."""
+    try:
+        expression = _boolean(node, columns.names)
+        _evaluate(expression, columns)
+    except RecursionError:
+        raise
     except _MISTAKES:
         reason = _type_mistake(node, columns) or "it has no meaning for these columns"
-        raise UsageError(f"condition {text!r}: {reason}") from None
+        raise _Refused(reason) from None
     return expression
 
 

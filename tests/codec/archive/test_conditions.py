@@ -78,6 +78,8 @@ def test_nulls_are_found() -> None:
         ("cls == " + "9" * 30, r"999 \(an integer of more than 64 bits\)"),
         ("cls == 1\0", "not an expression"),
         ("good or " * 900 + "good", "at most 4096"),
+        ("not " * 1000 + "good", "nested too deeply"),
+        ("not " * 1000 + "width", "nested too deeply"),
     ],
 )  # fmt: skip
 def test_a_mistake_gets_one_line(text: str, reason: str) -> None:
