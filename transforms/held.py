@@ -1,4 +1,4 @@
-"""The inputs that an archive holds, in tables of hashes: 44 bytes a row.
+"""The inputs that an archive holds, in tables of hashes: 44 bytes of disk a row.
 
 A picture is known by its source URI. The row under it has a stamp of the source's size and version
 and the beginning of its SHA-256, so that a changed source is noticed: with hashes of 32 bits, one
@@ -14,95 +14,74 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from underpaint.codec.archive import Archive
+from underpaint.codec.archive import Archive, DeadLetter
 from underpaint.codec.storage.files import Storage
-from underpaint.transforms.hash_table import (
-    HashTable,
-    packed_array,
-    short_hashes,
-    unpacked_array,
-)
+from underpaint.transforms.hash_table import HashTable, HashTableBuilder, batches, short_hashes
 from underpaint.transforms.sources.addresses import archive_chain, as_stored
 
-_TABLES = ("keys", "rows", "letters", "kept")
-_COLUMNS = ("key", "stamp", "digest")
+ROW_COLUMNS = ("key", "stamp", "digest")
 
-
-def _rows_table(rows: int = 0) -> HashTable:
-    return HashTable(rows, _COLUMNS)
+_TABLES: dict[str, tuple[str, ...]] = {"keys": (), "rows": ROW_COLUMNS, "letters": (), "kept": ()}
+"""Columns of each table."""
 
 
 @dataclass(frozen=True)
 class Held:
     """The inputs that an archive holds."""
 
-    keys: HashTable = field(default_factory=lambda: HashTable(0))
+    keys: HashTable = field(default_factory=HashTable)
     """Keys of rows and dead letters."""
-    rows: HashTable = field(default_factory=_rows_table)
+    rows: HashTable = field(default_factory=HashTable)
     """Rows by source URI, with hashes of their key, of size and version, and of the content."""
-    letters: HashTable = field(default_factory=lambda: HashTable(0))
+    letters: HashTable = field(default_factory=HashTable)
     """Dead letters by URI, by key and URI, and by URI and message."""
-    kept: HashTable = field(default_factory=lambda: HashTable(0))
+    kept: HashTable = field(default_factory=HashTable)
     """Keys of rows whose sources are among the inputs of the run, if that was asked for."""
 
     @staticmethod
     def of(archive: Archive, inputs: HashTable | None = None) -> Held:
-        """Read an archive, one row group at a time.
+        """Read an archive, one row group at a time, in bounded memory: see `HashTableBuilder`.
 
         Args:
             inputs: URIs of the run's files, for `kept`; None: it stays empty.
         """
-        letters = [(x.key, x.source_uri, x.message) for x in archive.dead_letters()]
-        keys = HashTable(archive.rows_count + len(letters))
-        rows = _rows_table(archive.rows_count)
-        kept: list[str] = []
+        builders = {name: HashTableBuilder(columns) for name, columns in _TABLES.items()}
         names = ["key", "source_uri", "source_bytes", "source_version", "source_sha256"]
         for group in archive.row_groups(names):
             key, uri, size, version, digest = (
                 group.table.column(name).to_pylist() for name in names
             )
-            keys.append(key)
-            rows.append(
+            builders["keys"].append(key)
+            builders["rows"].append(
                 uri,
                 key=short_hashes(key),
                 stamp=short_hashes(map(_stamp, size, version)),
                 digest=np.array([_beginning(value) for value in digest], np.uint32),
             )
             if inputs is not None:
-                kept += [k for k, u in zip(key, uri, strict=True) if _file_of(u) in inputs]
-        keys.append([key for key, _, _ in letters])
-        for table in (keys, rows):
-            table.sort()
-        texts = [(uri, joined(key, uri), joined(uri, text)) for key, uri, text in letters]
-        return Held(keys, rows, HashTable.of(t for each in texts for t in each), HashTable.of(kept))
-
-    @property
-    def memory(self) -> int:
-        """Memory of the tables in bytes."""
-        return sum(getattr(self, name).memory for name in _TABLES)
+                kept = [k for k, u in zip(key, uri, strict=True) if _file_of(u) in inputs]
+                builders["kept"].append(kept)
+        for letters in batches(archive.dead_letters()):
+            builders["keys"].append([letter.key for letter in letters])
+            builders["letters"].append([text for letter in letters for text in _texts_of(letter)])
+        return Held(**{name: builder.table() for name, builder in builders.items()})
 
     def store(self, storage: Storage, folder: str) -> None:
         """Write the tables below a folder of the archive."""
         for name in _TABLES:
-            for column, array in getattr(self, name).arrays.items():
-                storage.put(_file(folder, name, column), packed_array(array))
+            getattr(self, name).store(storage, _file(folder, name))
 
     @staticmethod
     def load(storage: Storage, folder: str) -> Held:
         """Read what `store` wrote."""
-        tables = {}
-        for name in _TABLES:
-            arrays = {
-                column: unpacked_array(storage.read(_file(folder, name, column)))
-                for column in _columns_of(name)
-            }
-            tables[name] = HashTable.from_arrays(arrays)
-        return Held(**tables)
+        tables = _TABLES.items()
+        return Held(**{n: HashTable.load(storage, _file(folder, n), c) for n, c in tables})
 
     @staticmethod
     def files(folder: str) -> list[str]:
         """Return the names of the files that `store` writes."""
-        return [_file(folder, name, column) for name in _TABLES for column in _columns_of(name)]
+        tables = _TABLES.items()
+        return [file for n, c in tables for file in HashTable.files(_file(folder, n), c)]
 
     def has_source(self, uri: str) -> bool:
         """Return whether a row has this source."""
@@ -160,9 +139,11 @@ def _beginning(sha256: bytes | None) -> int:
     return int.from_bytes((sha256 or b"")[:4], "little")
 
 
-def _columns_of(table: str) -> tuple[str, ...]:
-    return ("high", "low", *(_COLUMNS if table == "rows" else ()))
+def _texts_of(letter: DeadLetter) -> tuple[str, str, str]:
+    """Return the texts by which a dead letter is found."""
+    uri = letter.source_uri
+    return uri, joined(letter.key, uri), joined(uri, letter.message)
 
 
-def _file(folder: str, table: str, column: str) -> str:
-    return f"{folder}/held.{table}.{column}"
+def _file(folder: str, table: str) -> str:
+    return f"{folder}/held.{table}"

@@ -32,7 +32,7 @@ from underpaint.codec.archive import Archive, Commit, DeadLetter, Manifest
 from underpaint.codec.archive.records import PLANS, REWRITTEN, original_unit
 from underpaint.codec.archive.units import Units
 from underpaint.codec.storage.files import Storage
-from underpaint.transforms.hash_table import HashTable, packed_array, unpacked_array
+from underpaint.transforms.hash_table import HashTable
 from underpaint.transforms.held import Held, inputs_table
 from underpaint.transforms.identity import CONFLICTS, RENAME, REPLACE, Identity
 from underpaint.transforms.records import (
@@ -106,7 +106,7 @@ class JobPlan:
 class State:
     """State of the archive at the beginning of the run, for the workers."""
 
-    committed: HashTable = field(default_factory=lambda: HashTable(0))
+    committed: HashTable = field(default_factory=HashTable)
     """Names of the committed units: 16 bytes for each."""
     retries: Mapping[str, Retry] = field(default_factory=dict)
     """Retries by name of the unit whose failed records they try again."""
@@ -115,8 +115,7 @@ class State:
         """Write the state below a folder of the archive."""
         retries = {unit: asdict(retry) for unit, retry in self.retries.items()}
         storage.put(f"{folder}/{_RETRIES}", json.dumps(retries).encode())
-        for name, array in self.committed.arrays.items():
-            storage.put(f"{folder}/{_COMMITTED}.{name}", packed_array(array))
+        self.committed.store(storage, f"{folder}/{_COMMITTED}")
 
     @staticmethod
     def load(storage: Storage, folder: str) -> State:
@@ -131,19 +130,12 @@ class State:
             )
             for unit, value in parts.items()
         }
-        arrays = {
-            name: unpacked_array(storage.read(f"{folder}/{_COMMITTED}.{name}"))
-            for name in HashTable(0).arrays
-        }
-        return State(HashTable.from_arrays(arrays), retries)
+        return State(HashTable.load(storage, f"{folder}/{_COMMITTED}"), retries)
 
     @staticmethod
     def files(folder: str) -> list[str]:
         """Return the names of the files that `store` writes."""
-        return [
-            f"{folder}/{_RETRIES}",
-            *(f"{folder}/{_COMMITTED}.{n}" for n in HashTable(0).arrays),
-        ]
+        return [f"{folder}/{_RETRIES}", *HashTable.files(f"{folder}/{_COMMITTED}")]
 
     def due(self, unit: WorkUnit) -> WorkUnit | None:
         """Return the unit to do now: the unit, its retry, or None if it is done."""
@@ -346,10 +338,8 @@ def _state(storage: Storage, committed: Units, retried: Callable[[str], bool]) -
             attempt = int(commit.unit[len(base) + len("-retry") :]) if commit.unit != base else 0
             carried = tuple(astuple(letter) for letter in letters if not retried(letter.error))
             retries[base] = Retry(commit.unit, attempt + 1, keys, carried)
-    names = HashTable(len(committed))
-    for chunk in committed.column("unit").chunks:
-        names.append(chunk.to_pylist())
-    names.sort()
+    chunks = committed.column("unit").chunks
+    names = HashTable.of(name for chunk in chunks for name in chunk.to_pylist())
     return State(names, retries)
 
 
