@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 from underpaint.codec.bitstream import Frame, frames
 from underpaint.codec.errors import RowInvalid, StreamError, UsageError
@@ -22,12 +23,16 @@ FULL = 0
 
 _NAME = re.compile(r"layer_(\d{1,3})(?:_(\d{1,6}))?")
 
+_NAMES_KEPT = 1024
+"""Names whose meaning is kept: reading a single picture asks for it ten times a column."""
+
 
 def layer_column(layer: int, size: int = FULL) -> str:
     """Return the name of a column; layer 0 is the coarsest, `size` a short side in pixels."""
     return f"layer_{layer}_{size}" if size else f"layer_{layer}"
 
 
+@lru_cache(_NAMES_KEPT)
 def is_layer(name: str) -> bool:
     """Return whether a column holds a part of a layer."""
     return _NAME.fullmatch(name) is not None
@@ -79,6 +84,7 @@ def _order(size: int) -> tuple[bool, int]:
     return size == FULL, size
 
 
+@lru_cache(_NAMES_KEPT)
 def _parsed(name: str) -> tuple[int, int]:
     found = _NAME.fullmatch(name)
     if found is None:

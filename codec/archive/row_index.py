@@ -27,6 +27,7 @@ from underpaint.codec.archive.key_hashes import hashes_of
 from underpaint.codec.archive.parquet.ranges import RangeReader
 from underpaint.codec.archive.parquet.values import ValuePlaces, value_places
 from underpaint.codec.archive.records import DATA, FileEntry
+from underpaint.codec.archive.row_numbers import RowNumbers
 from underpaint.codec.archive.schema import BLOB_BYTES, blob_lengths, is_blob
 from underpaint.codec.archive.units import Units
 from underpaint.codec.errors import ArchiveDamaged
@@ -179,10 +180,8 @@ class RowIndex:
 
     def at(self, number: int) -> Place:
         """Return the place of a row by its number, from 0; no file is read."""
-        groups = self._units.groups
-        at = int(np.searchsorted(self._ends, number, side="right"))
-        row = number - (int(self._ends[at]) - int(groups.rows[at]))
-        return Place(int(groups.files[at]), int(groups.groups[at]), row)
+        span = next(self._numbers.spans(number, number + 1))
+        return Place(span.file, span.group, span.start)
 
     def entry(self, file: int) -> FileEntry:
         """Return the data file of an index."""
@@ -206,9 +205,8 @@ class RowIndex:
         return index
 
     @cached_property
-    def _ends(self) -> np.ndarray:
-        """The number of rows up to the end of each row group."""
-        return np.cumsum(self._units.groups.rows)
+    def _numbers(self) -> RowNumbers:
+        return RowNumbers(self._units.groups)
 
     @cached_property
     def _spans(self) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:

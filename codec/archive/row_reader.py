@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pyarrow as pa
 
 from underpaint.codec.archive.layer_columns import by_layer, is_layer, sizes_in
+from underpaint.codec.archive.parquet.footer import Range
 from underpaint.codec.archive.parquet.ranges import RangeReader, coalesce
 from underpaint.codec.archive.parquet.values import PREFIX, ValuePlaces
 from underpaint.codec.archive.row_index import Place, RowIndex
@@ -118,17 +119,17 @@ class RowReader:
         """Return blobs of some rows of one row group; values side by side by one request."""
         layers = [name for name in columns if is_layer(name)]
         positions = self.index.positions(places[0]) if places and layers else None
+        cells = [_cells(positions, place.row, layers) for place in places]
+        ranges = coalesce((cell for row in cells for cell in row.values() if cell), waste=0)
         parts: list[tuple[int, bytes]] = []
-        if positions is not None:
-            found = (positions[name].range(one.row) for name in layers for one in places)
-            ranges = coalesce(((one[0] - PREFIX, one[1]) for one in found if one), waste=0)
+        if ranges:
             entry = self.index.entry(places[0].file)
-            if all(start >= 0 and stop <= entry.bytes for start, stop in ranges):
+            if ranges[-1][1] <= entry.bytes:
                 data = self._reader.fetch_each(entry, ranges)
                 parts = [(start, one) for (start, _), one in zip(ranges, data, strict=True)]
         read = []
-        for place in places:
-            values = _values(positions, place.row, layers, parts) if positions else None
+        for place, row in zip(places, cells, strict=True):
+            values = _values(row, parts) if row else None
             if values is None or len(layers) < len(columns) or _picture(values) is None:
                 values = self.blobs(place, columns)
             else:
@@ -138,17 +139,14 @@ class RowReader:
 
     def _by_position(self, place: Place, columns: Sequence[str]) -> Values | None:
         """Return values by their positions; None unless each has its length in front of it."""
-        positions = self.index.positions(place)
-        if positions is None:
-            return None
+        cells = _cells(self.index.positions(place), place.row, columns)
         entry = self.index.entry(place.file)
-        found = (positions[name].range(place.row) for name in columns)
-        ranges = [(one[0] - PREFIX, one[1]) for one in found if one]
-        if any(start < 0 or stop > entry.bytes for start, stop in ranges):
+        ranges = sorted(cell for cell in cells.values() if cell)
+        if not cells or any(stop > entry.bytes for _, stop in ranges):
             return None
         fetched = self._reader.fetch_each(entry, ranges)
         parts = [(start, data) for (start, _), data in zip(ranges, fetched, strict=True)]
-        values = _values(positions, place.row, columns, parts)
+        values = _values(cells, parts)
         if values is None:
             return None
         self._reader.counter.add(wanted=sum(len(value or b"") for value in values.values()))
@@ -180,25 +178,37 @@ class RowReader:
         return table
 
 
-def _values(
-    positions: Mapping[str, ValuePlaces],
-    row: int,
-    columns: Sequence[str],
-    parts: Sequence[tuple[int, bytes]],
-) -> Values | None:
-    """Return values of a row from fetched parts of the file, each with its start in the file.
+def _cells(
+    positions: Mapping[str, ValuePlaces] | None, row: int, columns: Sequence[str]
+) -> dict[str, Range | None]:
+    """Return where the values of a row stand with the lengths in front of them; None for a null.
+
+    Empty if that is not known, or if one would begin before its column does.
+    """
+    cells: dict[str, Range | None] = {}
+    if positions is None:
+        return cells
+    for name in columns:
+        place = positions[name].range(row)
+        cells[name] = (place[0] - PREFIX, place[1]) if place else None
+        if place and place[0] - PREFIX < positions[name].start:
+            return {}
+    return cells
+
+
+def _values(cells: Mapping[str, Range | None], parts: Sequence[tuple[int, bytes]]) -> Values | None:
+    """Return values from fetched parts of the file, in order, each with its start in the file.
 
     None unless each value has its length in front of it.
     """
-    values: Values = dict.fromkeys(columns)
+    values: Values = dict.fromkeys(cells)
     starts = [start for start, _ in parts]
-    for name in columns:
-        place = positions[name].range(row)
-        if place is None:
+    for name, cell in cells.items():
+        if cell is None:
             continue
-        start, stop = place[0] - PREFIX, place[1]
+        start, stop = cell
         at = bisect_right(starts, start) - 1
-        if start < positions[name].start or at < 0:
+        if at < 0:
             return None
         first, data = parts[at]
         found = data[start - first : stop - first]

@@ -238,20 +238,22 @@ def _memory(arguments: argparse.Namespace) -> Iterator[Figure]:
         _write_noise(str(folder), arguments.rows, coarse=2_000, fine=4_000)
         for layers in (1, 2):
             dataset = LayerDataset(folder, layers=layers, output="bytes", shuffle=arguments.shuffle)
-            start = peak = late = process.memory_info().rss
-            half, begin = arguments.rows // 2, time.perf_counter()
+            start = process.memory_info().rss
+            most = [start] * 4  # in each quarter of the epoch
+            begin = time.perf_counter()
             for number, _ in enumerate(dataset):
                 if number % 500 == 0:
-                    now = process.memory_info().rss
-                    peak, late = max(peak, now), max(late, now) if number > half else late
+                    quarter = 4 * number // arguments.rows
+                    most[quarter] = max(most[quarter], process.memory_info().rss)
             speed = arguments.rows / (time.perf_counter() - begin)
             traffic = dataset.traffic
             yield f"{layers} of 2 layers: rate", speed, "images/s"
             yield f"{layers} of 2 layers: fetched / wanted", traffic.ratio, ""
             yield f"{layers} of 2 layers: requests an image", traffic.requests / arguments.rows, ""
             yield f"{layers} of 2 layers: level at the start", start / 1e6, "MB"
-            yield f"{layers} of 2 layers: most above it", (peak - start) / 1e6, "MB"
-            yield f"{layers} of 2 layers: most in the second half", (late - start) / 1e6, "MB"
+            for quarter, level in enumerate(most, 1):
+                name = f"{layers} of 2 layers: most above it, quarter {quarter}"
+                yield name, (level - start) / 1e6, "MB"
 
 
 def _write_noise(root: str, rows: int, *, coarse: int, fine: int) -> None:

@@ -4,9 +4,11 @@ python -m tests.benchmarks.units --units 1000000 [--folder FOLDER]
 
 Makes commit records of units that were never encoded (an archive's manifest and commits say all
 that these operations need; there are no data files), publishes them, and measures each operation
-in a process of its own. A unit is a span of a tar shard, with 1,000 pictures in two row groups.
-Peak memory includes that of Python and its libraries, about 95 MB. The last column is the number of
-requests by which a bucket lists the commit records, 1,000 in each answer.
+in a process of its own. A unit is a span of a tar shard, with 1,000 pictures in two row groups. "Waiting" is the
+time in which the process could have run but other processes had the processors (Linux only), so
+that the rest of the seconds is CPU time and waiting for the disk. Peak memory includes that of
+Python and its libraries, about 95 MB. The last column is the number of requests by which a bucket
+lists the commit records, 1,000 in each answer.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from io import StringIO
 from pathlib import Path
 
@@ -75,7 +77,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _measure(folder: Path, units: int) -> None:
-    rows = [("operation", "seconds", "CPU seconds", "peak memory", "listings", "of a bucket")]
+    head = ("operation", "seconds", "CPU seconds", "waiting", "peak memory")
+    rows = [(*head, "listings", "of a bucket")]
     for step in STEPS:
         if step == ALL and (folder / MANIFEST).exists():
             continue
@@ -84,7 +87,7 @@ def _measure(folder: Path, units: int) -> None:
         done = subprocess.run(arguments, check=True, capture_output=True, text=True)
         found = json.loads(done.stdout.splitlines()[-1])
         requests = found["listings"] * -(-units // LISTED_AT_ONCE)
-        times = (f"{found['seconds']:.2f}", f"{found['busy']:.2f}")
+        times = [f"{found[name]:.2f}" for name in ("seconds", "busy", "waited")]
         listed = (str(found["listings"]), f"{requests:,}")
         rows.append((step, *times, size_text(found["peak"]), *listed))
         print(table(rows[-1:], header=False), flush=True)
@@ -105,12 +108,20 @@ def _measured(step: Callable[[str, int], object], folder: str, units: int) -> di
         return listed(storage, name)
 
     Storage.file_names = counted  # type: ignore[method-assign]
-    begin, worked = time.perf_counter(), time.process_time()
+    begin, worked, waited = time.perf_counter(), time.process_time(), _waited()
     with redirect_stdout(StringIO()):
         step(folder, units)
     seconds, busy = time.perf_counter() - begin, time.process_time() - worked
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return {"seconds": seconds, "busy": busy, "peak": peak, "listings": listings}
+    found = {"seconds": seconds, "busy": busy, "waited": _waited() - waited}
+    return {**found, "peak": peak, "listings": listings}
+
+
+def _waited() -> float:
+    """Return the seconds in which this thread was ready to run and did not; 0 if unknown."""
+    with suppress(OSError):
+        return int(Path("/proc/self/schedstat").read_text().split()[1]) / 1e9
+    return 0.0
 
 
 def _write_commits(folder: Path, units: int) -> None:
