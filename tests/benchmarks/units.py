@@ -4,11 +4,11 @@ python -m tests.benchmarks.units --units 1000000 [--folder FOLDER]
 
 Makes commit records of units that were never encoded (an archive's manifest and commits say all
 that these operations need; there are no data files), publishes them, and measures each operation
-in a process of its own. A unit is a span of a tar shard, with 1,000 pictures in two row groups. "Waiting" is the
-time in which the process could have run but other processes had the processors (Linux only), so
-that the rest of the seconds is CPU time and waiting for the disk. Peak memory includes that of
-Python and its libraries, about 95 MB. The last column is the number of requests by which a bucket
-lists the commit records, 1,000 in each answer.
+in a process of its own. A unit is a span of a tar shard, with 1,000 pictures in two row groups.
+"Waiting" is the time in which the process could have run but other processes had the processors
+(Linux only), so that the rest of the seconds is CPU time and waiting for the disk. Peak memory
+includes that of Python and its libraries, about 95 MB. The last column is the number of requests
+by which a bucket lists the commit records, 1,000 in each answer.
 """
 
 from __future__ import annotations
