@@ -45,18 +45,29 @@ class Pointwise(nn.Linear):
 
 
 class Block(nn.Module):
-    """Depthwise 5 x 5, then a pointwise network of twice the width, added to the input."""
+    """Depthwise 5 x 5, then a pointwise network of one hidden layer, added to the input."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
         self.spatial = nn.Conv2d(width, width, KERNEL, padding=KERNEL // 2, groups=width)
-        self.widen = Pointwise(width, 2 * width)
-        self.narrow = Pointwise(2 * width, width)
-        nn.init.normal_(self.narrow.weight, std=0.2 / (2 * width) ** 0.5)
+        self.widen = Pointwise(width, hidden)
+        self.narrow = Pointwise(hidden, width, bias=False)
+        nn.init.normal_(self.narrow.weight, std=0.2 / hidden**0.5)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map [N, width, h, w] to the same shape."""
-        return x + self.narrow(functional.relu_(self.widen(self.spatial(x))))
+        return x + self.narrow(functional.relu_(self.widen(self._around(x))))
+
+    def _around(self, x: torch.Tensor) -> torch.Tensor:
+        """Apply the depthwise filters; in training in float32, which is four times as fast."""
+        if not self.training:
+            return self.spatial(x)
+        with torch.autocast(x.device.type, enabled=False):
+            return self.spatial(x.float())
+
+
+def _blocks(width: int, hidden: int, depth: int) -> nn.Sequential:
+    return nn.Sequential(*(Block(width, hidden) for _ in range(depth)))
 
 
 def squash(x: torch.Tensor) -> torch.Tensor:
@@ -92,11 +103,11 @@ class BackwardNetwork(nn.Module):
         nn.init.normal_(self.coarse_state.weight, std=0.02)
         nn.init.normal_(self.fine_state.weight, std=0.02)
         self.coarse_in = Pointwise(COARSE_CHANNELS + 3 + shape.embedding, coarse)
-        self.coarse = nn.Sequential(*(Block(coarse) for _ in range(shape.coarse_depth)))
+        self.coarse = _blocks(coarse, shape.coarse_hidden, shape.coarse_depth)
         self.coarse_out = Pointwise(coarse, COARSE_CHANNELS)
         self.share = Pointwise(coarse, 16 * shape.shared)
         self.fine_in = Pointwise(FINE_CHANNELS + shape.shared, fine)
-        self.fine = nn.Sequential(*(Block(fine) for _ in range(shape.fine_depth)))
+        self.fine = _blocks(fine, shape.fine_hidden, shape.fine_depth)
         self.fine_out = Pointwise(fine, FINE_CHANNELS)
         for last in (self.coarse_out, self.fine_out):
             nn.init.zeros_(last.weight)

@@ -29,11 +29,13 @@ class NetworkShape:
 
     classes: int
     layers: int
-    coarse_width: int = 160
-    coarse_depth: int = 4
+    coarse_width: int = 96
+    coarse_hidden: int = 96
+    coarse_depth: int = 2
     fine_width: int = 64
-    fine_depth: int = 4
-    shared: int = 16
+    fine_hidden: int = 64
+    fine_depth: int = 3
+    shared: int = 8
     embedding: int = 24
 
     def parameters(self) -> dict[str, tuple[int, ...]]:
@@ -44,11 +46,11 @@ class NetworkShape:
             "coarse_state.weight": (self.layers, coarse),
             "fine_state.weight": (self.layers, fine),
             **_matrix("coarse_in", COARSE_CHANNELS + 3 + self.embedding, coarse),
-            **_blocks("coarse", coarse, self.coarse_depth),
+            **_blocks("coarse", coarse, self.coarse_hidden, self.coarse_depth),
             **_matrix("coarse_out", coarse, COARSE_CHANNELS),
             **_matrix("share", coarse, 16 * self.shared),
             **_matrix("fine_in", FINE_CHANNELS + self.shared, fine),
-            **_blocks("fine", fine, self.fine_depth),
+            **_blocks("fine", fine, self.fine_hidden, self.fine_depth),
             **_matrix("fine_out", fine, FINE_CHANNELS),
         }
 
@@ -57,14 +59,14 @@ def _matrix(name: str, inputs: int, outputs: int) -> dict[str, tuple[int, ...]]:
     return {f"{name}.weight": (outputs, inputs), f"{name}.bias": (outputs,)}
 
 
-def _blocks(name: str, width: int, depth: int) -> dict[str, tuple[int, ...]]:
+def _blocks(name: str, width: int, hidden: int, depth: int) -> dict[str, tuple[int, ...]]:
     shapes: dict[str, tuple[int, ...]] = {}
     for number in range(depth):
         block = f"{name}.{number}"
         shapes |= {
             f"{block}.spatial.weight": (width, 1, KERNEL, KERNEL),
             f"{block}.spatial.bias": (width,),
-            **_matrix(f"{block}.widen", width, 2 * width),
-            **_matrix(f"{block}.narrow", 2 * width, width),
+            **_matrix(f"{block}.widen", width, hidden),
+            f"{block}.narrow.weight": (width, hidden),
         }
     return shapes

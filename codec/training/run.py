@@ -27,9 +27,11 @@ from underpaint.codec.training.fit import fit_weights
 from underpaint.codec.training.latent_statistics import with_latent_statistics
 from underpaint.codec.training.perceptual import FeatureDistance
 from underpaint.codec.training.photos import find_photos, load_photos
+from underpaint.codec.training.prune import pruned
+from underpaint.codec.training.samples import CropSource, Samples
 from underpaint.codec.training.semantic_layers import extractor_label
 from underpaint.codec.training.settings import Kept, Recipe, TrainingPlan
-from underpaint.codec.training.train_network import CropSource, NetworkTrainer
+from underpaint.codec.training.train_network import NetworkTrainer
 from underpaint.codec.weights.header import content_id
 from underpaint.codec.weights.loading import pack_weights, unpack_weights
 from underpaint.codec.weights.model import Weights
@@ -51,12 +53,14 @@ def train(
     device: torch.device,
     start_from: Path | None = None,
     keep: Kept = "network",
+    teacher: Path | None = None,
 ) -> Weights:
     """Train weights from photos and write them to `output`; resumes what the folder `run` holds.
 
     `start_from` is a weights file of which the run keeps the parts `keep`. The training goes on
-    from its network. Raises UsageError if there are too few photos, or if `run` was started with
-    other settings.
+    from its network, which is pruned to the sizes of the plan. `teacher` is a weights file whose
+    network is imitated, see `TrainingPlan.teacher_weight`. Raises UsageError if there are too few
+    photos, if `run` was started with other settings, or if the network is smaller than the plan's.
     """
     run.mkdir(parents=True, exist_ok=True)
     _same_settings(run / "settings.json", recipe, plan)
@@ -70,8 +74,6 @@ def train(
     log.info("%d photos to train on, %d held out", len(pictures), len(held_out))
     earlier = unpack_weights(start_from.read_bytes()) if start_from else None
     weights = _fitted(run / "fitted.safetensors", pictures, recipe, earlier, keep)
-    if earlier is not None:
-        weights = weights.with_network(earlier.network)
     codec = Codec(weights)
     symbols = [codec.quantised([picture])[0] for picture in pictures]
 
@@ -83,8 +85,12 @@ def train(
         log.info("no extractor: the loss has no share of features")
     elif plan.feature_weight:
         features = FeatureDistance(recipe.extractor, recipe.extractor_input, device)
-    source = CropSource(pictures, symbols, plan.crop)
-    trainer = NetworkTrainer(weights, source, plan, run / "network", device, measure, features)
+    samples = Samples(weights, CropSource(pictures, symbols, plan.crop), plan, device)
+    network = _start(earlier.network if earlier else None, samples)
+    taught_by = unpack_weights(teacher.read_bytes()).network if teacher else None
+    trainer = NetworkTrainer(
+        network, samples, plan, run / "network", device, measure, features, taught_by
+    )
     trained = weights.with_network(trainer.run())
     data = pack_weights(trained)
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -98,6 +104,20 @@ def train(
     shutil.copy(run / "settings.json", output.with_name(f"{output.stem}-settings.json"))
     log.info("wrote %s, weights %s", output, content_id(data))
     return unpack_weights(data)
+
+
+def _start(earlier: BackwardNetwork | None, samples: Samples) -> BackwardNetwork:
+    """Return the network to start with, in the sizes of the plan; see `train` for errors."""
+    shape = samples.network_shape
+    if earlier is None:
+        torch.manual_seed(samples.plan.seed)
+        return BackwardNetwork(shape)
+    if earlier.shape == shape:
+        return earlier
+    try:
+        return pruned(earlier, shape, samples.typical_inputs())
+    except ValueError as error:
+        raise UsageError(f"--start-from: {error}") from None
 
 
 def _same_settings(path: Path, recipe: Recipe, plan: TrainingPlan) -> None:

@@ -99,6 +99,16 @@ class TrainingPlan:
     )
     checkpoint_every: int = _option(250, "steps between checkpoints")
     measure_every: int = _option(1000, "steps between measurements on held-out photos")
+    teacher_weight: float = _option(
+        0.0, "share of the distance to the pictures of --teacher in the loss"
+    )
+    coarse_width: int = _option(96, "channels of the network's trunk at 1/16 of the sides")
+    coarse_hidden: int = _option(96, "hidden units of its blocks")
+    coarse_depth: int = _option(2, "number of its blocks")
+    fine_width: int = _option(64, "channels of the network's trunk at 1/4 of the sides")
+    fine_hidden: int = _option(64, "hidden units of its blocks")
+    fine_depth: int = _option(3, "number of its blocks")
+    shared: int = _option(8, "channels that the fine trunk takes from the coarse one")
     seed: int = 1
 
     def rate_at(self, step: int) -> float:

@@ -64,7 +64,7 @@ def add_parser(subparsers: Any) -> None:
         "--start-from",
         type=Path,
         metavar="FILE",
-        help="weights file whose network is trained further",
+        help="weights file whose network is trained further, pruned to the sizes below",
     )
     parser.add_argument(
         "--keep",
@@ -74,6 +74,12 @@ def add_parser(subparsers: Any) -> None:
             "classes and semantic head too, so that only the tables are fitted; or all, so that "
             "only the statistics of latents are measured"
         ),
+    )
+    parser.add_argument(
+        "--teacher",
+        type=Path,
+        metavar="FILE",
+        help="weights file whose network is imitated, see --teacher-weight",
     )
     for title, place in (("recipe", 0), ("training plan", 1)):
         group = parser.add_argument_group(title)
@@ -123,6 +129,8 @@ def run(args: argparse.Namespace) -> int:
 
     if args.keep and args.start_from is None:
         raise UsageError("--keep wants weights to keep parts of: --start-from FILE")
+    if bool(args.teacher_weight) != bool(args.teacher):
+        raise UsageError("--teacher and --teacher-weight belong together: give both or neither")
     check_file("--output", args.output)
     device = available_device(args.device)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
@@ -139,7 +147,7 @@ def run(args: argparse.Namespace) -> int:
     run_folder = args.run_folder or args.output.with_name(args.output.name + ".run")
     weights = train(
         args.photos, args.output, run_folder, recipe, plan,
-        device, args.start_from, args.keep or "network",
+        device, args.start_from, args.keep or "network", args.teacher,
     )  # fmt: skip
     print(f"{args.output}: weights {weights.id}")
     return 0

@@ -96,9 +96,9 @@ class PictureSynthesis:
         synthesis.write_picture(low, picture)       # uint8 [3, H, W], or a small one from any low:
         synthesis.write_small_picture(low, (H, W), 1, picture)    # uint8 [3, H / 2, W / 2]
 
-    Where a backward network corrects the points of some levels, `changes` float32 [rows, columns,
-    48] are its outputs, in widths of a cell, with the channels of its inputs. Corrected points are
-    clipped to their cells.
+    Where a backward network corrects the points of some levels, `changes` float32 [48, rows,
+    columns] are its outputs, in widths of a cell, with the channels of its inputs. Corrected points
+    are clipped to their cells.
     """
 
     def __init__(self, state: StateArrays, rotation: ColourRotation) -> None:
@@ -120,12 +120,17 @@ class PictureSynthesis:
         write_low_band(self._state, low)
         return low
 
-    def write_inputs(self, levels: Sequence[int], table: np.ndarray, inputs: np.ndarray) -> None:
-        """Write the entry of each cell in `table` [LEVELS + 1, 2, cells] to a network's inputs.
+    def write_inputs(
+        self, levels: Sequence[int], table: np.ndarray, low: np.ndarray, inputs: np.ndarray
+    ) -> None:
+        """Write a network's inputs: a low band, and the entry of each cell in a table.
 
-        `inputs` [rows, columns, 48 or more]: channels from 3 on are the coefficients of an even
-        level, by orientation and component; those from 12 on of an odd level, 2 x 2 of each.
+        `low` [3, rows, columns]; `table` [LEVELS + 1, 2, cells], where the entry of the zero cell
+        is 0; `inputs` [rows, columns, 48 or more], all zero. Channels from 3 on are the
+        coefficients of an even level, by orientation and component; those from 12 on of an odd
+        level, 2 x 2 of each.
         """
+        _write_low_inputs(low, inputs)
         for level in levels:
             _write_inputs(self._state.cell, self._state.bands, level, table[level], inputs)
 
@@ -175,6 +180,30 @@ def _channel(level, component, orientation, y):
 
 
 @kernel()
+def _write_low_inputs(low, inputs):
+    """Write the inputs of the low band; see `PictureSynthesis.write_inputs`."""
+    for y in range(inputs.shape[0]):
+        row = inputs[y]
+        for component in range(COMPONENTS):
+            plane = low[component, y]
+            for x in range(plane.size):
+                row[x, component] = plane[x]
+
+
+@kernel()
+def write_features(features, inputs):
+    """Write features [h, w, 4, 4, count] to the last channels of inputs [4 h, 4 w, channels]."""
+    count = features.shape[4]
+    first = inputs.shape[2] - count
+    for y in range(inputs.shape[0]):
+        for x in range(inputs.shape[1]):
+            place = features[y >> 2, x >> 2, y & 3, x & 3]
+            row = inputs[y, x]
+            for channel in range(count):
+                row[first + channel] = place[channel]
+
+
+@kernel()
 def _write_inputs(cell, bands, level, tables, inputs):
     """Write the inputs of one level; see `PictureSynthesis.write_inputs`."""
     first = first_band(level, 0)
@@ -188,6 +217,8 @@ def _write_inputs(cell, bands, level, tables, inputs):
                 band = first + ORIENTATIONS * component + orientation
                 start = bands[band, OFFSET] + y * bands[band, STRIDE]
                 columns = bands[band, WIDTH]
+                if _all_zero(cell, start, columns):
+                    continue
                 channel = _channel(level, component, orientation, y)
                 if folded:
                     for x in range(columns >> 1):
@@ -210,8 +241,15 @@ def _dequantise_row(state, changes, band, y, gain, scales, row):
     step = state.steps[band] * gain
     if changes.size:
         channel = _channel(level, component, bands[band, ORIENTATION], y)
-        corrections = changes[y >> 1] if level & 1 else changes[y]
-        _dequantise_corrected(state, table, start, corrections, channel, scales, step, row)
+        if level & 1:
+            for place in range(2):
+                corrections = changes[channel + place, y >> 1]
+                _dequantise_corrected(
+                    state, table, start + place, corrections, scales[place:], step, row[place:], 2
+                )
+        else:
+            corrections = changes[channel, y]
+            _dequantise_corrected(state, table, start, corrections, scales, step, row, 1)
         return True
     if _all_zero(state.cell, start, row.size):
         row[:] = 0
@@ -239,15 +277,15 @@ def _dequantise(cell, table, start, scales, step, row):
 
 
 @kernel(forceinline=True)
-def _dequantise_corrected(state, table, start, corrections, channel, scales, step, row):
-    """Write the coefficients of cells whose points are corrected within the cells."""
-    folded = np.int64(channel >= _FOLDED_CHANNELS)
+def _dequantise_corrected(state, table, start, corrections, scales, step, row, stride):
+    """Write every coefficient in so many, whose points are corrected within their cells."""
     middle = table.size >> 1
-    for x in range(row.size):
-        index = np.uint64(state.cell[np.uint64(start + x)] + middle)
-        point = table[index] + corrections[x >> folded, channel + (x & folded)] * state.width
+    for x in range(corrections.size):
+        at = stride * x
+        index = np.uint64(state.cell[np.uint64(start + at)] + middle)
+        point = table[index] + corrections[x] * state.width
         point = max(min(point, state.bounds[1, index]), state.bounds[0, index])
-        row[x] = point * (scales[x] * step)
+        row[at] = point * (scales[at] * step)
 
 
 @kernel(fastmath=_FUSED)

@@ -1,0 +1,188 @@
+"""Samples to train the network on: random crops in random states of the chain."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from underpaint.codec.entropy.state import Symbols
+from underpaint.codec.quantize.cells import Cells
+from underpaint.codec.quantize.quantizer import quantise, step_bands
+from underpaint.codec.quantize.reconstruction_points import Dequantised
+from underpaint.codec.reconstruct.network import BackwardNetwork
+from underpaint.codec.reconstruct.network_shape import NetworkShape
+from underpaint.codec.training.settings import TrainingPlan
+from underpaint.codec.transform.colour_rotation import ColourRotation
+from underpaint.codec.transform.pictures import picture_bands
+from underpaint.codec.transform.subbands import BLOCK
+from underpaint.codec.weights.model import Weights
+
+
+class CropSource:
+    """Draws crops aligned to blocks, with the class maps of the whole photo."""
+
+    def __init__(self, photos: Sequence[np.ndarray], symbols: Sequence[Symbols], crop: int) -> None:
+        self._crop = crop
+        self._items = [
+            (photo, image.palettes, image.rotation)
+            for photo, image in zip(photos, symbols, strict=True)
+            if min(photo.shape[:2]) >= crop
+        ]
+        areas = np.array([photo.shape[0] * photo.shape[1] for photo, *_ in self._items], float)
+        self._chance = areas / areas.sum()
+
+    def draw(
+        self, count: int, palette: int, rng: np.random.Generator
+    ) -> tuple[torch.Tensor, list[ColourRotation], np.ndarray, np.ndarray]:
+        """Return crops and what belongs to them.
+
+        Pixels float32 [N, 3, crop, crop], the rotations of their colours, the class map of palette
+        state 0 (masks) and that of state `palette` (the network's input), int16
+        [N, crop / 16, crop / 16].
+        """
+        side = self._crop // BLOCK
+        pixels = np.empty((count, self._crop, self._crop, 3), np.uint8)
+        maps = np.empty((2, count, side, side), np.int16)
+        rotations: list[ColourRotation] = []
+        chosen = rng.choice(len(self._items), count, p=self._chance)
+        for place, index in enumerate(chosen):
+            photo, palettes, rotation = self._items[index]
+            rotations.append(rotation)
+            row, column = (
+                rng.integers(0, length // BLOCK - side + 1) for length in photo.shape[:2]
+            )
+            pieces = [
+                photo[row * BLOCK :, column * BLOCK :][: self._crop, : self._crop],
+                *(
+                    palettes[i].class_map[row : row + side, column : column + side]
+                    for i in (0, palette)
+                ),
+            ]
+            if rng.random() < 0.5:
+                pieces = [piece[:, ::-1] for piece in pieces]
+            if rng.random() < 0.5:
+                pieces = [piece.swapaxes(0, 1) for piece in pieces]
+            pixels[place], maps[0, place], maps[1, place] = pieces
+        stack = torch.from_numpy(pixels).permute(0, 3, 1, 2).float()
+        return stack, rotations, maps[0], maps[1]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A state at the end of a layer: the layer, the number of cell steps and the palette state."""
+
+    layer: int
+    step: int
+    palette: int
+
+
+def _stages(weights: Weights) -> list[Stage]:
+    stages, step, palette = [], 0, 0
+    for layer, plan in enumerate(weights.config.layers):
+        step, palette = step + plan.cell_steps, palette + plan.palette_steps
+        stages.append(Stage(layer, step, palette - 1))
+    return stages
+
+
+@dataclass(frozen=True)
+class Draw:
+    """The inputs of one training step: see `CropSource.draw`."""
+
+    stage: Stage
+    corner: tuple[int, int]
+    """First row and column of the pictures for perceptual losses: metrics and extractors sample
+    pictures on their own grids, which should not coincide with that of the blocks."""
+    pixels: torch.Tensor
+    rotations: list[ColourRotation]
+    mask_map: np.ndarray
+    class_map: np.ndarray
+
+
+def _cell_index(q: torch.Tensor, state: Cells) -> torch.Tensor:
+    """Return `Cells.index` on the device of the tensor, int32."""
+    magnitude = q.int().abs()
+    index = torch.div(magnitude - state.zero - 1, state.width, rounding_mode="floor") + 1
+    return torch.where(magnitude <= state.zero, 0, index * q.sign())
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A draw, and what the network sees of it.
+
+    pixels      float32 [N, 3, crop, crop]
+    bands       the wavelet coefficients of the pixels
+    decoded     what the state knows of them
+    class_maps  int64 [N, crop / 16, crop / 16]
+    last_layer  int64 [N]
+    """
+
+    draw: Draw
+    pixels: torch.Tensor
+    bands: list[torch.Tensor]
+    decoded: Dequantised
+    class_maps: torch.Tensor
+    last_layer: torch.Tensor
+
+    def estimate(self, network: BackwardNetwork) -> list[torch.Tensor]:
+        """Return the bands that a network estimates."""
+        return network(self.decoded, self.class_maps, self.last_layer)  # type: ignore[no-any-return]
+
+
+class Samples:
+    """The training samples of a plan: step n has the same batch in each run."""
+
+    def __init__(
+        self, weights: Weights, source: CropSource, plan: TrainingPlan, device: torch.device
+    ) -> None:
+        self._weights, self._source, self.plan = weights, source, plan
+        self._device, self._stages = device, _stages(weights)
+
+    @property
+    def network_shape(self) -> NetworkShape:
+        """The shape of the plan's network for these weights."""
+        sizes = {
+            name: getattr(self.plan, name)
+            for name in NetworkShape.__dataclass_fields__
+            if hasattr(self.plan, name)
+        }
+        return NetworkShape(self._weights.classes.count, len(self._weights.config.layers), **sizes)
+
+    def typical_inputs(self) -> Iterator[Batch]:
+        """Yield batches of all states."""
+        for layer in range(len(self._stages)):
+            rng = np.random.default_rng((self.plan.seed, layer))
+            yield self.batch(self._draw(self._stages[layer], (0, 0), rng))
+
+    def draw(self, step: int) -> Draw:
+        """Draw the state and the crops of a step; depends on seed and step only."""
+        rng = np.random.default_rng((self.plan.seed, step))
+        stage = self._stages[rng.integers(len(self._stages))]
+        row, column = rng.integers(0, BLOCK, 2).tolist()
+        return self._draw(stage, (row, column), rng)
+
+    def _draw(self, stage: Stage, corner: tuple[int, int], rng: np.random.Generator) -> Draw:
+        return Draw(stage, corner, *self._source.draw(self.plan.batch, stage.palette, rng))
+
+    @torch.no_grad()
+    def batch(self, draw: Draw) -> Batch:
+        """Quantise the crops of a draw to its state."""
+        weights, config, stage = self._weights, self._weights.config, draw.stage
+        pixels = draw.pixels.to(self._device)
+        state = config.chain[stage.step]
+        bands = picture_bands(pixels, draw.rotations)
+        masks = torch.from_numpy(weights.classes.mask[draw.mask_map][:, None])
+        steps = step_bands(weights.steps, masks.to(self._device))
+        q = quantise(bands, steps, config.compander, config.chain[0].zero)
+        cells = [_cell_index(band, state) for band in q]
+        centroids = weights.centroids[stage.step - 1]
+        return Batch(
+            draw,
+            pixels,
+            bands,
+            Dequantised.of(cells, steps, state, config.compander, centroids),
+            torch.from_numpy(draw.class_map).long().to(self._device),
+            torch.full((len(pixels),), stage.layer, device=self._device),
+        )
