@@ -34,7 +34,7 @@ class NetworkShape:
     coarse_depth: int = 2
     fine_width: int = 64
     fine_hidden: int = 64
-    fine_depth: int = 3
+    fine_depth: int = 4
     shared: int = 8
     embedding: int = 24
 

@@ -1,11 +1,12 @@
-"""Prunes a trained network: a smaller one starts with the parts of it that matter most.
+"""Prunes a trained network: a smaller one begins with the parts of it that matter most.
 
-Channels of a trunk, hidden units and shared features are kept by the energy that they carry on
-samples; of the blocks of a trunk, the first, the last and those evenly between are kept. Training
-then repairs what the removed parts did.
+Hidden units are chosen one by one, each so that what the chosen ones explain of the outputs grows
+most. The layer behind them is then fitted by least squares, to make up for the units that are gone.
+Channels of a trunk are chosen by their energy, and the layers that read them are fitted alike. Of
+the blocks of a trunk, the first, the last and those evenly between stay. Training repairs the rest.
 
-Source: Li et al. 2017, "Pruning filters for efficient ConvNets" (arXiv 1608.08710), with energies
-in place of norms of weights.
+Source: He, Zhang and Sun 2017, "Channel pruning for accelerating very deep neural networks"
+(arXiv 1707.06168), with orthogonal matching pursuit in place of the LASSO.
 """
 
 from __future__ import annotations
@@ -20,11 +21,15 @@ from underpaint.codec.reconstruct.network import BackwardNetwork
 from underpaint.codec.reconstruct.network_shape import NetworkShape
 from underpaint.codec.training.samples import Batch
 
+_RIDGE = 1e-4
+"""Share of the mean energy of the inputs that keeps a fit from failing."""
+
+Moments = dict[str, torch.Tensor]
+"""For each layer by its name: the mean products of its input channels, float64 [C, C]."""
+
 
 def pruned(
-    network: BackwardNetwork,
-    shape: NetworkShape,
-    samples: Iterable[Batch],
+    network: BackwardNetwork, shape: NetworkShape, samples: Iterable[Batch]
 ) -> BackwardNetwork:
     """Return a network of a smaller or equal shape, made of parts of `network`.
 
@@ -33,71 +38,75 @@ def pruned(
     """
     if any(asdict(shape)[name] > size for name, size in asdict(network.shape).items()):
         raise ValueError(f"cannot prune {network.shape} to {shape}")
-    energies = _input_energies(network, samples)
-    fine_in, shared = network.fine_in, network.shape.shared
-    own = fine_in.in_features - shared
-    features = _strongest(_output_energies(fine_in, energies["fine_in"])[own:], shape.shared)
+    moments = _input_moments(network, samples)
     smaller = BackwardNetwork(shape)
     smaller.class_embedding.load_state_dict(network.class_embedding.state_dict())
+    own = network.fine_in.in_features - network.shape.shared
+    energies = _energies(moments["fine_in"]) * network.fine_in.weight.square().sum(0)
+    features = _strongest(energies[own:], shape.shared)
     with torch.no_grad():
-        rows = (16 * features[:, None] + torch.arange(16)).flatten()
-        channels = _prune_trunk(network, smaller, "coarse", shape.coarse_hidden, energies)
-        _copy(network.share, smaller.share, rows, channels)
+        channels = _prune_trunk(network, smaller, "coarse", moments)
         _copy(network.coarse_in, smaller.coarse_in, channels)
+        rows = (16 * features[:, None] + torch.arange(16)).flatten()
+        _copy(network.share, smaller.share, rows, channels, moments["share"])
+        channels = _prune_trunk(network, smaller, "fine", moments)
         inputs = torch.cat([torch.arange(own), own + features])
-        channels = _prune_trunk(network, smaller, "fine", shape.fine_hidden, energies)
-        _copy(fine_in, smaller.fine_in, channels, inputs)
+        _copy(network.fine_in, smaller.fine_in, channels, inputs, moments["fine_in"])
     return smaller
 
 
 def _prune_trunk(
-    network: BackwardNetwork,
-    smaller: BackwardNetwork,
-    trunk: str,
-    units: int,
-    energies: dict[str, torch.Tensor],
+    network: BackwardNetwork, smaller: BackwardNetwork, trunk: str, moments: Moments
 ) -> torch.Tensor:
     """Fill in the blocks, the state and the last layer of a trunk; return the channels it keeps."""
     blocks, targets = getattr(network, trunk), getattr(smaller, trunk)
-    kept = torch.linspace(0, len(blocks) - 1, len(targets)).round().int().tolist()
+    numbers = torch.linspace(0, len(blocks) - 1, len(targets)).round().int().tolist()
     last, target = getattr(network, f"{trunk}_out"), getattr(smaller, f"{trunk}_out")
-    carried = [energies[f"{trunk}.{number}.spatial"] for number in kept]
-    channels = _strongest(
-        torch.stack([*carried, energies[f"{trunk}_out"]]).sum(0), target.in_features
-    )
-    for number, block in zip(kept, targets, strict=True):
-        whole = blocks[number]
-        hidden = _strongest(
-            _output_energies(whole.narrow, energies[f"{trunk}.{number}.narrow"]), units
+    names = [*(f"{trunk}.{number}.spatial" for number in numbers), f"{trunk}_out"]
+    carried = torch.stack([_energies(moments[name]) for name in names]).sum(0)
+    channels = _strongest(carried, target.in_features)
+    for number, block in zip(numbers, targets, strict=True):
+        whole, name = blocks[number], f"{trunk}.{number}"
+        units = _pursued(
+            whole.narrow.weight[channels], moments[f"{name}.narrow"], block.narrow.in_features
         )
         block.spatial.weight.copy_(whole.spatial.weight[channels])
         block.spatial.bias.copy_(whole.spatial.bias[channels])
-        _copy(whole.widen, block.widen, hidden, channels)
-        _copy(whole.narrow, block.narrow, channels, hidden)
-    _copy(last, target, torch.arange(last.out_features), channels)
+        _copy(whole.widen, block.widen, units, channels, moments[f"{name}.widen"])
+        _copy(whole.narrow, block.narrow, channels, units, moments[f"{name}.narrow"])
+    _copy(last, target, torch.arange(last.out_features), channels, moments[f"{trunk}_out"])
     state, target = getattr(network, f"{trunk}_state"), getattr(smaller, f"{trunk}_state")
     target.weight.copy_(state.weight[:, channels])
     return channels
 
 
 def _copy(
-    layer: nn.Linear, target: nn.Linear, rows: torch.Tensor, columns: torch.Tensor | None = None
+    layer: nn.Linear,
+    target: nn.Linear,
+    rows: torch.Tensor,
+    inputs: torch.Tensor | None = None,
+    moments: torch.Tensor | None = None,
 ) -> None:
-    """Copy rows and columns, by default all columns, of a linear layer."""
+    """Copy rows of a layer; where it keeps only some inputs, fit their weights to its outputs."""
     weight = layer.weight[rows]
-    target.weight.copy_(weight if columns is None else weight[:, columns])
+    if inputs is not None and moments is not None:
+        among = moments[inputs][:, inputs]
+        among = among + _RIDGE * _energies(among).mean() * torch.eye(len(inputs))
+        fitted = torch.linalg.solve(among, moments[inputs] @ weight.double().T)
+        weight = fitted.T.float()
+    target.weight.copy_(weight)
     if layer.bias is not None:
         target.bias.copy_(layer.bias[rows])
 
 
-def _input_energies(network: BackwardNetwork, samples: Iterable[Batch]) -> dict[str, torch.Tensor]:
-    """Return the mean square of each input channel of every layer on samples, by its name."""
-    sums: dict[str, torch.Tensor] = {}
+def _input_moments(network: BackwardNetwork, samples: Iterable[Batch]) -> Moments:
+    moments: Moments = {}
 
     def record(name: str) -> Callable[[nn.Module, tuple[torch.Tensor]], None]:
         def add(_: nn.Module, inputs: tuple[torch.Tensor]) -> None:
-            energy = inputs[0].detach().float().square().mean((0, 2, 3))
-            sums[name] = sums.get(name, torch.zeros_like(energy)) + energy
+            rows = inputs[0].detach().float().permute(1, 0, 2, 3).flatten(1)
+            products = (rows @ rows.T / rows.shape[1]).double()
+            moments[name] = moments[name] + products if name in moments else products
 
         return add
 
@@ -111,14 +120,27 @@ def _input_energies(network: BackwardNetwork, samples: Iterable[Batch]) -> dict[
             batch.estimate(network)
     for hook in hooks:
         hook.remove()
-    return sums
+    return moments
 
 
-def _output_energies(layer: nn.Linear, energies: torch.Tensor) -> torch.Tensor:
-    """Return the energy that each input of a linear layer adds to its outputs."""
-    return energies * layer.weight.detach().square().sum(0)
+def _energies(moments: torch.Tensor) -> torch.Tensor:
+    return moments.diagonal()
 
 
 def _strongest(energies: torch.Tensor, count: int) -> torch.Tensor:
     """Return the indices of the largest energies, ascending."""
     return energies.topk(count).indices.sort().values
+
+
+def _pursued(weight: torch.Tensor, moments: torch.Tensor, count: int) -> torch.Tensor:
+    """Choose so many inputs of a layer that together explain most of its outputs, ascending."""
+    weight, left = weight.double(), moments.clone()
+    floor = _RIDGE * _energies(moments).mean()
+    chosen: list[int] = []
+    for _ in range(count):
+        explained = (weight @ left).square().sum(0) / (_energies(left) + floor)
+        explained[chosen] = -1
+        best = int(explained.argmax())
+        chosen.append(best)
+        left = left - torch.outer(left[best], left[best]) / (left[best, best] + floor)
+    return torch.tensor(sorted(chosen))

@@ -107,7 +107,7 @@ class TrainingPlan:
     coarse_depth: int = _option(2, "number of its blocks")
     fine_width: int = _option(64, "channels of the network's trunk at 1/4 of the sides")
     fine_hidden: int = _option(64, "hidden units of its blocks")
-    fine_depth: int = _option(3, "number of its blocks")
+    fine_depth: int = _option(4, "number of its blocks")
     shared: int = _option(8, "channels that the fine trunk takes from the coarse one")
     seed: int = 1
 

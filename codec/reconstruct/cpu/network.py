@@ -139,9 +139,10 @@ def _by_place(parameter: torch.Tensor, channels: int) -> torch.Tensor:
 
 def _changes(last: Pointwise, x: torch.Tensor) -> torch.Tensor:
     """Apply the last layer of a trunk to x, [N, h, w, width]: float32 [N, 48, h, w]."""
-    planes = last.weight @ x.flatten(1, 2).transpose(1, 2)
-    changes = planes.float().add_(last.bias[:, None])
-    return changes.unflatten(-1, x.shape[1:3])
+    changes = torch.empty((len(x), last.out_features, *x.shape[1:3]))
+    for seen, result in zip(x.flatten(1, 2), changes.flatten(2), strict=True):
+        result.copy_(torch.addmm(last.bias[:, None], last.weight, seen.t()))
+    return changes
 
 
 def _picture(
