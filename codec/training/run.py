@@ -89,7 +89,7 @@ def train(
     network = _start(earlier.network if earlier else None, samples)
     taught_by = unpack_weights(teacher.read_bytes()).network if teacher else None
     trainer = NetworkTrainer(
-        network, samples, plan, run / "network", device, measure, features, taught_by
+        network, samples, run / "network", device, measure, features, taught_by
     )
     trained = weights.with_network(trainer.run())
     data = pack_weights(trained)

@@ -26,7 +26,6 @@ from underpaint.codec.reconstruct.backend import fast_dtype
 from underpaint.codec.reconstruct.network import BackwardNetwork
 from underpaint.codec.training.perceptual import FeatureDistance
 from underpaint.codec.training.samples import Batch, Draw, Samples
-from underpaint.codec.training.settings import TrainingPlan
 from underpaint.codec.transform.pictures import bands_picture
 from underpaint.codec.transform.subbands import BLOCK, DYADIC_LEVELS, ORIENTATIONS
 from underpaint.codec.transform.wavelet import synthesise
@@ -57,14 +56,14 @@ class NetworkTrainer:
         self,
         network: BackwardNetwork,
         samples: Samples,
-        plan: TrainingPlan,
         folder: Path,
         device: torch.device,
         measure: Callable[[int, BackwardNetwork], None],
         features: FeatureDistance | None = None,
         teacher: BackwardNetwork | None = None,
     ) -> None:
-        self._plan, self._samples = plan, samples
+        plan = self._plan = samples.plan
+        self._samples = samples
         self._measure, self._features = measure, features
         self._teacher = teacher.to(device) if teacher else None
         self._folder, self._device = folder, device

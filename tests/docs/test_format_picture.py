@@ -70,8 +70,10 @@ class _Reader:
         self.tensors = {name: array.astype(float) for name, array in load(weights).items()}
 
     def _linear(self, name: str, x: np.ndarray) -> np.ndarray:
-        weight, bias = (self.tensors[f"network.{name}.{kind}"] for kind in ("weight", "bias"))
-        return np.einsum("oi,ihw->ohw", weight, x) + bias[:, None, None]
+        return self._product(name, x) + self.tensors[f"network.{name}.bias"][:, None, None]
+
+    def _product(self, name: str, x: np.ndarray) -> np.ndarray:
+        return np.einsum("oi,ihw->ohw", self.tensors[f"network.{name}.weight"], x)
 
     def _trunk(self, name: str, x: np.ndarray, state: int) -> np.ndarray:
         x = self._linear(f"{name}_in", x)
@@ -83,7 +85,7 @@ class _Reader:
             )
             y = conv2d(torch.from_numpy(x)[None], *spatial, padding=2, groups=len(x))[0].numpy()
             y = np.maximum(self._linear(f"{name}.{i}.widen", y), 0)
-            x = x + self._linear(f"{name}.{i}.narrow", y)
+            x = x + self._product(f"{name}.{i}.narrow", y)
         return x
 
     def _expand(self, v: np.ndarray) -> np.ndarray:

@@ -263,6 +263,8 @@ BROKEN = {
     "W3 huge network": lambda t, c: _set(c, ["network", "coarse_width"], 1 << 40),
     "W3 wide network": lambda t, c: _set(c, ["network", "coarse_width"], 1 << 14),
     "W3 deep network": lambda t, c: _set(c, ["network", "fine_depth"], 1 << 40),
+    "W3 no hidden units": lambda t, c: _set(c, ["network", "fine_hidden"], 0),
+    "W3 other hidden units": lambda t, c: _set(c, ["network", "coarse_hidden"], 97),
     "W3 no network": lambda t, c: _set(c, ["network", "fine_depth"], 0),
     "W3 fractional network": lambda t, c: _set(c, ["network", "shared"], 16.0),
     "W3 list for an object": lambda t, c: _set(c, ["codec"], []),

@@ -269,7 +269,7 @@ def _small_weights() -> tuple[bytes, dict[str, np.ndarray], dict]:
     codec["widths"] = codec["widths"][:1]
     codec["palette_budgets"] = codec["palette_budgets"][:1]
     codec["layers"] = [{"name": "all", "palette_steps": 1, "cell_steps": 1}]
-    sizes = {name: 2 for name in config["network"] if name.endswith(("width", "shared"))}
+    sizes = {name: 2 for name in config["network"] if name.endswith(("width", "hidden", "shared"))}
     depths = {"coarse_depth": 1, "fine_depth": 1, "embedding": 2, "classes": 4, "layers": 1}
     config["network"] |= sizes | depths
     tables = tensors["frequencies"]

@@ -10,7 +10,17 @@ from underpaint.codec.reconstruct.network_shape import NetworkShape
     "shape",
     [
         NetworkShape(classes=256, layers=6),
-        NetworkShape(5, 3, coarse_width=7, coarse_depth=1, fine_width=9, fine_depth=3, shared=2),
+        NetworkShape(
+            5,
+            3,
+            coarse_width=7,
+            coarse_hidden=4,
+            coarse_depth=1,
+            fine_width=9,
+            fine_hidden=11,
+            fine_depth=3,
+            shared=2,
+        ),
     ],
 )
 def test_the_parameters_are_those_of_the_network(shape: NetworkShape) -> None:

@@ -14,8 +14,9 @@ from underpaint import Codec
 from underpaint.codec.errors import UsageError, WeightsDamaged
 from underpaint.codec.training.photos import find_photos
 from underpaint.codec.training.run import train
+from underpaint.codec.training.samples import CropSource, Samples
 from underpaint.codec.training.settings import Recipe, TrainingPlan
-from underpaint.codec.training.train_network import CropSource, NetworkTrainer, pattern
+from underpaint.codec.training.train_network import NetworkTrainer, pattern
 from underpaint.codec.weights.header import SHIPPED
 from underpaint.codec.weights.loading import load_weights, unpack_weights
 
@@ -75,10 +76,11 @@ def test_a_stopped_training_goes_on_as_if_it_had_not(tmp_path):
     source = CropSource(pictures, symbols, PLAN.crop)
 
     def trainer(folder: str) -> NetworkTrainer:
+        weights, device = load_weights(None), torch.device("cpu")
+        samples = Samples(weights, source, PLAN, device)
         return NetworkTrainer(
-            load_weights(None), source, PLAN, tmp_path / folder, torch.device("cpu"),
-            lambda step, network: None,
-        )  # fmt: skip
+            weights.network, samples, tmp_path / folder, device, lambda step, network: None
+        )
 
     whole = trainer("whole").run().state_dict()
     with pytest.MonkeyPatch.context() as patch:

@@ -133,16 +133,18 @@ function trunk(weights, name, inputs, layer) {
     const around = spatial(weights, `${name}.${block}.spatial`, x);
     const hidden = linear(weights, `${name}.${block}.widen`, around);
     for (let at = 0; at < hidden.data.length; at++) if (hidden.data[at] < 0) hidden.data[at] = 0;
-    const added = linear(weights, `${name}.${block}.narrow`, hidden);
+    const added = linear(weights, `${name}.${block}.narrow`, hidden, false);
     for (let at = 0; at < x.data.length; at++) x.data[at] += added.data[at];
   }
   return x;
 }
 
-/** Apply a linear map with a bias to the channels of each position. */
-function linear(weights, name, inputs) {
+/** Apply a linear map with a bias, unless it has none, to the channels of each position. */
+function linear(weights, name, inputs, biased = true) {
   const matrix = weights.tensor(`network.${name}.weight`);
-  const bias = weights.tensor(`network.${name}.bias`);
+  const bias = biased
+    ? weights.tensor(`network.${name}.bias`)
+    : new Float32Array(matrix.length / inputs.channels);
   const outputs = new Field(inputs.rows, inputs.columns, bias.length);
   const { channels, data } = inputs;
   const positions = inputs.rows * inputs.columns;
