@@ -242,14 +242,10 @@ def _dequantise_row(state, changes, band, y, gain, scales, row):
     if changes.size:
         channel = _channel(level, component, bands[band, ORIENTATION], y)
         if level & 1:
-            for place in range(2):
-                corrections = changes[channel + place, y >> 1]
-                _dequantise_corrected(
-                    state, table, start + place, corrections, scales[place:], step, row[place:], 2
-                )
+            left, right = changes[channel, y >> 1], changes[channel + 1, y >> 1]
+            _dequantise_folded(state, table, start, left, right, scales, step, row)
         else:
-            corrections = changes[channel, y]
-            _dequantise_corrected(state, table, start, corrections, scales, step, row, 1)
+            _dequantise_corrected(state, table, start, changes[channel, y], scales, step, row)
         return True
     if _all_zero(state.cell, start, row.size):
         row[:] = 0
@@ -277,15 +273,45 @@ def _dequantise(cell, table, start, scales, step, row):
 
 
 @kernel(forceinline=True)
-def _dequantise_corrected(state, table, start, corrections, scales, step, row, stride):
-    """Write every coefficient in so many, whose points are corrected within their cells."""
-    middle = table.size >> 1
-    for x in range(corrections.size):
-        at = stride * x
-        index = np.uint64(state.cell[np.uint64(start + at)] + middle)
-        point = table[index] + corrections[x] * state.width
-        point = max(min(point, state.bounds[1, index]), state.bounds[0, index])
-        row[at] = point * (scales[at] * step)
+def _corrected(state, table, at, correction):
+    """Return the point of a cell, corrected by some widths within the cell."""
+    index = np.uint64(state.cell[np.uint64(at)] + (table.size >> 1))
+    point = table[index] + correction * state.width
+    return max(min(point, state.bounds[1, index]), state.bounds[0, index])
+
+
+@kernel(forceinline=True)
+def _corrected_zero(state, middle, correction):
+    """Return the same of a zero cell, whose point is 0: without lookups, loops are vectorised."""
+    return max(min(correction * state.width, state.bounds[1, middle]), state.bounds[0, middle])
+
+
+@kernel(forceinline=True)
+def _dequantise_corrected(state, table, start, corrections, scales, step, row):
+    """Write the coefficients of a row of cells, with a correction of each."""
+    if _all_zero(state.cell, start, row.size):
+        for x in range(row.size):
+            point = _corrected_zero(state, table.size >> 1, corrections[x])
+            row[x] = point * (scales[x] * step)
+        return
+    for x in range(row.size):
+        row[x] = _corrected(state, table, start + x, corrections[x]) * (scales[x] * step)
+
+
+@kernel(forceinline=True)
+def _dequantise_folded(state, table, start, left, right, scales, step, row):
+    """Write the coefficients of a row of cells, with corrections of the even ones and the odd."""
+    if _all_zero(state.cell, start, row.size):
+        for x in range(row.size >> 1):
+            even = _corrected_zero(state, table.size >> 1, left[x])
+            odd = _corrected_zero(state, table.size >> 1, right[x])
+            row[2 * x] = even * (scales[2 * x] * step)
+            row[2 * x + 1] = odd * (scales[2 * x + 1] * step)
+        return
+    for x in range(row.size >> 1):
+        even, odd = 2 * x, 2 * x + 1
+        row[even] = _corrected(state, table, start + even, left[x]) * (scales[even] * step)
+        row[odd] = _corrected(state, table, start + odd, right[x]) * (scales[odd] * step)
 
 
 @kernel(fastmath=_FUSED)

@@ -42,11 +42,8 @@ def network_of(shape: NetworkShape, seed: int) -> BackwardNetwork:
 def change(network: BackwardNetwork, batch: Batch) -> torch.Tensor:
     with torch.no_grad():
         bands = network(batch.decoded, batch.class_maps, batch.last_layer)
-    finest = [
-        point * step
-        for point, step in zip(batch.decoded.points[:3], batch.decoded.steps, strict=False)
-    ]
-    return torch.cat([(a - b).flatten() for a, b in zip(bands, finest, strict=False)])
+    before = batch.decoded.coefficients()
+    return torch.cat([(bands[band] - before[band]).flatten() for band in range(3)])
 
 
 def unlike(one: BackwardNetwork, other: BackwardNetwork, batches: list[Batch]) -> float:
