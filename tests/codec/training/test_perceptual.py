@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from underpaint.codec.errors import UsageError
 from underpaint.codec.quantize.cells import Cells
 from underpaint.codec.training.perceptual import FeatureDistance
-from underpaint.codec.training.train_network import _cell_index
+from underpaint.codec.training.samples import _cell_index
 
 CPU = torch.device("cpu")
 
