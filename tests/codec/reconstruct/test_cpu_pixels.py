@@ -55,7 +55,10 @@ def test_states_of_the_conformance_vectors(codec, path):
 
 @pytest.mark.slow
 def test_bfloat16_costs_compiled_loops_no_more_than_tensors(codec):
-    """They round at other places, so each is compared with float32."""
+    """They round at other places, so each is compared with float32.
+
+    In pictures of one pixel or one colour, a single rounding changes everything: hence a share.
+    """
     half = Codec(load_weights(None), dtype=torch.bfloat16)
     errors = []
     for path in PATHS:
@@ -65,7 +68,7 @@ def test_bfloat16_costs_compiled_loops_no_more_than_tensors(codec):
             tensors = torch_pictures(half, [stream])[0]
             errors.append([_difference(picture, exact).mean() for picture in (loops, tensors)])
     loops, tensors = np.array(errors).T
-    assert loops.mean() < 1.05 * tensors.mean()
+    assert (loops <= tensors + 0.001).mean() > 0.9
     assert loops.max() < 1.5 * tensors.max()
 
 
