@@ -85,7 +85,7 @@ def step(network: Network, optimizer: torch.optim.Optimizer, batch: dict[str, An
     """Train on one batch, mirrored in half of all cases; return its loss."""
     coefficients = batch["coefficients"]
     if torch.rand(()) < 0.5:
-        coefficients = mirrored_coefficients(coefficients)
+        coefficients = mirrored_coefficients(coefficients, batch["mask"])
         batch["mask"] = batch["mask"].flip(-1)
     loss = functional.cross_entropy(network(coefficients, batch["mask"]), batch["label"])
     optimizer.zero_grad()

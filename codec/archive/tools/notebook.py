@@ -17,7 +17,7 @@ from underpaint.codec.archive.rows import Row
 from underpaint.codec.archive.tools.sample import sampled_rows
 from underpaint.codec.bitstream import picture_header
 from underpaint.codec.codecs import SHARED
-from underpaint.codec.errors import UnderpaintError
+from underpaint.codec.errors import LayerDamaged, UnderpaintError
 from underpaint.codec.foreign_text import clipped
 from underpaint.codec.reconstruct.backend import Latents
 from underpaint.codec.runtime.pages import page_environment
@@ -153,10 +153,19 @@ def _sheet(archive: Archive) -> np.ndarray:
 
 
 def _pixels_of(row: Row) -> np.ndarray:
-    """Decode a row at a size whose sides are LONGEST_SIDE or a little more, if it is as large."""
+    """Decode a row at a size whose sides are LONGEST_SIDE or a little more, if it is as large.
+
+    A row that was read at a smaller size is decoded at the largest that its layers hold.
+    """
     codec = SHARED.reading(picture_header(row.layers).weights_id)
     size = max(1, LONGEST_SIDE * min(row.width, row.height) // max(row.width, row.height))
-    return codec.decode([row.layers], size=size)[0]
+    while True:
+        try:
+            return codec.decode([row.layers], size=size)[0]
+        except LayerDamaged as error:
+            if error.rule != "S9" or size == 1:  # S9: a part is missing
+                raise
+            size //= 2
 
 
 def _coloured(class_map: np.ndarray) -> np.ndarray:

@@ -57,18 +57,20 @@ def test_states_of_the_conformance_vectors(codec, path):
 def test_bfloat16_costs_compiled_loops_no_more_than_tensors(codec):
     """They round at other places, so each is compared with float32.
 
-    In pictures of one pixel or one colour, a single rounding changes everything: hence a share.
+    Lines of one pixel are left out: one rounding there counts as much as a whole picture.
     """
     half = Codec(load_weights(None), dtype=torch.bfloat16)
     errors = []
     for path in PATHS:
         for stream in _vector(path):
             exact = torch_pictures(codec, [stream])[0].numpy()
+            if min(exact.shape[1:]) == 1:
+                continue
             loops = half.decode_tensors([stream])[0]
             tensors = torch_pictures(half, [stream])[0]
             errors.append([_difference(picture, exact).mean() for picture in (loops, tensors)])
     loops, tensors = np.array(errors).T
-    assert (loops <= tensors + 0.001).mean() > 0.9
+    assert loops.mean() < tensors.mean()
     assert loops.max() < 1.5 * tensors.max()
 
 

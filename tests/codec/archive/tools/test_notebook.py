@@ -11,11 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from skimage import data
 
 from tests.helpers.galleries import HOSTILE, make_gallery
 from underpaint import Archive, ArchiveWriter, Codec
 from underpaint.codec.archive import Row, publish
 from underpaint.codec.archive.tools.notebook import SHEET_PICTURES
+from underpaint.codec.bitstream import frames
 
 pytestmark = pytest.mark.slow
 
@@ -120,3 +122,13 @@ def test_large_pictures_are_shown_small() -> None:
     html = Row("large", layers, 1200, 1400)._repr_html_()
     assert html is not None
     assert len(html) < 100_000
+
+
+def test_a_row_of_a_small_size_is_shown_at_that_size() -> None:
+    [layers] = Codec.load().encode([data.coffee()], sizes=(64, 128))
+    small = tuple(part.tobytes() for part in frames(layers[:4]) if part.size == 0)
+    row = Row("small", small, 600, 400)
+    png = row._repr_png_()
+    assert png is not None
+    assert Image.open(io.BytesIO(png)).size == (150, 100)
+    assert "cannot be shown" not in (row._repr_html_() or "")

@@ -7,6 +7,7 @@ from skimage import data
 
 from underpaint import Codec
 from underpaint.codec.archive.torch.augmentation import mirrored_coefficients
+from underpaint.codec.archive.torch.collate import collate
 from underpaint.codec.errors import UsageError
 
 
@@ -40,6 +41,33 @@ def test_mirroring_twice_shifts_low_passes_alone(codec):
     assert torch.equal(twice[:, :3, :, inner], once[:, :3, :, inner])
 
 
+@pytest.mark.parametrize("levels", [0, 1, 2, 3])
+def test_padded_batches_are_mirrored_as_each_picture_alone(codec, levels):
+    photos = [data.coffee()[:128, :160], data.chelsea()[:96, :208], data.rocket()[:64, :64]]
+    samples = [
+        {"coefficients": torch.from_numpy(latents.coefficients)}
+        for latents in codec.latents(codec.encode(photos), levels=levels)
+    ]
+    batch = collate(samples)
+    mirrored = mirrored_coefficients(batch["coefficients"], batch["mask"])
+    assert mirrored.shape == batch["coefficients"].shape
+    for sample, result in zip(samples, mirrored, strict=True):
+        alone = mirrored_coefficients(sample["coefficients"])
+        _, height, width = alone.shape
+        assert torch.equal(result[:, :height, -width:], alone)
+        assert not result[:, height:].any()
+        assert not result[..., :-width].any()
+
+
+def test_other_shapes_are_refused():
+    with pytest.raises(UsageError, match="2 dimensions"):
+        mirrored_coefficients(torch.zeros(4, 4))
+    with pytest.raises(UsageError, match="a mask of"):
+        mirrored_coefficients(torch.zeros(2, 3, 4, 4), torch.ones(2, 4, 5, dtype=torch.bool))
+
+
 def test_another_number_of_channels_is_refused():
     with pytest.raises(UsageError, match="64 channels: want 3, 12, 48"):
         mirrored_coefficients(torch.zeros(1, 64, 4, 4))
+    with pytest.raises(UsageError, match="13 channels"):
+        mirrored_coefficients(torch.zeros(13, 3, 3))
