@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -62,6 +63,9 @@ WEIGHTS = "weights.safetensors"
 
 _NOT_OF_THE_SHEET = ("gallery.", "grid.", "panels.", "picture.js")
 """Beginnings of the names of files that belong to the gallery alone."""
+
+_HOST = r"([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?"
+"""A host and a port as they may stand in the content security policy of the page."""
 
 
 @dataclass(frozen=True)
@@ -183,6 +187,8 @@ def checked_origin(archive_url: str) -> str:
             "the address of the archive has a user name or a query, which everybody who has the "
             "page could read; give the address of an archive that needs neither"
         )
+    if not is_relative and not re.fullmatch(_HOST, parts.netloc):
+        raise UsageError(f"{archive_url}: {parts.netloc!r} is no host, or host and port")
     return "" if is_relative else f"{parts.scheme}://{parts.netloc}"
 
 

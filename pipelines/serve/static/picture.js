@@ -31,7 +31,10 @@ export class Picture {
       { archive: "/archive/", weights, sizes: archive.sizes },
       { canvas: byId("drawn"), status: byId("here-text"), drawn: () => busy(false) },
     );
-    byId("here").addEventListener("change", () => this.change());
+    byId("here").addEventListener("change", () => {
+      this.byServer = undefined;
+      this.change();
+    });
     byId("shown").addEventListener("error", () => complain(new Error("the picture cannot be shown")));
     for (const end of ["load", "error"]) byId("shown").addEventListener(end, () => busy(false));
     this.box.addEventListener("close", () => this.at !== undefined && this.grid.focus(this.at));
@@ -86,10 +89,11 @@ export class Picture {
     byId("original").hidden = !this.archive.originals;
     if (this.facts?.parts) this.sliders.count(this.facts);
     clearTimeout(this.quiet);
-    const here = byId("here").checked;
+    const here = byId("here").checked && this.byServer !== this.row;
     byId("drawn").hidden = !here;
     byId("shown").hidden = here;
     this.local.stop();
+    if (this.byServer === this.row) byId("here-text").textContent = "decoded by the server";
     this.quiet = setTimeout(() => {
       busy(true);
       if (here) this.decodeHere(layers, place);
@@ -111,7 +115,7 @@ export class Picture {
     } catch (error) {
       if (this.row !== row) return;
       complain(new Error(`${error.message}; the server decodes this picture`));
-      byId("here").checked = false;
+      this.byServer = row;
       this.change();
     }
   }

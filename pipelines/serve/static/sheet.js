@@ -67,6 +67,9 @@ class Sheet {
       this.local.show(picture, layers, place).catch((error) => {
         byId("stage").setAttribute("aria-busy", false);
         this.local.stop();
+        byId("file").hidden = false;
+        byId("drawn").hidden = true;
+        byId("status").textContent = "these layers cannot be shown; this is the picture of the page";
         complain(error);
       });
     }, 60);

@@ -63,10 +63,11 @@ export function showTraffic({ fetched, requests }) {
 }
 
 let hiding;
-/** Show an error to the reader for some seconds. */
+/** Show an error to the reader for some seconds, above an open dialog. */
 export function complain(error) {
   if (error.name === "AbortError") return;
   const message = byId("message");
+  (document.querySelector("dialog[open]") ?? document.body).append(message);
   message.textContent = visible(error.message);
   message.hidden = false;
   clearTimeout(hiding);

@@ -204,7 +204,10 @@ def test_the_server_decodes_what_the_browser_cannot(browser: Any, large: str) ->
         page.route("**/archive/data/*", lambda route: route.fulfill(status=206, body=bytes(99)))
         page.check("#here")
         page.wait_for_selector("#message >> text=; the server decodes this picture")
-        assert not page.is_checked("#here")
+        assert page.locator("#message").evaluate("it => it.closest('dialog') !== null")
+        page.wait_for_function(f"{HERE} === 'decoded by the server'")
+        assert page.is_visible("#shown")
+        assert page.is_checked("#here")
         view.until(
             "(shown => shown.checkVisibility() && shown.complete && shown.naturalWidth > 0)"
             "(document.getElementById('shown'))"

@@ -86,6 +86,8 @@ def test_all_pictures_if_there_are_few(root: Path, tmp_path: Path) -> None:
         (("--html", "S", "--archive-url", "s3://b/a"), "amazonaws.com/ARCHIVE"),
         (("--html", "S", "--archive-url", "ftp://host/a"), "want https://HOST/ARCHIVE"),
         (("--html", "S", "--archive-url", "https:///a"), "want https://HOST/ARCHIVE"),
+        (("--html", "S", "--archive-url", "https://h;script-src *"), "is no host"),
+        (("--html", "S", "--archive-url", "https://*/a"), "is no host"),
         (("--html", "S", "--archive-url", "https://u:p@host/a"), "has a user name or a query"),
         (("--html", "S", "--archive-url", "https://host/a?token=1"), "has a user name or a query"),
     ],
@@ -231,6 +233,9 @@ def test_servers_without_ranges_and_damage_are_named(
             sheet.page.route("**/archive/**", answering(status, body))
             sheet.page.locator("#pictures a").nth(2).click()
             sheet.page.wait_for_selector(f"#message >> text={message}")
+            assert sheet.page.locator("#message").evaluate("it => it.closest('dialog') !== null")
+            assert "picture of the page" in sheet.page.inner_text("#status")
+            assert sheet.page.is_visible("#file")
             sheet.page.keyboard.press("Escape")
 
 
