@@ -13,8 +13,11 @@ fitting and custom containers, and Beam's options.
 from __future__ import annotations
 
 import json
+import os
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,6 +105,22 @@ class Unwritten(Storage):
 
     def put(self, name: str, data: bytes, media_type: str | None = None) -> None:
         """Discard the file."""
+
+    def put_new(self, name: str, data: bytes) -> bool:
+        """Discard the file, as if there were none of the name."""
+        return True
+
+    @contextmanager
+    def scratch(self, name: str) -> Iterator[str]:
+        """Yield the path of a local file outside of the archive."""
+        with tempfile.TemporaryDirectory(prefix="underpaint-") as folder:
+            yield os.path.join(folder, "file")
+
+    def put_file(self, name: str, local: str) -> None:
+        """Discard the file."""
+
+    def delete(self, name: str) -> None:
+        """Leave the file."""
 
 
 def is_dataflow(runner: str) -> bool:

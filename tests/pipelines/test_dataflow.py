@@ -185,6 +185,21 @@ def test_a_dry_run_of_a_local_job_tells_its_plan(
     assert not (tmp_path / "archive").exists()
 
 
+def test_a_dry_run_leaves_an_archive_as_it_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_photos(tmp_path / "photos", 2)
+    archive = tmp_path / "archive"
+    assert underpaint("encode", tmp_path / "photos", "--output", archive) == 0
+    before = {path: path.stat().st_mtime_ns for path in archive.rglob("*")}
+    make_photos(tmp_path / "more", 4)
+    capsys.readouterr()
+    command = ["encode", tmp_path / "more", "--output", archive, "--dry-run"]
+    assert underpaint(*command, "--on-conflict", "replace") == 0
+    assert json.loads(capsys.readouterr().out)["plan"]["records"] == 4
+    assert {path: path.stat().st_mtime_ns for path in archive.rglob("*")} == before
+
+
 def test_a_template_is_staged_with_its_plan_and_not_waited_for(
     photos: str, gs_folder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
