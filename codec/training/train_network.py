@@ -111,9 +111,9 @@ class NetworkTrainer:
             group["lr"] = rate
         with torch.autocast(self._device.type, torch.bfloat16, self._half):
             estimate = batch.estimate(self.network)
-        terms = []
+        terms, error = [], _squared(estimate, batch.bands)
         if plan.teacher_weight < 1:
-            own = self._own_loss(batch, plain, estimate)
+            own = self._own_loss(batch, plain, estimate, error / plain_error)
             terms.append((1 - plan.teacher_weight) * own)
         if self._teacher:
             with torch.no_grad(), torch.autocast(self._device.type, torch.bfloat16, self._half):
@@ -131,17 +131,22 @@ class NetworkTrainer:
                 self.average.parameters(), self.network.parameters(), strict=True
             ):
                 slow.lerp_(fast, 1 - decay)
-            error = _squared(estimate, batch.bands)
         gain = 10 * np.log10(plain_error.item() / error.item())
         psnr = 10 * np.log10(255**2 / (error.item() / batch.pixels.numel()))
         return loss.item(), gain, psnr
 
     def _own_loss(
-        self, batch: Batch, plain: list[torch.Tensor], estimate: list[torch.Tensor]
+        self,
+        batch: Batch,
+        plain: list[torch.Tensor],
+        estimate: list[torch.Tensor],
+        share: torch.Tensor,
     ) -> torch.Tensor:
-        """Return the loss that looks at the originals, relative to that without the network."""
-        plan = self._plan
-        shares = [_squared(estimate, batch.bands) / _squared(plain, batch.bands)]
+        """Return the loss that looks at the originals, relative to that without the network.
+
+        `share` is that of the squared error.
+        """
+        plan, shares = self._plan, [share]
         after = bands_picture(estimate, batch.draw.rotations).clamp(0, 255)
         shares += self._perceptual_errors(batch, plain, after)
         weighted = zip(self._shares(len(shares)), shares, strict=True)

@@ -28,9 +28,8 @@ from underpaint.codec.archive.reader import Archive, OnDamage
 from underpaint.codec.archive.row_numbers import Span
 from underpaint.codec.archive.rows import Row
 from underpaint.codec.archive.salvage import Damage
-from underpaint.codec.archive.statistics import Statistics
+from underpaint.codec.archive.tools.bytes_table import bytes_table
 from underpaint.codec.archive.tools.export import Exported
-from underpaint.codec.archive.tools.notebook import layers_text
 from underpaint.codec.archive.tools.sample import sampled_rows
 from underpaint.codec.archive.tools.targets import check_empty
 from underpaint.codec.codec import Codec
@@ -238,7 +237,8 @@ def _page(
         f"{shown} {len(archive):,} pictures, decoded from {span}; "
         f"the archive has {statistics.file_bytes:,} bytes"
     )
-    tables = [_bytes_table(statistics)] if len(archive) else []
+    heads, rows = bytes_table(statistics)
+    tables = [Table("Bytes that a job reads, by layers and size", heads, rows)] if rows else []
     if statistics.failures:
         causes = [(_clipped(cause), f"{n:,}") for cause, n in statistics.failures.items()]
         tables.append(Table("Failed inputs by cause", ("cause", "inputs"), causes))
@@ -254,16 +254,6 @@ def _page(
             origin=origin,
         )
     )
-
-
-def _bytes_table(statistics: Statistics) -> Table:
-    needed = np.cumsum(np.cumsum(statistics.size_bytes, 0), 1).T.tolist()
-    rows = [
-        (layers_text(number, _clipped(name)), *(f"{count:,}" for count in counts))
-        for number, (name, counts) in enumerate(zip(statistics.layer_names, needed, strict=True), 1)
-    ]
-    heads = ["layers", *(f"{size} pixels" if size else "full size" for size in statistics.sizes)]
-    return Table("Bytes that a job reads, by layers and size", heads, rows)
 
 
 def _clipped(text: str) -> str:

@@ -14,6 +14,7 @@ from PIL import Image
 
 from underpaint.codec.archive.reader import Archive
 from underpaint.codec.archive.rows import Row
+from underpaint.codec.archive.tools.bytes_table import bytes_table
 from underpaint.codec.archive.tools.sample import sampled_rows
 from underpaint.codec.bitstream import picture_header
 from underpaint.codec.codecs import SHARED
@@ -49,19 +50,13 @@ def archive_html(archive: Archive) -> str:
     except (UnderpaintError, OSError) as error:
         problem = f"The pictures cannot be shown: {error}"
     statistics = archive.statistics()
-    needed = np.cumsum(np.cumsum(statistics.size_bytes, 0), 1).T.tolist() if len(archive) else []
-    rows = [
-        (layers_text(number, _clipped(name)), *(f"{count:,}" for count in counts))
-        for number, (name, counts) in enumerate(
-            zip(statistics.layer_names, needed, strict=bool(needed)), 1
-        )
-    ]
+    heads, rows = bytes_table(statistics)
     return _render(
         title=f"{len(archive):,} pictures, {statistics.file_bytes:,} bytes",
         sheet=sheet,
         sheet_text="A few pictures of the archive",
         problem=problem,
-        heads=["layers", *(f"{s} pixels" if s else "full size" for s in statistics.sizes)],
+        heads=heads,
         rows=rows,
     )
 
@@ -127,11 +122,6 @@ def latents_html(latents: Latents) -> str:
 def latents_png(latents: Latents) -> bytes:
     """Return the class map of a state as PNG."""
     return _png(_coloured(latents.class_map))
-
-
-def layers_text(number: int, name: str) -> str:
-    """Return what a table calls layers 1 to `number`; `name` is that of the last one."""
-    return f"1, {name}" if number == 1 else f"1 to {number}, {name}"
 
 
 def _sheet(archive: Archive) -> np.ndarray:
