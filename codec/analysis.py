@@ -24,8 +24,9 @@ from underpaint.codec.entropy.state import Symbols
 from underpaint.codec.palette.classes import smooth_assignment, texture_energies
 from underpaint.codec.palette.merging import PaletteState, diffuse, merge_descriptors
 from underpaint.codec.palette.semantic_head import low_colours, own_inputs
-from underpaint.codec.quantize.quantizer import position_masks, quantise, step_bands
-from underpaint.codec.quantize.rate_distortion import SMOOTHINGS, spare_dear_ones
+from underpaint.codec.quantize.closed_loop import ClosedLoop
+from underpaint.codec.quantize.quantizer import position_masks, step_bands
+from underpaint.codec.quantize.rate_distortion import SMOOTHINGS
 from underpaint.codec.transform.band_lists import flatten
 from underpaint.codec.transform.colour_rotation import (
     ColourRotation,
@@ -33,6 +34,7 @@ from underpaint.codec.transform.colour_rotation import (
     rotate_colours,
 )
 from underpaint.codec.transform.pictures import bands_and_low, pad_to_blocks
+from underpaint.codec.transform.prediction import Predictions
 from underpaint.codec.transform.subbands import geometry
 from underpaint.codec.weights.model import Weights
 
@@ -96,6 +98,14 @@ def transform(
         return Spectrum(bands, rotations, texture_energies(bands, steps), low_colours(low))
 
 
+def closed_loop(weights: Weights, *, optimise: bool = False) -> ClosedLoop:
+    """Return the closed loop in which bands are quantised with a set of weights."""
+    config = weights.config
+    return ClosedLoop(
+        config.chain[-1], config.chain[0].zero, config.compander, weights.centroids[-1], optimise
+    )
+
+
 class Analysis:
     """Finds the symbols of pictures with one set of weights on one torch device."""
 
@@ -103,6 +113,7 @@ class Analysis:
         """Take weights and a device; `step` observes the named steps."""
         self._weights, self._device, self._step = weights, device, step
         self._divergence = weights.classes.divergence()
+        self._prediction = weights.prediction_on(device)
 
     @torch.inference_mode()
     def candidates(
@@ -123,7 +134,7 @@ class Analysis:
         for factor in SMOOTHINGS[effort]:
             palettes = [self._palette_chain(position, factor) for position in positions]
             with self._step(QUANTISATION):
-                q = self._indices(spectrum.bands, palettes, effort > 1 and finest)
+                q = self._indices(spectrum, palettes, effort > 1 and finest)
                 for i, palette in enumerate(palettes):
                     flat = flatten(q, i, layouts[i])
                     found[i].append(Symbols(palette, flat, spectrum.rotations[i]))
@@ -154,18 +165,18 @@ class Analysis:
             return diffuse(labels, distance, config.palette_budgets, descriptors)
 
     def _indices(
-        self, bands: list[torch.Tensor], palettes: Sequence[list[PaletteState]], optimise: bool
+        self, spectrum: Spectrum, palettes: Sequence[list[PaletteState]], optimise: bool
     ) -> list[torch.Tensor]:
         """Return the finest indices of bands under the masks of their palettes, int16."""
-        config = self._weights.config
         class_maps = [chain[0].class_map for chain in palettes]
         masks = position_masks(self._weights.classes.mask, class_maps, self._device)
         steps = step_bands(self._weights.steps, masks)
-        limit = config.chain[0].zero
-        if not optimise:
-            return quantise(bands, steps, config.compander, limit)
-        values = [config.compander.compress(b / s) for b, s in zip(bands, steps, strict=True)]
-        return [v.clamp_(-limit, limit).to(torch.int16) for v in spare_dear_ones(values)]
+        loop = closed_loop(self._weights, optimise=optimise)
+        return loop.quantise(spectrum.bands, steps, self._predictions(spectrum.rotations)).indices
+
+    def _predictions(self, rotations: Sequence[ColourRotation]) -> Predictions:
+        """Return the learned lifting step in the finest state."""
+        return Predictions(self._prediction, rotations, len(self._weights.config.widths))
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from underpaint.codec.framing import Framing
 from underpaint.codec.quantize.rate_distortion import JUDGED_LAYERS, merit
 from underpaint.codec.reconstruct.dequantise import dequantise
 from underpaint.codec.runtime.threads import batches, in_threads
+from underpaint.codec.transform.prediction import Predictions
 from underpaint.codec.transform.sizes import DEFAULT_SIZES
 from underpaint.codec.transform.subbands import geometry
 from underpaint.codec.weights.model import Weights
@@ -28,6 +29,7 @@ class Encoder:
         self._analysis = Analysis(weights, device)
         self._entropy = EntropyCoder(weights)
         self._decoder = Decoder(weights)
+        self._prediction = weights.prediction_on(device)
 
     def encode(
         self,
@@ -69,10 +71,14 @@ class Encoder:
     def _merit(self, symbols: Symbols, bands: list[torch.Tensor], shape: tuple[int, ...]) -> float:
         """Judge a candidate by the bytes and the error of one state before the network."""
         layers = self._pack(symbols, shape, JUDGED_LAYERS, ())
-        decoded = dequantise(self._weights, [self._decoder.state(layers)], self._device)
+        state = self._decoder.state(layers)
+        decoded = dequantise(self._weights, [state], self._device)
+        predictions = Predictions(self._prediction, [symbols.rotation], state.cell_step)
         errors = [
             (coefficients - band).square().sum()
-            for coefficients, band in zip(decoded.coefficients(), bands, strict=True)
+            for coefficients, band in zip(
+                predictions.complete(decoded.coefficients()), bands, strict=True
+            )
         ]
         return merit(sum(map(len, layers)), torch.stack(errors).sum().item())
 

@@ -97,6 +97,9 @@ MAX_NETWORK_WIDTH = 1 << 14
 """Most channels, classes or layers in the shape of a network: a square matrix of this
 width takes 1 GiB."""
 
+MAX_PREDICTION_WIDTH = 1 << 8
+"""Most channels of the learned lifting step."""
+
 MAX_NETWORK_DEPTH = 1 << 8
 """Most blocks of one trunk of the network: each is a module, built before its tensors are
 checked."""

@@ -1,4 +1,4 @@
-"""Quantisation: the step of each coefficient, and rounding to finest indices."""
+"""The quantisation step of each coefficient: see `closed_loop` for rounding."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from underpaint.codec.quantize.compander import Compander
 from underpaint.codec.transform.band_lists import flat_index, levels_from
 from underpaint.codec.transform.subbands import DYADIC_LEVELS
 
@@ -28,16 +27,6 @@ def step_bands(steps: np.ndarray, masks: torch.Tensor, finest: int = 1) -> list[
             step = torch.as_tensor(steps[index]).to(masks)[None, :, None, None]
             out.append(step if mask is None else step * mask)
     return out
-
-
-def quantise(
-    bands: list[torch.Tensor], steps: list[torch.Tensor], compander: Compander, limit: int
-) -> list[torch.Tensor]:
-    """Round bands to finest indices within +-limit, int16."""
-    return [
-        compander.compress(band / step).round_().clamp_(-limit, limit).to(torch.int16)
-        for band, step in zip(bands, steps, strict=True)
-    ]
 
 
 def position_masks(

@@ -16,9 +16,6 @@ import math
 import torch
 from torch.nn import functional
 
-from underpaint.codec.transform.band_lists import band_group
-from underpaint.codec.transform.subbands import ORIENTATIONS
-
 EFFORTS = (1, 2, 3)
 
 SMOOTHINGS = {1: (1.0,), 2: (1.0,), 3: (0.4, 1.0, 2.5)}
@@ -53,30 +50,21 @@ def merit(size: int, error: float) -> float:
     return math.log(size) + ERROR_WEIGHT * math.log(error + 1.0)
 
 
-def spare_dear_ones(values: list[torch.Tensor]) -> list[torch.Tensor]:
-    """Round values in finest steps, but drop the ones that cost more than they are worth.
+def spare_dear_ones(
+    value: torch.Tensor, rounded: torch.Tensor, coarser: torch.Tensor
+) -> torch.Tensor:
+    """Return rounded values without the ones that cost more than they are worth.
 
-    Bands from level 1 on, float32 [N, 3, ...], to rounded values of the same shapes. What a one
-    costs follows from how often coefficients between neighbours as busy as its own leave zero, in
-    that band and image; it is dropped where the squared error that it saves is below its price.
+    `value` float32 [N, 3, h, w], a band in finest steps; `rounded`, the same rounded; `coarser`,
+    the rounded values of the next coarser level in the same orientation. What a one costs follows
+    from how often coefficients between neighbours as busy as its own leave zero, in that band and
+    image; it is dropped where the squared error that it saves is below its price.
     """
-    rounded = [value.round() for value in values]
-    last = band_group(SEARCHED_LEVELS).stop
-    return [
-        _spared(value, level, rounded[place + ORIENTATIONS])
-        if place < last
-        else level
-        for place, (value, level) in enumerate(zip(values, rounded, strict=True))
-    ]  # fmt: skip
-
-
-def _spared(value: torch.Tensor, rounded: torch.Tensor, parent: torch.Tensor) -> torch.Tensor:
-    """Return `rounded` without its dear ones; `parent` is the next coarser band."""
     height, width = value.shape[-2:]
     around = functional.avg_pool2d(
         rounded.abs().clamp_(max=_REACH), 3, 1, 1, divisor_override=1
     ) - rounded.abs().clamp_(max=_REACH)  # fmt: skip
-    above = parent.abs().clamp_(max=_REACH).repeat_interleave(2, -1).repeat_interleave(2, -2)
+    above = coarser.abs().clamp_(max=_REACH).repeat_interleave(2, -1).repeat_interleave(2, -2)
     busy = around + above[..., :height, :width]
     edges = torch.tensor(_BUSYNESS, device=value.device)
     bins = len(_BUSYNESS) + 1

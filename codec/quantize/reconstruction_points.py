@@ -5,6 +5,7 @@ All values are in finest steps; `quantize.cell_tables` computes them for each ce
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,16 +77,23 @@ def reconstruction_points(
     for level in levels_from(finest):
         first = band_group(level).start - band_group(finest).start
         group = cells[first : first + len(flat_index(level))]
-        reach = max(_reach(band) for band in group)
-        table = point_table(reach, state, compander, centroids[level])
-        tables = torch.from_numpy(table).to(group[0].device)
-        for band in group:
-            light, chroma = (
-                _looked_up(table, part)
-                for table, part in zip(tables, (band[:, :1], band[:, 1:]), strict=True)
-            )
-            points.append(torch.cat([light, chroma], 1))
+        points += level_points(group, state, compander, centroids[level])
     return points
+
+
+def level_points(
+    cells: Sequence[torch.Tensor], state: Cells, compander: Compander, centroids: np.ndarray
+) -> list[torch.Tensor]:
+    """Return the reconstruction points of the bands of one level: see `reconstruction_points`.
+
+    `centroids` float32 [2, CENTROID_KINDS].
+    """
+    reach = max(_reach(band) for band in cells)
+    table = torch.from_numpy(point_table(reach, state, compander, centroids)).to(cells[0].device)
+    return [
+        torch.cat([_looked_up(table[0], band[:, :1]), _looked_up(table[1], band[:, 1:])], 1)
+        for band in cells
+    ]
 
 
 def cell_bounds(

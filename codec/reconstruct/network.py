@@ -32,6 +32,7 @@ from underpaint.codec.reconstruct.network_shape import (
     LIGHT_SCALE,
     NetworkShape,
 )
+from underpaint.codec.transform.prediction import Predictions
 from underpaint.codec.transform.subbands import DYADIC_LEVELS
 from underpaint.codec.transform.wavelet import synthesise
 
@@ -130,11 +131,16 @@ class BackwardNetwork(nn.Module):
         }
 
     def forward(
-        self, decoded: Dequantised, classes: torch.Tensor, last_layer: torch.Tensor
+        self,
+        decoded: Dequantised,
+        classes: torch.Tensor,
+        last_layer: torch.Tensor,
+        predictions: Predictions,
     ) -> list[torch.Tensor]:
         """Return the estimated bands in pixel units: levels 1 and 2 and the low band at 1/4.
 
-        Of levels 1 and 2 only those that were decoded are returned; the fine trunk needs both.
+        The low band includes predicted details; levels 1 and 2 are still without theirs, and only
+        those that were decoded are returned. The fine trunk needs both.
         `decoded` from level 1, 2 or 3 on, `classes` int64 [N, h, w], `last_layer` int64 [N], the
         index of the last layer that was read.
         """
@@ -151,7 +157,7 @@ class BackwardNetwork(nn.Module):
         change, shared = self.coarse_trunk(x, last_layer)
         change = change.float()
         low = low + change[:, :3] * low_unit
-        quarter = synthesise([*_corrected(decoded, 3, change), low])
+        quarter = synthesise(predictions.complete([*_corrected(decoded, 3, change), low], 3))
         if decoded.finest > 1:
             known = slice(0, decoded.group(2).stop) if decoded.finest == 2 else slice(0)
             known_bands = zip(decoded.points[known], decoded.steps[known], strict=True)

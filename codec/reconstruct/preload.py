@@ -57,6 +57,9 @@ def load_groups() -> Iterator[Group]:
     import numpy as np
 
     from underpaint.codec.codec import Codec
+    from underpaint.codec.transform.prediction_rows import DetailPredictor
+    from underpaint.codec.transform.prediction_shape import PredictionShape
+    from underpaint.codec.transform.subbands import COMPONENTS
 
     codec = Codec.load("fidelity")  # rotates colours
     stripes = np.indices((_SIDE, _SIDE)).sum(0) // 4 % 2
@@ -72,10 +75,16 @@ def load_groups() -> Iterator[Group]:
         for stream in streams:
             codec.check(stream)
 
+    def predict() -> None:  # for weights with a learned lifting step
+        shape = PredictionShape(widths=(1,), states=1)
+        parameters = {n: np.zeros(size, np.float16) for n, size in shape.parameters().items()}
+        DetailPredictor(shape, parameters, 1).details(1, np.zeros((COMPONENTS, 1, 1), np.float32))
+
     steps: dict[str, Callable[[], object]] = {
         "encoding": encode,
         "entropy decoding": check,
         "latents": lambda: codec.latents(streams, levels=4),
+        "predicted details": predict,
         "pictures": lambda: codec.decode(streams, refine=False),
         "small pictures": lambda: codec.decode(streams, shrink=2, refine=False),
         "refined pictures": lambda: codec.decode(streams),

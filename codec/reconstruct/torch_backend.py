@@ -20,6 +20,7 @@ from underpaint.codec.reconstruct.texture import add_texture
 from underpaint.codec.runtime.threads import BATCH_PIXELS
 from underpaint.codec.transform.colour_rotation import rotate_colours
 from underpaint.codec.transform.pictures import bands_picture, small_pictures
+from underpaint.codec.transform.prediction import Predictions
 from underpaint.codec.transform.subbands import DYADIC_LEVELS, ORIENTATIONS
 from underpaint.codec.transform.wavelet import synthesise
 from underpaint.codec.weights.model import Weights
@@ -31,6 +32,7 @@ class TorchBackend:
     def __init__(self, weights: Weights, network: BackwardNetwork, device: torch.device) -> None:
         """Take weights, and their network on the device and in the dtype to compute in."""
         self._weights, self._network, self._device = weights, network, device
+        self._prediction = weights.prediction_on(device)
 
     def pictures(
         self, states: States, *, refine: bool = True, texture: int | None = None
@@ -53,14 +55,17 @@ class TorchBackend:
         decoded = dequantise(self._weights, states, self._device, finest)
         class_maps = last_class_maps(states)
         layer = last_layer(self._weights.config, states[0].cell_step)
+        predictions = self._predictions(states)
         if refine and finest <= FINEST_REFINED:
             bands = self._network(
                 decoded,
                 torch.from_numpy(class_maps).to(self._device),
                 torch.full((len(states),), layer, device=self._device),
+                predictions,
             )
         else:
             bands = decoded.coefficients()
+        bands = predictions.complete(bands, finest)
         if texture is not None and layer + 1 < len(self._weights.config.layers):
             expected = self._weights.classes.expected_magnitude[class_maps]
             add_texture(bands, decoded, expected, texture)
@@ -76,6 +81,10 @@ class TorchBackend:
             for picture, (height, width) in zip(pixels, shapes, strict=True)
         ]
 
+    def _predictions(self, states: Sequence[CodedState]) -> Predictions:
+        rotations = [state.rotation for state in states]
+        return Predictions(self._prediction, rotations, states[0].cell_step)
+
     @torch.inference_mode()
     def _batch_latents(
         self, states: Sequence[CodedState], *, levels: int, normalize: bool
@@ -85,6 +94,7 @@ class TorchBackend:
         channels = 3 << 2 * levels
         levels = DYADIC_LEVELS + 1 - finest
         scaled = dequantise(self._weights, states, self._device, finest).coefficients()
+        scaled = self._predictions(states).complete(scaled, finest)
         detail, low = scaled[: ORIENTATIONS * levels], synthesise(scaled[ORIENTATIONS * levels :])
         rotations = [state.rotation for state in states]
         scaled = rotate_colours([*detail, low], rotations, finest, inverse=True)

@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from underpaint.codec.analysis import closed_loop
 from underpaint.codec.codec import Codec
 from underpaint.codec.entropy.activity import FEATURES, LARGEST_ACTIVITY, activity_reach
 from underpaint.codec.entropy.coder import EntropyCoder
@@ -38,6 +39,7 @@ from underpaint.codec.training.latent_statistics import with_latent_statistics
 from underpaint.codec.training.recipe import codec_config, finest_steps
 from underpaint.codec.training.settings import Recipe
 from underpaint.codec.transform.pictures import pad_to_blocks, picture_bands
+from underpaint.codec.transform.prediction import Predictions
 from underpaint.codec.transform.subbands import (
     BANDS,
     FLAG_GROUPS,
@@ -62,12 +64,19 @@ def fit_weights(
     """Fit every part of the weights but the network, which is left as initialised, the identity.
 
     `photos` uint8 [H, W, 3] in random order: a prefix serves as a sample. If `kept` is given, its
-    classes and semantic head are reused.
+    classes, its semantic head and its learned lifting step are reused.
     """
     rng = np.random.default_rng(recipe.seed)
     torch.manual_seed(recipe.seed)
     head, classes = (kept.head, kept.classes) if kept else _learned(photos, recipe, rng)
     weights = _uncounted(recipe, head, classes)
+    if kept is not None:  # centroids: of the low bands that details are predicted from
+        weights = replace(
+            weights,
+            centroids=kept.centroids,
+            prediction_shape=kept.prediction_shape,
+            prediction_parameters=kept.prediction_parameters,
+        )
     codec = Codec(weights)
     symbols = [codec.quantised([photo])[0] for photo in photos]
     log.info("quantised %d photos", len(photos))
@@ -201,11 +210,14 @@ def _with_centroids(
     config = weights.config
     shape = (len(config.widths), LEVELS + 1, 2, CENTROID_KINDS)
     sums, sizes = np.full(shape, 4.0), np.full(shape, 8.0)
+    prediction = weights.prediction_on(torch.device("cpu"))
     for photo, image in zip(photos, symbols, strict=False):
         masks = torch.from_numpy(weights.classes.mask[image.palettes[0].class_map])[None, None]
         pixels = pad_to_blocks([photo], torch.device("cpu"))
         bands = picture_bands(pixels, [image.rotation])
         steps = step_bands(weights.steps, masks)
+        predictions = Predictions(prediction, [image.rotation], len(config.widths))
+        bands = closed_loop(weights).quantise(bands, steps, predictions).residuals
         for place, (band, step) in enumerate(zip(bands, steps, strict=True)):
             level = place // 3 + 1 if place < 3 * LEVELS else 0
             values = config.compander.compress(band / step)[0].abs().numpy()

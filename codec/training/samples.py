@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
+from underpaint.codec.analysis import closed_loop
 from underpaint.codec.entropy.state import Symbols
 from underpaint.codec.quantize.cells import Cells
-from underpaint.codec.quantize.quantizer import quantise, step_bands
+from underpaint.codec.quantize.quantizer import step_bands
 from underpaint.codec.quantize.reconstruction_points import Dequantised
 from underpaint.codec.reconstruct.network import BackwardNetwork
 from underpaint.codec.reconstruct.network_shape import NetworkShape
 from underpaint.codec.training.settings import TrainingPlan
 from underpaint.codec.transform.colour_rotation import ColourRotation
 from underpaint.codec.transform.pictures import picture_bands
+from underpaint.codec.transform.prediction import Predictions
 from underpaint.codec.transform.subbands import BLOCK
 from underpaint.codec.weights.model import Weights
 
@@ -101,7 +103,7 @@ class Draw:
     class_map: np.ndarray
 
 
-def _cell_index(q: torch.Tensor, state: Cells) -> torch.Tensor:
+def cell_index(q: torch.Tensor, state: Cells) -> torch.Tensor:
     """Return `Cells.index` on the device of the tensor, int32."""
     magnitude = q.int().abs()
     index = torch.div(magnitude - state.zero - 1, state.width, rounding_mode="floor") + 1
@@ -115,6 +117,7 @@ class Batch:
     pixels      float32 [N, 3, crop, crop]
     bands       the wavelet coefficients of the pixels
     decoded     what the state knows of them
+    predictions of details, by the learned lifting step in this state
     class_maps  int64 [N, crop / 16, crop / 16]
     last_layer  int64 [N]
     """
@@ -123,12 +126,18 @@ class Batch:
     pixels: torch.Tensor
     bands: list[torch.Tensor]
     decoded: Dequantised
+    predictions: Predictions
     class_maps: torch.Tensor
     last_layer: torch.Tensor
 
     def estimate(self, network: BackwardNetwork) -> list[torch.Tensor]:
-        """Return the bands that a network estimates."""
-        return network(self.decoded, self.class_maps, self.last_layer)  # type: ignore[no-any-return]
+        """Return the bands that a network estimates: levels 1 and 2, and the low band at 1/4."""
+        estimate = network(self.decoded, self.class_maps, self.last_layer, self.predictions)
+        return self.predictions.complete(estimate)
+
+    def plain(self) -> list[torch.Tensor]:
+        """Return the bands as a decoder without the network has them."""
+        return self.predictions.complete(self.decoded.coefficients())
 
 
 class Samples:
@@ -139,6 +148,7 @@ class Samples:
     ) -> None:
         self._weights, self._source, self.plan = weights, source, plan
         self._device, self._stages = device, _stages(weights)
+        self._prediction = weights.prediction_on(device)
 
     @property
     def network_shape(self) -> NetworkShape:
@@ -175,14 +185,16 @@ class Samples:
         bands = picture_bands(pixels, draw.rotations)
         masks = torch.from_numpy(weights.classes.mask[draw.mask_map][:, None])
         steps = step_bands(weights.steps, masks.to(self._device))
-        q = quantise(bands, steps, config.compander, config.chain[0].zero)
-        cells = [_cell_index(band, state) for band in q]
+        finest = Predictions(self._prediction, draw.rotations, len(config.widths))
+        q = closed_loop(weights).quantise(bands, steps, finest).indices
+        cells = [cell_index(band, state) for band in q]
         centroids = weights.centroids[stage.step - 1]
         return Batch(
             draw,
             pixels,
             bands,
             Dequantised.of(cells, steps, state, config.compander, centroids),
+            replace(finest, step=stage.step),
             torch.from_numpy(draw.class_map).long().to(self._device),
             torch.full((len(pixels),), stage.layer, device=self._device),
         )

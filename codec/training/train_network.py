@@ -104,7 +104,7 @@ class NetworkTrainer:
     def _train_step(self, draw: Draw) -> tuple[float, float, float]:
         plan, batch = self._plan, self._samples.batch(draw)
         with torch.no_grad():
-            plain = batch.decoded.coefficients()
+            plain = batch.plain()
             plain_error = _squared(plain, batch.bands)
         rate = plan.rate_at(self._step)
         for group in self._optimiser.param_groups:
@@ -221,11 +221,11 @@ class NetworkTrainer:
         known = self._optimiser.state_dict()
         self._optimiser.load_state_dict({"state": state, "param_groups": known["param_groups"]})
         self._step = json.loads((self._folder / "state.json").read_text())["step"]
-        _drop_rows_after(self._folder / "log.csv", self._step)
+        drop_rows_after(self._folder / "log.csv", self._step)
         log.info("resumed at step %d", self._step)
 
 
-def _drop_rows_after(path: Path, step: int) -> None:
+def drop_rows_after(path: Path, step: int) -> None:
     """Drop the rows of a log after `step`: these steps are repeated."""
     if not path.exists():
         return

@@ -1,1 +1,1 @@
-"""The wavelet transform: subbands, lifting steps and colour rotation."""
+"""The wavelet transform: subbands, lifting steps, fixed and learned, and colour rotation."""

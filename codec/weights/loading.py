@@ -21,6 +21,7 @@ from underpaint.codec.palette.semantic_head import SemanticHead
 from underpaint.codec.quantize.compander import Compander
 from underpaint.codec.reconstruct.latent_statistics import LatentStatistics
 from underpaint.codec.reconstruct.network_shape import NetworkShape
+from underpaint.codec.transform.prediction_shape import PredictionShape
 from underpaint.codec.weights.configuration import CodecConfig, LayerPlan
 from underpaint.codec.weights.header import (
     METADATA,
@@ -36,10 +37,12 @@ from underpaint.codec.weights.rules import (
     check_config,
     check_network_shape,
     check_parameters,
+    check_prediction_shape,
     check_weights,
 )
 
 _NETWORK = "network."
+_PREDICTION = "prediction."
 
 _UNREADABLE = (
     SafetensorError,
@@ -80,11 +83,15 @@ def pack_weights(weights: Weights) -> bytes:
     arrays = dict(weights.arrays())
     for name, array in weights.parameters.items():
         arrays[_NETWORK + name] = np.ascontiguousarray(array, np.float16)
+    for name, array in weights.prediction_parameters.items():
+        arrays[_PREDICTION + name] = np.ascontiguousarray(array, np.float16)
     config = {
         "format": WEIGHTS_FORMAT,
         "codec": asdict(weights.config),
         "network": asdict(weights.network_shape),
     }
+    if weights.prediction_shape is not None:
+        config["prediction"] = asdict(weights.prediction_shape)
     return save(arrays, {METADATA: json.dumps(config, sort_keys=True)})
 
 
@@ -108,9 +115,10 @@ def _unpacked(data: bytes) -> Weights:
     check_config(config)
     shape = NetworkShape(**found["network"])
     check_network_shape(shape)
-    names = [name for name in arrays if name.startswith(_NETWORK)]
-    parameters = {name.removeprefix(_NETWORK): arrays.pop(name) for name in names}
-    check_parameters(parameters, shape)
+    parameters = _taken(arrays, _NETWORK)
+    check_parameters("network", parameters, shape.parameters())
+    prediction, predicting = _prediction(found, config), _taken(arrays, _PREDICTION)
+    check_parameters("prediction", predicting, prediction.parameters() if prediction else {})
     weights = Weights(
         config=config,
         steps=arrays["steps"],
@@ -129,11 +137,28 @@ def _unpacked(data: bytes) -> Weights:
         latents=LatentStatistics(arrays["latents.mean"], arrays["latents.std"]),
         network_shape=shape,
         parameters=parameters,
+        prediction_shape=prediction,
+        prediction_parameters=predicting,
         id=content_id(data),
     )
     if unknown := arrays.keys() - weights.arrays().keys():
         raise WeightsDamaged(f"unknown tensor {', '.join(sorted(unknown))}", rule="W3")
     return weights
+
+
+def _taken(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    """Move the arrays whose names begin with a prefix out of `arrays`; return them without it."""
+    names = [name for name in arrays if name.startswith(prefix)]
+    return {name.removeprefix(prefix): arrays.pop(name) for name in names}
+
+
+def _prediction(found: dict[str, Any], config: CodecConfig) -> PredictionShape | None:
+    """Return the sizes of the learned lifting step, checked; None if the weights have none."""
+    if "prediction" not in found:
+        return None
+    shape = PredictionShape(**found["prediction"])
+    check_prediction_shape(shape, len(config.widths))
+    return PredictionShape(tuple(shape.widths), shape.states)
 
 
 def _config(codec: dict[str, Any]) -> CodecConfig:

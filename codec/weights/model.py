@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -14,10 +14,14 @@ from underpaint.codec.palette.classes import TextureClasses
 from underpaint.codec.palette.semantic_head import SemanticHead
 from underpaint.codec.reconstruct.latent_statistics import LatentStatistics
 from underpaint.codec.reconstruct.network_shape import NetworkShape
+from underpaint.codec.transform.prediction_shape import PredictionShape
 from underpaint.codec.weights.configuration import CodecConfig
 
 if TYPE_CHECKING:
+    import torch
+
     from underpaint.codec.reconstruct.network import BackwardNetwork
+    from underpaint.codec.transform.prediction import DetailPrediction
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,8 @@ class Weights:
     centroids     float32 [S, LEVELS + 1, 2, CENTROID_KINDS]: see `quantize.cell_tables`
     latents       mean and standard deviation of latents, for each number of layers
     parameters    of the backward network, by name: see `NetworkShape.parameters`
+    prediction_shape       of the learned lifting step; None: there is none
+    prediction_parameters  by name: see `PredictionShape.parameters`
     id            16 hex digits of the SHA-256 of the weights file
     """
 
@@ -47,6 +53,8 @@ class Weights:
     latents: LatentStatistics
     network_shape: NetworkShape
     parameters: Mapping[str, np.ndarray]
+    prediction_shape: PredictionShape | None = None
+    prediction_parameters: Mapping[str, np.ndarray] = field(default_factory=dict)
     id: str = "0" * 16
 
     @cached_property
@@ -65,8 +73,25 @@ class Weights:
         """Return weights with the parameters of another network."""
         return replace(self, network_shape=network.shape, parameters=network.parameter_arrays())
 
+    def prediction_on(self, device: torch.device) -> DetailPrediction | None:
+        """Return the learned lifting step in float32 on a device; None if there is none."""
+        if self.prediction_shape is None:
+            return None
+        from underpaint.codec.transform.prediction import DetailPrediction
+
+        return DetailPrediction.of(self.prediction_shape, self.prediction_parameters).to(device)
+
+    def with_prediction(self, prediction: DetailPrediction | None) -> Weights:
+        """Return weights with another learned lifting step, in float16 as it is stored."""
+        if prediction is None:
+            return replace(self, prediction_shape=None, prediction_parameters={})
+        parameters = {
+            name: array.astype(np.float16) for name, array in prediction.parameter_arrays().items()
+        }
+        return replace(self, prediction_shape=prediction.shape, prediction_parameters=parameters)
+
     def arrays(self) -> dict[str, np.ndarray]:
-        """Return all arrays but those of the network, by their names in a weights file."""
+        """Return all arrays but those of networks, by their names in a weights file."""
         return {
             "steps": self.steps,
             "classes.scale": self.classes.scale,

@@ -1,4 +1,4 @@
-"""Validation of weights: the rules W1 to W11 of `docs/stream.md`.
+"""Validation of weights: the rules W1 to W12 of `docs/stream.md`.
 
 A weights file may come from anyone. Its sizes are checked before anything of such a size is
 allocated, and its integers so that no picture can overflow the arithmetic of the coder.
@@ -27,6 +27,7 @@ from underpaint.codec.limits import (
     MAX_NETWORK_DEPTH,
     MAX_NETWORK_WIDTH,
     MAX_PALETTE_STEPS,
+    MAX_PREDICTION_WIDTH,
     MAX_WIDTH,
 )
 from underpaint.codec.palette.classes import TEXTURE_BANDS
@@ -35,6 +36,7 @@ from underpaint.codec.quantize.cell_tables import CENTROID_KINDS
 from underpaint.codec.quantize.cells import MOST_CHILDREN
 from underpaint.codec.reconstruct.latent_statistics import LATENT_BANDS, LEAST_DEVIATION
 from underpaint.codec.reconstruct.network_shape import NetworkShape
+from underpaint.codec.transform.prediction_shape import MOST_LEVELS, PredictionShape
 from underpaint.codec.transform.subbands import BANDS, FLAG_GROUPS, LEVELS
 from underpaint.codec.weights.configuration import CodecConfig
 from underpaint.codec.weights.model import Weights
@@ -93,16 +95,31 @@ def check_network_shape(shape: NetworkShape) -> None:
             raise WeightsDamaged(f"network: {name} is {size!r}, not 1 to {most}", rule="W3")
 
 
-def check_parameters(found: Mapping[str, np.ndarray], shape: NetworkShape) -> None:
-    """Raise WeightsDamaged unless the parameters are those of a network of this shape, float16."""
-    wanted = shape.parameters()
+def check_prediction_shape(shape: PredictionShape, states: int) -> None:
+    """Raise WeightsDamaged unless every size of the learned lifting step is within its limit."""
+    widths: object = shape.widths
+    if not isinstance(widths, list) or not 1 <= len(widths) <= MOST_LEVELS:
+        raise WeightsDamaged(f"prediction: widths are {widths!r}", rule="W12")
+    for width in widths:
+        if type(width) is not int or not 1 <= width <= MAX_PREDICTION_WIDTH:
+            raise WeightsDamaged(
+                f"prediction: a width is {width!r}, not 1 to {MAX_PREDICTION_WIDTH}", rule="W12"
+            )
+    if type(shape.states) is not int or shape.states != states:
+        raise WeightsDamaged(f"prediction: for {shape.states!r} states, not {states}", rule="W12")
+
+
+def check_parameters(
+    part: str, found: Mapping[str, np.ndarray], wanted: Mapping[str, tuple[int, ...]]
+) -> None:
+    """Raise WeightsDamaged unless the parameters of a part have these names and shapes, float16."""
     if found.keys() != wanted.keys():
         wrong = min(found.keys() ^ wanted.keys())
-        raise WeightsDamaged(f"network: {wrong!r} is missing or unknown", rule="W3")
+        raise WeightsDamaged(f"{part}: {wrong!r} is missing or unknown", rule="W3")
     for name, array in found.items():
         if array.dtype != np.float16 or array.shape != wanted[name]:
             raise WeightsDamaged(
-                f"network: {name} is {array.dtype} {list(array.shape)}, not float16 "
+                f"{part}: {name} is {array.dtype} {list(array.shape)}, not float16 "
                 f"{list(wanted[name])}",
                 rule="W3",
             )
@@ -113,7 +130,8 @@ def check_weights(weights: Weights) -> None:
     _check_shapes(weights)
     arrays = [array for array in weights.arrays().values() if array.dtype == np.float32]
     finite = all(np.isfinite(array).all() for array in arrays)
-    if not finite or not all(np.isfinite(array).all() for array in weights.parameters.values()):
+    networks = (*weights.parameters.values(), *weights.prediction_parameters.values())
+    if not finite or not all(np.isfinite(array).all() for array in networks):
         raise WeightsDamaged("a number is not finite", rule="W8")
     if (weights.latents.std < LEAST_DEVIATION).any():
         raise WeightsDamaged(

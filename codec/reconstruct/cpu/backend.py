@@ -12,13 +12,20 @@ from underpaint.codec.decoder import States
 from underpaint.codec.entropy.state import CodedState
 from underpaint.codec.quantize.cell_tables import StateTables
 from underpaint.codec.reconstruct.backend import Latents, Picture, network_in
-from underpaint.codec.reconstruct.cpu.latents import embed, folded_coefficients
+from underpaint.codec.reconstruct.cpu.latents import (
+    add_folded_details,
+    embed,
+    folded_coefficients,
+)
 from underpaint.codec.reconstruct.cpu.pixels import PictureSynthesis
 from underpaint.codec.reconstruct.cpu.state import StateArrays, state_arrays
 from underpaint.codec.reconstruct.last_layer import last_class_maps, last_layer
 from underpaint.codec.reconstruct.network_shape import FINEST_REFINED
 from underpaint.codec.runtime.imports import without_collection
 from underpaint.codec.runtime.threads import in_threads
+from underpaint.codec.transform.colour_rotation import FINEST_ROTATED
+from underpaint.codec.transform.colours import mix_colours
+from underpaint.codec.transform.prediction_rows import DetailPredictor
 from underpaint.codec.transform.subbands import DYADIC_LEVELS
 from underpaint.codec.weights.model import Weights
 
@@ -41,6 +48,7 @@ class CpuBackend:
         self._weights, self._dtype = weights, dtype
         self._tables: dict[int, StateTables] = {}
         self._networks: dict[int, NetworkSynthesis] = {}
+        self._predictors: dict[int, DetailPredictor] = {}
 
     @cached_property
     def _network(self) -> BackwardNetwork:
@@ -103,14 +111,29 @@ class CpuBackend:
         """Return the latents of a state."""
         class_map = state.palettes[-1].class_map
         coefficients = folded_coefficients(self._arrays(state), levels, state.rotation)
+        self._add_details(coefficients, state, levels)
         if normalize:
             layers = 1 + last_layer(self._weights.config, state.cell_step)
             self._weights.latents.normalize(coefficients, layers)
         embedded = embed(class_map, self._weights.classes.embedding)
         return Latents(class_map.astype(np.int64), embedded, coefficients)
 
+    def _add_details(self, folded: np.ndarray, state: CodedState, levels: int) -> None:
+        """Add predicted details to the coefficients of a state, see `folded_coefficients`."""
+        if self._weights.prediction_shape is None:
+            return
+        synthesis = self._synthesis(state)
+        low = synthesis.low_band()
+        for level in range(DYADIC_LEVELS, max(DYADIC_LEVELS - levels, state.finest - 1), -1):
+            if level < FINEST_ROTATED:
+                mix_colours(low, state.rotation.inverse_matrix(), low)
+            add_folded_details(synthesis.details(level, low), level, state.rotation, folded)
+            if level > state.finest:
+                low = synthesis.join(low, (level,))
+
     def _synthesis(self, state: CodedState) -> PictureSynthesis:
-        return PictureSynthesis(self._arrays(state), state.rotation)
+        predictor = self._predictor(state.cell_step)
+        return PictureSynthesis(self._arrays(state), state.rotation, predictor)
 
     def _arrays(self, state: CodedState) -> StateArrays:
         return state_arrays(self._weights, self._state_tables(state.cell_step), state)
@@ -121,6 +144,16 @@ class CpuBackend:
             config, centroids = self._weights.config, self._weights.centroids[step - 1]
             self._tables[step] = StateTables.of(config.chain, step, config.compander, centroids)
         return self._tables[step]
+
+    def _predictor(self, step: int) -> DetailPredictor | None:
+        """Return what predicts details in the state after `step` steps, made at its first use."""
+        shape = self._weights.prediction_shape
+        if shape is None:
+            return None
+        if step not in self._predictors:
+            parameters = self._weights.prediction_parameters
+            self._predictors[step] = DetailPredictor(shape, parameters, step)
+        return self._predictors[step]
 
     def _network_synthesis(self, step: int) -> NetworkSynthesis:
         """Return the network for the state after `step` steps, prepared at its first use."""

@@ -41,6 +41,23 @@ def folded_coefficients(state: StateArrays, levels: int, rotation: ColourRotatio
     return folded
 
 
+def add_folded_details(
+    details: np.ndarray, level: int, rotation: ColourRotation, folded: np.ndarray
+) -> None:
+    """Add predicted details of a level, float32 [9, ...] or empty, to folded coefficients."""
+    if not details.size:
+        return
+    side = 1 << (DYADIC_LEVELS - level)
+    rows, columns = folded.shape[1:]
+    cut = details.reshape(ORIENTATIONS, COMPONENTS, rows, side, columns, side)
+    cut = cut.transpose(0, 1, 3, 5, 2, 4)
+    if level >= FINEST_ROTATED and any(rotation):
+        cut = np.einsum("ij,oj...->oi...", rotation.inverse_matrix(), cut)
+    first = COMPONENTS * side * side
+    channels = folded[first : first + ORIENTATIONS * COMPONENTS * side * side]
+    channels += cut.reshape(channels.shape)
+
+
 def write_low_band(state: StateArrays, low: np.ndarray) -> None:
     """Write the low band of a picture, one sample a position, to float32 [3 or more, h, w]."""
     rows, columns = state.masks.shape

@@ -28,6 +28,7 @@ from underpaint.codec.transform.lifting import (
     inverse_columns_fused,
     inverse_row_fused,
 )
+from underpaint.codec.transform.prediction_rows import DetailPredictor
 from underpaint.codec.transform.resampling import TAPS, low_band_gain, taps
 from underpaint.codec.transform.subbands import (
     COMPONENT,
@@ -61,7 +62,7 @@ _LIGHT, _RED_BLUE = np.float32(OPPONENT[0, 0]), np.float32(OPPONENT[1, 0])
 _GREEN, _MAGENTA = np.float32(OPPONENT[2, 1]), np.float32(-OPPONENT[2, 0])
 
 _NEXT = np.uint64(1)
-_NO_CHANGES = np.empty((0, 0, 0), np.float32)
+_NO_CHANGES = _NO_DETAILS = np.empty((0, 0, 0), np.float32)
 
 _FUSED = {"contract"}
 
@@ -96,14 +97,20 @@ class PictureSynthesis:
         synthesis.write_picture(low, picture)       # uint8 [3, H, W], or a small one from any low:
         synthesis.write_small_picture(low, (H, W), 1, picture)    # uint8 [3, H / 2, W / 2]
 
-    Where a backward network corrects the points of some levels, `changes` float32 [48, rows,
-    columns] are its outputs, in widths of a cell, with the channels of its inputs. Corrected points
-    are clipped to their cells.
+    With a predictor, the predicted details of a level are added to what was coded of them. Where a
+    backward network corrects the points of some levels, `changes` float32 [48, rows, columns] are
+    its outputs, in widths of a cell, with the channels of its inputs. Corrected points are clipped
+    to their cells.
     """
 
-    def __init__(self, state: StateArrays, rotation: ColourRotation) -> None:
-        """Take a state and the rotation of its colours."""
-        self._state, self._rotation = state, rotation
+    def __init__(
+        self,
+        state: StateArrays,
+        rotation: ColourRotation,
+        predictor: DetailPredictor | None = None,
+    ) -> None:
+        """Take a state, the rotation of its colours, and what predicts its details, if any."""
+        self._state, self._rotation, self._predictor = state, rotation, predictor
         rows, columns = state.masks.shape
         self.positions = rows, columns
         width = columns << DYADIC_LEVELS >> (state.finest - 1)
@@ -140,9 +147,16 @@ class PictureSynthesis:
         """Join levels, coarse to fine, to a low band; return float32 [3, ...]."""
         for level in levels:
             joined = np.empty((COMPONENTS, 2 * low.shape[1], 2 * low.shape[2]), np.float32)
-            _join_level(self._state, changes, level, low, self._scratch, joined)
+            details = self.details(level, low)
+            _join_level(self._state, changes, details, level, low, self._scratch, joined)
             low = joined
         return low
+
+    def details(self, level: int, low: np.ndarray) -> np.ndarray:
+        """Return the predicted details of a level, float32 [9, h, w]; empty if there are none."""
+        if self._predictor is None or level > self._predictor.levels:
+            return _NO_DETAILS
+        return self._predictor.details(level, low)
 
     def write_picture(
         self, low: np.ndarray, picture: np.ndarray, changes: np.ndarray = _NO_CHANGES
@@ -153,7 +167,8 @@ class PictureSynthesis:
         """
         if any(self._rotation):
             mix_colours(low, self._rotation.inverse_matrix(), low)
-        _write_picture(self._state, changes, low, self._scratch, picture)
+        details = self.details(1, low)
+        _write_picture(self._state, changes, details, low, self._scratch, picture)
 
     def write_small_picture(
         self, low: np.ndarray, sides: tuple[int, int], level: int, picture: np.ndarray
@@ -229,6 +244,19 @@ def _write_inputs(cell, bands, level, tables, inputs):
                     for x in range(columns):
                         index = cell[np.uint64(start + x)] + middle
                         row[x, channel] = table[np.uint64(index)]
+
+
+@kernel()
+def _detail_row(state, changes, details, band, y, gain, scales, row):
+    """Write row y of the details of a band, times `gain`; return whether any is not zero."""
+    any_coded = _dequantise_row(state, changes, band, y, gain, scales, row)
+    if not details.size:
+        return any_coded
+    bands = state.bands
+    predicted = details[ORIENTATIONS * bands[band, ORIENTATION] + bands[band, COMPONENT], y]
+    for x in range(row.size):
+        row[x] += predicted[x] * gain
+    return True
 
 
 @kernel()
@@ -315,7 +343,7 @@ def _dequantise_folded(state, table, start, left, right, scales, step, row):
 
 
 @kernel(fastmath=_FUSED)
-def _begin_rows(state, changes, first, y, low, scratch, ring):
+def _begin_rows(state, changes, details, first, y, low, scratch, ring):
     """Write rows 2 y and 2 y + 1 of a level, lifted along x alone, from row y of its four bands."""
     n = low.size
     halves, scales = scratch.halves, scratch.scales
@@ -323,10 +351,10 @@ def _begin_rows(state, changes, first, y, low, scratch, ring):
     even_row, odd_row = ring[2 * y % _RING], ring[(2 * y + 1) % _RING]
     for x in range(n):
         low_half[x] = low[x] * _LOW_GAIN
-    _dequantise_row(state, changes, first, y, _ONE, scales, high_half)
+    _detail_row(state, changes, details, first, y, _ONE, scales, high_half)
     inverse_row_fused(halves, even_row[:n], even_row[n : 2 * n])
-    down = _dequantise_row(state, changes, first + 1, y, _ONE, scales, low_half)
-    both = _dequantise_row(state, changes, first + 2, y, _BOTH_GAIN, scales, high_half)
+    down = _detail_row(state, changes, details, first + 1, y, _ONE, scales, low_half)
+    both = _detail_row(state, changes, details, first + 2, y, _BOTH_GAIN, scales, high_half)
     if down or both:
         inverse_row_fused(halves, odd_row[:n], odd_row[n : 2 * n])
     else:
@@ -353,7 +381,7 @@ def _interleave(halves, row):
 
 
 @kernel()
-def _join_level(state, changes, level, low, scratch, joined):
+def _join_level(state, changes, details, level, low, scratch, joined):
     """Join a level to a low band [3, n, m]; write float32 [3, 2 n, 2 m]."""
     n, half = low.shape[1:]
     for component in range(COMPONENTS):
@@ -362,7 +390,7 @@ def _join_level(state, changes, level, low, scratch, joined):
         for k in range(n + 2):
             if k < n:
                 _spread(state.masks, k, DYADIC_LEVELS - level, scratch.scales)
-                _begin_rows(state, changes, first, k, low[component, k], scratch, ring)
+                _begin_rows(state, changes, details, first, k, low[component, k], scratch, ring)
             inverse_columns_fused(ring, _RING - 1, k, n, n, 2 * half)
             if k > 1:
                 for y in range(2 * k - 4, 2 * k - 2):
@@ -370,7 +398,7 @@ def _join_level(state, changes, level, low, scratch, joined):
 
 
 @kernel()
-def _write_picture(state, changes, low, scratch, picture):
+def _write_picture(state, changes, details, low, scratch, picture):
     """Join the finest level of all components, row by row, and write the picture."""
     n, half = low.shape[1:]
     height = picture.shape[1]
@@ -383,7 +411,7 @@ def _write_picture(state, changes, low, scratch, picture):
             if k < n:
                 _spread(state.masks, k, DYADIC_LEVELS - 1, scratch.scales)
                 first = first_band(1, component)
-                _begin_rows(state, changes, first, k, low[component, k], scratch, ring)
+                _begin_rows(state, changes, details, first, k, low[component, k], scratch, ring)
             inverse_columns_fused(ring, _RING - 1, k, n, n, 2 * half)
         if k > 1:
             for y in range(2 * k - 4, min(2 * k - 2, height)):

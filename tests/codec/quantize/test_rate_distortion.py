@@ -9,7 +9,6 @@ from underpaint import Codec
 from underpaint.codec.errors import UsageError
 from underpaint.codec.metrics import psnr
 from underpaint.codec.quantize.rate_distortion import merit, spare_dear_ones
-from underpaint.codec.transform.subbands import LEVELS
 
 
 @pytest.fixture(scope="module")
@@ -20,14 +19,6 @@ def codec() -> Codec:
 @pytest.fixture(scope="module")
 def photo() -> np.ndarray:
     return data.chelsea()[:240, 60:380]
-
-
-def _bands(value: torch.Tensor) -> list[torch.Tensor]:
-    """Empty bands of one image but for `value`, float32 [1, 3, 64, 64], at the finest level."""
-    sides = [max(1, 64 >> level) for level in range(LEVELS) for _ in range(3)]
-    bands = [torch.zeros(1, 3, side, side) for side in [*sides, sides[-1]]]
-    bands[0] = value
-    return bands
 
 
 def test_more_effort_takes_fewer_bytes_and_costs_little(codec, photo):
@@ -60,7 +51,7 @@ def test_lonely_ones_go_and_company_stays():
     value[0, 0, 40, 40] = 0.6
     value[0, 0, 8:16, 8:16] = 1.2
     value[0, 0, 30, 30] = 2.4
-    found = spare_dear_ones(_bands(value))[0]
+    found = spare_dear_ones(value, value.round(), torch.zeros(1, 3, 32, 32))
     assert found[0, 0, 40, 40] == 0
     assert (found[0, 0, 9:15, 9:15] == 1).all()
     assert found[0, 0, 30, 30] == 2

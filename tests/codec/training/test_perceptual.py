@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from underpaint.codec.errors import UsageError
 from underpaint.codec.quantize.cells import Cells
 from underpaint.codec.training.perceptual import FeatureDistance
-from underpaint.codec.training.samples import _cell_index
+from underpaint.codec.training.samples import cell_index
 
 CPU = torch.device("cpu")
 
@@ -86,4 +86,4 @@ def _with_mul(folder: Path) -> str:
 @pytest.mark.parametrize("cells", [Cells(0, 1), Cells(7, 8), Cells(8, 9)])
 def test_cells_are_found_on_any_device_as_by_the_coder(cells):
     q = np.arange(-300, 301, dtype=np.int16)
-    assert np.array_equal(_cell_index(torch.from_numpy(q), cells).numpy(), cells.index(q))
+    assert np.array_equal(cell_index(torch.from_numpy(q), cells).numpy(), cells.index(q))
