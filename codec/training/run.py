@@ -1,6 +1,8 @@
 """Trains weights from a folder of photos; every stage can be resumed.
 
 photos -> fit (head, classes, contexts, tables, centroids, latents) -> fitted.safetensors
+       -> train (learned lifting step), if asked for  -> lifting/state.safetensors, log.csv
+       -> fit again to the residuals                  -> refitted.safetensors
        -> train (backward network)                    -> network/state.safetensors, log.csv
        -> export                                      -> OUTPUT, OUTPUT's log and report
 """
@@ -30,7 +32,8 @@ from underpaint.codec.training.photos import find_photos, load_photos
 from underpaint.codec.training.prune import pruned
 from underpaint.codec.training.samples import CropSource, Samples
 from underpaint.codec.training.semantic_layers import extractor_label
-from underpaint.codec.training.settings import Kept, Recipe, TrainingPlan
+from underpaint.codec.training.settings import Kept, LiftingPlan, Recipe, TrainingPlan
+from underpaint.codec.training.train_lifting import LiftingTrainer
 from underpaint.codec.training.train_network import NetworkTrainer
 from underpaint.codec.weights.header import content_id
 from underpaint.codec.weights.loading import pack_weights, unpack_weights
@@ -43,6 +46,9 @@ HELD_OUT_EVERY = 64
 
 MOST_HELD_OUT = 16
 
+NO_LIFTING = LiftingPlan()
+"""Train no learned lifting step."""
+
 
 def train(
     photos: Sequence[str],
@@ -54,16 +60,18 @@ def train(
     start_from: Path | None = None,
     keep: Kept = "network",
     teacher: Path | None = None,
+    lifting: LiftingPlan = NO_LIFTING,
 ) -> Weights:
     """Train weights from photos and write them to `output`; resumes what the folder `run` holds.
 
     `start_from` is a weights file of which the run keeps the parts `keep`. The training goes on
     from its network, which is pruned to the sizes of the plan. `teacher` is a weights file whose
-    network is imitated, see `TrainingPlan.teacher_weight`. Raises UsageError if there are too few
-    photos, if `run` was started with other settings, or if the network is smaller than the plan's.
+    network is imitated, see `TrainingPlan.teacher_weight`. A new learned lifting step is trained if
+    `lifting` has steps. Raises UsageError if there are too few photos, if `run` was started with
+    other settings, or if the network is smaller than the plan's.
     """
     run.mkdir(parents=True, exist_ok=True)
-    _same_settings(run / "settings.json", recipe, plan)
+    _same_settings(run / "settings.json", recipe, plan, lifting)
     paths = find_photos(photos)
     order = np.random.default_rng(recipe.seed).permutation(len(paths))
     held_out = list(load_photos([paths[i] for i in order[::HELD_OUT_EVERY]][:MOST_HELD_OUT]))
@@ -74,6 +82,8 @@ def train(
     log.info("%d photos to train on, %d held out", len(pictures), len(held_out))
     earlier = unpack_weights(start_from.read_bytes()) if start_from else None
     weights = _fitted(run / "fitted.safetensors", pictures, recipe, earlier, keep)
+    if lifting.lifting_steps:
+        weights = _with_lifting(run, weights, pictures, held_out, recipe, lifting, device)
     codec = Codec(weights)
     symbols = [codec.quantised([picture])[0] for picture in pictures]
 
@@ -98,6 +108,7 @@ def train(
     for name, place in (
         ("training", run / "network" / "log.csv"),
         ("held-out", run / "held_out.csv"),
+        ("lifting", run / "lifting" / "held_out.csv"),
     ):
         if place.exists():
             shutil.copy(place, output.with_name(f"{output.stem}-{name}.csv"))
@@ -120,12 +131,44 @@ def _start(earlier: BackwardNetwork | None, samples: Samples) -> BackwardNetwork
         raise UsageError(f"--start-from: {error}") from None
 
 
-def _same_settings(path: Path, recipe: Recipe, plan: TrainingPlan) -> None:
+def _with_lifting(
+    run: Path,
+    weights: Weights,
+    pictures: Sequence[np.ndarray],
+    held_out: Sequence[np.ndarray],
+    recipe: Recipe,
+    plan: LiftingPlan,
+    device: torch.device,
+) -> Weights:
+    """Train a learned lifting step for fitted weights, and fit them to what it leaves to code."""
+    path = run / "refitted.safetensors"
+    if path.exists():
+        return unpack_weights(path.read_bytes())
+    plain = weights.with_prediction(None)
+    codec = Codec(plain)
+
+    def source(photos: Sequence[np.ndarray], crop: int) -> CropSource:
+        return CropSource(photos, [codec.quantised([photo])[0] for photo in photos], crop)
+
+    trainer = LiftingTrainer(
+        plain,
+        source(pictures, plan.lifting_crop),
+        source(held_out, plan.lifting_crop),
+        plan,
+        run / "lifting",
+        device,
+    )
+    return _fitted(path, pictures, recipe, plain.with_prediction(trainer.run()), "classes")
+
+
+def _same_settings(path: Path, recipe: Recipe, plan: TrainingPlan, lifting: LiftingPlan) -> None:
     """Write the settings of a run; raises UsageError if it was started with others.
 
     The number of steps may change; the record lists all numbers.
     """
     settings: dict[str, Any] = {"recipe": asdict(recipe), "plan": asdict(plan)}
+    if lifting.lifting_steps:
+        settings["lifting"] = asdict(lifting)
     settings["recipe"]["extractor"] = extractor_label(recipe.extractor)
     settings = json.loads(json.dumps(settings))
     lengths = [plan.steps]

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Kept = Literal["network", "classes", "all"]
-"""Parts of earlier weights that a run keeps: the network; the classes and the semantic head too; or
-all but the statistics of latents."""
+"""Parts of earlier weights that a run keeps: the network; the classes, the semantic head and the
+learned lifting step too; or all but the statistics of latents."""
 
 
 def _option(default: Any, text: str) -> Any:
@@ -119,6 +119,35 @@ class TrainingPlan:
         return self.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
 
+@dataclass(frozen=True)
+class LiftingPlan:
+    """How the learned lifting step is trained, before contexts are fitted to what it leaves."""
+
+    lifting_steps: int = _option(0, "optimiser steps of the learned lifting step; 0 does without")
+    lifting_widths: tuple[int, ...] = _option(
+        (16, 24, 32, 32), "channels of the learned lifting step at levels 1 (finest) to 4"
+    )
+    lifting_batch: int = _option(8, "crops in each of these steps")
+    lifting_crop: int = _option(160, "side of these crops in pixels, a multiple of 32")
+    lifting_rate: float = _option(2e-3, "peak learning rate of these steps")
+    lifting_warm_up: int = _option(
+        300, "first of these steps, in which only the estimate of bits is trained"
+    )
+    lifting_measure_every: int = _option(
+        500, "number of these steps between checkpoints and measurements on held-out photos"
+    )
+    lifting_seed: int = 1
+
+    def rate_at(self, step: int) -> float:
+        """Return the learning rate of a step: none in the warm-up, then a cosine to zero."""
+        done = step - self.lifting_warm_up
+        if done < 0:
+            return 0.0
+        whole = max(1, self.lifting_steps - self.lifting_warm_up)
+        rise = min(1.0, (done + 1) / 100)
+        return self.lifting_rate * rise * 0.5 * (1 + math.cos(math.pi * min(1.0, done / whole)))
+
+
 PROFILES = {
     "perceptual": (
         Recipe(
@@ -130,8 +159,9 @@ PROFILES = {
             power=0.7,
         ),
         TrainingPlan(ssim_weight=0.6, feature_weight=0.15),
+        LiftingPlan(),
     ),
-    "fidelity": (Recipe(profile="fidelity"), TrainingPlan()),
+    "fidelity": (Recipe(profile="fidelity"), TrainingPlan(), LiftingPlan()),
 }
-"""Recipe and plan of each profile, the default first: `perceptual` for visual quality (MS-SSIM),
+"""Recipe and plans of each profile, the default first: `perceptual` for visual quality (MS-SSIM),
 `fidelity` for squared error (PSNR)."""

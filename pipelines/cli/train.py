@@ -71,7 +71,8 @@ def add_parser(subparsers: Any) -> None:
         choices=get_args(Kept),
         help=(
             "with --start-from, parts of its weights that are kept: the network (the default); "
-            "classes and semantic head too, so that only the tables are fitted; or all, so that "
+            "classes, semantic head and learned lifting step too, so that only the tables are "
+            "fitted; or all, so that "
             "only the statistics of latents are measured"
         ),
     )
@@ -81,7 +82,7 @@ def add_parser(subparsers: Any) -> None:
         metavar="FILE",
         help="weights file whose network is imitated, see --teacher-weight",
     )
-    for title, place in (("recipe", 0), ("training plan", 1)):
+    for title, place in (("recipe", 0), ("training plan", 1), ("learned lifting step", 2)):
         group = parser.add_argument_group(title)
         for option in fields(next(iter(PROFILES.values()))[place]):
             if "help" in option.metadata:
@@ -89,7 +90,7 @@ def add_parser(subparsers: Any) -> None:
                 many = isinstance(default, tuple)
                 group.add_argument(
                     f"--{option.name.replace('_', '-')}",
-                    type=float if many else type(default),
+                    type=type(default[0]) if many else type(default),
                     nargs=len(default) if many else None,
                     metavar=_metavar(default),
                     help=f"{option.metadata['help']} ({_defaults(option.name, place)})",
@@ -108,7 +109,7 @@ def _metavar(default: object) -> str:
 
 def _defaults(name: str, place: int) -> str:
     """Say what an option is where it is not given, for all profiles or for each."""
-    values = {profile: getattr(both[place], name) for profile, both in PROFILES.items()}
+    values = {profile: getattr(parts[place], name) for profile, parts in PROFILES.items()}
     texts = {
         profile: " ".join(map(str, value)) if isinstance(value, tuple) else str(value) or "none"
         for profile, value in values.items()
@@ -143,11 +144,11 @@ def run(args: argparse.Namespace) -> int:
         given = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
         return replace(settings, **{k: v for k, v in given.items() if v is not None})
 
-    recipe, plan = map(chosen, PROFILES[args.profile])
+    recipe, plan, lifting = map(chosen, PROFILES[args.profile])
     run_folder = args.run_folder or args.output.with_name(args.output.name + ".run")
     weights = train(
         args.photos, args.output, run_folder, recipe, plan,
-        device, args.start_from, args.keep or "network", args.teacher,
+        device, args.start_from, args.keep or "network", args.teacher, lifting,
     )  # fmt: skip
     print(f"{args.output}: weights {weights.id}")
     return 0

@@ -12,10 +12,13 @@ from skimage import data
 
 from underpaint import Codec
 from underpaint.codec.errors import UsageError, WeightsDamaged
+from underpaint.codec.quantize.cells import Cells
 from underpaint.codec.training.photos import find_photos
+from underpaint.codec.training.residual_bits import ResidualBits
 from underpaint.codec.training.run import train
 from underpaint.codec.training.samples import CropSource, Samples
-from underpaint.codec.training.settings import Recipe, TrainingPlan
+from underpaint.codec.training.settings import LiftingPlan, Recipe, TrainingPlan
+from underpaint.codec.training.train_lifting import LiftingTrainer
 from underpaint.codec.training.train_network import NetworkTrainer, pattern
 from underpaint.codec.weights.header import SHIPPED
 from underpaint.codec.weights.loading import load_weights, unpack_weights
@@ -67,6 +70,81 @@ def test_a_small_run_makes_weights_that_round_trip(photos, tmp_path, caplog):
             [str(photos)], output, tmp_path / "run", replace(RECIPE, masking=0.1), PLAN,
             torch.device("cpu"),
         )  # fmt: skip
+
+
+LIFTING = LiftingPlan(
+    lifting_steps=4, lifting_widths=(4, 5), lifting_batch=2, lifting_crop=64, lifting_warm_up=1,
+    lifting_measure_every=2,
+)  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_run_with_a_lifting_step_fits_what_it_leaves(photos, tmp_path):
+    output = tmp_path / "weights.safetensors"
+    weights = train(
+        [str(photos)], output, tmp_path / "run", RECIPE, PLAN, torch.device("cpu"), lifting=LIFTING
+    )
+    assert weights.prediction_shape.widths == (4, 5)
+    assert all(array.any() for array in weights.prediction_parameters.values())
+    plain = unpack_weights((tmp_path / "run/fitted.safetensors").read_bytes())
+    assert plain.prediction_shape is None
+    assert not np.array_equal(plain.activity, weights.activity)
+    codec = Codec.load(str(output))
+    picture = data.coffee()[:100, :150]
+    decoded = codec.decode(codec.encode([picture]))[0].astype(float)
+    assert np.square(decoded - picture).mean() < 40
+    assert (tmp_path / "weights-lifting.csv").read_text().startswith("step,state_1")
+    assert "lifting" in json.loads((tmp_path / "weights-settings.json").read_text())
+    kept = train(
+        [str(photos)], tmp_path / "kept.safetensors", tmp_path / "second", RECIPE, PLAN,
+        torch.device("cpu"), output, "classes",
+    )  # fmt: skip
+    for name, array in kept.prediction_parameters.items():
+        assert np.array_equal(array, weights.prediction_parameters[name])
+
+
+def test_a_stopped_training_of_the_lifting_step_goes_on_as_if_it_had_not(tmp_path):
+    pictures = [data.astronaut()[:96, :128], data.coffee()[:96, :112]]
+    codec = Codec.load("fidelity")
+    symbols = [codec.quantised([picture])[0] for picture in pictures]
+    source = CropSource(pictures, symbols, LIFTING.lifting_crop)
+
+    def trainer(folder: str) -> LiftingTrainer:
+        weights = load_weights("fidelity")
+        device = torch.device("cpu")
+        return LiftingTrainer(weights, source, source, LIFTING, tmp_path / folder, device)
+
+    through = trainer("through").run()
+    half = trainer("half")
+    half._measure = _stop
+    with pytest.raises(_Stopped):
+        half.run()
+    assert half._done == 2
+    resumed = trainer("half").run()
+    for name, known in through.state_dict().items():
+        assert torch.equal(resumed.state_dict()[name], known)
+    first = through.get_parameter("1.0.weight")
+    assert first.any()
+    assert first.mean((2, 3)).abs().max() < 1e-6  # blind to the mean of the low band
+    assert (tmp_path / "half/log.csv").exists() is False  # every fifty steps
+
+
+@pytest.mark.parametrize(
+    ("scale", "state", "most"),
+    [(20.0, Cells(7, 8), 1.01), (6.0, Cells(7, 8), 1.05), (2.0, Cells(1, 2), 1.03)],
+)
+def test_the_estimate_of_bits_is_the_entropy_where_the_scale_is_known(scale, state, most):
+    """Of Laplace draws with the same scale everywhere; a soft edge of the zero cell adds a bit."""
+    bits = ResidualBits(2, 6)
+    with torch.no_grad():
+        bits.weights.fill_(-30)
+        bits.weights[..., -1] = np.log(np.expm1(scale / state.width - 0.02))
+    draws = np.random.default_rng(4).laplace(0, scale, (1, 9, 96, 96))
+    cells = state.index(np.round(draws).astype(int))
+    share = np.bincount(cells.ravel() - cells.min()) / cells.size
+    entropy = -(share[share > 0] * np.log2(share[share > 0])).sum() * cells.size
+    found = bits({1: torch.from_numpy(draws).float()}, state, 3).item()
+    assert 1 <= found / entropy <= most
 
 
 def test_a_stopped_training_goes_on_as_if_it_had_not(tmp_path):
