@@ -14,10 +14,11 @@ from safetensors.numpy import load, save
 from skimage import data
 from torch.nn.functional import conv2d
 
+from tests.helpers.predictions import predicting_weights
 from underpaint import Codec
 from underpaint.codec.transform.subbands import BANDS, band_levels, geometry, view
 from underpaint.codec.weights.header import SHIPPED
-from underpaint.codec.weights.loading import unpack_weights
+from underpaint.codec.weights.loading import pack_weights, unpack_weights
 
 STREAM = (Path(__file__).parents[2] / "docs/stream.md").read_text("utf-8")
 HEIGHT, WIDTH = 75, 101
@@ -67,6 +68,7 @@ class _Reader:
         header = json.loads(weights[8 : 8 + int.from_bytes(weights[:8], "little")])
         found = json.loads(header["__metadata__"]["pentimento"])
         self.codec, self.network = found["codec"], found["network"]
+        self.prediction = found.get("prediction", {"widths": []})
         self.tensors = {name: array.astype(float) for name, array in load(weights).items()}
 
     def _linear(self, name: str, x: np.ndarray) -> np.ndarray:
@@ -91,6 +93,21 @@ class _Reader:
     def _expand(self, v: np.ndarray) -> np.ndarray:
         knee, power = self.codec["compander"]["knee"], self.codec["compander"]["power"]
         return np.sign(v) * knee * ((1 + np.abs(v) * power / knee) ** (1 / power) - 1)
+
+    def _predicted(self, level: int, low: np.ndarray, s: int) -> np.ndarray:
+        """Predicted details of a level, [3 orientations, 3 components, rows, columns]."""
+        if level > len(self.prediction["widths"]):
+            return np.zeros((3, 3, 1, 1))
+        x = low / 64
+        for j in range(4):
+            own = f"prediction.{level}"
+            weight = self.tensors[f"{own}.{j}.weight"]
+            bias = self.tensors[f"{own}.{j}.bias"] if j else self.tensors[f"{own}.state"][s - 1]
+            padded = torch.from_numpy(np.pad(x, ((0, 0), (1, 1), (1, 1)), "edge")[None])
+            x = conv2d(padded, torch.from_numpy(weight), torch.from_numpy(bias))[0].numpy()
+            if j < 3:
+                x = np.maximum(x, 0)
+        return 64 * x.reshape(3, 3, *x.shape[1:])
 
     def picture(
         self,
@@ -130,6 +147,11 @@ class _Reader:
         def scaled(level: int) -> list[np.ndarray]:
             return [np.array([places[b] * steps[b] for b in group]) for group in members(level)]
 
+        def joined(low: np.ndarray, *levels: int) -> np.ndarray:
+            for level in levels:
+                low = _inverse(low, list(scaled(level) + self._predicted(level, low, s)))
+            return low
+
         def seen(level: int) -> np.ndarray:
             return np.array([places[b] / width for group in members(level) for b in group])
 
@@ -142,7 +164,7 @@ class _Reader:
         embedded = tensors["network.class_embedding.weight"][maps[-1]].transpose(2, 0, 1)
         low = _inverse(scaled(0)[0], scaled(6), scaled(5))
         if shrink > 2:
-            low = low if shrink == 4 else _inverse(low, scaled(4))
+            low = low if shrink == 4 else joined(low, 4)
             return _coloured(_resampled(_turned_back(low, turn), shrink))
         x = np.arcsinh(np.concatenate([low / unit, seen(4), _fold(seen(3))]))
         x = self._trunk("coarse", np.concatenate([x, low / 1024, embedded]), s - 1)
@@ -150,9 +172,9 @@ class _Reader:
         low = low + unit * change[:3]
         move(4, change[3:12])
         move(3, _unfold(change[12:]))
-        quarter = _inverse(low, scaled(4), scaled(3))
+        quarter = joined(low, 4, 3)
         if shrink:
-            quarter = quarter if shrink == 2 else _inverse(quarter, scaled(2))
+            quarter = quarter if shrink == 2 else joined(quarter, 2)
             return _coloured(_resampled(_turned_back(quarter, turn), shrink))
         y = np.arcsinh(np.concatenate([quarter / unit, seen(2), _fold(seen(1))]))
         y = np.concatenate([y, _unfold(self._linear("share", x), 4)])
@@ -160,7 +182,7 @@ class _Reader:
         quarter = quarter + unit * change[:3]
         move(2, change[3:12])
         move(1, _unfold(change[12:]))
-        return _coloured(_inverse(_turned_back(_inverse(quarter, scaled(2)), turn), scaled(1)))
+        return _coloured(joined(_turned_back(joined(quarter, 2), turn), 1))
 
 
 def _turned_back(samples: np.ndarray, turn: np.ndarray) -> np.ndarray:
@@ -212,9 +234,15 @@ def _restless(weights: bytes, power: float) -> bytes:
     return save(tensors, {"pentimento": json.dumps(config)})
 
 
-@pytest.mark.parametrize(("power", "profile"), [(1.0, "perceptual"), (0.8, "fidelity")])
-def test_the_picture_is_as_the_page_says(power, profile):
-    weights = _restless(SHIPPED.with_name(f"{profile}.safetensors").read_bytes(), power)
+@pytest.mark.parametrize(
+    ("power", "profile", "predicts"),
+    [(1.0, "perceptual", False), (0.8, "fidelity", False), (1.0, "fidelity", True)],
+)
+def test_the_picture_is_as_the_page_says(power, profile, predicts):
+    weights = SHIPPED.with_name(f"{profile}.safetensors").read_bytes()
+    if predicts:
+        weights = pack_weights(predicting_weights(profile))
+    weights = _restless(weights, power)
     codec = Codec(unpack_weights(weights), dtype=torch.float32)
     picture = data.astronaut()[60 : 60 + HEIGHT, 180 : 180 + WIDTH]
     stream = codec.encode([picture])[0]

@@ -21,7 +21,7 @@ from underpaint.codec.entropy.state import CodedState
 from underpaint.codec.errors import LayerDamaged, WeightsDamaged
 from underpaint.codec.transform.subbands import BANDS, geometry
 from underpaint.codec.weights.header import SHIPPED
-from underpaint.codec.weights.loading import load_weights, unpack_weights
+from underpaint.codec.weights.loading import load_weights, pack_weights, unpack_weights
 from underpaint.codec.weights.model import Weights
 
 
@@ -314,6 +314,55 @@ BROKEN = {
     "W11 negative": lambda t, c: _moved(t, c, "latents.std", lambda a: -a),
     "W11 almost": lambda t, c: _moved(t, c, "latents.std", lambda a: np.nextafter(a * 0 + 1, 0)),
 }
+
+
+def _with_step(tensors, config):
+    """Add a learned lifting step of levels 1 and 2, with 3 and 4 channels."""
+    states = len(config["codec"]["widths"])
+    config["prediction"] = {"widths": [3, 4], "states": states}
+    for level, width in ((1, 3), (2, 4)):
+        tensors[f"prediction.{level}.state"] = np.zeros((states, width), np.float16)
+        for number, sides in enumerate(((width, 3), (width, width), (width, width), (9, width))):
+            name = f"prediction.{level}.{number}"
+            tensors[f"{name}.weight"] = np.ones((*sides, 3, 3), np.float16)
+            if number:
+                tensors[f"{name}.bias"] = np.zeros(sides[0], np.float16)
+
+
+BROKEN_STEPS = {
+    "W12 no widths": lambda t, c: _set(c, ["prediction", "widths"], []),
+    "W12 five levels": lambda t, c: _set(c, ["prediction", "widths"], [3] * 5),
+    "W12 no channels": lambda t, c: _set(c, ["prediction", "widths", 0], 0),
+    "W12 many channels": lambda t, c: _set(c, ["prediction", "widths", 0], 257),
+    "W12 huge": lambda t, c: _set(c, ["prediction", "widths", 0], 1 << 40),
+    "W12 fraction": lambda t, c: _set(c, ["prediction", "widths", 0], 3.0),
+    "W12 no list": lambda t, c: _set(c, ["prediction", "widths"], 3),
+    "W12 states": lambda t, c: _set(c, ["prediction", "states"], 5),
+    "W3 unknown member": lambda t, c: _set(c, ["prediction", "depth"], 4),
+    "W3 other channels": lambda t, c: _set(c, ["prediction", "widths"], [3, 5]),
+    "W3 other levels": lambda t, c: _set(c, ["prediction", "widths"], [3]),
+    "W3 no member": lambda t, c: c.pop("prediction"),
+    "W3 missing": lambda t, c: t.pop("prediction.2.state"),
+    "W3 type": lambda t, c: _moved(t, c, "prediction.1.0.weight", lambda a: a.astype(np.float32)),
+    "W8 infinite": lambda t, c: _moved(t, c, "prediction.1.3.bias", lambda a: a + np.inf),
+}
+
+
+def test_a_lifting_step_is_read():
+    found = unpack_weights(_rewritten(_with_step))
+    assert found.prediction_shape.widths == (3, 4)
+    assert pack_weights(found.with_prediction(None)) == pack_weights(load_weights(None))
+
+
+@pytest.mark.parametrize("rule", BROKEN_STEPS)
+def test_a_lifting_step_that_breaks_a_rule_is_refused(rule):
+    def change(tensors, config):
+        _with_step(tensors, config)
+        BROKEN_STEPS[rule](tensors, config)
+
+    with pytest.raises(WeightsDamaged) as caught:
+        unpack_weights(_rewritten(change))
+    assert caught.value.rule == rule.split()[0]
 
 
 def test_the_widest_weights_are_read():

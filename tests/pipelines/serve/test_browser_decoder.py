@@ -11,10 +11,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from skimage import data
 
 from tests.golden.regenerate import FOLDER, VECTORS
+from tests.helpers.predictions import predicting_weights
+from underpaint import Codec
 from underpaint.codec.weights.header import PROFILES
+from underpaint.codec.weights.loading import pack_weights
 
 pytestmark = pytest.mark.slow
 
@@ -32,6 +38,7 @@ const buffer = async (url) => (await fetch(url)).arrayBuffer();
 const digits = (byte) => byte.toString(16).padStart(2, "0");
 const hex = (bytes) => Array.from(new Uint8Array(bytes), digits).join("");
 const weights = await Weights.read(await buffer("weights.safetensors"));
+const predicting = await Weights.read(await buffer("predicting.safetensors"));
 
 window.symbolDigests = async (name, ends) => {
   const stream = new Uint8Array(await buffer(`${name}.underpaint`));
@@ -45,7 +52,8 @@ window.symbolDigests = async (name, ends) => {
 
 window.probes = async (name, end, options, rows, columns) => {
   const stream = new Uint8Array(await buffer(`${name}.underpaint`)).subarray(0, end);
-  const { width, height, data, layers } = decode(stream, weights, options);
+  const known = name === "predicted" ? predicting : weights;
+  const { width, height, data, layers } = decode(stream, known, options);
   const place = (i, count, side) => (count > 1 ? Math.floor((i * (side - 1)) / (count - 1)) : 0);
   const pixels = [];
   for (let i = 0; i < rows; i++) {
@@ -80,6 +88,9 @@ def page(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any
     folder = tmp_path_factory.mktemp("browser")
     shutil.copytree(DECODER, folder / "decoder")
     shutil.copy(PROFILES["perceptual"], folder / "weights.safetensors")
+    weights = predicting_weights()
+    (folder / "predicting.safetensors").write_bytes(pack_weights(weights))
+    (folder / "predicted.underpaint").write_bytes(b"".join(_predicted()))
     for name in VECTORS:
         shutil.copy(FOLDER / f"{name}.underpaint", folder)
     (folder / "main.js").write_text(SCRIPT)
@@ -94,6 +105,29 @@ def page(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any
     yield page
     page.close()
     server.shutdown()
+
+
+@functools.cache
+def _predicted() -> tuple[bytes, ...]:
+    """The layers of a crop of a photo, with weights that have a learned lifting step."""
+    (layers,) = Codec(predicting_weights()).encode([data.coffee()[60:107, 200:265]], sizes=(20,))
+    return layers
+
+
+@pytest.mark.parametrize("refine", [False, True])
+def test_predicted_details_are_those_of_the_codec(page: Any, refine: bool) -> None:
+    codec = Codec(predicting_weights(), dtype=torch.float32)
+    layers = _predicted()
+    for count in (1, 3, len(layers)):
+        end = sum(map(len, layers[:count]))
+        for level in range(4):
+            (known,) = codec.decode([layers[:count]], shrink=1 << level, refine=refine)
+            options = {"shrinkLevel": level, "refine": refine}
+            everywhere = ["predicted", end, options, *known.shape[:2]]
+            found = page.evaluate("(all) => probes(...all)", everywhere)
+            difference = np.abs(np.reshape(found["pixels"], known.shape) - known.astype(int))
+            assert difference.max() <= (2 if refine else 1)
+            assert difference.mean() < 0.02
 
 
 def _described(name: str) -> tuple[dict[str, Any], list[int]]:

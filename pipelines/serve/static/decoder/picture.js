@@ -4,6 +4,7 @@ import { Dequantiser } from "./dequantise.js";
 import { shrunkSides } from "./frames.js";
 import { bandNumber } from "./geometry.js";
 import { refineCoarse, refineFine } from "./network.js";
+import { predictDetails } from "./prediction.js";
 import { resampled } from "./resampling.js";
 import { joinLevel } from "./wavelet.js";
 
@@ -28,7 +29,12 @@ export function reconstruct(symbols, weights, { shrinkLevel = 0, refine = false 
   const joinTo = (last) => {
     for (; level > last; level--) {
       if (level === 1) rotateBack(planes, symbols.angles);
-      planes = COMPONENTS.map((each) => joinLevel(planes[each], levels.bands(level, each)));
+      const details = predictDetails(weights, level, symbols.cellSteps, planes);
+      planes = COMPONENTS.map((each) => {
+        const bands = levels.bands(level, each);
+        if (details) bands.forEach((band, orientation) => add(band.data, details[each][orientation]));
+        return joinLevel(planes[each], bands);
+      });
     }
   };
   joinTo(4);
@@ -74,6 +80,11 @@ export class Levels {
       return plane;
     });
   }
+}
+
+/** Add numbers to others, in place. */
+function add(to, numbers) {
+  for (let at = 0; at < to.length; at++) to[at] += numbers[at];
 }
 
 /** Undo the rotation of colours, in place. */

@@ -1,4 +1,4 @@
-/** The weights file of docs/stream.md: tables, class laws, steps and the backward network. */
+/** The weights file of docs/stream.md: tables, class laws, steps, the learned lifting step and the backward network. */
 
 import { WeightsDamaged } from "./errors.js";
 
@@ -13,7 +13,7 @@ const EXACT = 2 ** 53;
 /** The weights of one id, with typed arrays in row order. */
 export class Weights {
   constructor(id, config, tensor) {
-    const { codec, network } = config;
+    const { codec, network, prediction } = config;
     this.id = id;
     this.widths = codec.widths;
     this.plan = codec.layers.map((each) => ({
@@ -32,6 +32,7 @@ export class Weights {
     this.steps = tensor("steps");
     this.centroids = tensor("centroids");
     this.network = network;
+    this.prediction = prediction ?? null;
     this.tensor = tensor;
     this.#checkExactness();
   }
