@@ -1,0 +1,32 @@
+"""The comparison of weights: what it prints for figures that are known, and a run of it."""
+
+import numpy as np
+from PIL import Image
+from skimage import data
+
+from tests.benchmarks.weights_rate import main, rates, report
+
+ANCHOR = np.stack(
+    [
+        np.stack([first * 2.0 ** np.arange(6), 20 + 4.0 * np.arange(6)], 1)
+        for first in (0.02, 0.05, 0.1)
+    ]
+)
+
+
+def test_a_tenth_fewer_bytes_at_equal_quality_is_minus_ten_percent():
+    fewer = ANCHOR * (0.9, 1)
+    assert np.allclose(rates(ANCHOR, fewer, slice(1, 6)), -10)
+    text = report(ANCHOR, fewer)
+    assert "-10.00 %" in text
+    assert "+0.000 dB" in text
+
+
+def test_weights_are_as_good_as_themselves(tmp_path, capsys):
+    Image.fromarray(data.coffee()[:128, :160]).save(tmp_path / "coffee.png")
+    Image.fromarray(data.astronaut()[:128, :160]).save(tmp_path / "astronaut.png")
+    assert main(["fidelity", "fidelity", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("2 photos")
+    assert "+0.00 %" in printed
+    assert main(["fidelity", str(tmp_path / "none.safetensors"), str(tmp_path)]) == 2
