@@ -29,9 +29,8 @@ SHIPPED = next(iter(PROFILES.values()))
 WEIGHTS_FORMAT = 4
 """Version of the format of weights files."""
 
-METADATA = "pentimento"
-"""Key of the configuration in the metadata: the former name of this project. It stays, because the
-id of a weights file is the hash of all its bytes."""
+METADATA = "underpaint"
+"""Key of the configuration in the metadata."""
 
 
 @dataclass(frozen=True)

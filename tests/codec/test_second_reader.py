@@ -390,9 +390,9 @@ def test_a_payload_without_its_last_word_is_refused_even_if_that_is_zero(tmp_pat
     with safe_open(SHIPPED, "np") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         metadata = file.metadata()
-    config = json.loads(metadata["pentimento"])
+    config = json.loads(metadata["underpaint"])
     config["codec"]["evidence"] = 0.0  # texture alone: a flat picture is of class 0
-    metadata["pentimento"] = json.dumps(config)
+    metadata["underpaint"] = json.dumps(config)
     used = tensors["frequencies"] > 0
     several = used.sum(1) > 1
     others = used[several, 1:]

@@ -107,7 +107,7 @@ def decode_symbols():
         exec(compile(block, "docs/stream.md", "exec"), page)
     weights = SHIPPED.read_bytes()
     header = json.loads(weights[8 : 8 + int.from_bytes(weights[:8], "little")])
-    config = json.loads(header["__metadata__"]["pentimento"])["codec"]
+    config = json.loads(header["__metadata__"]["underpaint"])["codec"]
     weights_id = hashlib.sha256(weights).hexdigest()[:16]
     return lambda data, level=0: page["decode_symbols"](
         data, load(weights), config, weights_id, level

@@ -66,7 +66,7 @@ class _Reader:
 
     def __init__(self, weights: bytes) -> None:
         header = json.loads(weights[8 : 8 + int.from_bytes(weights[:8], "little")])
-        found = json.loads(header["__metadata__"]["pentimento"])
+        found = json.loads(header["__metadata__"]["underpaint"])
         self.codec, self.network = found["codec"], found["network"]
         self.prediction = found.get("prediction", {"widths": []})
         self.tensors = {name: array.astype(float) for name, array in load(weights).items()}
@@ -229,9 +229,9 @@ def _restless(weights: bytes, power: float) -> bytes:
     for name in ("network.coarse_out.weight", "network.fine_out.weight"):
         tensors[name] = rng.normal(0, 0.01, tensors[name].shape).astype(np.float16)
     header = json.loads(weights[8 : 8 + int.from_bytes(weights[:8], "little")])
-    config = json.loads(header["__metadata__"]["pentimento"])
+    config = json.loads(header["__metadata__"]["underpaint"])
     config["codec"]["compander"] = {"knee": 6.0, "power": power}
-    return save(tensors, {"pentimento": json.dumps(config)})
+    return save(tensors, {"underpaint": json.dumps(config)})
 
 
 @pytest.mark.parametrize(

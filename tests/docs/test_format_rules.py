@@ -186,10 +186,10 @@ def _rewritten(change) -> bytes:
     """Shipped weights after `change(tensors, configuration)`."""
     data = SHIPPED.read_bytes()
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    config = json.loads(header["__metadata__"]["pentimento"])
+    config = json.loads(header["__metadata__"]["underpaint"])
     tensors = {name: array.copy() for name, array in load(data).items()}
     change(tensors, config)
-    return save(tensors, {"pentimento": json.dumps(config)})
+    return save(tensors, {"underpaint": json.dumps(config)})
 
 
 def _moved(tensors, config, name, value):

@@ -262,7 +262,7 @@ def _small_weights() -> tuple[bytes, dict[str, np.ndarray], dict]:
     """Shipped tables of one cell step and a network of two channels: a file of 50 kB."""
     data = SHIPPED.read_bytes()
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    config = json.loads(header["__metadata__"]["pentimento"])
+    config = json.loads(header["__metadata__"]["underpaint"])
     tensors = load(data)
     codec = config["codec"]
     layout = TableLayout(len(codec["palette_budgets"]), len(codec["widths"]))
@@ -285,7 +285,7 @@ def _small_weights() -> tuple[bytes, dict[str, np.ndarray], dict]:
 
     for name, shape in sorted(NetworkShape(**config["network"]).parameters().items()):
         tensors[f"network.{name}"] = np.zeros(shape, np.float16)
-    return save(tensors, {"pentimento": json.dumps(config)}), tensors, config
+    return save(tensors, {"underpaint": json.dumps(config)}), tensors, config
 
 
 def _header_and_body() -> tuple[bytes, bytes]:
@@ -315,7 +315,7 @@ def run_weights(data: bytes) -> None:
         return
     kind, rest = data[0] % 4, data[1:]
     if kind == 0:
-        file = save(_small_weights()[1], {"pentimento": rest.decode("utf-8", "replace")})
+        file = save(_small_weights()[1], {"underpaint": rest.decode("utf-8", "replace")})
     elif kind == 1:
         file = len(rest).to_bytes(8, "little") + rest + _header_and_body()[1]
     elif kind == 2:

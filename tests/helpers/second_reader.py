@@ -76,7 +76,7 @@ def read_weights(data: bytes) -> Weights:
     """Read a weights file: a safetensors file with a configuration in its metadata."""
     (length,) = struct.unpack_from("<Q", data)
     header = json.loads(data[8 : 8 + length])
-    config = json.loads(header["__metadata__"]["pentimento"])
+    config = json.loads(header["__metadata__"]["underpaint"])
     if config["format"] != 4:
         raise ValueError(f"weights of format {config['format']}")
 

@@ -57,7 +57,7 @@ export class Weights {
     const length = Number(view.getBigUint64(0, true));
     if (8 + length > buffer.byteLength) throw new WeightsDamaged("no safetensors file");
     const header = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 8, length)));
-    const config = JSON.parse(header.__metadata__.pentimento);
+    const config = JSON.parse(header.__metadata__.underpaint);
     if (config.format !== FORMAT) throw new WeightsDamaged(`weights of format ${config.format}`);
     const read = new Map();
     const tensor = (name) => {
