@@ -141,11 +141,13 @@ class LiftingPlan:
     def rate_at(self, step: int) -> float:
         """Return the learning rate of a step: none in the warm-up, then a cosine to zero."""
         done = step - self.lifting_warm_up
-        if done < 0:
-            return 0.0
+        return self.lifting_rate * min(1.0, max(0, done + 1) / 100) * self.decay_at(step)
+
+    def decay_at(self, step: int) -> float:
+        """Return the share that a step has of peak rates: 1 in the warm-up, then a cosine to 0."""
         whole = max(1, self.lifting_steps - self.lifting_warm_up)
-        rise = min(1.0, (done + 1) / 100)
-        return self.lifting_rate * rise * 0.5 * (1 + math.cos(math.pi * min(1.0, done / whole)))
+        done = min(1.0, max(0, step - self.lifting_warm_up) / whole)
+        return 0.5 * (1 + math.cos(math.pi * done))
 
 
 PROFILES = {

@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 LOG_EVERY = 50
 
 _BITS_RATE = 0.02
-"""Learning rate of the estimate of bits."""
+"""Peak learning rate of the estimate of bits."""
 
 _AVERAGE = 0.998
 """Decay of the moving average of the parameters."""
@@ -141,9 +141,8 @@ class LiftingTrainer:
         chance = np.interp(np.linspace(0, 1, states), np.linspace(0, 1, 6), _STATE_CHANCE)
         state = int(rng.choice(states, p=chance / chance.sum())) + 1
         batch = self._drawn(self._source, plan.lifting_batch, rng)
-        for group, rate in zip(
-            self._optimiser.param_groups, (plan.rate_at(self._done), _BITS_RATE), strict=True
-        ):
+        rates = plan.rate_at(self._done), _BITS_RATE * plan.decay_at(self._done)
+        for group, rate in zip(self._optimiser.param_groups, rates, strict=True):
             group["lr"] = rate
         loss = self._loss(batch, state, self.step, self.bits)
         self._optimiser.zero_grad(set_to_none=True)

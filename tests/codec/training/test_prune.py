@@ -41,8 +41,7 @@ def network_of(shape: NetworkShape, seed: int) -> BackwardNetwork:
 
 def change(network: BackwardNetwork, batch: Batch) -> torch.Tensor:
     with torch.no_grad():
-        bands = network(batch.decoded, batch.class_maps, batch.last_layer)
-    before = batch.decoded.coefficients()
+        bands, before = batch.estimate(network), batch.plain()
     return torch.cat([(bands[band] - before[band]).flatten() for band in range(3)])
 
 
