@@ -136,7 +136,7 @@ class LiftingPlan:
     lifting_measure_every: int = _option(
         500, "number of these steps between checkpoints and measurements on held-out photos"
     )
-    lifting_seed: int = 1
+    seed: int = 1
 
     def rate_at(self, step: int) -> float:
         """Return the learning rate of a step: none in the warm-up, then a cosine to zero."""

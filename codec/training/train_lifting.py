@@ -92,7 +92,7 @@ class LiftingTrainer:
         """Take weights without the step, fitted as they are; `held_out` is for measurements."""
         self._weights, self._source, self._plan = weights, source, plan
         self._held_out, self._folder, self._device = held_out, folder, device
-        torch.manual_seed(plan.lifting_seed)
+        torch.manual_seed(plan.seed)
         states = len(weights.config.widths)
         shape = PredictionShape(tuple(map(int, plan.lifting_widths)), states)
         self.step = DetailPrediction(shape).to(device)
@@ -137,7 +137,7 @@ class LiftingTrainer:
 
     def _train_step(self) -> float:
         plan, states = self._plan, len(self._weights.config.widths)
-        rng = np.random.default_rng((plan.lifting_seed, self._done))
+        rng = np.random.default_rng((plan.seed, self._done))
         chance = np.interp(np.linspace(0, 1, states), np.linspace(0, 1, 6), _STATE_CHANCE)
         state = int(rng.choice(states, p=chance / chance.sum())) + 1
         batch = self._drawn(self._source, plan.lifting_batch, rng)
@@ -225,7 +225,7 @@ class LiftingTrainer:
         """Append the estimated change in bytes, in percent, on crops of held-out photos."""
         if self._done < self._plan.lifting_warm_up:
             return
-        rng = np.random.default_rng(self._plan.lifting_seed)
+        rng = np.random.default_rng(self._plan.seed)
         batch = self._drawn(self._held_out, _MEASURED_CROPS, rng)
         gains = []
         for state in range(1, len(self._weights.config.widths) + 1):
