@@ -1,7 +1,7 @@
 """The learned lifting step in compiled loops on a CPU, without torch: see `transform.prediction`.
 
 A row passes through all four convolutions while it is in the caches: of each layer, only the rows
-that the next one still needs are kept. Two output channels share the loads of a row of inputs.
+that the next one still needs are kept. Four output channels share the loads of a row of inputs.
 """
 
 from __future__ import annotations
@@ -124,55 +124,64 @@ def _rectify(row):
 
 @kernel()
 def _convolve(ring, y, rows, layer, result):
-    """Convolve row y of a ring of rows, in two output channels at a time."""
+    """Convolve row y of a ring of rows, in four output channels at a time."""
     above, here = ring[max(y - 1, 0) % _RING], ring[y % _RING]
     below = ring[min(y + 1, rows - 1) % _RING]
     weights, biases = layer
     outputs = biases.size
-    for output in range(0, outputs - 1, 2):
-        one, other = result[output, 1:-1], result[output + 1, 1:-1]
-        one[:] = biases[output]
-        other[:] = biases[output + 1]
-        for channel in range(here.shape[0]):
-            _add_pair(
-                above[channel], here[channel], below[channel],
-                weights[output, channel], weights[output + 1, channel], one, other,
-            )  # fmt: skip
-    if outputs & 1:
-        one = result[outputs - 1, 1:-1]
-        one[:] = biases[outputs - 1]
-        for channel in range(here.shape[0]):
-            _add_one(
-                above[channel], here[channel], below[channel], weights[outputs - 1, channel], one
-            )
+    for output in range(outputs):
+        result[output, 1:-1] = biases[output]
+    for channel in range(here.shape[0]):
+        seen = above[channel], here[channel], below[channel]
+        for output in range(0, outputs - 3, 4):
+            _add_to_four(seen, weights[output : output + 4, channel], result[output : output + 4])
+        for output in range(outputs - outputs % 4, outputs):
+            _add_to_one(seen, weights[output, channel], result[output])
+
+
+@kernel(forceinline=True)
+def _taps(w):
+    """Return the nine weights of a kernel as scalars, which a loop keeps in registers."""
+    return w[0], w[1], w[2], w[3], w[4], w[5], w[6], w[7], w[8]
+
+
+@kernel(forceinline=True)
+def _around(seen, x):
+    """Return the nine samples around place x of the middle one of three rows."""
+    above, here, below = seen
+    return (
+        above[x], above[x + 1], above[x + 2],
+        here[x], here[x + 1], here[x + 2],
+        below[x], below[x + 1], below[x + 2],
+    )  # fmt: skip
+
+
+@kernel(forceinline=True, fastmath=_FUSED)
+def _plus(value, w, s):
+    """Return a value plus the products of nine weights and nine samples."""
+    return (
+        value + w[0] * s[0] + w[1] * s[1] + w[2] * s[2] + w[3] * s[3] + w[4] * s[4]
+        + w[5] * s[5] + w[6] * s[6] + w[7] * s[7] + w[8] * s[8]
+    )  # fmt: skip
 
 
 @kernel(fastmath=_FUSED)
-def _add_pair(above, here, below, w, v, one, other):
-    """Add what a row of one input channel contributes to two output channels."""
-    w0, w1, w2, w3, w4, w5, w6, w7, w8 = w[0], w[1], w[2], w[3], w[4], w[5], w[6], w[7], w[8]
-    v0, v1, v2, v3, v4, v5, v6, v7, v8 = v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7], v[8]
+def _add_to_four(seen, weights, results):
+    """Add what three rows of one input channel contribute to rows of four output channels."""
+    w0, w1, w2, w3 = _taps(weights[0]), _taps(weights[1]), _taps(weights[2]), _taps(weights[3])
+    one, two = results[0, 1:-1], results[1, 1:-1]
+    three, four = results[2, 1:-1], results[3, 1:-1]
     for x in range(one.size):
-        a, b, c = above[x], above[x + 1], above[x + 2]
-        d, e, f = here[x], here[x + 1], here[x + 2]
-        g, h, i = below[x], below[x + 1], below[x + 2]
-        one[x] = (
-            one[x] + w0 * a + w1 * b + w2 * c + w3 * d + w4 * e + w5 * f + w6 * g + w7 * h + w8 * i
-        )
-        other[x] = (
-            other[x] + v0 * a + v1 * b + v2 * c + v3 * d + v4 * e + v5 * f
-            + v6 * g + v7 * h + v8 * i
-        )  # fmt: skip
+        samples = _around(seen, x)
+        one[x] = _plus(one[x], w0, samples)
+        two[x] = _plus(two[x], w1, samples)
+        three[x] = _plus(three[x], w2, samples)
+        four[x] = _plus(four[x], w3, samples)
 
 
 @kernel(fastmath=_FUSED)
-def _add_one(above, here, below, w, one):
-    """Add what a row of one input channel contributes to one output channel."""
-    w0, w1, w2, w3, w4, w5, w6, w7, w8 = w[0], w[1], w[2], w[3], w[4], w[5], w[6], w[7], w[8]
+def _add_to_one(seen, weights, result):
+    """Add what three rows of one input channel contribute to a row of one output channel."""
+    w, one = _taps(weights), result[1:-1]
     for x in range(one.size):
-        one[x] = (
-            one[x]
-            + w0 * above[x] + w1 * above[x + 1] + w2 * above[x + 2]
-            + w3 * here[x] + w4 * here[x + 1] + w5 * here[x + 2]
-            + w6 * below[x] + w7 * below[x + 1] + w8 * below[x + 2]
-        )  # fmt: skip
+        one[x] = _plus(one[x], w, _around(seen, x))
