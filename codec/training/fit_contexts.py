@@ -1,8 +1,9 @@
 """Fits the weights of the context model: of activities, block flags and sign contexts.
 
-For each step and band, the expected magnitude is a non-negative combination of the features that
+For each step, the expected magnitude of a block is a non-negative combination of the features that
 the coder sees. Its weights maximise the likelihood of Laplace distributions with that scale, and
-are then rounded. `codec.training.fit_signs` fits sign contexts.
+are then rounded. So are the first weights of activities, which `codec.training.fit_activities` then
+fits to the code length. `codec.training.fit_signs` fits sign contexts.
 
 Source: multiplicative updates of Itakura-Saito NMF (Févotte, Bertin and Durrieu 2009).
 """
@@ -10,6 +11,7 @@ Source: multiplicative updates of Itakura-Saito NMF (Févotte, Bertin and Durrie
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import pairwise
 
 import numpy as np
 
@@ -17,12 +19,14 @@ from underpaint.codec.entropy.activity import FEATURES, W_EXPECTED
 from underpaint.codec.entropy.significance import F_EXPECTED, FLAG_FEATURES
 from underpaint.codec.palette.classes import MAGNITUDE_UNIT
 from underpaint.codec.quantize.cells import Cells
+from underpaint.codec.training.fit_activities import Samples, fit_activity_weights
 from underpaint.codec.training.fit_signs import fit_sign_weights, sample_signs
 from underpaint.codec.transform.subbands import (
     BANDS,
     BLOCK_SIDE,
     COARSER_GROUP,
     COMPONENT,
+    COMPONENTS,
     DYADIC_LEVELS,
     FIRST_BAND,
     FLAG_GROUPS,
@@ -45,9 +49,10 @@ from underpaint.codec.transform.subbands import (
 ACTIVITY_UNIT = 1 << 16
 """An activity of one cell width, as an integer."""
 
-_SAMPLES_PER_BAND = 400
+_SAMPLES_PER_BAND = 300
 _LARGEST_WEIGHT = 1 << 20
 _ROUNDS = 60
+_FIRST_ROWS = 8192
 
 
 def magnitudes(q: np.ndarray, cells: Cells) -> np.ndarray:
@@ -70,21 +75,27 @@ def sample_features(
     after: np.ndarray,
     expected: np.ndarray,
     rng: np.random.Generator,
+    among: np.ndarray | None = None,
 ) -> list[tuple[int, np.ndarray, np.ndarray]]:
     """Sample coefficients of a picture; return (band, flat indices, features) of each band.
 
     `before`, `after` are magnitudes in the two states of a step, flat; `expected` float32
     [positions, BANDS], expected magnitudes; features float32 [n, FEATURES], in the order of
-    `activity.W_WEST` and so on.
+    `activity.W_WEST` and so on. `among` bool, flat, marks the coefficients to draw from; None
+    stands for all.
     """
     drawn = []
     for band in range(BANDS):
         row = layout.bands[band]
         offset, height, width, stride = row[[OFFSET, HEIGHT, WIDTH, STRIDE]]
-        if not height * width:
+        if among is None:
+            eligible = np.arange(height * width)
+        else:
+            eligible = np.flatnonzero(view(among, layout, band))
+        count = min(len(eligible), _SAMPLES_PER_BAND)
+        if not count:
             continue
-        count = min(height * width, _SAMPLES_PER_BAND)
-        y, x = np.divmod(rng.choice(height * width, count, replace=False), width)
+        y, x = np.divmod(rng.choice(eligible, count, replace=False), width)
         at = offset + y * stride + x
 
         def relative(which: int, rows: np.ndarray, columns: np.ndarray, own: np.ndarray):
@@ -115,6 +126,30 @@ def sample_features(
         )
         drawn.append((band, at, features.astype(np.float32)))
     return drawn
+
+
+def coded_coefficients(layout: Geometry, q: np.ndarray, state: Cells) -> np.ndarray:
+    """Return which coefficients a step to `state` codes, bool, flat.
+
+    They lie in a block, or at levels without flags in a group of bands, that is not all zero in
+    this state.
+    """
+    coded = np.zeros(len(q), bool)
+    for group in range(FLAG_GROUPS):
+        occupied = _block_sums(np.abs(q), layout, group, np.max)[1:-1, 1:-1] > state.zero
+        inside = occupied.repeat(BLOCK_SIDE, 0).repeat(BLOCK_SIDE, 1)
+        first = int(layout.blocks[group, FIRST_BAND])
+        for band in range(first, first + ORIENTATIONS):
+            values = view(coded, layout, band)
+            values[:] = inside[: values.shape[0], : values.shape[1]]
+    flagged = int(layout.blocks[0, FIRST_BAND])
+    firsts = [*range(COMPONENTS), *range(COMPONENTS, flagged, ORIENTATIONS), flagged]
+    for first, end in pairwise(firsts):
+        members = [(view(q, layout, band), view(coded, layout, band)) for band in range(first, end)]
+        occupied = any((np.abs(values) > state.zero).any() for values, _ in members)
+        for _, marks in members:
+            marks[:] = occupied
+    return coded
 
 
 def _block_sums(values: np.ndarray, layout: Geometry, group: int, reduce) -> np.ndarray:
@@ -211,7 +246,7 @@ def integer_weights(weights: np.ndarray, width: int, expected_index: int) -> np.
     """
     scaled = weights * (ACTIVITY_UNIT / width)
     scaled[..., expected_index] /= MAGNITUDE_UNIT
-    return np.round(np.minimum(scaled, _LARGEST_WEIGHT)).astype(np.int32)
+    return np.round(np.clip(scaled, -_LARGEST_WEIGHT, _LARGEST_WEIGHT)).astype(np.int32)
 
 
 def fit_step(
@@ -226,28 +261,31 @@ def fit_step(
     Returns the weights of activities, int32 [BANDS, FEATURES], of block flags, int32 [FLAG_GROUPS,
     FLAG_FEATURES], and of sign contexts, int16 [BANDS, SIGN_FEATURES].
     """
-    bands: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in range(BANDS)]
+    bands: list[list[Samples]] = [[] for _ in range(BANDS)]
     groups: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in range(FLAG_GROUPS)]
-    leaving: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in range(BANDS)]
+    leaving: list[list[tuple[np.ndarray, ...]]] = [[] for _ in range(BANDS)]
     for layout, q, expected in images:
         old = np.zeros(q.shape, np.int32) if root else magnitudes(q, before)
         new = magnitudes(q, after)
-        for band, at, features in sample_features(layout, old, new, expected, rng):
-            bands[band].append((features, np.abs(q[at])))
+        coded = coded_coefficients(layout, q, after)
+        for band, at, features in sample_features(layout, old, new, expected, rng, coded):
+            share = np.full(len(at), np.count_nonzero(view(coded, layout, band)) / len(at))
+            bands[band].append(Samples(features, np.abs(q[at]), old[at] == 0, share))
         for group, features, peak in flag_features(layout, q, old, new, after, expected):
             keep = rng.permutation(len(peak))[:_SAMPLES_PER_BAND]
             groups[group].append((features[keep], peak[keep]))
         old = np.zeros(q.shape, np.int32) if root else before.index(q)
-        for band, signs, positive in sample_signs(layout, old, after.index(q), rng):
-            leaving[band].append((signs, positive))
-    activity = np.zeros((BANDS, FEATURES))
+        for band, *signs in sample_signs(layout, old, after.index(q), rng):
+            leaving[band].append(tuple(signs))
+    samples = [Samples.joined(pieces) for pieces in bands]
+    floor = 0.02 * after.width
+    activity = np.stack([_first_weights(of_band, floor) for of_band in samples])
+    activity = fit_activity_weights(samples, activity, after, rng)
     flags = np.zeros((FLAG_GROUPS, FLAG_FEATURES))
-    for model, drawn in ((activity, bands), (flags, groups)):
-        for row, pieces in enumerate(drawn):
-            features = np.concatenate([piece[0] for piece in pieces])
-            if len(features):
-                magnitude = np.concatenate([piece[1] for piece in pieces])
-                model[row] = fit_scale_model(features, magnitude, 0.02 * after.width)
+    for group, pieces in enumerate(groups):
+        features, peak = (np.concatenate(parts) for parts in zip(*pieces, strict=True))
+        if len(features):
+            flags[group] = fit_scale_model(features, peak, floor)
     sign_weights = [
         fit_sign_weights(*(np.concatenate(parts) for parts in zip(*band, strict=True)))
         for band in leaving
@@ -257,3 +295,11 @@ def fit_step(
         integer_weights(flags, after.width, F_EXPECTED),
         np.stack(sign_weights),
     )
+
+
+def _first_weights(samples: Samples, floor: float) -> np.ndarray:
+    """Return weights of activities to start from, [FEATURES], fitted to some of the samples."""
+    some = slice(None, None, 1 + len(samples.magnitude) // _FIRST_ROWS)
+    if not len(samples.magnitude):
+        return np.zeros(FEATURES)
+    return fit_scale_model(samples.features[some], samples.magnitude[some], floor)

@@ -22,7 +22,7 @@ from underpaint.codec.transform.subbands import (
     Geometry,
 )
 
-_SAMPLES_PER_BAND = 400
+_SAMPLES_PER_BAND = 200
 _RIDGE = 4.0
 _ROUNDS = 8
 _LARGEST_WEIGHT = 4 * SIGN_UNIT
@@ -30,11 +30,11 @@ _LARGEST_WEIGHT = 4 * SIGN_UNIT
 
 def sample_signs(
     layout: Geometry, before: np.ndarray, after: np.ndarray, rng: np.random.Generator
-) -> list[tuple[int, np.ndarray, np.ndarray]]:
-    """Sample coefficients that leave zero; return (band, signs around them, whether positive).
+) -> list[tuple[int, np.ndarray, np.ndarray, np.ndarray]]:
+    """Sample coefficients that leave zero; return the arguments of `fit_sign_weights` by band.
 
-    `before`, `after` are cell indices in the two states of a step, flat; signs int8
-    [n, SIGN_FEATURES].
+    Each is (band, signs, positive, share). `before`, `after` are cell indices in the two states of
+    a step, flat.
     """
     drawn = []
     for band in range(BANDS):
@@ -42,12 +42,13 @@ def sample_signs(
         y, x = np.mgrid[:height, :width].reshape(2, -1)
         at = offset + y * stride + x
         leaving = np.flatnonzero((before[at] == 0) & (after[at] != 0))
+        chosen = leaving
         if leaving.size > _SAMPLES_PER_BAND:
-            leaving = rng.choice(leaving, _SAMPLES_PER_BAND, replace=False)
-        y, x = y[leaving], x[leaving]
-        drawn.append(
-            (band, signs_around(layout, before, after, band, y, x), after[at[leaving]] > 0)
-        )
+            chosen = rng.choice(leaving, _SAMPLES_PER_BAND, replace=False)
+        y, x = y[chosen], x[chosen]
+        share = np.full(chosen.size, leaving.size / max(chosen.size, 1))
+        signs = signs_around(layout, before, after, band, y, x)
+        drawn.append((band, signs, after[at[chosen]] > 0, share))
     return drawn
 
 
@@ -81,17 +82,19 @@ def signs_around(
     return np.sign(np.stack(seen, 1)).astype(np.int8)
 
 
-def fit_sign_weights(signs: np.ndarray, positive: np.ndarray) -> np.ndarray:
+def fit_sign_weights(signs: np.ndarray, positive: np.ndarray, share: np.ndarray) -> np.ndarray:
     """Return the weights of sign contexts, int16 [SIGN_FEATURES].
 
-    `signs` int8 [n, SIGN_FEATURES] around coefficients, `positive` bool [n] their own signs.
+    `signs` int8 [n, SIGN_FEATURES] around coefficients, `positive` bool [n] their own signs,
+    `share` [n], how many signs of the photos each sample stands for.
     """
     features, target = signs.astype(np.float64), positive.astype(np.float64)
+    share = share / share.mean() if share.size else share
     weights = np.zeros(SIGN_FEATURES)
     for _ in range(_ROUNDS):
         chance = 1 / (1 + np.exp(-features @ weights))
-        gradient = features.T @ (target - chance) - _RIDGE * weights
-        variance = chance * (1 - chance)
+        gradient = features.T @ (share * (target - chance)) - _RIDGE * weights
+        variance = share * chance * (1 - chance)
         hessian = features.T @ (features * variance[:, None]) + _RIDGE * np.eye(SIGN_FEATURES)
         weights += np.linalg.solve(hessian, gradient)
     rounded = np.round(weights * SIGN_UNIT)

@@ -74,7 +74,7 @@ class Recipe:
     head_width: int = _option(64, "number of hidden units of the semantic head")
     class_photos: int = _option(300, "number of photos for fitting the classes")
     class_rounds: int = _option(20, "rounds of expectation maximisation of the classes")
-    context_photos: int = _option(150, "number of photos for fitting the weights of contexts")
+    context_photos: int = _option(300, "number of photos for fitting the weights of contexts")
     latent_photos: int = _option(300, "number of photos for the statistics of latents")
     seed: int = 1
 

@@ -152,7 +152,8 @@ def step_bits(
 
 def _sign_bits(drawn: _Sample, seen: _Sample) -> np.ndarray:
     """Return the bits of the signs in `seen` of those that leave zero, by tables from `drawn`."""
-    weights = fit_sign_weights(drawn.signs[drawn.leaves], drawn.positive[drawn.leaves])
+    leaves = drawn.leaves
+    weights = fit_sign_weights(drawn.signs[leaves], drawn.positive[leaves], np.ones(leaves.sum()))
 
     def coded(sample: _Sample) -> tuple[np.ndarray, np.ndarray]:
         context = sample.signs[sample.leaves].astype(int) @ weights

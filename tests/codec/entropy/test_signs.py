@@ -25,13 +25,15 @@ def test_known_weights_of_signs_are_found():
     weights[[S_WEST, S_SOUTH, S_LIGHTNESS]] = (1.5, -0.8, 0.4)
     signs = rng.integers(-1, 2, (40_000, SIGN_FEATURES)).astype(np.int8)
     positive = rng.random(len(signs)) < 1 / (1 + np.exp(-signs @ weights))
-    found = fit_sign_weights(signs, positive)
+    found = fit_sign_weights(signs, positive, np.ones(len(signs)))
     assert found.dtype == np.int16
     np.testing.assert_allclose(found, weights * SIGN_UNIT, atol=3)
 
 
 def test_without_samples_all_weights_are_zero():
-    assert not fit_sign_weights(np.zeros((0, SIGN_FEATURES), np.int8), np.zeros(0, bool)).any()
+    assert not fit_sign_weights(
+        np.zeros((0, SIGN_FEATURES), np.int8), np.zeros(0, bool), np.zeros(0)
+    ).any()
 
 
 def test_signs_around_are_those_of_the_finer_state_behind_and_of_the_coarser_ahead():
