@@ -146,9 +146,9 @@ def coded_coefficients(layout: Geometry, q: np.ndarray, state: Cells) -> np.ndar
     firsts = [*range(COMPONENTS), *range(COMPONENTS, flagged, ORIENTATIONS), flagged]
     for first, end in pairwise(firsts):
         members = [(view(q, layout, band), view(coded, layout, band)) for band in range(first, end)]
-        occupied = any((np.abs(values) > state.zero).any() for values, _ in members)
+        leaves = any((np.abs(values) > state.zero).any() for values, _ in members)
         for _, marks in members:
-            marks[:] = occupied
+            marks[:] = leaves
     return coded
 
 
