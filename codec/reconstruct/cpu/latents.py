@@ -1,4 +1,7 @@
-"""Latents of one picture of any size in compiled loops, equal to those of tensors to the bit."""
+"""Latents of one picture of any size in compiled loops.
+
+They equal those of tensors to the bit, except for the rounding of predicted details.
+"""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def streams(codec: Codec) -> list[tuple[bytes, ...]]:
 
 def test_the_finest_state_is_as_good_as_without(codec, streams):
     """The loop is closed: what is predicted wrongly costs bytes, not quality."""
-    plain = Codec(load_weights("fidelity"))
+    plain = Codec(load_weights("fidelity").with_prediction(None))
     for picture, stream in zip(PICTURES, streams, strict=True):
         found = psnr(picture, codec.decode([stream], refine=False)[0])
         known = psnr(picture, plain.decode(plain.encode([picture]), refine=False)[0])
@@ -50,10 +50,14 @@ def test_each_effort_writes_what_both_backends_read_alike(codec, effort):
     assert (found - known).abs().max() <= 1
 
 
-def test_weights_without_the_step_are_packed_as_they_were():
-    plain = load_weights("fidelity")
-    assert pack_weights(plain) == PROFILES["fidelity"].read_bytes()
-    assert pack_weights(predicting_weights().with_prediction(None)) == pack_weights(plain)
+@pytest.mark.parametrize("profile", PROFILES)
+def test_weights_are_packed_as_they_were(profile):
+    weights, packed = load_weights(profile), PROFILES[profile].read_bytes()
+    assert (weights.prediction_shape is not None) == (profile == "fidelity")
+    assert pack_weights(weights) == packed
+    without = pack_weights(predicting_weights(profile).with_prediction(None))
+    assert without == pack_weights(weights.with_prediction(None))
+    assert (without == packed) == (profile == "perceptual")
 
 
 @pytest.mark.slow

@@ -110,7 +110,7 @@ def test_a_stopped_training_of_the_lifting_step_goes_on_as_if_it_had_not(tmp_pat
     source = CropSource(pictures, symbols, LIFTING.lifting_crop)
 
     def trainer(folder: str) -> LiftingTrainer:
-        weights = load_weights("fidelity")
+        weights = load_weights("fidelity").with_prediction(None)
         device = torch.device("cpu")
         return LiftingTrainer(weights, source, source, LIFTING, tmp_path / folder, device)
 
