@@ -64,6 +64,8 @@ class Codec:
         dtype: torch.dtype | None = None,
     ) -> None:
         """Take weights; the network computes in `dtype`, by default one that is fast here."""
+        if not isinstance(weights, Weights):
+            raise UsageError(f"load a codec with Codec.load({weights!r})")
         self._weights = weights
         self._device = None if device == "cpu" else available_device(device)
         self._decoder = Decoder(weights)

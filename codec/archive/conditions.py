@@ -6,9 +6,11 @@ Text is parsed as Python, and a fixed set of nodes is translated. Nothing is eva
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Container
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -28,6 +30,39 @@ _MISTAKES = (
 )
 """Errors of conditions that have no meaning, or are too deep."""
 
+Where: TypeAlias = pc.Expression | str
+"""A condition as callers state it: a pyarrow expression over small columns, or its text."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A condition on rows."""
+
+    expression: pc.Expression
+    columns: tuple[str, ...]
+    """The small columns that it names, at least one."""
+
+    @staticmethod
+    def of(where: Where, schema: pa.Schema) -> Condition:
+        """Return a condition on the columns of `schema`, which are small ones.
+
+        Raises UsageError for a text that cannot be parsed (see `parse_condition`), and for an
+        expression that names other columns or has no meaning for their types.
+        """
+        if isinstance(where, str):
+            where = parse_condition(where, schema)
+        if not isinstance(where, pc.Expression):
+            raise UsageError(
+                f"where: want a text such as 'width > 640' or a pyarrow expression, not {where!r}"
+            )
+        return Condition(where, tuple(named_columns(where, schema) or schema.names[:1]))
+
+    def rows(self, table: pa.Table) -> np.ndarray:
+        """Return the rows of a table with these columns for which it holds, int64, in order."""
+        numbered = table.append_column("__row", pa.array(np.arange(table.num_rows)))
+        matching: np.ndarray = numbered.filter(self.expression).column("__row").to_numpy()
+        return matching
+
 
 class _Refused(Exception):
     """A condition says what conditions do not allow; the message says what to write."""
@@ -43,7 +78,7 @@ _COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], pc.Expression]] = {
 }
 
 
-def parse_condition(text: str, schema: pa.Schema, names: Container[str]) -> pc.Expression:
+def parse_condition(text: str, columns: pa.Schema) -> pc.Expression:
     """Return the expression that a text describes.
 
     Allowed are names of columns, numbers, texts in quotes, True, False, comparisons (also chained,
@@ -51,12 +86,10 @@ def parse_condition(text: str, schema: pa.Schema, names: Container[str]) -> pc.E
 
     Args:
         text: the condition.
-        schema: Arrow schema of the rows.
-        names: columns of it that the condition may name.
+        columns: Arrow schema of the columns that the condition may name.
 
     Raises UsageError that says what is wrong.
     """
-    columns = pa.schema([schema.field(name) for name in schema.names if name in names])
     try:
         if len(text) > LONGEST:
             raise UsageError(f"a condition has at most {LONGEST} characters")

@@ -69,8 +69,6 @@ def sizes_for(stored: Sequence[int], size: int | None) -> tuple[int, ...]:
     """
     if size is None:
         return tuple(stored)
-    if size < 1:
-        raise UsageError(f"size: {size}; want a short side of 1 pixel or more")
     needed: list[int] = []
     for one in stored:
         needed.append(one)

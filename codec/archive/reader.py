@@ -5,35 +5,33 @@ from __future__ import annotations
 import operator
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby, islice
 from typing import Any, overload
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from underpaint.codec.archive.conditions import named_columns
+from underpaint.codec.archive.conditions import Condition, Where
+from underpaint.codec.archive.data_files import DataFiles
 from underpaint.codec.archive.key_hashes import RepeatedKeys, hashes_of
-from underpaint.codec.archive.layer_columns import FULL, columns_for, sizes_for
+from underpaint.codec.archive.layer_columns import FULL
 from underpaint.codec.archive.letters import read_letters
 from underpaint.codec.archive.manifest import Manifest, read_manifest
-from underpaint.codec.archive.parquet.pages import BlobPages
-from underpaint.codec.archive.parquet.ranges import Range, Traffic
-from underpaint.codec.archive.parquet.values import PREFIX
+from underpaint.codec.archive.parquet.ranges import Traffic
+from underpaint.codec.archive.read_columns import layer_columns, row_columns
 from underpaint.codec.archive.records import DATA, FAILED, FileEntry
 from underpaint.codec.archive.row_index import Place
-from underpaint.codec.archive.row_reader import RowReader
 from underpaint.codec.archive.rows import DeadLetter, Row
-from underpaint.codec.archive.salvage import Damage, salvage
-from underpaint.codec.archive.schema import EMBEDDING, FIXED_NAMES, SOURCE
+from underpaint.codec.archive.salvage import Damage, OnDamage
+from underpaint.codec.archive.schema import EMBEDDING, FIXED_NAMES
 from underpaint.codec.archive.statistics import Statistics, statistics_of
 from underpaint.codec.archive.tables import rows_of, vectors_of
-from underpaint.codec.archive.united_reader import UnitedReader
+from underpaint.codec.arguments import as_count, as_names
 from underpaint.codec.errors import ArchiveDamaged, NoSuchKey, UsageError
 from underpaint.codec.storage.files import Storage
-
-OnDamage = Callable[[Damage], None]
 
 
 @dataclass(frozen=True)
@@ -57,18 +55,17 @@ class Archive:
 
     A picture is a `Row`, here with its key, layers, sides and labels; see `get` for more or fewer
     layers and for the other columns. Checksums are verified on every read. It can be pickled and
-    works after a fork.
+    works after a fork. `data` reads by data file, row group and row.
     """
 
-    def __init__(self, storage: Storage, manifest: Manifest) -> None:
+    def __init__(self, storage: Storage, manifest: Manifest | None = None) -> None:
+        """Open the archive of a storage; its manifest is read unless it is given."""
+        if not isinstance(storage, Storage):
+            raise UsageError(f"open an archive with Archive.open({storage!r})")
         self.storage = storage
-        self.manifest = manifest
-        self.files: Sequence[FileEntry] = manifest.units.files
-        self._reader = UnitedReader(storage, manifest.units)
-        self._row_reader: RowReader | None = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_row_reader": None}
+        self.manifest = read_manifest(storage) if manifest is None else manifest
+        self.files: Sequence[FileEntry] = self.manifest.units.files
+        self.data = DataFiles(storage, self.manifest.units)
 
     @classmethod
     def open(
@@ -78,8 +75,7 @@ class Archive:
 
         Reads the manifest only. Raises NotAnArchive, ArchiveDamaged or UnknownArchiveVersion.
         """
-        storage = Storage(path, options)
-        return cls(storage, read_manifest(storage))
+        return cls(Storage(path, options))
 
     @property
     def weights_id(self) -> str:
@@ -133,7 +129,7 @@ class Archive:
         return self.rows()
 
     def __contains__(self, key: object) -> bool:
-        return isinstance(key, str) and self._single.index.find(key) is not None
+        return isinstance(key, str) and self.data.index.find(key) is not None
 
     @overload
     def __getitem__(self, which: str | int) -> Row: ...
@@ -152,9 +148,9 @@ class Archive:
         number = operator.index(which)
         if not -len(self) <= number < len(self):
             raise IndexError(f"{self.storage.root}: picture {number} of {len(self)}")
-        place = self._single.index.at(number % len(self))
-        names = self._row_columns(None, None, labels=True, source=False, provenance=False)
-        return next(rows_of(self._single.row(place, names, {})))
+        place = self.data.index.at(number % len(self))
+        names = row_columns(self.manifest, None, None, labels=True, provenance=False)
+        return next(rows_of(self.data.rows.row(place, names, {})))
 
     @property
     def paths(self) -> list[str]:
@@ -164,7 +160,7 @@ class Archive:
     @property
     def traffic(self) -> Traffic:
         """Bytes fetched and wanted by all reads of this object so far."""
-        return self._reader.counter.traffic
+        return self.data.reader.counter.traffic
 
     @property
     def schema(self) -> pa.Schema:
@@ -175,10 +171,10 @@ class Archive:
         damage: ArchiveDamaged | None = None
         for entry in self.files:
             try:
-                others = [*self._reader.footer(entry).schema]
+                others = [*self.data.reader.footer(entry).schema]
                 others = [item for item in others if item.name not in self.label_names]
                 at = len(FIXED_NAMES)
-                return pa.schema([*others[:at], *self._reader.labels, *others[at:]])
+                return pa.schema([*others[:at], *self.data.reader.labels, *others[at:]])
             except ArchiveDamaged as error:
                 damage = damage or error
         if damage:
@@ -195,11 +191,7 @@ class Archive:
         `size` is a short side in pixels, as in `Codec.decode`; None is the largest that the archive
         has. Raises UsageError if either is out of range.
         """
-        count = len(self.layer_names)
-        layers = count if layers is None else layers
-        if not 1 <= layers <= count and (count or layers < 1):
-            raise UsageError(f"layers: {layers}; the archive has layers 1 to {count}")
-        return columns_for(layers, sizes_for(self.sizes, size))
+        return layer_columns(self.manifest, layers, size)
 
     def decoded_size(self, size: int | None) -> int | None:
         """Return the argument `size` of `Codec.decode` for layers read with `size`.
@@ -214,38 +206,28 @@ class Archive:
         *,
         layers: int | None = None,
         size: int | None = None,
-        where: pc.Expression | None = None,
+        where: Where | None = None,
         on_damage: OnDamage | None = None,
     ) -> Iterator[RowGroup]:
-        """Yield row groups in the order of the archive, with `columns` and layers 1 to `layers`.
+        """Return row groups in the order of the archive, with `columns` and layers 1 to `layers`.
 
         Args:
             columns: any columns by name (None: all but layers, source and embedding).
             layers: number of layers in addition (None: none).
             size: short side in pixels of the pictures that the layers are for (None: full).
-            where: an expression over small columns (`pc.field("width") > 640`). Rows that do not
-                match are left out, and blobs of groups without a match are not fetched.
+            where: a condition on small columns: a text such as "width > 640 and cls == 3", as on
+                the command line, or an expression such as `pc.field("width") > 640`. Rows that do
+                not match are left out, and blobs of groups without a match are not fetched.
             on_damage: called for each damaged row or file, which is then left out or cut to its
                 intact layers. None: ArchiveDamaged is raised.
+
+        Raises UsageError for columns, layers, sizes and conditions that do not fit the archive.
         """
-        names = list(columns) if columns is not None else [*FIXED_NAMES, *self.label_names]
+        chosen = [*FIXED_NAMES, *self.label_names]
+        names = chosen if columns is None else [*as_names("columns", columns)]
         names += self.layer_columns(layers, size) if layers is not None else []
         self._check_columns(names)
-        tested = self.columns_of(where) if where is not None and self.files else []
-        for entry in self.files:
-            for group in range(len(entry.row_groups)):
-                try:
-                    table = self._read(entry, group, names, where, tested)
-                except ArchiveDamaged as error:
-                    if on_damage is None:
-                        raise
-                    wanted = list(dict.fromkeys([*tested, *names]))
-                    found = salvage(self._reader, entry, group, wanted, error, on_damage)
-                    table = found[0] if found else None
-                    if table is not None and where is not None:
-                        table = table.filter(where).select(names)
-                if table is not None and table.num_rows:
-                    yield RowGroup(entry.path, group, table)
+        return self._row_groups(names, self.condition(where), on_damage)
 
     def rows(
         self,
@@ -254,26 +236,32 @@ class Archive:
         size: int | None = None,
         labels: bool = True,
         source: bool = False,
-        where: pc.Expression | None = None,
-        keys: Sequence[str] | None = None,
+        where: Where | None = None,
+        keys: str | Iterable[str] | None = None,
+        limit: int | None = None,
         on_damage: OnDamage | None = None,
     ) -> Iterator[Row]:
-        """Yield images in the order of the archive, with layers 1 to `layers` (None: all).
+        """Return images in the order of the archive, with layers 1 to `layers` (None: all).
 
-        `size`: only what pictures of this short side need, see `Codec.decode` (None: full).
-        `source`: with the original bytes, if the archive keeps them. `keys`: only these images, in
-        the order of the archive; NoSuchKey before the first is read. Other arguments as in
-        `row_groups`.
+        Args:
+            layers: number of layers.
+            size: only what pictures of this short side need, see `Codec.decode` (None: full).
+            labels: whether rows have their labels.
+            source: whether they have the original bytes, which the archive may keep.
+            where: only images for which a condition holds, as in `row_groups`.
+            keys: only the images of these keys, each read by itself.
+            limit: only so many images, the first of those that `where` and `keys` choose.
+            on_damage: as in `row_groups`.
+
+        Raises UsageError as `row_groups`, and NoSuchKey, before the first image is read.
         """
-        names = self._row_columns(layers, size, labels=labels, source=source)
+        names = row_columns(self.manifest, layers, size, labels=labels, source=source)
+        limit = as_count("limit", limit)
         if keys is not None:
-            if where is not None:
-                raise UsageError("rows: give either keys or where")
-            yield from self._rows_of(self.places(keys), names, on_damage)
-            return
+            places, condition = self.places(keys), self.condition(where)
+            return islice(self._rows_of(places, names, condition, on_damage), limit)
         groups = self.row_groups(names, where=where, on_damage=on_damage)
-        for group in groups:
-            yield from rows_of(group.table)
+        return islice((row for group in groups for row in rows_of(group.table)), limit)
 
     def get(
         self,
@@ -298,38 +286,44 @@ class Archive:
 
         Raises NoSuchKey or ArchiveDamaged.
         """
-        names = self._row_columns(layers, size, labels=labels, source=source, provenance=provenance)
-        place = self._place(key)
+        names = row_columns(
+            self.manifest, layers, size, labels=labels, source=source, provenance=provenance
+        )
+        place = self.place(key)
         known = {} if provenance else {"key": key}
         names = [name for name in names if name not in known]
-        return next(rows_of(self._single.row(place, names, known)))
+        return next(rows_of(self.data.rows.row(place, names, known)))
 
-    def columns_of(self, where: pc.Expression) -> list[str]:
-        """Return the small columns that a condition names, at least one; UsageError for others."""
-        names = [*FIXED_NAMES, *self.label_names]
-        schema = pa.schema([self.schema.field(name) for name in names])
-        return named_columns(where, schema) or ["key"]
+    def condition(self, where: Where | None) -> Condition | None:
+        """Return a condition on the small columns of the archive; None where nothing is chosen.
 
-    def places(self, keys: Iterable[str]) -> list[Place]:
+        Raises UsageError if it cannot be parsed, or does not fit the columns.
+        """
+        if where is None or not self.files:
+            return None
+        schema, names = self.schema, (*FIXED_NAMES, *self.label_names)
+        return Condition.of(where, pa.schema([schema.field(name) for name in names]))
+
+    def place(self, key: str) -> Place:
+        """Return where the image of a key is stored; NoSuchKey."""
+        place = self.data.index.find(key)
+        if place is not None:
+            return place
+        first = pc.min(self.manifest.units.column("first_key")).as_py()
+        hint = f"; the first key is {first!r}" if first is not None else ""
+        raise NoSuchKey(f"{self.storage.root}: no picture {key!r}{hint}")
+
+    def places(self, keys: str | Iterable[str]) -> list[Place]:
         """Return where the images of some keys are stored, sorted, each once; NoSuchKey."""
-        return sorted({self._place(key) for key in keys})
-
-    def check_key(self, key: str) -> None:
-        """NoSuchKey unless the archive has a picture of this key."""
-        self._place(key)
+        return sorted({self.place(key) for key in as_names("keys", keys)})
 
     def load_index(self) -> int:
         """Read the index of all data files, to find keys; return its memory in bytes.
 
         Otherwise the index of a data file is read when a key that it may hold is first asked for.
         """
-        self._single.index.load()
-        return self._single.index.nbytes
-
-    def locate(self, key: str) -> tuple[int, int, int]:
-        """Return the file (index into `files`), row group and row of a key; NoSuchKey."""
-        place = self._place(key)
-        return place.file, place.group, place.row
+        self.data.index.load()
+        return self.data.index.nbytes
 
     def embedding(self, key: str) -> np.ndarray:
         """Return the embedding of an image, float16 [size]; no layer is read.
@@ -337,7 +331,7 @@ class Archive:
         Raises NoSuchKey, UsageError if there are no embeddings, or ArchiveDamaged.
         """
         self._check_columns([EMBEDDING])
-        row = self._single.row(self._place(key), [EMBEDDING], {})
+        row = self.data.rows.row(self.place(key), [EMBEDDING], {})
         vector: np.ndarray = vectors_of(row.column(EMBEDDING))[0]
         return vector
 
@@ -364,129 +358,76 @@ class Archive:
         for unit in self.manifest.units.failed():
             assert unit.failed
             for group in range(len(unit.failed.row_groups)):
-                yield from read_letters(self._reader, unit.failed, group)
+                yield from read_letters(self.data.reader, unit.failed, group)
 
     def check_files(self) -> Iterator[Damage]:
         """Yield files that are missing or changed since their commit. Reads everything once."""
         for folder in (DATA, FAILED):
             for entry in self.manifest.units.entries(folder):
-                if reason := self._reader.difference(entry):
+                if reason := self.data.reader.difference(entry):
                     yield Damage(entry.path, None, None, None, reason)
 
-    def read_group(self, file: int, group: int, columns: Sequence[str]) -> pa.Table:
-        """Return columns of row group `group` of file `file` (index into `files`);
-        ArchiveDamaged.
-        """
-        return self._reader.read(self.files[file], group, columns)
+    def _row_groups(
+        self, names: Sequence[str], condition: Condition | None, on_damage: OnDamage | None
+    ) -> Iterator[RowGroup]:
+        for file, entry in enumerate(self.files):
+            for group in range(len(entry.row_groups)):
+                table = self._row_group(file, group, names, condition, on_damage)
+                if table is not None and table.num_rows:
+                    yield RowGroup(entry.path, group, table)
 
-    def read_blobs(
-        self, file: int, group: int, row: int, columns: Sequence[str]
-    ) -> dict[str, bytes | None]:
-        """Return blob columns of one row of a row group, by their bytes; ArchiveDamaged."""
-        return self._single.blobs(Place(file, group, row), columns)
-
-    def read_rows(
-        self, file: int, group: int, rows: Sequence[int], columns: Sequence[str]
-    ) -> pa.Table:
-        """Return columns of some rows of a row group: small columns whole, which are kept, and
-        blobs by their bytes; ArchiveDamaged.
-        """
-        return self._single.rows(file, group, rows, columns)
-
-    def blob_pages(self, file: int, group: int, columns: Sequence[str]) -> dict[str, BlobPages]:
-        """Return the pages of blob columns of a row group; ArchiveDamaged."""
-        return self._reader.pages(self.files[file], group, columns)
-
-    def blob_page(self, file: int, pages: BlobPages, number: int) -> list[bytes | None]:
-        """Return all values of one of these pages; ArchiveDamaged."""
-        return self._reader.page(self.files[file], pages, number)
-
-    def layer_ranges(self, file: int, group: int, row: int) -> list[list[Range | None]]:
-        """Return the byte ranges of the layers of one row in its data file, for other readers.
-
-        A list for each of `sizes`, and in it a range for each layer; None for a null. The four
-        bytes in front of a range hold its length: compare them (rule A25 of docs/archive.md).
-        Raises ArchiveDamaged if the lengths of the layers or the page index cannot be read.
-        """
-        entry = self.files[file]
-        positions = self._single.index.positions(Place(file, group, row))
-        if positions is None:
-            raise ArchiveDamaged(f"{entry.path}: row group {group}: no positions of its layers")
-        count = len(self.layer_names)
-        names = columns_for(count, self.sizes)
-        ranges = [positions[name].range(row) for name in names]
-        if any(one and not PREFIX <= one[0] <= one[1] <= entry.bytes for one in ranges):
-            raise ArchiveDamaged(f"{entry.path}: row group {group}: lengths beyond the file")
-        return [ranges[at : at + count] for at in range(0, len(ranges), count)]
-
-    def read_range(self, entry: FileEntry, start: int, stop: int) -> bytes:
-        """Return bytes [start, stop) of a data file, in one request; ArchiveDamaged if cut."""
-        [data] = self._reader.fetch_each(entry, [(start, stop)])
-        return data
-
-    def column_bytes(self, file: int, group: int, columns: Sequence[str]) -> int:
-        """Return the bytes that columns take in a row group, from the footer; ArchiveDamaged."""
-        chunks = self._reader.chunks(self.files[file], group, columns)
-        return sum(stop - start for start, stop in chunks.values())
-
-    def salvage_group(
-        self, file: int, group: int, columns: Sequence[str], error: Exception, report: OnDamage
-    ) -> tuple[pa.Table, np.ndarray] | None:
-        """Return the readable part of a damaged row group, as `salvage`; each loss goes to
-        `report`.
-        """
-        return salvage(self._reader, self.files[file], group, columns, error, report)
-
-    @property
-    def _single(self) -> RowReader:
-        if self._row_reader is None:
-            self._row_reader = RowReader(self._reader, self.manifest.units)
-        return self._row_reader
+    def _row_group(
+        self,
+        file: int,
+        group: int,
+        names: Sequence[str],
+        condition: Condition | None,
+        on_damage: OnDamage | None,
+    ) -> pa.Table | None:
+        """Return columns of the rows of a row group for which a condition holds; None: no row."""
+        try:
+            if condition is None:
+                return self.data.read_group(file, group, names)
+            return self.data.read_matching(file, group, names, condition)
+        except ArchiveDamaged as error:
+            if on_damage is None:
+                raise
+            tested = condition.columns if condition is not None else ()
+            wanted = list(dict.fromkeys([*tested, *names]))
+            found = self.data.salvage_group(file, group, wanted, error, on_damage)
+            if found is None or condition is None:
+                return found[0] if found else None
+            return found[0].take(condition.rows(found[0])).select(names)
 
     def _rows_of(
-        self, places: Sequence[Place], names: Sequence[str], on_damage: OnDamage | None
-    ) -> Iterator[Row]:
-        """Yield the rows of some places, each read by itself."""
-        for place in places:
-            try:
-                table = self._single.row(place, names, {})
-            except ArchiveDamaged as error:
-                if on_damage is None:
-                    raise
-                entry = self.files[place.file]
-                found = salvage(self._reader, entry, place.group, names, error, on_damage)
-                table = found[0].filter(pa.array(found[1] == place.row)) if found else None
-            if table is not None:
-                yield from rows_of(table)
-
-    def _place(self, key: str) -> Place:
-        """Return the place of a key; NoSuchKey."""
-        place = self._single.index.find(key)
-        if place is not None:
-            return place
-        first = pc.min(self.manifest.units.column("first_key")).as_py()
-        hint = f"; the first key is {first!r}" if first is not None else ""
-        raise NoSuchKey(f"{self.storage.root}: no picture {key!r}{hint}")
-
-    def _row_columns(
         self,
-        layers: int | None,
-        size: int | None,
-        *,
-        labels: bool,
-        source: bool,
-        provenance: bool = True,
-    ) -> list[str]:
-        names = list(FIXED_NAMES if provenance else ("key", "width", "height"))
-        names += self.label_names if labels else ()
-        if self.manifest.embedding_size is not None and provenance:
-            names.append(EMBEDDING)
-        names += self.layer_columns(layers, size)
-        if source:
-            if self.files and not self.manifest.keeps_source:
-                raise UsageError(f"{self.storage.root}: this archive keeps no source bytes")
-            names.append(SOURCE)
-        return names
+        places: Sequence[Place],
+        names: Sequence[str],
+        condition: Condition | None,
+        on_damage: OnDamage | None,
+    ) -> Iterator[Row]:
+        """Yield the rows of some places for which a condition holds, each read by itself."""
+        for (file, group), own in groupby(places, lambda place: (place.file, place.group)):
+            rows = [place.row for place in own]
+            if condition is not None:
+                matching = self.data.matching(file, group, condition, on_damage)
+                rows = np.intersect1d(rows, matching).tolist()
+            for row in rows:
+                table = self._row(Place(file, group, row), names, on_damage)
+                if table is not None:
+                    yield from rows_of(table)
+
+    def _row(
+        self, place: Place, names: Sequence[str], on_damage: OnDamage | None
+    ) -> pa.Table | None:
+        """Return columns of one row, or what `on_damage` leaves of it."""
+        try:
+            return self.data.rows.row(place, names, {})
+        except ArchiveDamaged as error:
+            if on_damage is None:
+                raise
+            found = self.data.salvage_group(place.file, place.group, names, error, on_damage)
+            return found[0].filter(pa.array(found[1] == place.row)) if found else None
 
     def _check_columns(self, names: Sequence[str]) -> None:
         known = self.schema.names if self.files else names
@@ -497,24 +438,3 @@ class Archive:
                     f"{self.storage.root}: no embeddings; encode with --embedding NAME"
                 )
             raise UsageError(f"{self.storage.root}: no column {unknown[0]!r}")
-
-    def _read(
-        self,
-        entry: FileEntry,
-        group: int,
-        names: Sequence[str],
-        where: pc.Expression | None,
-        tested: Sequence[str],
-    ) -> pa.Table | None:
-        """Return the rows of a row group for which `where` holds, on the columns `tested`."""
-        if where is None:
-            return self._reader.read(entry, group, names)
-        known = self._reader.read(entry, group, tested)
-        numbered = known.append_column("__row", pa.array(np.arange(known.num_rows)))
-        chosen = numbered.filter(where).column("__row")
-        if not len(chosen):
-            return None
-        rest = [name for name in names if name not in tested]
-        table = self._reader.read(entry, group, rest) if rest else known
-        order = [known.column(n) if n in tested else table.column(n) for n in names]
-        return pa.table(dict(zip(names, order, strict=True))).take(chosen)

@@ -41,13 +41,17 @@ class Damage:
         return f"{self.path}: {what}{part}: {self.reason}"
 
 
+OnDamage = Callable[[Damage], None]
+"""Is told of each loss; the reading goes on without what is lost."""
+
+
 def salvage(
     reader: RangeReader,
     entry: FileEntry,
     group: int,
     columns: Sequence[str],
     error: Exception,
-    report: Callable[[Damage], None],
+    report: OnDamage,
 ) -> tuple[pa.Table, np.ndarray] | None:
     """Return the intact rows of a row group that failed with `error`, and their indices in it.
 

@@ -39,6 +39,7 @@ from underpaint.codec.archive.schema import (
     with_blob_bytes,
 )
 from underpaint.codec.archive.tables import rows_of, table
+from underpaint.codec.arguments import as_names
 from underpaint.codec.errors import DuplicateKey, RowInvalid, UnitConflict, UsageError
 from underpaint.codec.storage.files import Storage
 from underpaint.codec.storage.redaction import redacted
@@ -120,12 +121,14 @@ class ArchiveWriter:
     ) -> None:
         labels = label_schema if label_schema is not None else pa.schema([])
         self.unit = check_unit(unit)
-        columns = Columns(tuple(layers), labels, embedding_size, keep_source, tuple(sizes))
+        columns = Columns(
+            as_names("layers", layers), labels, embedding_size, keep_source, tuple(sizes)
+        )
         self.weights_id = weights_id
         self._extractor = extractor
         self.commit: Commit | None = None
         self._retries = check_unit(retries) if retries is not None else None
-        self._replaces = tuple(map(check_unit, replaces))
+        self._replaces = tuple(map(check_unit, as_names("replaces", replaces)))
         self._generation, self._supersedes = generation, supersedes
         if metadata not in METADATA:
             raise UsageError(f"metadata {metadata!r}: choose {', '.join(METADATA)}")

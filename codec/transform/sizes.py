@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from underpaint.codec.arguments import as_count
 from underpaint.codec.errors import UsageError
 from underpaint.codec.transform.levels import DYADIC_LEVELS
 
@@ -55,11 +56,9 @@ class Size:
         """
         if size is not None and shrink is not None:
             raise UsageError("size and shrink: want one of them")
-        if size is not None and size < 1:
-            raise UsageError(f"size: {size}; want a short side of 1 pixel or more")
         if shrink is not None and shrink not in SHRINKS:
             raise UsageError(f"shrink: {shrink}; want one of {', '.join(map(str, SHRINKS))}")
-        return cls(SHRINKS.index(shrink or 1), size)
+        return cls(SHRINKS.index(shrink or 1), as_count("size", size))
 
     def no_finer_than(self, level: int) -> Size:
         """Return the size with a shrink level of at least `level` for all pictures."""
@@ -83,6 +82,8 @@ def cut_levels(height: int, width: int, sizes: Sequence[int]) -> tuple[int, ...]
 
 def check_sizes(sizes: Sequence[int]) -> None:
     """Raise UsageError unless `sizes` are at most three positive numbers in increasing order."""
+    if isinstance(sizes, int):
+        raise UsageError(f"sizes: want a list of short sides in pixels, such as [{sizes}]")
     ordered = all(a < b for a, b in zip((0, *sizes), sizes, strict=False))
     if len(sizes) > MOST_SIZES or not ordered:
         raise UsageError(

@@ -108,8 +108,6 @@ def selection(arguments: argparse.Namespace) -> Selection:
         keys += [line for line in text.split("\n") if line]
         if not keys:
             raise UsageError(f"--keys-file {arguments.keys_file}: holds no key")
-    if keys and arguments.where is not None:
-        raise UsageError("--where cannot be combined with --key or --keys-file")
     return Selection(tuple(keys) or None, arguments.where, arguments.limit)
 
 

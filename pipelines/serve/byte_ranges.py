@@ -45,7 +45,7 @@ def file_range(request: Request, archive: Archive) -> Response:
         "accept-ranges": "bytes",
         "cache-control": "private, max-age=86400, immutable",  # the name changes with the content
     }
-    data = archive.read_range(entry, start, stop)
+    data = archive.data.read_range(entry, start, stop)
     return Response(data, 206, headers, "application/octet-stream")
 
 

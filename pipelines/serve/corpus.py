@@ -127,7 +127,7 @@ class Corpus:
         in it for each layer the start and length of its part in the file, or None.
         """
         span = self._span(number)
-        ranges = self.archive.layer_ranges(span.file, span.group, span.start)
+        ranges = self.archive.data.layer_ranges(span.file, span.group, span.start)
         return {"file": self.archive.files[span.file].path, "parts": parts_of(ranges)}
 
     def original(self, number: int) -> bytes:
@@ -138,7 +138,7 @@ class Corpus:
         if not self.archive.manifest.keeps_source:
             raise UsageError("this archive keeps no original files")
         span, row = self._span(number), self.row(number)
-        data = self.archive.read_blobs(span.file, span.group, span.start, [SOURCE])[SOURCE]
+        data = self.archive.data.read_blobs(span.file, span.group, span.start, [SOURCE])[SOURCE]
         if data is None:
             raise UsageError("the original of this picture was not stored")
         if row.source_sha256 and hashlib.sha256(data).digest() != row.source_sha256:
@@ -147,8 +147,8 @@ class Corpus:
 
     def number_of(self, key: str) -> int:
         """Return the number of the row with a key; NoSuchKey."""
-        file, group, row = self.archive.locate(key)
-        return self.numbers.number(file, group, row)
+        place = self.archive.place(key)
+        return self.numbers.number(place.file, place.group, place.row)
 
     # pictures
 
@@ -242,7 +242,7 @@ class Corpus:
     def _intact(self, span: Span, names: Sequence[str]) -> pa.Table | None:
         """Return small columns of a row group; None if it is damaged, which `damaged` counts."""
         try:
-            return self.archive.read_group(span.file, span.group, names)
+            return self.archive.data.read_group(span.file, span.group, names)
         except ArchiveDamaged:
             self._damaged.add((span.file, span.group))
             return None
@@ -314,7 +314,7 @@ class Corpus:
         return sorted(pairs, key=lambda pair: -pair["similarity"])
 
     def _embeddings(self, span: Span) -> np.ndarray:
-        table = self.archive.read_group(span.file, span.group, [EMBEDDING])
+        table = self.archive.data.read_group(span.file, span.group, [EMBEDDING])
         return vectors_of(table.column(EMBEDDING))
 
     # reading
@@ -335,7 +335,7 @@ class Corpus:
     def _small(self, span: Span, names: tuple[str, ...]) -> pa.Table:
         return self._pages.get(
             (span.file, span.group, names),
-            lambda: self.archive.read_group(span.file, span.group, names).select(names),
+            lambda: self.archive.data.read_group(span.file, span.group, names).select(names),
             lambda table: table.nbytes + _GROUP_OVERHEAD,
         )
 
@@ -344,7 +344,7 @@ class Corpus:
         place = span.file, span.group
 
         def indices() -> dict[str, BlobPages]:
-            return self.archive.blob_pages(*place, names)
+            return self.archive.data.blob_pages(*place, names)
 
         def nbytes(found: Mapping[str, BlobPages]) -> int:
             return sum(100 * len(pages.pages) + _GROUP_OVERHEAD for pages in found.values())
@@ -353,7 +353,7 @@ class Corpus:
         at = pages.page_of(span.start)
         values = self._pages.get(
             (*place, name, at),
-            lambda: self.archive.blob_page(span.file, pages, at),
+            lambda: self.archive.data.blob_page(span.file, pages, at),
             lambda values: sum(len(value or b"") + 60 for value in values),
         )
         return values[span.start - pages.pages[at].first_row]

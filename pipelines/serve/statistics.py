@@ -52,12 +52,12 @@ def histograms(corpus: Corpus) -> dict[str, Any]:
     bits = np.zeros(len(BITS_PER_PIXEL), np.int64)
     columns = columns_for(len(archive.layer_names), archive.sizes)
     for span in corpus.numbers.groups():
-        table = archive.read_group(span.file, span.group, ["width", "height"])
+        table = archive.data.read_group(span.file, span.group, ["width", "height"])
         width, height = (table.column(name).to_numpy() for name in ("width", "height"))
         pixels = width.astype(np.int64) * height
         places = np.searchsorted(MEGAPIXELS, pixels / 1e6, side="right") - 1
         sizes += np.bincount(places, minlength=len(MEGAPIXELS))
-        stored = archive.column_bytes(span.file, span.group, columns)
+        stored = archive.data.column_bytes(span.file, span.group, columns)
         rate = 8 * stored / max(1, int(pixels.sum()))
         bits[np.searchsorted(BITS_PER_PIXEL, rate, side="right") - 1] += len(pixels)
     return {

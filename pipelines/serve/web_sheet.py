@@ -24,10 +24,10 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from underpaint.codec.archive.reader import Archive, OnDamage
+from underpaint.codec.archive.reader import Archive
 from underpaint.codec.archive.row_numbers import Span
 from underpaint.codec.archive.rows import Row
-from underpaint.codec.archive.salvage import Damage
+from underpaint.codec.archive.salvage import Damage, OnDamage
 from underpaint.codec.archive.tools.bytes_table import bytes_table
 from underpaint.codec.archive.tools.export import Exported
 from underpaint.codec.archive.tools.sample import sampled_rows
@@ -194,7 +194,7 @@ def checked_origin(archive_url: str) -> str:
 def _place(archive: Archive, span: Span, row: Row) -> dict[str, Any] | None:
     """Return where the layers of a picture are stored; None if that cannot be read."""
     try:
-        ranges = archive.layer_ranges(span.file, span.group, span.start)
+        ranges = archive.data.layer_ranges(span.file, span.group, span.start)
     except ArchiveDamaged:
         return None
     return {

@@ -10,7 +10,7 @@ import torch
 
 from underpaint.codec.archive.reader import Archive
 from underpaint.codec.archive.torch.map_style import LayerMap
-from underpaint.codec.archive.torch.options import SampleArguments
+from underpaint.codec.archive.torch.options import SampleOptions, check_options
 
 
 class FlatSamples:
@@ -24,10 +24,10 @@ class FlatSamples:
     """
 
     def __init__(
-        self, archive: Archive | str | os.PathLike[str], **options: Unpack[SampleArguments]
+        self, archive: Archive | str | os.PathLike[str], **options: Unpack[SampleOptions]
     ) -> None:
-        chosen: SampleArguments = {"output": "image"}
-        chosen.update(options)
+        check_options(FlatSamples, options)
+        chosen: SampleOptions = {"output": "image", **options}
         self._map = LayerMap(archive, **chosen)
 
     def __len__(self) -> int:

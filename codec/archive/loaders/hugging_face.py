@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Unpack
 
 import datasets
 import pyarrow as pa
 
 from underpaint.codec.archive.reader import Archive
 from underpaint.codec.archive.torch.dataset import LayerDataset
+from underpaint.codec.archive.torch.options import SampleOptions, check_options
 
 
 def load_dataset(
-    archive: str | os.PathLike[str],
-    *,
-    layers: int | None = None,
-    size: int | None = None,
-    **options: Any,
+    archive: str | os.PathLike[str], **options: Unpack[SampleOptions]
 ) -> datasets.IterableDataset:
     """Return the images of an archive: "key", "image" (decoded) and the labels.
 
     A label of integers with a label of texts beside it, `X` and `X_name`, becomes a ClassLabel with
     these names. One worker reads an archive. `options`: as in `LayerDataset`.
     """
+    check_options(load_dataset, options)
     opened = Archive.open(archive)
     fields = {item.name: item.type for item in opened.schema if item.name in opened.label_names}
     features = datasets.Features.from_arrow_schema(pa.schema(fields))
@@ -32,13 +30,13 @@ def load_dataset(
         if pa.types.is_integer(kind) and fields.get(f"{name}_name") == pa.string():
             features[name] = datasets.ClassLabel(names=class_names(opened, name))
     features |= {"key": datasets.Value("string"), "image": datasets.Image()}
-    options = {"layers": layers, "size": size, "output": "pil", **options}
+    options = {"output": "pil", **options}
     return datasets.IterableDataset.from_generator(
         samples, datasets.Features(features), gen_kwargs={"archive": archive, "options": options}
     )
 
 
-def samples(archive: str | os.PathLike[str], options: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def samples(archive: str | os.PathLike[str], options: SampleOptions) -> Iterator[dict[str, Any]]:
     """Yield flat samples in the order of the archive."""
     for sample in LayerDataset(archive, seed=None, rank=0, world_size=1, **options):
         yield {"key": sample["key"], "image": sample["image"], **sample.get("labels", {})}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from underpaint.codec.archive.loaders.flat_samples import FlatSamples
 from underpaint.codec.archive.reader import Archive
-from underpaint.codec.archive.torch.options import SampleArguments
+from underpaint.codec.archive.torch.options import SampleOptions, check_options
 
 if TYPE_CHECKING:
     import ray.data
@@ -17,12 +17,13 @@ def read_ray(
     archive: Archive | str | os.PathLike[str],
     *,
     batch_size: int = 64,
-    **options: Unpack[SampleArguments],
+    **options: Unpack[SampleOptions],
 ) -> ray.data.Dataset:
     """Return the images of an archive as a Ray data set, with the columns of `FlatSamples`.
 
     Tasks read `batch_size` images each, which decode together; neighbours share a row group.
     """
+    check_options(read_ray, options)
     import ray.data
 
     samples = FlatSamples(archive, **options)

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import quote
 
-from underpaint.codec.archive.reader import Archive, OnDamage
+from underpaint.codec.archive.reader import Archive
 from underpaint.codec.archive.rows import Row
-from underpaint.codec.archive.salvage import Damage
+from underpaint.codec.archive.salvage import Damage, OnDamage
 from underpaint.codec.archive.selection import EVERYTHING, Selection
 from underpaint.codec.archive.tools.targets import check_empty
 from underpaint.codec.codec import Codec

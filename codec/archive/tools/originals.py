@@ -6,8 +6,8 @@ import hashlib
 import os
 from collections.abc import Callable
 
-from underpaint.codec.archive.reader import Archive, OnDamage
-from underpaint.codec.archive.salvage import Damage
+from underpaint.codec.archive.reader import Archive
+from underpaint.codec.archive.salvage import Damage, OnDamage
 from underpaint.codec.archive.schema import SOURCE
 from underpaint.codec.archive.tools.export import Exported
 from underpaint.codec.archive.tools.output_names import OutputNames

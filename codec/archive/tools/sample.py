@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from underpaint.codec.archive.reader import Archive, OnDamage
+from underpaint.codec.archive.reader import Archive
 from underpaint.codec.archive.row_numbers import RowNumbers, Span
 from underpaint.codec.archive.rows import Row
-from underpaint.codec.archive.salvage import Damage
+from underpaint.codec.archive.salvage import Damage, OnDamage
 from underpaint.codec.archive.schema import FIXED_NAMES
 from underpaint.codec.archive.tables import rows_of, with_blobs
 from underpaint.codec.errors import ArchiveDamaged
@@ -35,8 +35,8 @@ def sampled_rows(
     for number in chosen.tolist():
         [span] = numbers.spans(number, number + 1)
         try:
-            table = archive.read_group(span.file, span.group, small).slice(span.start, 1)
-            blobs = archive.read_blobs(span.file, span.group, span.start, names)
+            table = archive.data.read_group(span.file, span.group, small).slice(span.start, 1)
+            blobs = archive.data.read_blobs(span.file, span.group, span.start, names)
         except ArchiveDamaged as error:
             if on_damage is None:
                 raise

@@ -17,7 +17,7 @@ from underpaint.codec.archive.torch.division import Division, Even
 from underpaint.codec.archive.torch.loading import Loading, made
 from underpaint.codec.archive.torch.mixed_samples import MixedMaker
 from underpaint.codec.archive.torch.mixture import Mixture, shares_of
-from underpaint.codec.archive.torch.options import SampleArguments, SampleOptions
+from underpaint.codec.archive.torch.options import SampleOptions, check_options, complete
 from underpaint.codec.archive.torch.order import EpochOrder, Interval, Piece, union, without
 from underpaint.codec.archive.torch.passes import Passes
 from underpaint.codec.archive.torch.ranks import rank_place, worker_place
@@ -103,7 +103,7 @@ class LayerDataset(IterableDataset[Sample]):
         decode_batch: images decoded at once, unless there is a `batch_size`.
         options: the content of samples: `layers`, `size`, `exact`, `fit`, `output`, `normalize`,
             `labels`, `label`, `columns`, `features`, `transform`, `weights`, `device`, `refine` and
-            `on_damage`; and the images: `where` and `keys`. See `SampleOptions`.
+            `on_damage`; and the images: `where`, `keys` and `limit`. See `SampleOptions`.
     """
 
     def __init__(
@@ -122,15 +122,16 @@ class LayerDataset(IterableDataset[Sample]):
         prefetch_bytes: int = PREFETCH_BYTES,
         threads: int = 4,
         decode_batch: int = 16,
-        **options: Unpack[SampleArguments],
+        **options: Unpack[SampleOptions],
     ) -> None:
         super().__init__()
+        check_options(LayerDataset, options)
         chosen = [archive] if isinstance(archive, Archive | str | os.PathLike) else archive
         self.archives = tuple(a if isinstance(a, Archive) else Archive.open(a) for a in chosen)
         self.rank, self.world_size = rank_place(rank, world_size)
         if shuffle not in get_args(Shuffle):
             raise UsageError(f"shuffle {shuffle!r}: choose windows or full")
-        self._maker = maker = MixedMaker(self.archives, SampleOptions(**options))
+        self._maker = maker = MixedMaker(self.archives, complete(options))
         images = [int(part.rows.sum()) for part in maker.makers]
         self._mixture = Mixture(maker.rows, maker.sizes, maker.ends, shares_of(images, mix))
         self._seed, self._window_bytes = seed, None if shuffle == "full" else window_bytes

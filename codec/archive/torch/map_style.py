@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from underpaint.codec.archive.parquet.ranges import Traffic
 from underpaint.codec.archive.reader import Archive
-from underpaint.codec.archive.torch.options import SampleArguments, SampleOptions
+from underpaint.codec.archive.torch.options import SampleOptions, check_options, complete
 from underpaint.codec.archive.torch.samples import Group, Sample, SampleMaker, Wanted
 
 CACHE_BYTES = 256 << 20
@@ -22,14 +22,14 @@ CACHE_BYTES = 256 << 20
 class LayerMap(Dataset[Sample | None]):
     """Images of an archive by index, in the order of the archive; samples as in `LayerDataset`.
 
-    With `where` or `keys`, indices count the chosen images only. A few images of a row group are
-    fetched by their byte ranges; many are read with the whole group,
-    which then stays in a cache of `cache_bytes` (least recently used groups go first). A sampler
-    that jumps at random over a large archive fetches several times the bytes it uses; to train in
-    shuffled order use `LayerDataset`. "position" is the index. A damaged image raises
-    ArchiveDamaged or LayerDamaged; with `on_damage` it is reported and its sample is None.
+    With `where`, `keys` or `limit`, indices count the chosen images only. A few images of a row
+    group are fetched by their byte ranges; many are read with the whole group, which then stays in
+    a cache of `cache_bytes` (least recently used groups go first). A sampler that jumps at random
+    over a large archive fetches several times the bytes it uses; to train in shuffled order use
+    `LayerDataset`. "position" is the index. A damaged image raises ArchiveDamaged or LayerDamaged;
+    with `on_damage` it is reported and its sample is None.
 
-    `options` are the arguments of `SampleOptions`.
+    `options` are described in `SampleOptions`.
     """
 
     def __init__(
@@ -37,10 +37,11 @@ class LayerMap(Dataset[Sample | None]):
         archive: Archive | str | os.PathLike[str],
         *,
         cache_bytes: int = CACHE_BYTES,
-        **options: Unpack[SampleArguments],
+        **options: Unpack[SampleOptions],
     ) -> None:
+        check_options(LayerMap, options)
         self.archive = archive if isinstance(archive, Archive) else Archive.open(archive)
-        self._maker = SampleMaker(self.archive, SampleOptions(**options))
+        self._maker = SampleMaker(self.archive, complete(options))
         self._ends = np.cumsum(self._maker.rows)
         self._cache_bytes = cache_bytes
         self._cache: OrderedDict[int, Group] = OrderedDict()

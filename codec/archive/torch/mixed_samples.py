@@ -18,14 +18,14 @@ class MixedMaker:
     """Loads row groups of one archive or several, and converts their rows to samples.
 
     With several, samples hold the labels that all archives have, and "archive", the index of
-    theirs. `options.keys` are looked up in all archives, and each must be in one at least.
+    theirs. The option `keys` is looked up in all archives, and each must be in one at least.
     """
 
     def __init__(self, archives: Sequence[Archive], options: SampleOptions) -> None:
         if not archives:
             raise UsageError("a data set needs an archive")
         self.makers = [SampleMaker(one, _own(one, archives, options)) for one in archives]
-        for key in options.keys or () if len(archives) > 1 else ():
+        for key in options["keys"] or () if len(archives) > 1 else ():
             if not any(key in archive for archive in archives):
                 raise NoSuchKey(f"no picture {key!r} in any of {len(archives)} archives")
         self.rows = np.concatenate([maker.rows for maker in self.makers])
@@ -79,10 +79,11 @@ def _own(archive: Archive, archives: Sequence[Archive], options: SampleOptions) 
     """Return the options for one of several archives."""
     if len(archives) == 1:
         return options
-    if options.labels is True:
+    own: SampleOptions = {**options}
+    if options["labels"] is True:
         others = [set(one.label_names) for one in archives]
         common = set.intersection(*others)
-        options = replace(options, labels=[n for n in archives[0].label_names if n in common])
-    if options.keys is not None:
-        options = replace(options, keys=[key for key in options.keys if key in archive])
-    return options
+        own["labels"] = [name for name in archives[0].label_names if name in common]
+    if options["keys"] is not None:
+        own["keys"] = [key for key in options["keys"] if key in archive]
+    return own

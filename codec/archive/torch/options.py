@@ -1,44 +1,21 @@
-"""The options that LayerDataset and LayerMap share: which images, and the content of samples."""
+"""The options that all data sets and loaders share: which images, and the content of samples."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from inspect import Parameter, signature
 from typing import Any, Literal, TypedDict
 
-import pyarrow.compute as pc
-
-from underpaint.codec.archive.reader import OnDamage
+from underpaint.codec.archive.conditions import Where
+from underpaint.codec.archive.salvage import OnDamage
 from underpaint.codec.archive.torch.exact import Fit
+from underpaint.codec.arguments import as_names, check_keywords
 
 Output = Literal["image", "latent", "bytes", "pil"]
 
 
-class SampleArguments(TypedDict, total=False):
-    """Types of the arguments that `LayerDataset` and `LayerMap` share, for type checkers."""
-
-    layers: int | None
-    size: int | None
-    exact: tuple[int, int] | None
-    fit: Fit
-    output: Output
-    normalize: bool
-    where: pc.Expression | str | None
-    keys: Sequence[str] | None
-    labels: bool | Sequence[str]
-    label: str | Callable[[dict[str, Any]], Any] | None
-    columns: Sequence[str]
-    features: bool
-    transform: Callable[[Any], Any] | None
-    weights: str | None
-    device: str
-    refine: bool
-    on_damage: OnDamage | None
-
-
-@dataclass(frozen=True)
-class SampleOptions:
-    """Images and content of the samples of a data set: what `LayerDataset` and `LayerMap` share.
+class SampleOptions(TypedDict, total=False):
+    """Keywords of `LayerDataset`, `LayerMap` and the loaders: images, and content of samples.
 
     Args:
         layers: number of layers to fetch and decode (None: all).
@@ -50,11 +27,12 @@ class SampleOptions:
         output: content of a sample.
         normalize: whether the coefficients of latents have mean 0 and standard deviation 1 over
             photos, as in `Codec.latents`.
-        where: only images for which a condition on small columns holds: an expression such as
-            `pc.field("cls") == 3`, or a text such as "cls == 3", as on the command line. The
+        where: only images for which a condition on small columns holds: a text such as "cls == 3",
+            as on the command line, or an expression such as `pc.field("cls") == 3`. The
             columns that it names are read once, when the data set is made. Row groups without a
             chosen image are not fetched; of others the chosen ones, or all if that costs less.
         keys: only the images of these keys, in the order of the data set.
+        limit: only so many images of an archive, the first of those that `where` and `keys` choose.
         labels: all label columns, none, or those named.
         label: name of a label column, or a function of the dict of labels: the sample then has its
             value or result as "label" in place of "labels".
@@ -68,20 +46,68 @@ class SampleOptions:
         on_damage: called with each `Damage`; the image is then left out. None: an error is raised.
     """
 
-    layers: int | None = None
-    size: int | None = None
-    exact: tuple[int, int] | None = None
-    fit: Fit = "crop"
-    output: Output = "latent"
-    normalize: bool = False
-    where: pc.Expression | str | None = None
-    keys: Sequence[str] | None = None
-    labels: bool | Sequence[str] = True
-    label: str | Callable[[dict[str, Any]], Any] | None = None
-    columns: Sequence[str] = ()
-    features: bool = False
-    transform: Callable[[Any], Any] | None = None
-    weights: str | None = None
-    device: str = "cpu"
-    refine: bool = False
-    on_damage: OnDamage | None = None
+    layers: int | None
+    size: int | None
+    exact: tuple[int, int] | None
+    fit: Fit
+    output: Output
+    normalize: bool
+    where: Where | None
+    keys: str | Iterable[str] | None
+    limit: int | None
+    labels: bool | str | Iterable[str]
+    label: str | Callable[[dict[str, Any]], Any] | None
+    columns: str | Iterable[str]
+    features: bool
+    transform: Callable[[Any], Any] | None
+    weights: str | None
+    device: str
+    refine: bool
+    on_damage: OnDamage | None
+
+
+DEFAULTS = SampleOptions(
+    layers=None,
+    size=None,
+    exact=None,
+    fit="crop",
+    output="latent",
+    normalize=False,
+    where=None,
+    keys=None,
+    limit=None,
+    labels=True,
+    label=None,
+    columns=(),
+    features=False,
+    transform=None,
+    weights=None,
+    device="cpu",
+    refine=False,
+    on_damage=None,
+)
+"""Values of the options that are not given."""
+
+
+def check_options(function: Callable[..., Any], options: SampleOptions) -> None:
+    """Raise TypeError for an option that does not exist; it names the nearest argument.
+
+    `function` is what the user called.
+    """
+    own = signature(function).parameters.values()
+    arguments = [one.name for one in own if one.kind is not Parameter.VAR_KEYWORD]
+    check_keywords(function.__name__, options, [*arguments, *DEFAULTS])
+
+
+def complete(options: SampleOptions) -> SampleOptions:
+    """Return options with the defaults of those that are not given.
+
+    Lists of names come as tuples; UsageError for names that are no texts.
+    """
+    whole: SampleOptions = {**DEFAULTS, **options}
+    whole["columns"] = as_names("columns", whole["columns"])
+    if whole["keys"] is not None:
+        whole["keys"] = as_names("keys", whole["keys"])
+    if not isinstance(whole["labels"], bool):
+        whole["labels"] = as_names("labels", whole["labels"])
+    return whole

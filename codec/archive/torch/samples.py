@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -15,8 +15,8 @@ from PIL import Image
 
 from underpaint.codec.archive.chosen_rows import chosen_rows
 from underpaint.codec.archive.layer_columns import by_layer
-from underpaint.codec.archive.reader import Archive, OnDamage
-from underpaint.codec.archive.salvage import Damage
+from underpaint.codec.archive.reader import Archive
+from underpaint.codec.archive.salvage import Damage, OnDamage
 from underpaint.codec.archive.schema import EMBEDDING, FIXED_NAMES
 from underpaint.codec.archive.tables import joined, vectors_of
 from underpaint.codec.archive.torch.exact import to_shape
@@ -61,13 +61,13 @@ class SampleMaker:
     """Loads row groups of an archive and converts their rows to samples."""
 
     def __init__(self, archive: Archive, options: SampleOptions) -> None:
-        output, labels = options.output, options.labels
+        output, labels = options["output"], options["labels"]
         if output not in get_args(Output):
             raise UsageError(f"output {output!r}: choose image, pil, latent or bytes")
-        if options.normalize and output != "latent":
+        if options["normalize"] and output != "latent":
             raise UsageError('normalize: only latents are normalised, with output="latent"')
-        if isinstance(options.label, str):
-            labels = [options.label]
+        if isinstance(options["label"], str):
+            labels = [options["label"]]
         if isinstance(labels, bool):
             self.labels = tuple(archive.label_names) if labels else ()
         else:
@@ -76,25 +76,25 @@ class SampleMaker:
         if unknown:
             raise UsageError(f"{archive.storage.root}: no label {unknown[0]!r}")
         embedding_size = archive.manifest.embedding_size
-        if options.features and archive.files and embedding_size is None:
+        if options["features"] and archive.files and embedding_size is None:
             raise UsageError(
                 f"{archive.storage.root}: no embeddings for features=True; encode with "
                 "--embedding NAME"
             )
-        self._features = options.features and embedding_size is not None
+        self._features = options["features"] and embedding_size is not None
         self.archive = archive
         size = _size_of(archive, options)
-        self.layer_columns = archive.layer_columns(options.layers, size)
+        self.layer_columns = archive.layer_columns(options["layers"], size)
         self._by_layer = by_layer(self.layer_columns)
         self._size = archive.decoded_size(size)
         others = [EMBEDDING] if self._features else []
-        for name in options.columns:
+        for name in options["columns"]:
             if name not in (*FIXED_NAMES, *archive.label_names):
                 raise UsageError(f"{archive.storage.root}: no small column {name!r}")
-        self._small = list(dict.fromkeys(["key", *self.labels, *options.columns, *others]))
+        self._small = list(dict.fromkeys(["key", *self.labels, *options["columns"], *others]))
         self.columns = [*self._small, *self.layer_columns]
         self._codec: Codec | None = None
-        if output != "bytes" and torch.device(options.device).type == "cpu":
+        if output != "bytes" and torch.device(options["device"]).type == "cpu":
             from underpaint.codec.reconstruct.preload import load_kernels
 
             load_kernels()  # here, so that the workers that a DataLoader forks inherit it
@@ -103,7 +103,11 @@ class SampleMaker:
         per_row = self._bytes(archive.manifest.units) / rows_of_file
         self._per_row = 32 + per_row[self.files]
         self._chosen = chosen_rows(
-            archive, where=options.where, keys=options.keys, on_damage=options.on_damage
+            archive,
+            where=options["where"],
+            keys=options["keys"],
+            limit=options["limit"],
+            on_damage=options["on_damage"],
         )
         self.rows = self._stored
         """int64 [G]: chosen images of each row group."""
@@ -111,7 +115,7 @@ class SampleMaker:
             self.rows = np.array([len(rows) for rows in self._chosen], np.int64)
         self.sizes = (self.rows * self._per_row).astype(np.int64)
         """int64 [G]: bytes of the chosen images of each row group."""
-        self._options = replace(options, where=None, keys=None)
+        self._options: SampleOptions = {**options, "where": None, "keys": None}
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_codec": None}
@@ -123,7 +127,7 @@ class SampleMaker:
     def content(self) -> str:
         """Content of the samples, in words."""
         layers, count = len(self._by_layer), len(self.archive.layer_names)
-        return f"{self._options.output}, layers 1 to {layers} of {count}"
+        return f"{self._options['output']}, layers 1 to {layers} of {count}"
 
     @property
     def identity(self) -> str:
@@ -159,12 +163,12 @@ class SampleMaker:
     def _load_all(self, number: int) -> Group:
         file, index = int(self.files[number]), int(self.groups[number])
         try:
-            table = self.archive.read_group(file, index, self.columns)
+            table = self.archive.data.read_group(file, index, self.columns)
             return Group(file, index, table.combine_chunks(), None)
         except ArchiveDamaged as error:
-            if self._options.on_damage is None:
+            if self._options["on_damage"] is None:
                 raise
-            return self._salvaged(file, index, error, self._options.on_damage)
+            return self._salvaged(file, index, error, self._options["on_damage"])
 
     def _load_stored(self, number: int, rows: Sequence[int], runs: int) -> Group:
         """Load stored rows of a row group, which are `runs` runs, by their bytes: unless all of it
@@ -176,7 +180,7 @@ class SampleMaker:
             return self._load_all(number)
         file, index = int(self.files[number]), int(self.groups[number])
         try:
-            table = self.archive.read_rows(file, index, rows, self.columns)
+            table = self.archive.data.read_rows(file, index, rows, self.columns)
         except ArchiveDamaged:
             return self._load_all(number)  # which raises the error, or determines the loss
         place = {row: number for number, row in enumerate(rows)}
@@ -191,8 +195,8 @@ class SampleMaker:
                 rows.append((one, place))
         samples = [self._plain(one, place) for one, place in rows]
         streams = [self._stream(one.group.table, place) for one, place in rows]
-        transform = self._options.transform
-        if self._options.output == "bytes":
+        transform = self._options["transform"]
+        if self._options["output"] == "bytes":
             for sample, stream in zip(samples, streams, strict=True):
                 sample["layers"] = transform(stream) if transform else stream
             return samples
@@ -211,7 +215,7 @@ class SampleMaker:
                 lost.add(damage.key)
             report(damage)
 
-        found = self.archive.salvage_group(file, index, self.columns, error, note)
+        found = self.archive.data.salvage_group(file, index, self.columns, error, note)
         if found is None:
             return Group(file, index, pa.table({}), {})
         table, rows = found
@@ -227,18 +231,18 @@ class SampleMaker:
         table = one.group.table
         sample: Sample = {"key": table.column("key")[place].as_py(), "position": one.position}
 
-        def values(names: Sequence[str]) -> dict[str, Any]:
+        def values(names: Iterable[str]) -> dict[str, Any]:
             return {name: table.column(name)[place].as_py() for name in names}
 
-        label = self._options.label
+        label = self._options["label"]
         if isinstance(label, str):
             sample["label"] = values([label])[label]
         elif label is not None:
             sample["label"] = label(values(self.labels))
         elif self.labels:
             sample["labels"] = values(self.labels)
-        if self._options.columns:
-            sample["columns"] = values(self._options.columns)
+        if self._options["columns"]:
+            sample["columns"] = values(self._options["columns"])
         if self._features:
             (vector,) = vectors_of(table.column(EMBEDDING).slice(place, 1))
             sample["features"] = torch.from_numpy(vector.copy())
@@ -246,11 +250,11 @@ class SampleMaker:
 
     def _content(self, made: Sample) -> Sample:
         """Return what a sample holds of a decoded image: converted and transformed."""
-        transform = self._options.transform
-        if self._options.output == "latent":
+        transform = self._options["transform"]
+        if self._options["output"] == "latent":
             return transform(made) if transform else made
         picture = made["image"]
-        if self._options.output == "pil":
+        if self._options["output"] == "pil":
             picture = Image.fromarray(picture.permute(1, 2, 0).cpu().numpy())
         return {"image": transform(picture) if transform else picture}
 
@@ -278,7 +282,7 @@ class SampleMaker:
         try:
             return [*self._tensors(streams)]
         except StreamError as error:
-            if self._options.on_damage is None and len(streams) == 1:
+            if self._options["on_damage"] is None and len(streams) == 1:
                 raise _with_key(error, samples[0]["key"]) from None
         return [
             self._decoded_alone(stream, one, sample["key"])
@@ -289,19 +293,20 @@ class SampleMaker:
         try:
             return self._tensors([stream])[0]
         except StreamError as error:
-            if self._options.on_damage is None:
+            report = self._options["on_damage"]
+            if report is None:
                 raise _with_key(error, key) from None
             path = self.archive.files[one.group.file].path
             layer = error.layer if isinstance(error, LayerDamaged) else None
-            self._options.on_damage(Damage(path, one.group.index, key, layer or None, str(error)))
+            report(Damage(path, one.group.index, key, layer or None, str(error)))
             return None
 
     def _tensors(self, streams: list[tuple[bytes, ...]]) -> list[Sample]:
         codec = self.codec
-        if self._options.output in ("image", "pil"):
-            refine = self._options.refine
+        if self._options["output"] in ("image", "pil"):
+            refine = self._options["refine"]
             pictures = codec.decode_tensors(streams, size=self._size, refine=refine)
-            exact, fit = self._options.exact, self._options.fit
+            exact, fit = self._options["exact"], self._options["fit"]
             if exact:
                 pictures = [to_shape(picture, exact, fit) for picture in pictures]
             return [{"image": picture.contiguous()} for picture in pictures]
@@ -312,7 +317,7 @@ class SampleMaker:
                 "coefficients": torch.as_tensor(latents.coefficients),
             }
             for latents in codec.latents(
-                streams, size=self._size, normalize=self._options.normalize
+                streams, size=self._size, normalize=self._options["normalize"]
             )
         ]
 
@@ -325,23 +330,23 @@ class SampleMaker:
             from underpaint.codec.codec import Codec
 
             self._codec = Codec.load_for(
-                self.archive.weights_id, self._options.weights, device=self._options.device
+                self.archive.weights_id, self._options["weights"], device=self._options["device"]
             )
         return self._codec
 
 
 def _size_of(archive: Archive, options: SampleOptions) -> int | None:
     """Return the size of the pictures to read: that which an exact shape needs, unless stated."""
-    if options.exact is None:
-        return options.size
-    if options.output not in ("image", "pil"):
+    if options["exact"] is None:
+        return options["size"]
+    if options["output"] not in ("image", "pil"):
         raise UsageError('exact: an exact shape needs output="image" or "pil"')
-    if min(options.exact) < 1 or options.fit not in ("crop", "stretch"):
+    if min(options["exact"]) < 1 or options["fit"] not in ("crop", "stretch"):
         raise UsageError("exact: want a height and a width of 1 or more, and fit crop or stretch")
-    if options.size is not None:
-        return options.size
+    if options["size"] is not None:
+        return options["size"]
     largest = archive.sizes[-1]
-    needed = max(options.exact)
+    needed = max(options["exact"])
     return min(needed, largest) if largest else needed
 
 

@@ -148,7 +148,7 @@ def test_a_damaged_layer_costs_that_layer_of_that_image(root: Path) -> None:
 
 def test_unreadable_keys_cost_a_row_group_and_are_reported(root: Path) -> None:
     archive = Archive.open(root)
-    chunk = archive._reader.chunks(archive.files[0], 0, ["key"])["key"]
+    chunk = archive.data.reader.chunks(archive.files[0], 0, ["key"])["key"]
     damage_bytes(root, lambda _: chunk[1] - 1)
     found: list[Damage] = []
     rows = list(Archive.open(root).rows(on_damage=found.append))

@@ -169,7 +169,7 @@ def test_a_row_group_of_too_many_rows_is_refused(
     [entry] = archive.files
     monkeypatch.setattr(limits, "MAX_GROUP_ROWS", 1)
     with pytest.raises(ArchiveDamaged, match="2 rows, over the limit"):
-        archive._reader.footer(entry)
+        archive.data.reader.footer(entry)
     with pytest.raises(ArchiveDamaged, match="a row group of 2 rows"):
         Archive.open(tmp_path)
 

@@ -193,7 +193,7 @@ def test_indices_are_bounded_and_stay_out_of_pickles(
     bounded = Archive.open(root)
     for row in (ROWS_MADE[0], ROWS_MADE[-1], ROWS_MADE[0]):
         assert bounded[row.key] == bare(row)
-        assert 0 < bounded._single.index.nbytes < both
+        assert 0 < bounded.data.index.nbytes < both
     assert len(pickle.dumps(archive)) < len(pickle.dumps(Archive.open(root))) + 64
     assert pickle.loads(pickle.dumps(archive))["k0001"] == bare(ROWS_MADE[1])
 
@@ -222,7 +222,7 @@ def test_a_damaged_layer_is_noticed_and_others_are_read(root: Path, tmp_path: Pa
 @pytest.mark.parametrize("column", [BLOB_BYTES, "layer_0"])
 def test_a_damaged_index_costs_no_row(root: Path, tmp_path: Path, column: str) -> None:
     sound = Archive.open(root)
-    footer = sound._reader.footer(sound.files[0])
+    footer = sound.data.reader.footer(sound.files[0])
     leaf = next(name for name in footer.groups[0].chunks if name.startswith(column))
     places = footer.groups[0].chunks if column == BLOB_BYTES else footer.groups[0].indices
     archive = Archive.open(changed_copy(root, tmp_path / "a", places[leaf][1] - 4))
@@ -238,7 +238,7 @@ def test_a_damaged_index_costs_no_row(root: Path, tmp_path: Path, column: str) -
 
 def test_damaged_keys_are_no_missing_keys(root: Path, tmp_path: Path) -> None:
     sound = Archive.open(root)
-    _, stop = sound._reader.footer(sound.files[0]).groups[0].chunks["key"]
+    _, stop = sound.data.reader.footer(sound.files[0]).groups[0].chunks["key"]
     archive = Archive.open(changed_copy(root, tmp_path / "a", stop - 4))
     rows = sound.files[0].row_groups[0]
     with pytest.raises(ArchiveDamaged):
@@ -253,7 +253,7 @@ def test_wrong_lengths_lead_to_no_wrong_row(root: Path, tmp_path: Path) -> None:
     """Lengths of a writer that counts wrongly: the pages are read instead."""
     archive = Archive.open(root)
     archive.load_index()
-    for index in archive._single.index._held.values():
+    for index in archive.data.index._held.values():
         for group in index.places:
             assert group is not None
             for places in group.values():

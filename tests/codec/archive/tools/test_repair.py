@@ -192,7 +192,7 @@ def test_a_damaged_optional_column_is_emptied_and_said(root: Path) -> None:
 def test_unreadable_keys_cost_their_row_group_only(root: Path) -> None:
     archive = Archive.open(root)
     entry = archive.manifest.units[0].data
-    chunk = archive._reader.chunks(entry, 1, ["key"])["key"]
+    chunk = archive.data.reader.chunks(entry, 1, ["key"])["key"]
     flip(data_file(root, "one"), chunk[1] - 1)
     done, lines, after = repaired(root)
     assert done.lost == entry.row_groups[1] > 0

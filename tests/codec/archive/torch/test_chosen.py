@@ -6,6 +6,7 @@ import itertools
 import json
 import pickle
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from torch.utils.data import DataLoader
 
 from tests.helpers.streams import framed
 from underpaint.codec.archive import Archive, ArchiveWriter, LayerDataset, LayerMap, Row, publish
+from underpaint.codec.archive.loaders.flat_samples import FlatSamples
 from underpaint.codec.bitstream import PictureHeader
 from underpaint.codec.errors import NoSuchKey, StateMismatch, UsageError
 
@@ -105,6 +107,58 @@ def test_a_condition_chooses_the_rows_for_which_it_holds(
             assert sample["columns"] == {"width": row.width}
     mapped = LayerMap(root, layers=1, output="bytes", where=where)
     assert keys(mapped[at] for at in range(len(mapped))) == expected
+
+
+@pytest.mark.parametrize("name", CONDITIONS)
+def test_rows_and_row_groups_take_a_condition_as_text_or_expression(root: Path, name: str) -> None:
+    archive = Archive.open(root)
+    where, expression = CONDITIONS[name]
+    expected = [row.key for row in archive.rows() if _holds(row, name)]
+    for one in (where, expression):
+        assert [row.key for row in archive.rows(layers=1, where=one)] == expected
+        groups = archive.row_groups(["key"], where=one)
+        assert [key for group in groups for key in group.table["key"].to_pylist()] == expected
+
+
+def _holds(row: Row, name: str) -> bool:
+    return {
+        "expression": row.labels["cls"] == 3,
+        "text": row.labels["cls"] == 3,
+        "two columns": row.labels["cls"] in (3, 9) and row.width > 25,
+        "nothing": False,
+    }[name]
+
+
+READERS: dict[str, Callable[..., list[str]]] = {
+    "Archive.rows": lambda root, **chosen: [row.key for row in Archive.open(root).rows(**chosen)],
+    "LayerDataset": lambda root, **chosen: sorted(keys(reader(root, **chosen))),
+    "LayerMap": lambda root, **chosen: keys(LayerMap(root, output="bytes", **chosen)),
+    "FlatSamples": lambda root, **chosen: keys(FlatSamples(root, output="bytes", **chosen)),
+}
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_where_keys_and_limit_mean_the_same_to_all_readers(root: Path, name: str) -> None:
+    read = READERS[name]
+    some = ["000090", "000003", "000004", "000003"]
+    assert read(root, keys="000004") == ["000004"]
+    assert read(root, keys=iter(some), where="width > 4") == ["000004", "000090"]
+    assert read(root, keys=some, where=pc.field("cls") == 0, limit=1) == ["000003"]
+    assert read(root, where="cls == 3", limit=4) == [f"{at:06}" for at in range(18, 22)]
+    assert read(root, limit=2) == ["000000", "000001"]
+    assert read(root, keys=[]) == []
+    assert len(read(root, limit=10 * ROWS)) == ROWS
+    mistakes: dict[str, dict[str, Any]] = {
+        "keys: want texts, not 3": {"keys": [3]},
+        "keys: want a text or a list of texts, not int": {"keys": 3},
+        "limit: 0; want 1 or more": {"limit": 0},
+        "limit: want a whole number, not '2'": {"limit": "2"},
+        "where: want a text such as 'width > 640'": {"where": 3},
+        "condition 'colour == 3': no column 'colour'": {"where": "colour == 3"},
+    }
+    for message, chosen in mistakes.items():
+        with pytest.raises(UsageError, match=message):
+            read(root, **chosen)
 
 
 def test_keys_choose_images_and_meet_the_condition(root: Path) -> None:

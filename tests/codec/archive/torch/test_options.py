@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,12 @@ import pytest
 import torch
 from PIL import Image
 
-from underpaint import ArchiveWriter, Codec, LayerDataset, LayerMap
+from underpaint import Archive, ArchiveWriter, Codec, LayerDataset, LayerMap
 from underpaint.codec.archive import Row, publish
-from underpaint.codec.archive.torch.options import SampleArguments, SampleOptions
+from underpaint.codec.archive.loaders.flat_samples import FlatSamples
+from underpaint.codec.archive.loaders.hugging_face import load_dataset
+from underpaint.codec.archive.loaders.ray_data import read_ray
+from underpaint.codec.archive.torch.options import DEFAULTS, SampleOptions
 from underpaint.codec.errors import UsageError
 
 
@@ -89,10 +91,8 @@ def test_a_data_set_describes_itself_in_a_line(root: Path) -> None:
     )
 
 
-def test_type_checkers_know_each_option() -> None:
-    options = {field.name: field.type for field in dataclasses.fields(SampleOptions)}
-    known = {name: kind.__forward_arg__ for name, kind in SampleArguments.__annotations__.items()}
-    assert known == options
+def test_each_option_has_a_default() -> None:
+    assert list(DEFAULTS) == list(SampleOptions.__annotations__)
 
 
 def test_mistakes_get_one_line(root: Path) -> None:
@@ -100,5 +100,33 @@ def test_mistakes_get_one_line(root: Path) -> None:
         LayerDataset(root, columns=["layer_0"])
     with pytest.raises(UsageError, match="no label 'no'"):
         LayerDataset(root, label="no")
-    with pytest.raises(TypeError, match="layer"):
-        LayerDataset(root, layer=2)  # type: ignore[call-arg]
+    with pytest.raises(UsageError, match=r"open an archive with Archive.open\('photos'\)"):
+        Archive("photos")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"load a codec with Codec.load\('fidelity'\)"):
+        Codec("fidelity")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", [LayerDataset, LayerMap, FlatSamples, read_ray, load_dataset])
+def test_a_wrong_keyword_names_the_called_function_and_the_nearest_argument(
+    root: Path, kind: Any
+) -> None:
+    name = kind.__name__
+    for wrong, right in (("layer", "layers"), ("key", "keys"), ("normalise", "normalize")):
+        expected = f"^{name} has no argument '{wrong}'; did you mean '{right}'\\?$"
+        with pytest.raises(TypeError, match=expected):
+            kind(root, **{wrong: 2})
+    with pytest.raises(TypeError, match=f"^{name} has no argument 'zebra'$"):
+        kind(root, zebra=1)
+
+
+def test_own_keywords_are_suggested_too(root: Path) -> None:
+    with pytest.raises(TypeError, match="no argument 'batchsize'; did you mean 'batch_size'"):
+        LayerDataset(root, batchsize=2)  # type: ignore[call-arg]
+
+
+def test_a_text_is_one_name(root: Path) -> None:
+    [sample, *_] = LayerMap(root, output="bytes", labels="kind", columns="width")
+    assert sample["labels"] == {"kind": "a"}
+    assert sample["columns"] == {"width": 30}
+    [group, *_] = Archive.open(root).row_groups("width")
+    assert group.table.column_names == ["width"]
