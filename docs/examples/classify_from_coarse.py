@@ -102,6 +102,8 @@ def labelled_photos(folder: Path) -> list[tuple[Path, int]]:
         if label is not None and counts[label] < MOST_THINGS:
             counts[label] += 1
             chosen.append((paths[index], label))
+    if not chosen:
+        raise UsageError(f"no photos of the classes {', '.join(GROUPS)} in {folder}")
     return chosen
 
 
@@ -118,7 +120,10 @@ def write_all(photos: Sequence[tuple[Path, int]], work: Path, layers: int) -> No
     ):  # fmt: skip
         opened = [tars.enter_context(tarfile.open(work / f"{name}.tar", "w")) for name in names]
         for number, (path, label) in enumerate(photos):
-            pixels = read_picture(path.read_bytes()).pixels
+            try:
+                pixels = read_picture(path.read_bytes()).pixels
+            except UnderpaintError as error:
+                raise UsageError(f"{path}: {error}") from None
             (stream,) = codec.encode([pixels], layers=layers)
             height, width, _ = pixels.shape
             coarse.add(Row(path.name, stream, width, height, labels={"class": label}))
@@ -350,10 +355,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("photos", type=Path)
+    parser.add_argument("photos", type=Path, help="folder of ImageNet photos")
     parser.add_argument("--work", type=Path, required=True, help="folder for archive and tar files")
-    parser.add_argument("--layers", type=int, default=2)
-    parser.add_argument("--folds", type=int, default=4)
+    parser.add_argument("--layers", type=int, default=2, help="most layers to read")
+    parser.add_argument(
+        "--folds", type=int, default=4, help="parts of the photos that are held out in turn"
+    )
     parser.add_argument(
         "--seeds", type=int, default=2, help="number of seeds; 0: measure speed only"
     )
@@ -361,6 +368,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(1)
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1
     photos = labelled_photos(chosen.photos)
+    if chosen.seeds and not 2 <= chosen.folds <= len(photos):
+        raise UsageError(f"--folds: {chosen.folds}; want 2 to {len(photos)}, the number of photos")
     if not (chosen.work / "layers").exists():
         chosen.work.mkdir(parents=True, exist_ok=True)
         write_all(photos, chosen.work, chosen.layers)
@@ -384,5 +393,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
 if __name__ == "__main__":
     try:
         main()
-    except UnderpaintError as error:
+    except (UnderpaintError, OSError) as error:
         raise SystemExit(f"classify_from_coarse: {error}") from None

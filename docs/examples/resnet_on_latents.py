@@ -10,7 +10,7 @@ each position in, the width of the network out. No picture is decoded.
 from __future__ import annotations
 
 import argparse
-import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -18,8 +18,9 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.data import DataLoader
 
-from underpaint import Archive, LayerDataset
-from underpaint.codec.archive.torch.augmentation import mirrored_coefficients
+from underpaint import Archive, LayerDataset, mirrored_coefficients
+from underpaint.codec.archive.class_numbers import class_numbers
+from underpaint.codec.arguments import as_count
 from underpaint.codec.errors import UnderpaintError, UsageError
 
 CHANNELS, WIDTH, BATCH = 48, 64, 16
@@ -60,19 +61,21 @@ class Network(nn.Module):
 
 
 def train(source: str, *, label: str, layers: int, epochs: int) -> tuple[Network, float]:
-    """Train on all photos of an archive; return the network and its last mean loss."""
+    """Train on all photos of an archive; return the network and its last mean loss.
+
+    Raises UsageError for an archive of less than two pictures, or a label that is no class of each.
+    """
+    as_count("epochs", epochs)
     torch.manual_seed(0)
     archive = Archive.open(source)
-    values = (group.table.column(label).to_pylist() for group in archive.row_groups([label]))
-    classes = sorted(set(itertools.chain(*values)), key=str)
-    if None in classes:
-        raise UsageError(f"{label}: some pictures have no value of this label")
-    numbers = {value: number for number, value in enumerate(classes)}
+    if len(archive) < 2:
+        raise UsageError(f"{source}: want two pictures or more")
+    numbers = class_numbers(archive, label)
     dataset = LayerDataset(
         archive, layers=layers, output="latent", normalize=True, batch_size=BATCH,
-        label=lambda labels: numbers[labels[label]],
+        drop_last=len(archive) > BATCH, label=lambda labels: numbers[labels[label]],
     )  # fmt: skip
-    network, loss = Network(len(classes)), 0.0
+    network, loss = Network(len(numbers)), 0.0
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
     for epoch in range(epochs):
         losses = [step(network, optimizer, batch) for batch in DataLoader(dataset, batch_size=None)]
@@ -94,19 +97,19 @@ def step(network: Network, optimizer: torch.optim.Optimizer, batch: dict[str, An
     return loss.item()
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description="Train a residual network on latents.")
     parser.add_argument("archive", help="path or URL of the archive")
     parser.add_argument("--label", required=True, help="label column: numbers or names of classes")
     parser.add_argument("--layers", type=int, default=2, help="number of layers to read")
     parser.add_argument("--epochs", type=int, default=10, help="number of epochs")
-    chosen = parser.parse_args()
+    chosen = parser.parse_args(arguments)
     train(chosen.archive, label=chosen.label, layers=chosen.layers, epochs=chosen.epochs)
 
 
 if __name__ == "__main__":
     try:
         main()
-    except UnderpaintError as error:
+    except (UnderpaintError, OSError) as error:
         raise SystemExit(f"resnet_on_latents: {error}") from None

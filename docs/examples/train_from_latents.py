@@ -12,9 +12,8 @@ checkpoint records which part of the epoch was consumed. The job reads only the 
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,9 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.utils.data import DataLoader
 
-from underpaint.codec.archive import Archive, LayerDataset
+from underpaint import Archive, LayerDataset
+from underpaint.codec.archive.class_numbers import class_numbers
+from underpaint.codec.arguments import as_count
 from underpaint.codec.errors import UnderpaintError, UsageError
 
 BATCH = 8
@@ -38,11 +39,9 @@ def features(sample: dict[str, Any]) -> torch.Tensor:
 
 
 def batches(
-    dataset: LayerDataset, label: str, classes: list[Any]
+    dataset: LayerDataset, label: str, numbers: dict[Any, int]
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Yield batches of features and class numbers, epoch after epoch."""
-
-    numbers = {value: number for number, value in enumerate(classes)}
 
     def collate(samples: list[dict[str, Any]]) -> tuple[torch.Tensor, torch.Tensor]:
         labels = [numbers[sample["labels"][label]] for sample in samples]
@@ -57,26 +56,31 @@ def train(
 ) -> tuple[float, nn.Module]:
     """Train to a total of `steps` steps, from the checkpoint if it exists.
 
-    Returns the last loss and the network.
+    Returns the last loss and the network. Raises UsageError for an empty archive, a label that is
+    no class of each picture, and a checkpoint of another training.
     """
+    as_count("steps", steps)
     torch.manual_seed(0)
     opened = Archive.open(archive)
-    dataset = LayerDataset(opened, layers=layers, output="latent", labels=[label], seed=0)
-    values = (group.table.column(label).to_pylist() for group in opened.row_groups([label]))
-    classes = sorted(set(itertools.chain(*values)), key=str)
-    if None in classes:
-        raise UsageError(f"{label}: some pictures have no value of this label")
-    network = nn.Sequential(nn.LazyLinear(64), nn.ReLU(), nn.Linear(64, len(classes)))
+    if not len(opened):
+        raise UsageError(f"{archive}: the archive has no pictures")
+    dataset = LayerDataset(opened, layers=layers, output="latent", labels=label, seed=0)
+    numbers = class_numbers(opened, label)
+    network = nn.Sequential(nn.LazyLinear(64), nn.ReLU(), nn.Linear(64, len(numbers)))
     network(features(next(iter(dataset)))[None])  # tells the lazy layer its size
-    done = 0
-    if checkpoint and checkpoint.exists():
-        network.load_state_dict(load_file(checkpoint / "network.safetensors"))
+    done, inputs_of = 0, {"label": label, "layers": layers}
+    if checkpoint and (checkpoint / "progress.json").exists():
         progress = json.loads((checkpoint / "progress.json").read_text())
         done = progress["step"]
+        if progress["inputs"] != inputs_of:
+            raise UsageError(f"{checkpoint}: a checkpoint of {progress['inputs']}")
+        if done >= steps:
+            raise UsageError(f"{checkpoint}: {done} steps are done; want more --steps")
         dataset.load_state_dict(progress["reader"])
+        network.load_state_dict(load_file(checkpoint / "network.safetensors"))
     optimizer = torch.optim.SGD(network.parameters(), lr=0.05)
     loss = torch.zeros(())
-    for step, (inputs, labels) in enumerate(batches(dataset, label, classes), done + 1):
+    for step, (inputs, labels) in enumerate(batches(dataset, label, numbers), done + 1):
         loss = nn.functional.cross_entropy(network(inputs), labels)
         optimizer.zero_grad()
         loss.backward()
@@ -88,12 +92,12 @@ def train(
     if checkpoint:
         checkpoint.mkdir(parents=True, exist_ok=True)
         save_file(network.state_dict(), checkpoint / "network.safetensors")
-        progress = {"step": steps, "reader": dataset.state_dict()}
+        progress = {"step": steps, "inputs": inputs_of, "reader": dataset.state_dict()}
         (checkpoint / "progress.json").write_text(json.dumps(progress))
     return loss.item(), network
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description="Train a small classifier from coarse layers.")
     parser.add_argument("archive", help="path or URL of the archive")
@@ -101,7 +105,7 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=2, help="number of layers to read")
     parser.add_argument("--steps", type=int, default=200, help="total number of steps")
     parser.add_argument("--checkpoint", type=Path, help="folder to resume from and save to")
-    chosen = parser.parse_args()
+    chosen = parser.parse_args(arguments)
     loss, _ = train(
         chosen.archive,
         label=chosen.label,
@@ -115,5 +119,5 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except UnderpaintError as error:
+    except (UnderpaintError, OSError) as error:
         raise SystemExit(f"train_from_latents: {error}") from None

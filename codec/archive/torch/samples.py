@@ -74,7 +74,8 @@ class SampleMaker:
             self.labels = tuple(labels)
         unknown = [name for name in self.labels if name not in archive.label_names]
         if unknown:
-            raise UsageError(f"{archive.storage.root}: no label {unknown[0]!r}")
+            known = ", ".join(archive.label_names) or "none"
+            raise UsageError(f"{archive.storage.root}: no label {unknown[0]!r}; there are: {known}")
         embedding_size = archive.manifest.embedding_size
         if options["features"] and archive.files and embedding_size is None:
             raise UsageError(
