@@ -29,6 +29,8 @@ import struct
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import NamedTuple
 
 from underpaint.codec.errors import LayerDamaged, PictureTooLarge, StreamError, UnknownVersion
 from underpaint.codec.limits import MAX_LAYER_BYTES, MAX_LAYERS, MAX_PIXELS, MAX_SIDE
@@ -47,6 +49,7 @@ _WORD_BYTES = 4
 _LAST = 1 << 6
 _SIZE_SHIFT = 4
 _BASE = DYADIC_LEVELS + 1
+_HEADERS_KEPT = 1024
 
 
 @dataclass(frozen=True)
@@ -65,13 +68,14 @@ class PictureHeader:
         """Return the finest level that a part holds; 1 in the last part of a layer."""
         return 1 if last or size == MOST_SIZES else self.cuts[size] + 1
 
-    def adds_levels(self, size: int) -> bool:
-        """Return whether a size has levels that the next smaller one does without."""
-        return not size or self.finest_level(size, False) < self.finest_level(size - 1, False)
+    @cached_property
+    def sizes(self) -> tuple[int, ...]:
+        """The sizes that have levels which the next smaller one does without, from 0."""
+        finest = [self.finest_level(size, False) for size in range(MOST_SIZES + 1)]
+        return 0, *(size for size in range(1, MOST_SIZES + 1) if finest[size] < finest[size - 1])
 
 
-@dataclass(frozen=True)
-class Frame:
+class Frame(NamedTuple):
     """One part as it stands in a stream, not yet checked.
 
     layer, size   its place, from 0
@@ -212,7 +216,7 @@ def _frame(view: memoryview, before: Frame | None) -> Frame:
     body = view[at + _CHECK.size : end]
     picture, payload_at = None, 0
     if before is None:
-        picture, payload_at = _picture(body), _PICTURE.size
+        picture, payload_at = _picture(bytes(body[: _PICTURE.size])), _PICTURE.size
     return Frame(layer, size, last, head, check, body, picture, payload_at)
 
 
@@ -234,14 +238,15 @@ def _check_order(place: int, layer: int, size: int, before: Frame | None) -> Non
 
 def _check_levels(frame: Frame, picture: PictureHeader) -> None:
     """Raise LayerDamaged unless a part holds a level, and is marked as the last if it is."""
-    if not picture.adds_levels(frame.size):
+    if frame.size not in picture.sizes:
         raise LayerDamaged(frame.layer, "S5", f"size {frame.size + 1} has no level of its own")
     if picture.finest_level(frame.size, False) == 1 and not frame.last:
         raise LayerDamaged(frame.layer, "S5", "its last part is not marked as such")
 
 
-def _picture(body: memoryview) -> PictureHeader:
-    weights, height, width, code = _PICTURE.unpack_from(body)
+@lru_cache(_HEADERS_KEPT)
+def _picture(header: bytes) -> PictureHeader:
+    weights, height, width, code = _PICTURE.unpack(header)
     picture = PictureHeader(
         height + 1,
         width + 1,
@@ -375,7 +380,7 @@ def _needed(
     """
     there = {frame.size: frame for frame in layer}
     parts: list[Frame] = []
-    for size in filter(picture.adds_levels, range(MOST_SIZES + 1)):
+    for size in picture.sizes:
         frame = there.get(size)
         if frame is None:
             break

@@ -90,7 +90,7 @@ class PaletteState:
     @cached_property
     def class_map(self) -> np.ndarray:
         """The class of each position, int16 [h, w]."""
-        return self.classes[self.labels]
+        return self.classes.take(self.labels)
 
     @property
     def transition(self) -> np.ndarray:

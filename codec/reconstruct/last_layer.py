@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 
 import numpy as np
 
@@ -17,5 +18,5 @@ def last_class_maps(states: Sequence[CodedState]) -> np.ndarray:
 
 def last_layer(config: CodecConfig, cell_step: int) -> int:
     """Return the index, from 0, of the layer that ends with a step of the scalar chain."""
-    ends = np.cumsum([plan.cell_steps for plan in config.layers])
-    return int(np.searchsorted(ends, cell_step))
+    ends = accumulate(plan.cell_steps for plan in config.layers)
+    return next(layer for layer, end in enumerate(ends) if end >= cell_step)

@@ -11,7 +11,7 @@ block flags. The constants below name their columns: `bands[band, OFFSET]`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -79,21 +79,26 @@ class Geometry:
     size: int
     block_size: int
 
-    @property
+    @cached_property
     def positions(self) -> tuple[int, int]:
         """Rows and columns of latent positions."""
         return -(-self.height // BLOCK), -(-self.width // BLOCK)
 
     def sizes_from(self, finest: int) -> tuple[int, int]:
-        """Return how much of both flat arrays the levels from `finest` on take: a beginning."""
-        if finest == 1:
-            return self.size, self.block_size
-        first_left_out = bands_end(finest)
-        row = self.bands[first_left_out]
-        size = row[OFFSET] - MARGIN * (row[STRIDE] + 1)
-        group = flag_groups(finest)
-        block_size = self.blocks[group, OFFSET] - self.blocks[group, STRIDE] - 1
-        return int(size), int(block_size)
+        """Return how much of both flat arrays the levels from `finest`, 1 to 6, on take: a
+        beginning.
+        """
+        return self._sizes_from[finest - 1]
+
+    @cached_property
+    def _sizes_from(self) -> list[tuple[int, int]]:
+        sizes = [(self.size, self.block_size)]
+        for finest in range(2, LEVELS + 1):
+            row = self.bands[bands_end(finest)]  # the first band that is left out
+            size = row[OFFSET] - MARGIN * (row[STRIDE] + 1)
+            group = self.blocks[flag_groups(finest)]
+            sizes.append((int(size), int(group[OFFSET] - group[STRIDE] - 1)))
+        return sizes
 
     @property
     def coefficients(self) -> int:
@@ -123,17 +128,18 @@ def flag_groups(finest: int) -> int:
     return COMPONENTS * max(FLAGGED_LEVELS + 1 - finest, 0)
 
 
+@lru_cache(maxsize=1024)
 def geometry(height: int, width: int) -> Geometry:
-    """Lay out the bands of a picture of `height` x `width` pixels, padded to whole blocks."""
+    """Lay out the bands of a picture of `height` x `width` pixels, padded to whole blocks.
+
+    A corpus of photos has hundreds of sizes: layouts are kept, 6 KB for each padded size.
+    """
     return Geometry(height, width, *_layout(-(-height // BLOCK), -(-width // BLOCK)))
 
 
 @lru_cache(maxsize=1024)
 def _layout(block_rows: int, block_columns: int) -> tuple[np.ndarray, np.ndarray, int, int]:
-    """Return `bands`, `blocks`, `size` and `block_size` for so many blocks of 16 x 16 pixels.
-
-    A corpus of photos has hundreds of sizes; what is kept of one takes 6 KB.
-    """
+    """Return `bands`, `blocks`, `size` and `block_size` for so many blocks of 16 x 16 pixels."""
     padded = [block_rows * BLOCK, block_columns * BLOCK]
     shapes: dict[int, tuple[tuple[int, int], ...]] = {}
     rows, columns = padded

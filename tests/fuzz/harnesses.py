@@ -148,7 +148,7 @@ def mended(layers: list[bytes], weights_id: str, most_pixels: int) -> list[bytes
             width %= max(1, most_pixels // (height + 1))
             cuts = sorted((fields[12] // 5**k % 5 for k in range(3)), reverse=True)
             header = bitstream.PictureHeader(height + 1, width + 1, weights_id, tuple(cuts))
-            sizes = [size for size in range(4) if header.adds_levels(size)]
+            sizes = list(header.sizes)
         count = min(1 + (place >> 4 & 3), len(sizes))
         words = max(2, len(payload) // 4 // count)
         parts: list[bytes] = []

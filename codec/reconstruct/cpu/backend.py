@@ -46,6 +46,7 @@ class CpuBackend:
     def __init__(self, weights: Weights, dtype: torch.dtype | None = None) -> None:
         """Take weights; the network computes in `dtype`, by default one that is fast here."""
         self._weights, self._dtype = weights, dtype
+        self._embedding = np.ascontiguousarray(weights.classes.embedding.T)
         self._tables: dict[int, StateTables] = {}
         self._networks: dict[int, NetworkSynthesis] = {}
         self._predictors: dict[int, DetailPredictor] = {}
@@ -110,12 +111,12 @@ class CpuBackend:
     def _latents(self, state: CodedState, *, levels: int, normalize: bool) -> Latents:
         """Return the latents of a state."""
         class_map = state.palettes[-1].class_map
-        coefficients = folded_coefficients(self._arrays(state), levels, state.rotation)
+        coefficients = folded_coefficients(state, self._arrays(state), levels, state.rotation)
         self._add_details(coefficients, state, levels)
         if normalize:
             layers = 1 + last_layer(self._weights.config, state.cell_step)
             self._weights.latents.normalize(coefficients, layers)
-        embedded = embed(class_map, self._weights.classes.embedding)
+        embedded = embed(class_map, self._embedding)
         return Latents(class_map.astype(np.int64), embedded, coefficients)
 
     def _add_details(self, folded: np.ndarray, state: CodedState, levels: int) -> None:

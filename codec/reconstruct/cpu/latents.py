@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import numpy as np
 
+from underpaint.codec.entropy.state import CodedState
 from underpaint.codec.reconstruct.cpu.state import StateArrays
 from underpaint.codec.runtime.jit import kernel
 from underpaint.codec.transform.colour_rotation import FINEST_ROTATED, ColourRotation
 from underpaint.codec.transform.colours import mix_colours
 from underpaint.codec.transform.lifting import HALVES, join_plane
 from underpaint.codec.transform.subbands import (
+    BLOCK_SIDE,
     COMPONENT,
     COMPONENTS,
     DYADIC_LEVELS,
+    FLAGGED_LEVELS,
     LEVEL,
     LEVELS,
     ORIENTATIONS,
@@ -27,20 +30,20 @@ _NO_ROTATION = np.empty((0, 0), np.float32)
 """In place of the matrix that undoes a rotation of colours, where there is none."""
 
 
-def folded_coefficients(state: StateArrays, levels: int, rotation: ColourRotation) -> np.ndarray:
+def folded_coefficients(
+    state: CodedState, arrays: StateArrays, levels: int, rotation: ColourRotation
+) -> np.ndarray:
     """Return the expected coefficients of a picture, folded to one position: float32 [C, h, w].
 
-    `levels` dyadic levels beside the low band, 0 to 4: C is 3 * 4 ** levels. `rotation` of the
-    picture's colours is undone. Levels that the state does not hold are zero.
+    `arrays` are those of the state, `levels` the dyadic levels beside the low band, 0 to 4: C is
+    3 * 4 ** levels. `rotation` of the picture's colours is undone. Levels that the state does not
+    hold are zero.
     """
-    folded = np.zeros((COMPONENTS << 2 * levels, *state.masks.shape), np.float32)
-    write_low_band(state, folded)
-    back = _NO_ROTATION
-    if any(rotation):
-        back = rotation.inverse_matrix()
-        mix_colours(folded[:COMPONENTS], back, folded[:COMPONENTS])
-    for level in range(DYADIC_LEVELS, max(DYADIC_LEVELS - levels, state.finest - 1), -1):
-        _fold_level(state, level, back if level >= FINEST_ROTATED else _NO_ROTATION, folded)
+    folded = np.zeros((COMPONENTS << 2 * levels, *arrays.masks.shape), np.float32)
+    back = rotation.inverse_matrix() if any(rotation) else _NO_ROTATION
+    coarsest_left_out = max(DYADIC_LEVELS - levels, arrays.finest - 1)
+    blocks = state.layout.blocks
+    _fold(arrays, blocks, state.sums, coarsest_left_out, back, *_scratch(arrays), folded)
     return folded
 
 
@@ -63,62 +66,77 @@ def add_folded_details(
 
 def write_low_band(state: StateArrays, low: np.ndarray) -> None:
     """Write the low band of a picture, one sample a position, to float32 [3 or more, h, w]."""
+    _join_low_band(state, *_scratch(state), low)
+
+
+def _scratch(state: StateArrays) -> tuple[np.ndarray, np.ndarray]:
+    """Return the scratch memory of `_join_low_band`."""
     rows, columns = state.masks.shape
     planes = np.empty(5 * rows * columns + 64, np.float32)
-    halves = np.empty((HALVES, columns + 4), np.float32)
-    _join_low_band(state, planes, halves, low)
+    return planes, np.empty((HALVES, columns + 4), np.float32)
 
 
 def embed(class_map: np.ndarray, embedding: np.ndarray) -> np.ndarray:
     """Return the embedding of each position's class, float32 [E, h, w].
 
-    `class_map` int16 [h, w], `embedding` float32 [classes, E].
+    `class_map` int16 [h, w], `embedding` float32 [E, classes], contiguous.
     """
-    embedded = np.empty((embedding.shape[1], *class_map.shape), np.float32)
+    embedded = np.empty((len(embedding), *class_map.shape), np.float32)
     _embed(class_map, embedding, embedded)
     return embedded
 
 
 @kernel()
-def _fold_level(state, level, back, folded):
-    """Write the channels of one level: by orientation, component, and place within a position.
+def _fold(state, blocks, sums, coarsest_left_out, back, planes, halves, folded):
+    """Write the low band, and the channels of each level above `coarsest_left_out`.
 
-    Zero cells are skipped: their point is zero, as `folded` is. If `back`, float32 [3, 3], is not
-    empty, colours were rotated: each coefficient is added to all three components, by its column.
+    `blocks` and `sums` are those of `entropy.steps.Picture`; `folded` holds zeros.
+    """
+    _join_low_band(state, planes, halves, folded)
+    if back.size:
+        mix_colours(folded[:COMPONENTS], back, folded[:COMPONENTS])
+    for level in range(DYADIC_LEVELS, coarsest_left_out, -1):
+        rotated = back if level >= FINEST_ROTATED else back[:0]
+        for component in range(COMPONENTS):
+            group = COMPONENTS * (FLAGGED_LEVELS - level) + component
+            first, rows, columns, stride = extent(blocks, group)
+            for y in range(rows):
+                for x in range(columns):
+                    if sums[first + y * stride + x] != 0:
+                        _fold_block(state, level, component, y, x, rotated, folded)
+
+
+@kernel()
+def _fold_block(state, level, component, block_y, block_x, back, folded):
+    """Write one block of the three orientations to the channels of its level.
+
+    Channels go by orientation, component, and place within a position. If `back`, float32 [3, 3],
+    is not empty, colours were rotated: each coefficient is added to all three components, by its
+    column. Zero cells are skipped: their point is zero, as `folded` is.
     """
     shift = DYADIC_LEVELS - level
     side = 1 << shift
-    points = state.points[level]
-    middle = points.shape[1] >> 1
-    for component in range(COMPONENTS):
-        table = points[min(component, 1)]
-        for orientation in range(ORIENTATIONS):
-            band = (
-                COMPONENTS
-                + ORIENTATIONS * (COMPONENTS * (LEVELS - level) + component)
-                + orientation
-            )
-            first = (COMPONENTS + COMPONENTS * orientation) * side * side
-            offset, height, width, stride = extent(state.bands, band)
-            step = state.steps[band]
-            for y in range(height):
-                start = offset + y * stride
-                for x in range(width):
-                    index = state.cell[np.uint64(start + x)]
-                    if index != 0:
-                        within = (y & (side - 1)) * side + (x & (side - 1))
-                        scaled = step * state.masks[y >> shift, x >> shift]
-                        value = table[index + middle] * scaled
-                        channel = first + within
-                        if back.size:
-                            for other in range(COMPONENTS):
-                                folded[channel, y >> shift, x >> shift] += (
-                                    back[other, component] * value
-                                )
-                                channel += side * side
-                        else:
-                            channel += component * side * side
-                            folded[channel, y >> shift, x >> shift] = value
+    table = state.points[level, min(component, 1)]
+    middle = table.size >> 1
+    for orientation in range(ORIENTATIONS):
+        band = first_band(level, component) + orientation
+        offset, height, width, stride = extent(state.bands, band)
+        step = state.steps[band]
+        first = (COMPONENTS + COMPONENTS * orientation) * side * side
+        for y in range(BLOCK_SIDE * block_y, min(BLOCK_SIDE * (block_y + 1), height)):
+            start = offset + y * stride
+            for x in range(BLOCK_SIDE * block_x, min(BLOCK_SIDE * (block_x + 1), width)):
+                index = state.cell[np.uint64(start + x)]
+                if index != 0:
+                    row, column = y >> shift, x >> shift
+                    value = table[index + middle] * (step * state.masks[row, column])
+                    channel = first + (y & (side - 1)) * side + (x & (side - 1))
+                    if back.size:
+                        for other in range(COMPONENTS):
+                            folded[channel, row, column] += back[other, component] * value
+                            channel += side * side
+                    else:
+                        folded[channel + component * side * side, row, column] = value
 
 
 @kernel()
@@ -161,8 +179,9 @@ def _dequantise_plane(state, band, planes, used):
 
 @kernel()
 def _embed(class_map, embedding, embedded):
-    """Write each position's row of a table [classes, E] to [E, h, w]."""
+    """Look each position's class up in each row of a table [E, classes]: [E, h, w]."""
     for e in range(embedded.shape[0]):
+        values = embedding[e]
         for y in range(embedded.shape[1]):
             for x in range(embedded.shape[2]):
-                embedded[e, y, x] = embedding[class_map[y, x], e]
+                embedded[e, y, x] = values[np.uint64(class_map[y, x])]

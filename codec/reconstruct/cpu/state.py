@@ -41,7 +41,7 @@ def state_arrays(weights: Weights, tables: StateTables, state: CodedState) -> St
         cell=state.cell,
         bands=state.layout.bands,
         steps=weights.steps,
-        masks=weights.classes.mask[state.palettes[0].class_map],
+        masks=weights.classes.mask.take(state.palettes[0].class_map),
         points=tables.points,
         bounds=tables.bounds,
         width=np.float32(tables.width),
