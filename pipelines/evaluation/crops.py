@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from underpaint.pipelines.evaluation.measurement import load_codec
-from underpaint.pipelines.evaluation.peers import Peer
+from underpaint.pipelines.evaluation.peers import Peer, short_labels
 
 CROP = 176
 """Side of a crop in pixels."""
@@ -54,9 +54,9 @@ def crop_rows(
             Crop("original", _png(pixels[window])),
             Crop(_caption("Underpaint", size, area), _png(decoded[window]), ours=True),
         ]
-        for peer in peers:
+        for peer, name in zip(peers, short_labels([peer.label for peer in peers]), strict=True):
             data = nearest_file(peer, pixels, size)
-            caption = _caption(peer.label.split(" (")[0], len(data), area)
+            caption = _caption(name, len(data), area)
             caption += f" · {len(data) / size:.2f}x"
             crops.append(Crop(caption, _png(peer.decode(data)[window])))
         rows.append(CropRow(f"layers 1 to {state}" if state > 1 else "layer 1", tuple(crops)))

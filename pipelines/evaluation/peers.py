@@ -118,6 +118,15 @@ def _decode_jpeg_xl(data: bytes) -> np.ndarray:
     return np.asarray(imagecodecs.jpegxl_decode(data, numthreads=1))
 
 
+def short_labels(labels: Sequence[str]) -> list[str]:
+    """Return labels without the settings in brackets; labels that would then be equal keep them.
+
+    "AVIF (speed 6)" becomes "AVIF", unless "AVIF (speed 6, tune psnr)" is there as well.
+    """
+    short = [label.split(" (")[0] for label in labels]
+    return [s if short.count(s) == 1 else label for s, label in zip(short, labels, strict=True)]
+
+
 def _jpeg() -> Peer:
     return Peer(
         name="jpeg",

@@ -16,11 +16,14 @@ from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
 from underpaint.pipelines.evaluation.corpus import CorpusCurve
 from underpaint.pipelines.evaluation.measurement import CODEC
+from underpaint.pipelines.evaluation.peers import short_labels
 from underpaint.pipelines.evaluation.scores import Score
 
 CODEC_COLOUR = "#b3261e"
-PEER_COLOURS = ("#1f5fa8", "#2e7d4f", "#8a5a00", "#6a4c93", "#4d4d4d")
+PEER_COLOURS = ("#1f5fa8", "#2e7d4f", "#8a5a00", "#6a4c93", "#4d4d4d", "#0b7285", "#a61e78")
 """Dark enough to be legible as text; curves are also labelled."""
+PEER_DASHES = ("-", "--", ":")
+"""One for each round through the colours."""
 
 TICKS = (0.03, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 3)
 
@@ -56,13 +59,14 @@ def draw_curves(
         if not points:
             continue
         if codec == CODEC:
-            colour, width, marker = CODEC_COLOUR, 2.4, "o"
+            colour, dashes, width, marker = CODEC_COLOUR, "-", 2.4, "o"
         else:
-            colour = PEER_COLOURS[peers % len(PEER_COLOURS)]
+            round_, place = divmod(peers, len(PEER_COLOURS))
+            colour, dashes = PEER_COLOURS[place], PEER_DASHES[round_ % len(PEER_DASHES)]
             width, marker = 1.2, "."
             peers += 1
         rates, heights = zip(*points, strict=True)
-        panel.plot(rates, heights, color=colour, linewidth=width, marker=marker, markersize=5)
+        panel.plot(rates, heights, dashes, color=colour, lw=width, marker=marker, markersize=5)
         ends.append((label, colour, *points[-1], codec == CODEC))
     panel.set_xscale("log")
     panel.set_xlabel("bits per pixel (mean over photos)")
@@ -91,9 +95,10 @@ def _name_ends(panel: Axes, ends: list[tuple[str, str, float, float, bool]]) -> 
         for i in reversed(range(len(placed))):
             placed[i] = min(placed[i], ceiling)
             ceiling = placed[i] - gap
-    for (label, colour, x, y, ours), at in zip(ordered, placed, strict=True):
+    names = short_labels([label for label, *_ in ordered])
+    for name, (_, colour, x, y, ours), at in zip(names, ordered, placed, strict=True):
         panel.annotate(
-            label.split(" (")[0],
+            name,
             xy=(x, y),
             xytext=(right * 1.06, at),
             color=colour,

@@ -12,7 +12,13 @@ from underpaint.codec.errors import UsageError
 from underpaint.pipelines.evaluation.crops import CROP, busiest_window, nearest_file
 from underpaint.pipelines.evaluation.curves import bd_rate
 from underpaint.pipelines.evaluation.measurement import PeerCache, measure_peer
-from underpaint.pipelines.evaluation.peers import AVIF_TUNES, PEER_NAMES, peer_named, peers_named
+from underpaint.pipelines.evaluation.peers import (
+    AVIF_TUNES,
+    PEER_NAMES,
+    peer_named,
+    peers_named,
+    short_labels,
+)
 from underpaint.pipelines.evaluation.photos import Photo, find_photos, spread
 from underpaint.pipelines.evaluation.scores import SCORES, scores_named
 
@@ -34,6 +40,15 @@ def test_a_ladder_runs_from_coarse_to_fine(name, photo):
     assert values == sorted(values)
     assert values[-1] > 36
     assert all(each.shape == photo.shape and each.dtype == np.uint8 for each in decoded)
+
+
+def test_short_labels_tell_all_peers_apart():
+    labels = [peer_named(name).label for name in PEER_NAMES]
+    short = short_labels(labels)
+    assert len(set(short)) == len(labels)
+    assert "WebP" in short
+    assert "AVIF (speed 6, tune psnr)" in short
+    assert short_labels(["AVIF (speed 6)", "WebP (method 6)"]) == ["AVIF", "WebP"]
 
 
 @pytest.mark.parametrize("name", PEER_NAMES)
