@@ -39,7 +39,8 @@ def test_the_python_example_runs(tmp_path, monkeypatch):
 
 
 def test_every_command_of_the_readme_is_understood():
-    lines = [line.split("#")[0].split() for block in _blocks("sh") for line in block.splitlines()]
+    blocks = [block.replace("\\\n", " ") for block in _blocks("sh")]
+    lines = [line.split("#")[0].split() for block in blocks for line in block.splitlines()]
     commands = [words[1:] for words in lines if words[:1] == ["underpaint"]]
     assert len(commands) >= 6
     for words in commands:
