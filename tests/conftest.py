@@ -21,6 +21,7 @@ assert "numba" not in sys.modules, "numba reads the name of its cache folder whe
 os.environ["NUMBA_CACHE_DIR"] = str(cache_folder())  # child processes inherit it
 
 FOLDERS = ("codec", "transforms", "pipelines")
+SAFE_PATH = os.environ.get("PYTHONSAFEPATH")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -32,14 +33,24 @@ def one_import_name() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def path_of_child_processes() -> Iterator[None]:
-    """Undoes what `main()` sets for its child processes: later tests start modules of `tests`."""
-    before = os.environ.get("PYTHONSAFEPATH")
+def state_of_the_process() -> Iterator[None]:
+    """Undoes what `main()` sets for the rest of its process, in a test or a fixture before it.
+
+    That is the path of child processes (later tests start modules of `tests`) and the treatment of
+    denormal floats (which Hypothesis wants to be able to draw).
+    """
+    _restore_process()
     yield
-    if before is None:
+    _restore_process()
+
+
+def _restore_process() -> None:
+    if SAFE_PATH is None:
         os.environ.pop("PYTHONSAFEPATH", None)
     else:
-        os.environ["PYTHONSAFEPATH"] = before
+        os.environ["PYTHONSAFEPATH"] = SAFE_PATH
+    if torch := sys.modules.get("torch"):
+        torch.set_flush_denormal(False)
 
 
 @pytest.fixture(scope="session")
