@@ -167,8 +167,9 @@ class Codec:
 
         With `texture`, a seed, the fine texture that a coarse state leaves open is drawn from the
         distributions of its classes: for looks only (see `reconstruct.texture`). The full state
-        needs none. Without `refine` the backward network is skipped: 0.1 to 0.3 dB less on photos, and on
-        a CPU 1.6 (`fidelity`) to 2.5 times as fast in the full state, 1.7 to 8 times in a coarse one.
+        needs none. Without `refine` the backward network is skipped: 0.1 to 0.3 dB less on photos,
+        and on a CPU 1.6 (`fidelity`) to 2.5 times as fast in the full state, 1.7 to 8 times in a
+        coarse one.
         Raises LayerDamaged, WeightsMismatch or UnknownVersion.
         """
         pictures = self._pictures(streams, Size.of(size, shrink), texture, refine)

@@ -61,8 +61,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--no-refine",
         dest="refine",
         action="store_false",
-        help="skip the network that refines pictures: 1.6 to 8 times as fast on a CPU, 0.1 to 0.3 dB "
-        "less on photos; flat areas and drawings may be better without it",
+        help="skip the network that refines pictures: 1.6 to 8 times as fast on a CPU, 0.1 to 0.3 "
+        "dB less on photos; flat areas and drawings may be better without it",
     )
     options.add_workers(parser)
     options.add_weights(parser)
