@@ -1,10 +1,12 @@
-"""Checks of arguments that several public functions take: names, counts, keywords."""
+"""Checks of arguments that several public functions take: names, numbers, choices, keywords."""
 
 from __future__ import annotations
 
 import difflib
 import operator
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Sequence
+from typing import SupportsIndex
 
 from underpaint.codec.errors import UsageError
 
@@ -17,6 +19,8 @@ def as_names(argument: str, names: str | Iterable[str]) -> tuple[str, ...]:
     if isinstance(names, str):
         return (names,)
     try:
+        if isinstance(names, bytes | bytearray | memoryview):
+            raise TypeError
         found = tuple(names)
     except TypeError:
         raise UsageError(
@@ -28,17 +32,57 @@ def as_names(argument: str, names: str | Iterable[str]) -> tuple[str, ...]:
     return found
 
 
-def as_count(argument: str, count: int | None) -> int | None:
-    """Return a count of 1 or more, or None; UsageError for anything else."""
-    if count is None:
-        return None
+def as_integer(argument: str, number: SupportsIndex) -> int:
+    """Return an integer of any type, such as NumPy's; UsageError for others and truth values."""
     try:
-        found = operator.index(count)
+        if isinstance(number, bool):
+            raise TypeError
+        return operator.index(number)
     except TypeError:
-        raise UsageError(f"{argument}: want a whole number, not {count!r}") from None
-    if found < 1:
-        raise UsageError(f"{argument}: {found}; want 1 or more")
-    return found
+        raise UsageError(f"{argument}: want a whole number, not {number!r}") from None
+
+
+def as_size(argument: str, number: SupportsIndex, *, least: int = 1) -> int:
+    """Return an integer of `least` or more, and at most `sys.maxsize`; UsageError for others.
+
+    A larger number becomes `sys.maxsize`, which is more than anything that can be counted.
+    """
+    found = as_integer(argument, number)
+    if found < least:
+        raise UsageError(f"{argument}: {found}; want {least} or more")
+    return min(found, sys.maxsize)
+
+
+def as_count(argument: str, count: SupportsIndex | None) -> int | None:
+    """Return a count of 1 or more, as `as_size` does, or None; UsageError for anything else."""
+    return None if count is None else as_size(argument, count)
+
+
+def as_picture_number(number: SupportsIndex, wanted: str = "the number of a picture") -> int:
+    """Return the number of a picture as an integer; TypeError for others and truth values."""
+    try:
+        return as_integer("", number)
+    except UsageError:
+        raise TypeError(f"want {wanted}, not {number!r}") from None
+
+
+def check_choice(argument: str, value: object, choices: Sequence[str]) -> None:
+    """Raise UsageError for a value that is not among the choices; it lists them."""
+    if not isinstance(value, str) or value not in choices:
+        raise UsageError(f"{argument} {value!r}: choose {', '.join(choices[:-1])} or {choices[-1]}")
+
+
+def check_flags(**values: object) -> None:
+    """Raise UsageError for the first of some arguments whose value is not a bool."""
+    for argument, value in values.items():
+        if not isinstance(value, bool):
+            raise UsageError(f"{argument}: want True or False, not {value!r}")
+
+
+def check_function(argument: str, value: object) -> None:
+    """Raise UsageError for a value that is neither None nor can be called."""
+    if value is not None and not callable(value):
+        raise UsageError(f"{argument}: want a function or None, not {value!r}")
 
 
 def check_keywords(function: str, given: Iterable[str], known: Iterable[str]) -> None:

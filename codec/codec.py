@@ -34,14 +34,21 @@ COARSE_LEVELS = 2
 """Default number of wavelet levels in latents: 48 channels with the low band."""
 
 
+def parsed_device(device: str | torch.device) -> torch.device:
+    """Return a torch device, which this machine may lack; UsageError for other values."""
+    import torch
+
+    try:
+        return torch.device(device)
+    except (RuntimeError, TypeError):
+        raise UsageError(f"device {device!r}: not a torch device; try cpu or cuda") from None
+
+
 def available_device(device: str | torch.device) -> torch.device:
     """Return a torch device; UsageError if there is no such device on this machine."""
     import torch
 
-    try:
-        found = torch.device(device)
-    except RuntimeError:
-        raise UsageError(f"device {device!r}: not a torch device; try cpu or cuda") from None
+    found = parsed_device(device)
     if found.type == "cuda" and not torch.cuda.is_available():
         raise UsageError(f"device {str(device)!r}: PyTorch finds no CUDA GPU here; use cpu")
     if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():

@@ -25,6 +25,6 @@ def class_numbers(archive: Archive, label: str) -> dict[Any, int]:
         if pa.types.is_nested(values.type):
             raise UsageError(f"label {label!r}: its values are no classes: {values.type}")
         found.update(values.unique().to_pylist())
-    if None in found:
+    if any(value is None or value != value for value in found):  # NaN differs from itself
         raise UsageError(f"label {label!r}: some pictures have no value")
     return {value: number for number, value in enumerate(sorted(found))}

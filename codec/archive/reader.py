@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -29,7 +28,7 @@ from underpaint.codec.archive.salvage import Damage, OnDamage
 from underpaint.codec.archive.schema import EMBEDDING, FIXED_NAMES
 from underpaint.codec.archive.statistics import Statistics, statistics_of
 from underpaint.codec.archive.tables import rows_of, vectors_of
-from underpaint.codec.arguments import as_count, as_names
+from underpaint.codec.arguments import as_count, as_names, as_picture_number
 from underpaint.codec.errors import ArchiveDamaged, NoSuchKey, UsageError
 from underpaint.codec.storage.files import Storage
 
@@ -143,9 +142,7 @@ class Archive:
             return [self[number] for number in range(*which.indices(len(self)))]
         if isinstance(which, str):
             return self.get(which, provenance=False)
-        if isinstance(which, (bool, np.bool_)):
-            raise TypeError("want the key or the number of a picture, not a truth value")
-        number = operator.index(which)
+        number = as_picture_number(which, "the key or the number of a picture")
         if not -len(self) <= number < len(self):
             raise IndexError(f"{self.storage.root}: picture {number} of {len(self)}")
         place = self.data.index.at(number % len(self))
@@ -305,7 +302,9 @@ class Archive:
         return Condition.of(where, pa.schema([schema.field(name) for name in names]))
 
     def place(self, key: str) -> Place:
-        """Return where the image of a key is stored; NoSuchKey."""
+        """Return where the image of a key is stored; NoSuchKey, or UsageError for no text."""
+        if not isinstance(key, str):
+            raise UsageError(f"key: want a text, not {key!r}; archive[N] is picture number N")
         place = self.data.index.find(key)
         if place is not None:
             return place

@@ -22,7 +22,7 @@ from typing import Any
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from underpaint.codec.errors import RangesUnsupported
+from underpaint.codec.errors import RangesUnsupported, UsageError
 from underpaint.codec.storage.extras import file_system
 from underpaint.codec.storage.retries import T, is_transient, with_retries
 from underpaint.codec.storage.web import WEB, is_final, plain_error, session_options
@@ -44,6 +44,8 @@ class Storage:
     def __init__(
         self, root: str | os.PathLike[str], options: Mapping[str, Any] | None = None
     ) -> None:
+        if not isinstance(root, str | os.PathLike):
+            raise UsageError(f"want a path or a URL as a text, not {root!r}")
         self.root = os.fspath(root)
         self.root = self.root.rstrip("/") or self.root[:1]
         self.options = {**session_options(self.root, total=True), **(options or {})}

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.utils.data import DataLoader
@@ -51,6 +52,19 @@ def batches(
         yield from DataLoader(dataset, batch_size=BATCH, collate_fn=collate)
 
 
+def saved(checkpoint: Path) -> tuple[int, dict[str, Any], Any, dict[str, torch.Tensor]]:
+    """Return steps done, inputs, state of the reader and parameters; UsageError if damaged."""
+    try:
+        progress = json.loads((checkpoint / "progress.json").read_text("utf-8"))
+        found = int(progress["step"]), dict(progress["inputs"]), progress["reader"]
+        return *found, load_file(checkpoint / "network.safetensors")
+    except (KeyError, TypeError, ValueError, SafetensorError, FileNotFoundError) as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise UsageError(
+            f"{checkpoint}: a damaged checkpoint ({reason}); delete it or choose another folder"
+        ) from None
+
+
 def train(
     archive: str, *, label: str, layers: int, steps: int, checkpoint: Path | None = None
 ) -> tuple[float, nn.Module]:
@@ -70,14 +84,16 @@ def train(
     network(features(next(iter(dataset)))[None])  # tells the lazy layer its size
     done, inputs_of = 0, {"label": label, "layers": layers}
     if checkpoint and (checkpoint / "progress.json").exists():
-        progress = json.loads((checkpoint / "progress.json").read_text())
-        done = progress["step"]
-        if progress["inputs"] != inputs_of:
-            raise UsageError(f"{checkpoint}: a checkpoint of {progress['inputs']}")
+        done, inputs, reader, parameters = saved(checkpoint)
+        if inputs != inputs_of:
+            raise UsageError(f"{checkpoint}: a checkpoint of {inputs}")
         if done >= steps:
             raise UsageError(f"{checkpoint}: {done} steps are done; want more --steps")
-        dataset.load_state_dict(progress["reader"])
-        network.load_state_dict(load_file(checkpoint / "network.safetensors"))
+        dataset.load_state_dict(reader)
+        try:
+            network.load_state_dict(parameters)
+        except RuntimeError:
+            raise UsageError(f"{checkpoint}: a checkpoint of another network") from None
     optimizer = torch.optim.SGD(network.parameters(), lr=0.05)
     loss = torch.zeros(())
     for step, (inputs, labels) in enumerate(batches(dataset, label, numbers), done + 1):

@@ -26,7 +26,12 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Pictures of 32 pixels a side, and labels of which only `cls` and `kind` name classes."""
     root, codec = tmp_path_factory.mktemp("labels"), Codec.load()
     rng = np.random.default_rng(3)
-    types = [("cls", pa.int64()), ("kind", pa.string()), ("few", pa.int64())]
+    types = [
+        ("cls", pa.int64()),
+        ("kind", pa.string()),
+        ("few", pa.int64()),
+        ("score", pa.float64()),
+    ]
     types.append(("boxes", pa.list_(pa.float64())))
     with ArchiveWriter(
         root,
@@ -38,15 +43,17 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for at in range(PICTURES):
             (stream,) = codec.encode([rng.integers(0, 256, (32, 32, 3), np.uint8)])
             labels = {"cls": at % 3, "kind": "ab"[at % 2], "few": at or None, "boxes": [0.5]}
+            labels["score"] = at / 2 if at else float("nan")
             writer.add(Row(f"{at:02}", stream, 32, 32, labels=labels))
     publish(root)
     return root
 
 
 MISTAKES = {
-    "--label key": "no label 'key'; there are: cls, kind, few, boxes",
+    "--label key": "no label 'key'; there are: cls, kind, few, score, boxes",
     "--label layer_0": "no label 'layer_0'",
     "--label few": "label 'few': some pictures have no value",
+    "--label score": "label 'score': some pictures have no value",
     "--label boxes": "label 'boxes': its values are no classes: list<",
     "--label cls --layers 0": "layers: 0; want 1 or more",
     "--label cls --layers 7": "layers: 7; the archive has layers 1 to 6",
@@ -93,6 +100,31 @@ def test_checkpoints_of_other_trainings_are_refused(root: Path, tmp_path: Path) 
     ):
         with pytest.raises(UnderpaintError, match=re.escape(message)):
             train_from_latents.main([*base, *extra])
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("progress.json", ""),
+        ("progress.json", "{"),
+        ("progress.json", "{}"),
+        ("progress.json", "[]"),
+        ("progress.json", '{"step": 1}'),
+        ("progress.json", '{"step": "x", "inputs": {}, "reader": {}}'),
+        ("progress.json", "\udcff"),
+        ("network.safetensors", ""),
+        ("network.safetensors", "no tensors"),
+    ],
+)
+def test_a_damaged_checkpoint_gets_one_line(
+    root: Path, tmp_path: Path, name: str, content: str
+) -> None:
+    base = [str(root), "--label", "cls", "--checkpoint", str(tmp_path)]
+    train_from_latents.main([*base, "--steps", "1"])
+    (tmp_path / name).write_text(content, errors="surrogateescape")
+    expected = f"^{re.escape(str(tmp_path))}: a damaged checkpoint \\([^\n]*\\); delete it"
+    with pytest.raises(UnderpaintError, match=expected):
+        train_from_latents.main([*base, "--steps", "2"])
 
 
 def test_arguments_of_the_comparison_with_avif(tmp_path: Path) -> None:

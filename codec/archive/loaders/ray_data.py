@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 from underpaint.codec.archive.loaders.flat_samples import FlatSamples
 from underpaint.codec.archive.reader import Archive
 from underpaint.codec.archive.torch.options import SampleOptions, check_options
+from underpaint.codec.arguments import as_size
 
 if TYPE_CHECKING:
     import ray.data
@@ -24,6 +25,7 @@ def read_ray(
     Tasks read `batch_size` images each, which decode together; neighbours share a row group.
     """
     check_options(read_ray, options)
+    batch_size = as_size("batch_size", batch_size)
     import ray.data
 
     samples = FlatSamples(archive, **options)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, Unpack, get_args
 
@@ -23,7 +23,8 @@ from underpaint.codec.archive.torch.passes import Passes
 from underpaint.codec.archive.torch.ranks import rank_place, worker_place
 from underpaint.codec.archive.torch.samples import Sample
 from underpaint.codec.archive.torch.state import ReaderState, gather
-from underpaint.codec.errors import StateMismatch, UsageError
+from underpaint.codec.arguments import as_count, as_integer, as_size, check_choice, check_flags
+from underpaint.codec.errors import StateMismatch
 
 WINDOW_BYTES = 64 << 20
 """Default size, in bytes of row groups, of a window whose rows are shuffled together."""
@@ -126,15 +127,23 @@ class LayerDataset(IterableDataset[Sample]):
     ) -> None:
         super().__init__()
         check_options(LayerDataset, options)
-        chosen = [archive] if isinstance(archive, Archive | str | os.PathLike) else archive
+        whole = complete(options)
+        check_choice("shuffle", shuffle, get_args(Shuffle))
+        check_flags(drop_last=drop_last)
+        batch_size = as_count("batch_size", batch_size)
+        decode_batch, threads = as_size("decode_batch", decode_batch), as_size("threads", threads)
+        window_bytes = as_size("window_bytes", window_bytes)
+        prefetch_bytes = as_size("prefetch_bytes", prefetch_bytes, least=0)
+        chosen: Iterable[Any] = [archive]
+        if isinstance(archive, Iterable) and not isinstance(archive, Archive | str):
+            chosen = archive
         self.archives = tuple(a if isinstance(a, Archive) else Archive.open(a) for a in chosen)
         self.rank, self.world_size = rank_place(rank, world_size)
-        if shuffle not in get_args(Shuffle):
-            raise UsageError(f"shuffle {shuffle!r}: choose windows or full")
-        self._maker = maker = MixedMaker(self.archives, complete(options))
+        self._maker = maker = MixedMaker(self.archives, whole)
         images = [int(part.rows.sum()) for part in maker.makers]
         self._mixture = Mixture(maker.rows, maker.sizes, maker.ends, shares_of(images, mix))
-        self._seed, self._window_bytes = seed, None if shuffle == "full" else window_bytes
+        self._seed = None if seed is None else as_integer("seed", seed)
+        self._window_bytes = None if shuffle == "full" else window_bytes
         self._loading = Loading(
             prefetch_bytes, threads, batch_size or decode_batch, batch_size is not None
         )
@@ -176,6 +185,7 @@ class LayerDataset(IterableDataset[Sample]):
 
     def set_epoch(self, epoch: int) -> None:
         """Go to the start of an epoch; no effect if the next pass is of that epoch anyway."""
+        epoch = as_size("epoch", epoch, least=0)
         self._follow()
         if epoch != self._passes.epoch():
             self._passes.restart(epoch)

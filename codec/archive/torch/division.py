@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from underpaint.codec.archive.torch.order import EpochOrder, Interval, Piece, subtract, without
+from underpaint.codec.arguments import as_count, check_choice
 from underpaint.codec.errors import UsageError
 
 Even = Literal["pad", "drop", "uneven"]
@@ -29,10 +30,8 @@ class Division:
     drop_last: bool = False
 
     def __post_init__(self) -> None:
-        if self.even not in get_args(Even):
-            raise UsageError(f"even {self.even!r}: choose pad, drop or uneven")
-        if self.batch_size is not None and self.batch_size < 1:
-            raise UsageError(f"batch_size: {self.batch_size}; want 1 or more")
+        check_choice("even", self.even, get_args(Even))
+        as_count("batch_size", self.batch_size)
         if self.drop_last and self.batch_size is None:
             raise UsageError("drop_last: needs batch_size")
 

@@ -14,6 +14,7 @@ from underpaint.codec.archive.parquet.ranges import Traffic
 from underpaint.codec.archive.reader import Archive
 from underpaint.codec.archive.torch.options import SampleOptions, check_options, complete
 from underpaint.codec.archive.torch.samples import Group, Sample, SampleMaker, Wanted
+from underpaint.codec.arguments import as_picture_number, as_size
 
 CACHE_BYTES = 256 << 20
 """Default size of the cache of row groups in bytes."""
@@ -40,10 +41,11 @@ class LayerMap(Dataset[Sample | None]):
         **options: Unpack[SampleOptions],
     ) -> None:
         check_options(LayerMap, options)
+        whole = complete(options)
+        self._cache_bytes = as_size("cache_bytes", cache_bytes, least=0)
         self.archive = archive if isinstance(archive, Archive) else Archive.open(archive)
-        self._maker = SampleMaker(self.archive, complete(options))
+        self._maker = SampleMaker(self.archive, whole)
         self._ends = np.cumsum(self._maker.rows)
-        self._cache_bytes = cache_bytes
         self._cache: OrderedDict[int, Group] = OrderedDict()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -62,16 +64,17 @@ class LayerMap(Dataset[Sample | None]):
         return self.archive.traffic
 
     def __getitem__(self, index: int) -> Sample | None:
-        """Return one sample; IndexError outside of the archive."""
+        """Return one sample; IndexError outside of the archive, TypeError for no number."""
         return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: Sequence[int]) -> list[Sample | None]:
         """Return samples of several indices, decoded together; each row group is read once."""
         rows = len(self)
-        for index in indices:
+        asked = [as_picture_number(index) for index in indices]
+        for index in asked:
             if not -rows <= index < rows:
                 raise IndexError(f"picture {index} of {rows}")
-        places = [int(index) % rows for index in indices]
+        places = [index % rows for index in asked]
         numbers = np.searchsorted(self._ends, places, side="right").tolist()
         first = self._ends - self._maker.rows
         rows_of: dict[int, list[int]] = {}

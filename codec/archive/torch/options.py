@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from inspect import Parameter, signature
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, TypedDict, get_args
 
 from underpaint.codec.archive.conditions import Where
 from underpaint.codec.archive.salvage import OnDamage
 from underpaint.codec.archive.torch.exact import Fit
-from underpaint.codec.arguments import as_names, check_keywords
+from underpaint.codec.arguments import (
+    as_count,
+    as_names,
+    as_size,
+    check_choice,
+    check_flags,
+    check_function,
+    check_keywords,
+)
+from underpaint.codec.errors import UsageError
 
 Output = Literal["image", "latent", "bytes", "pil"]
 
@@ -100,14 +109,51 @@ def check_options(function: Callable[..., Any], options: SampleOptions) -> None:
 
 
 def complete(options: SampleOptions) -> SampleOptions:
-    """Return options with the defaults of those that are not given.
+    """Return checked options with the defaults of those that are not given.
 
-    Lists of names come as tuples; UsageError for names that are no texts.
+    Lists of names come as tuples, and counts as integers. Raises UsageError for a value that an
+    option cannot have, and for options that do not fit each other.
     """
     whole: SampleOptions = {**DEFAULTS, **options}
+    whole["layers"] = as_count("layers", whole["layers"])
+    whole["size"] = as_count("size", whole["size"])
+    whole["limit"] = as_count("limit", whole["limit"])
+    check_choice("fit", whole["fit"], get_args(Fit))
+    check_choice("output", whole["output"], get_args(Output))
+    check_flags(normalize=whole["normalize"], features=whole["features"], refine=whole["refine"])
+    check_function("transform", whole["transform"])
+    check_function("on_damage", whole["on_damage"])
+    if not isinstance(whole["label"], str):
+        check_function("label", whole["label"])
     whole["columns"] = as_names("columns", whole["columns"])
     if whole["keys"] is not None:
         whole["keys"] = as_names("keys", whole["keys"])
     if not isinstance(whole["labels"], bool):
         whole["labels"] = as_names("labels", whole["labels"])
+    whole["exact"] = _shape(whole["exact"])
+    _check_output(whole)
     return whole
+
+
+def _shape(exact: Any) -> tuple[int, int] | None:
+    if exact is None:
+        return None
+    try:
+        height, width = exact
+    except (TypeError, ValueError):
+        raise UsageError(f"exact: want a height and a width, not {exact!r}") from None
+    return as_size("exact", height), as_size("exact", width)
+
+
+def _check_output(options: SampleOptions) -> None:
+    """Raise UsageError for options that have no effect on the content of samples."""
+    from underpaint.codec.codec import parsed_device
+
+    parsed_device(options["device"])
+    if options["normalize"] and options["output"] != "latent":
+        raise UsageError('normalize: only latents are normalised, with output="latent"')
+    pictures = options["output"] in ("image", "pil")
+    if options["refine"] and not pictures:
+        raise UsageError('refine: only pictures are refined, with output="image" or "pil"')
+    if options["exact"] is not None and not pictures:
+        raise UsageError('exact: an exact shape needs output="image" or "pil"')

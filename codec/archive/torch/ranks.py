@@ -7,6 +7,7 @@ import os
 import torch
 from torch.utils.data import get_worker_info
 
+from underpaint.codec.arguments import as_integer, as_size
 from underpaint.codec.errors import UsageError
 
 
@@ -29,6 +30,7 @@ def rank_place(rank: int | None, world_size: int | None) -> tuple[int, int]:
         if distributed.is_available() and distributed.is_initialized():
             return distributed.get_rank(), distributed.get_world_size()
         return _of_environment()
+    rank, world_size = as_integer("rank", rank), as_size("world_size", world_size)
     if not 0 <= rank < world_size:
         raise UsageError(f"rank {rank} of {world_size}: ranks count from 0")
     return rank, world_size

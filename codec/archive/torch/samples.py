@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +20,7 @@ from underpaint.codec.archive.salvage import Damage, OnDamage
 from underpaint.codec.archive.schema import EMBEDDING, FIXED_NAMES
 from underpaint.codec.archive.tables import joined, vectors_of
 from underpaint.codec.archive.torch.exact import to_shape
-from underpaint.codec.archive.torch.options import Output, SampleOptions
+from underpaint.codec.archive.torch.options import SampleOptions
 from underpaint.codec.archive.units import Units
 from underpaint.codec.errors import ArchiveDamaged, LayerDamaged, StreamError, UsageError
 
@@ -62,10 +62,6 @@ class SampleMaker:
 
     def __init__(self, archive: Archive, options: SampleOptions) -> None:
         output, labels = options["output"], options["labels"]
-        if output not in get_args(Output):
-            raise UsageError(f"output {output!r}: choose image, pil, latent or bytes")
-        if options["normalize"] and output != "latent":
-            raise UsageError('normalize: only latents are normalised, with output="latent"')
         if isinstance(options["label"], str):
             labels = [options["label"]]
         if isinstance(labels, bool):
@@ -340,10 +336,6 @@ def _size_of(archive: Archive, options: SampleOptions) -> int | None:
     """Return the size of the pictures to read: that which an exact shape needs, unless stated."""
     if options["exact"] is None:
         return options["size"]
-    if options["output"] not in ("image", "pil"):
-        raise UsageError('exact: an exact shape needs output="image" or "pil"')
-    if min(options["exact"]) < 1 or options["fit"] not in ("crop", "stretch"):
-        raise UsageError("exact: want a height and a width of 1 or more, and fit crop or stretch")
     if options["size"] is not None:
         return options["size"]
     largest = archive.sizes[-1]

@@ -10,12 +10,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from underpaint import ArchiveWriter, Codec, LayerMap
+from underpaint import Archive, ArchiveWriter, Codec, LayerMap
 from underpaint.codec.archive import Row, publish
 from underpaint.codec.archive.loaders.daft_frame import read_daft
 from underpaint.codec.archive.loaders.flat_samples import FlatSamples
 from underpaint.codec.archive.loaders.hugging_face import load_dataset
 from underpaint.codec.archive.loaders.ray_data import read_ray
+from underpaint.codec.errors import UsageError
 
 NAMES = ["cat", "dog", "fish"]
 
@@ -102,3 +103,53 @@ def test_hugging_face_knows_the_names_of_classes(root: Path) -> None:
     assert data.features["cls"].int2str(rows[0]["cls"]) == rows[0]["cls_name"]
     small = next(iter(load_dataset(root, layers=1, size=12, where="cls == 2")))
     assert (small["cls"], min(small["image"].size)) == (2, 12)
+
+
+@pytest.mark.parametrize(
+    ("options", "values"),
+    [
+        ({}, {"cls": 1, "cls_name": "dog"}),
+        ({"label": "cls"}, {"label": 1}),
+        ({"label": "cls_name"}, {"label": "dog"}),
+        ({"labels": "cls"}, {"cls": 1}),
+        ({"labels": False}, {}),
+        ({"labels": False, "columns": "width"}, {"width": 31}),
+        ({"labels": ["cls"], "columns": ["width", "cls_name"]},
+         {"cls": 1, "width": 31, "cls_name": "dog"}),
+    ],
+)  # fmt: skip
+def test_hugging_face_gives_the_chosen_columns(
+    root: Path, options: dict[str, Any], values: dict[str, Any]
+) -> None:
+    data = load_dataset(root, layers=1, keys=(key for key in ["4"]), **options)
+    assert set(data.features) == {"key", "image", *values}
+    [row] = data
+    assert {name: row[name] for name in row if name not in ("key", "image")} == values
+    if "label" in values or "cls" in values:
+        name = "label" if "label" in values else "cls"
+        kind = data.features[name]
+        assert getattr(kind, "names", NAMES) == NAMES
+
+
+def test_hugging_face_takes_an_open_archive(root: Path) -> None:
+    rows = list(load_dataset(Archive.open(root), layers=2))
+    check({row["key"]: (row["image"], row["cls"]) for row in rows}, expected(root, 2))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"output": "latent"}, "output 'latent': load_dataset gives pictures; leave it out"),
+        ({"output": "bytes"}, "output 'bytes': load_dataset gives pictures; leave it out"),
+        ({"label": len}, "label: load_dataset wants a name, for the types of columns"),
+        ({"features": True}, "features: load_dataset gives no embeddings; use LayerDataset"),
+        ({"label": "no"}, ".*: no label 'no'; there are: cls, cls_name"),
+        ({"columns": "no"}, ".*: no small column 'no'"),
+        ({"layers": 9}, "layers: 9; the archive has layers 1 to 6"),
+    ],
+)
+def test_hugging_face_refuses_in_one_line(
+    root: Path, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UsageError, match=f"^{message}$"):
+        load_dataset(root, **options)

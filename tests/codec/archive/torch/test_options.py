@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -130,3 +131,119 @@ def test_a_text_is_one_name(root: Path) -> None:
     assert sample["columns"] == {"width": 30}
     [group, *_] = Archive.open(root).row_groups("width")
     assert group.table.column_names == ["width"]
+
+
+READERS = [LayerDataset, LayerMap, FlatSamples, read_ray, load_dataset]
+
+WRONG_OPTIONS: list[tuple[dict[str, Any], str]] = [
+    ({"layers": True}, "layers: want a whole number, not True"),
+    ({"size": 2.5}, "size: want a whole number, not 2.5"),
+    ({"limit": 0}, "limit: 0; want 1 or more"),
+    ({"output": "jpeg"}, "output 'jpeg': choose image, latent, bytes or pil"),
+    ({"fit": "no"}, "fit 'no': choose crop or stretch"),
+    ({"exact": 32}, "exact: want a height and a width, not 32"),
+    ({"exact": (32, 0)}, "exact: 0; want 1 or more"),
+    ({"exact": (32, 32), "output": "bytes"}, "exact: an exact shape needs output="),
+    ({"normalize": "x"}, "normalize: want True or False, not 'x'"),
+    ({"features": 1}, "features: want True or False, not 1"),
+    ({"refine": None}, "refine: want True or False, not None"),
+    ({"refine": True, "output": "bytes"}, "refine: only pictures are refined"),
+    ({"refine": True, "output": "latent"}, "refine: only pictures are refined"),
+    ({"normalize": True, "output": "pil"}, "normalize: only latents are normalised"),
+    ({"on_damage": 3}, "on_damage: want a function or None, not 3"),
+    ({"transform": "flip"}, "transform: want a function or None, not 'flip'"),
+    ({"label": 3}, "label: want a function or None, not 3"),
+    ({"device": "gpu"}, "device 'gpu': not a torch device; try cpu or cuda"),
+    ({"device": None}, "device None: not a torch device; try cpu or cuda"),
+    ({"keys": b""}, "keys: want a text or a list of texts, not bytes"),
+    ({"keys": b"0"}, "keys: want a text or a list of texts, not bytes"),
+    ({"labels": 3}, "labels: want a text or a list of texts, not int"),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), WRONG_OPTIONS)
+@pytest.mark.parametrize("kind", READERS)
+def test_values_are_checked_where_a_reader_is_made(
+    root: Path, kind: Any, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UsageError, match=f"^{re.escape(message)}"):
+        kind(root, **options)
+
+
+@pytest.mark.parametrize("name", ["decode_batch", "batch_size", "threads", "window_bytes"])
+def test_counts_of_a_data_set_are_checked_where_it_is_made(root: Path, name: str) -> None:
+    for value in (0, -3):
+        with pytest.raises(UsageError, match=f"^{name}: {value}; want 1 or more$"):
+            LayerDataset(root, **{name: value})
+    for wrong in (2.5, "x", True):
+        with pytest.raises(UsageError, match=f"^{name}: want a whole number, not {wrong!r}$"):
+            LayerDataset(root, **{name: wrong})  # type: ignore[arg-type]
+    for right in (1, np.int32(2), 2**70):
+        assert len(list(LayerDataset(root, output="bytes", **{name: right}))) > 0
+
+
+WRONG_ARGUMENTS: list[tuple[dict[str, Any], str]] = [
+    ({"seed": "x"}, "seed: want a whole number, not 'x'"),
+    ({"seed": True}, "seed: want a whole number, not True"),
+    ({"shuffle": None}, "shuffle None: choose windows or full"),
+    ({"even": []}, "even []: choose pad, drop or uneven"),
+    ({"drop_last": 1, "batch_size": 2}, "drop_last: want True or False, not 1"),
+    ({"prefetch_bytes": -1}, "prefetch_bytes: -1; want 0 or more"),
+    ({"rank": 0.0, "world_size": 2}, "rank: want a whole number, not 0.0"),
+    ({"rank": 0, "world_size": "2"}, "world_size: want a whole number, not '2'"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), WRONG_ARGUMENTS)
+def test_other_arguments_of_a_data_set(root: Path, arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=f"^{re.escape(message)}$"):
+        LayerDataset(root, **arguments)
+
+
+def test_other_counts(root: Path) -> None:
+    with pytest.raises(UsageError, match=r"^cache_bytes: -1; want 0 or more$"):
+        LayerMap(root, cache_bytes=-1)
+    with pytest.raises(UsageError, match=r"^batch_size: want a whole number, not 2.5$"):
+        read_ray(root, batch_size=2.5)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"^epoch: -1; want 0 or more$"):
+        LayerDataset(root).set_epoch(-1)
+
+
+@pytest.mark.parametrize("kind", [*READERS, Archive.open])
+def test_what_is_no_archive_is_refused(kind: Any) -> None:
+    with pytest.raises(UsageError, match=r"^want a path or a URL as a text, not 3$"):
+        kind(3)
+
+
+@pytest.mark.parametrize("limit", [5, 6, np.int64(9), 2**63 - 1, 2**63, 10**23])
+def test_a_large_limit_reads_all(root: Path, limit: Any) -> None:
+    archive = Archive.open(root)
+    assert len(list(archive.rows(limit=limit))) == 5
+    assert len(list(archive.rows(limit=limit, keys=["1", "3"]))) == 2
+    assert len(LayerMap(archive, output="bytes", limit=limit)) == 5
+    assert len(list(LayerDataset(archive, output="bytes", limit=limit))) == 5
+
+
+@pytest.mark.parametrize("which", [1.5, True, np.bool_(False), None, "x", slice(1, 3), (1, 2)])
+def test_a_picture_number_is_an_integer(root: Path, which: Any) -> None:
+    expected = f"^want the number of a picture, not {re.escape(repr(which))}$"
+    for samples in (LayerMap(root, output="bytes"), FlatSamples(root, output="bytes")):
+        with pytest.raises(TypeError, match=expected):
+            samples[which]
+    if not isinstance(which, str | slice):
+        with pytest.raises(TypeError, match=r"^want the key or the number of a picture, not "):
+            Archive.open(root)[which]
+
+
+@pytest.mark.parametrize("which", [1, -4, np.int8(1), torch.tensor(1)])
+def test_integers_of_other_types_are_picture_numbers(root: Path, which: Any) -> None:
+    assert LayerMap(root, output="bytes")[which]["key"] == "1"
+    assert Archive.open(root)[which].key == "1"
+
+
+@pytest.mark.parametrize("key", [0, None, b"0", True, ["0"]])
+def test_a_key_is_a_text(root: Path, key: Any) -> None:
+    archive = Archive.open(root)
+    for read in (archive.get, archive.place):
+        with pytest.raises(UsageError, match=f"^key: want a text, not {re.escape(repr(key))};"):
+            read(key)

@@ -182,8 +182,8 @@ def loaded():
 
 datasets = [
     LayerDataset(sys.argv[1], layers=layers, output=output, refine=refine, threads=1)
-    for layers, output, refine in itertools.product(
-        (1, 3, 6), ("image", "latent"), (True, False)
+    for layers, (output, refine) in itertools.product(
+        (1, 3, 6), (("image", True), ("image", False), ("latent", False))
     )
 ]
 before = loaded()
