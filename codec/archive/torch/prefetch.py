@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -24,8 +25,10 @@ def prefetched(
 
     Results that are loaded or loading and not yet yielded stay within `budget` bytes (by `size`),
     or are a single task. An error of `load` is raised in its place. Closing the iterator waits for
-    running loads.
+    running loads. An iterator that is still open when the interpreter ends needs no closing:
+    Python has ended the threads by then.
     """
+    is_finalizing = sys.is_finalizing  # a local name, because the interpreter's end clears modules
     waiting: deque[tuple[Future[Result], int]] = deque()
     held = 0
     coming = iter(tasks)
@@ -45,4 +48,5 @@ def prefetched(
             yield result
             del result, future
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        if not is_finalizing():
+            pool.shutdown(wait=True, cancel_futures=True)
