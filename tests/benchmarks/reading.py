@@ -97,11 +97,11 @@ def _rate(arguments: argparse.Namespace) -> Iterator[Figure]:
         jpeg, jpeg_cpu = clocked(loader(JpegTars(tars), workers), images)
         yield f"WebDataset of JPEGs, Pillow, {workers} workers", jpeg, "images/s"
         kinds: tuple[tuple[Output, int, bool], ...] = (
-            ("bytes", 1, True),
-            ("bytes", layers, True),
-            ("latent", 1, True),
-            ("latent", 2, True),
-            ("latent", layers, True),
+            ("bytes", 1, False),
+            ("bytes", layers, False),
+            ("latent", 1, False),
+            ("latent", 2, False),
+            ("latent", layers, False),
             ("image", 1, True),
             ("image", 1, False),
             ("image", layers, True),
@@ -116,8 +116,9 @@ def _rate(arguments: argparse.Namespace) -> Iterator[Figure]:
                 device=arguments.device,
                 refine=refine,
             )
-            how = f"{output}, {count} of {layers} layers" + ("" if refine else ", unrefined")
-            if output == "latent" or not refine:  # compiled code alone: threads share it well
+            plain = output == "image" and not refine
+            how = f"{output}, {count} of {layers} layers" + (", unrefined" if plain else "")
+            if output == "latent" or plain:  # compiled code alone: threads share it well
                 torch.set_num_threads(max(workers, 1))
                 speed, cpu = clocked(loader(dataset, 0), images)
                 torch.set_num_threads(1)
