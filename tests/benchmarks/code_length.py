@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from underpaint.codec.codec import Codec
 from underpaint.codec.entropy.activity import (
     BIN_EDGES,
     FEATURES,
@@ -41,6 +42,7 @@ from underpaint.codec.training.fit_contexts import (
     sample_features,
 )
 from underpaint.codec.training.fit_signs import fit_sign_weights, signs_around
+from underpaint.codec.training.photos import find_photos, load_photos
 from underpaint.codec.transform.subbands import (
     BANDS,
     HEIGHT,
@@ -50,6 +52,7 @@ from underpaint.codec.transform.subbands import (
     Geometry,
     geometry,
 )
+from underpaint.codec.weights.model import Weights
 
 BITS_OF_BIN = 10
 """An activity is binned in units of 1 / 64 of a cell width."""
@@ -94,6 +97,18 @@ class CodedPhoto:
     def pixels(self) -> int:
         """Number of pixels of the photo."""
         return self.layout.height * self.layout.width
+
+
+def coded_photos(weights: Weights, folders: Sequence[str], count: int | None) -> list[CodedPhoto]:
+    """Return `count` photos of folders in a fixed random order, or all; errors as `load_photos`."""
+    codec = Codec(weights)
+    expected = weights.classes.expected_magnitude.astype(np.float32) / MAGNITUDE_UNIT
+    paths = find_photos(folders)
+    order = np.random.default_rng(1).permutation(len(paths))[:count]
+    return [
+        CodedPhoto.of(codec.quantised([photo])[0], photo.shape, expected)
+        for photo in load_photos([paths[i] for i in order])
+    ]
 
 
 @dataclass(frozen=True)

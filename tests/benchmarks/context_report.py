@@ -11,12 +11,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tests.benchmarks.code_length import LEFT_OUT, CodedPhoto, step_bits
-from underpaint.codec.codec import Codec
+from tests.benchmarks.code_length import LEFT_OUT, CodedPhoto, coded_photos, step_bits
 from underpaint.codec.errors import UnderpaintError
-from underpaint.codec.palette.classes import MAGNITUDE_UNIT
-from underpaint.codec.training.photos import find_photos, load_photos
 from underpaint.codec.weights.loading import load_weights
+from underpaint.codec.weights.model import Weights
 from underpaint.pipelines.cli.console import table
 
 
@@ -33,31 +31,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     chosen = parser.parse_args(arguments)
     try:
-        fitted = _coded(chosen.fit, chosen.weights, chosen.fit_photos)
-        tested = _coded(chosen.photos, chosen.weights, None)
-        _report(fitted, tested, chosen.weights)
+        weights = load_weights(chosen.weights)
+        fitted = coded_photos(weights, chosen.fit, chosen.fit_photos)
+        tested = coded_photos(weights, chosen.photos, None)
+        _report(fitted, tested, weights)
     except UnderpaintError as error:
         print(f"context_report: {error}", file=sys.stderr)
         return 2
     return 0
 
 
-def _coded(folders: Sequence[str], weights: str | None, count: int | None) -> list[CodedPhoto]:
-    loaded = load_weights(weights)
-    codec = Codec(loaded)
-    expected = loaded.classes.expected_magnitude.astype(np.float32) / MAGNITUDE_UNIT
-    paths = find_photos(folders)
-    order = np.random.default_rng(1).permutation(len(paths))[:count]
-    return [
-        CodedPhoto.of(codec.quantised([photo])[0], photo.shape, expected)
-        for photo in load_photos([paths[i] for i in order])
-    ]
-
-
-def _report(
-    fitted: Sequence[CodedPhoto], tested: Sequence[CodedPhoto], weights: str | None
-) -> None:
-    config = load_weights(weights).config
+def _report(fitted: Sequence[CodedPhoto], tested: Sequence[CodedPhoto], weights: Weights) -> None:
+    config = weights.config
     states = config.chain[1:]
     befores = [None, *states[:-1]]
     print(f"fitted on {len(fitted)} photos; bits per pixel over {len(tested)} other photos\n")

@@ -15,8 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tests.benchmarks.code_length import CodedPhoto
-from underpaint.codec.codec import Codec
+from tests.benchmarks.code_length import CodedPhoto, coded_photos
 from underpaint.codec.entropy.activity import BIN_EDGES, BINS, W_EXPECTED
 from underpaint.codec.errors import UnderpaintError
 from underpaint.codec.palette.classes import MAGNITUDE_UNIT
@@ -28,7 +27,6 @@ from underpaint.codec.training.fit_contexts import (
     magnitudes,
     sample_features,
 )
-from underpaint.codec.training.photos import find_photos, load_photos
 from underpaint.codec.transform.subbands import (
     BANDS,
     BLOCK_SIDE,
@@ -45,7 +43,6 @@ from underpaint.codec.transform.subbands import (
     view,
 )
 from underpaint.codec.weights.loading import load_weights
-from underpaint.codec.weights.model import Weights
 from underpaint.pipelines.cli.console import table
 
 FLAGS, WIDER = "flags of blocks", "wider neighbours"
@@ -273,8 +270,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     try:
         weights = load_weights(chosen.weights)
-        fitted = _coded(weights, chosen.fit, chosen.fit_photos)
-        tested = _coded(weights, chosen.photos, None)
+        fitted = coded_photos(weights, chosen.fit, chosen.fit_photos)
+        tested = coded_photos(weights, chosen.photos, None)
     except UnderpaintError as error:
         print(f"wider_contexts: {error}", file=sys.stderr)
         return 2
@@ -293,17 +290,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"fitted on {len(fitted)} photos; {len(tested)} other photos, weights {weights.id}\n")
     print(table(rows))
     return 0
-
-
-def _coded(weights: Weights, folders: Sequence[str], count: int | None) -> list[CodedPhoto]:
-    codec = Codec(weights)
-    expected = weights.classes.expected_magnitude.astype(np.float32) / MAGNITUDE_UNIT
-    paths = find_photos(folders)
-    order = np.random.default_rng(1).permutation(len(paths))[:count]
-    return [
-        CodedPhoto.of(codec.quantised([photo])[0], photo.shape, expected)
-        for photo in load_photos([paths[i] for i in order])
-    ]
 
 
 if __name__ == "__main__":
