@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
+
+log = logging.getLogger(__name__)
 
 
 def save_checkpoint(
@@ -47,4 +50,5 @@ def restore_checkpoint(
     known = optimiser.state_dict()
     optimiser.load_state_dict({"state": state, "param_groups": known["param_groups"]})
     step: int = json.loads((folder / "state.json").read_text())["step"]
+    log.info("resumed at step %d", step)
     return step

@@ -9,7 +9,6 @@ photos -> fit (head, classes, contexts, tables, centroids, latents) -> fitted.sa
 
 from __future__ import annotations
 
-import csv
 import json
 import logging
 import shutil
@@ -33,6 +32,7 @@ from underpaint.codec.training.prune import pruned
 from underpaint.codec.training.samples import CropSource, Samples
 from underpaint.codec.training.semantic_layers import extractor_label
 from underpaint.codec.training.settings import Kept, LiftingPlan, Recipe, TrainingPlan
+from underpaint.codec.training.step_log import append_rows
 from underpaint.codec.training.train_lifting import LiftingTrainer
 from underpaint.codec.training.train_network import NetworkTrainer
 from underpaint.codec.weights.header import content_id
@@ -205,19 +205,14 @@ def _measure(path: Path, step: int, weights: Weights, pictures: Sequence[np.ndar
     """Append mean rate, PSNR and MS-SSIM over held-out photos, for each number of layers."""
     codec = Codec(weights)
     streams = [codec.encode([picture])[0] for picture in pictures]
-    fresh = not path.exists()
-    with path.open("a", newline="") as file:
-        rows = csv.writer(file)
-        if fresh:
-            rows.writerow(["step", "layers", "bpp", "psnr_db", "ms_ssim"])
-        for layers in range(1, codec.layers + 1):
-            figures = []
-            for picture, stream in zip(pictures, streams, strict=True):
-                decoded = codec.decode([stream[:layers]])[0]
-                bits = 8 * sum(map(len, stream[:layers])) / (picture.shape[0] * picture.shape[1])
-                figures.append(
-                    (bits, psnr(picture, decoded), ms_ssim_of_pictures(picture, decoded))
-                )
-            means = np.mean(figures, 0)
-            rows.writerow([step, layers, *(f"{value:.5f}" for value in means)])
-            log.info("held out, %d layers: %.4f bpp, %.2f dB, MS-SSIM %.4f", layers, *means)
+    rows = []
+    for layers in range(1, codec.layers + 1):
+        figures = []
+        for picture, stream in zip(pictures, streams, strict=True):
+            decoded = codec.decode([stream[:layers]])[0]
+            bits = 8 * sum(map(len, stream[:layers])) / (picture.shape[0] * picture.shape[1])
+            figures.append((bits, psnr(picture, decoded), ms_ssim_of_pictures(picture, decoded)))
+        means = np.mean(figures, 0)
+        rows.append([step, layers, *(f"{value:.5f}" for value in means)])
+        log.info("held out, %d layers: %.4f bpp, %.2f dB, MS-SSIM %.4f", layers, *means)
+    append_rows(path, ["step", "layers", "bpp", "psnr_db", "ms_ssim"], rows)

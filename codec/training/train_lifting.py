@@ -11,7 +11,6 @@ bytes at equal quality, to first order (BD-rate).
 
 from __future__ import annotations
 
-import csv
 import logging
 import time
 from collections.abc import Sequence
@@ -29,7 +28,7 @@ from underpaint.codec.training.checkpoint import restore_checkpoint, save_checkp
 from underpaint.codec.training.residual_bits import ResidualBits
 from underpaint.codec.training.samples import CropSource, cell_index
 from underpaint.codec.training.settings import LiftingPlan
-from underpaint.codec.training.train_network import drop_rows_after
+from underpaint.codec.training.step_log import append_rows, drop_rows_after
 from underpaint.codec.transform.band_lists import band_group
 from underpaint.codec.transform.colour_rotation import ColourRotation
 from underpaint.codec.transform.pictures import picture_bands
@@ -237,13 +236,8 @@ class LiftingTrainer:
         log.info("lifting step %d, %% of bytes on held-out photos: %s", self._done, figures)
 
     def _log(self, name: str, figures: dict[str, str]) -> None:
-        path = self._folder / name
-        fresh = not path.exists()
-        with path.open("a", newline="") as file:
-            rows = csv.writer(file)
-            if fresh:
-                rows.writerow(["step", *figures])
-            rows.writerow([self._done, *figures.values()])
+        row = [self._done, *figures.values()]
+        append_rows(self._folder / name, ["step", *figures], [row])
 
 
 @torch.no_grad()

@@ -8,8 +8,6 @@ holds the complete state, so that a resumed run gives the same result.
 
 from __future__ import annotations
 
-import csv
-import json
 import logging
 import time
 from collections import deque
@@ -19,13 +17,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 
 from underpaint.codec.metrics import ms_ssim
 from underpaint.codec.reconstruct.backend import fast_dtype
 from underpaint.codec.reconstruct.network import BackwardNetwork
+from underpaint.codec.training.checkpoint import restore_checkpoint, save_checkpoint
 from underpaint.codec.training.perceptual import FeatureDistance
 from underpaint.codec.training.samples import Batch, Draw, Samples
+from underpaint.codec.training.step_log import append_rows, drop_rows_after
 from underpaint.codec.transform.pictures import bands_picture
 from underpaint.codec.transform.subbands import BLOCK, DYADIC_LEVELS, ORIENTATIONS
 from underpaint.codec.transform.wavelet import synthesise
@@ -75,10 +74,10 @@ class NetworkTrainer:
             self.network.parameters(), lr=plan.learning_rate, betas=(0.9, 0.99), weight_decay=1e-4
         )
         self._half = fast_dtype(device) == torch.bfloat16
-        self._step = 0
+        self._modules = {"network": self.network, "average": self.average}
         folder.mkdir(parents=True, exist_ok=True)
-        if (folder / "state.json").exists():
-            self._restore()
+        self._step = restore_checkpoint(folder, self._modules, self._optimiser)
+        drop_rows_after(folder / "log.csv", self._step)
 
     def run(self) -> BackwardNetwork:
         """Train to the end of the plan; return the averaged network."""
@@ -96,7 +95,7 @@ class NetworkTrainer:
                     self._log(pace, *np.mean(figures, 0).tolist())
                     figures = []
                 if self._step % self._plan.checkpoint_every == 0 or self._step == self._plan.steps:
-                    self._save()
+                    save_checkpoint(self._folder, self._step, self._modules, self._optimiser)
                 if self._step % self._plan.measure_every == 0 or self._step == self._plan.steps:
                     self._measure(self._step, self.average)
         return self.average
@@ -180,59 +179,14 @@ class NetworkTrainer:
         return [1 - sum(looks), *looks]
 
     def _log(self, pace: float, loss: float, gain: float, psnr: float) -> None:
-        path = self._folder / "log.csv"
-        fresh = not path.exists()
-        with path.open("a", newline="") as file:
-            rows = csv.writer(file)
-            if fresh:
-                rows.writerow(_LOG_FIELDS)
-            rate = self._plan.rate_at(self._step)
-            rows.writerow(
-                [self._step, f"{pace:.3f}", f"{rate:.2e}"]
-                + [f"{value:.4f}" for value in (loss, gain, psnr)]
-            )
+        rate = f"{self._plan.rate_at(self._step):.2e}"
+        figures = [f"{value:.4f}" for value in (loss, gain, psnr)]
+        row = [self._step, f"{pace:.3f}", rate, *figures]
+        append_rows(self._folder / "log.csv", _LOG_FIELDS, [row])
         log.info(
             "step %d of %d: loss %.4f, gain %.3f dB, %.2f s per step",
             self._step, self._plan.steps, loss, gain, pace,
         )  # fmt: skip
-
-    def _save(self) -> None:
-        tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
-        tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
-        for index, moments in self._optimiser.state_dict()["state"].items():
-            tensors |= {f"moments.{index}.{k}": v for k, v in moments.items()}
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        save_file(tensors, self._folder / "next.safetensors")
-        (self._folder / "next.safetensors").replace(self._folder / "state.safetensors")
-        (self._folder / "state.json").write_text(json.dumps({"step": self._step}))
-
-    def _restore(self) -> None:
-        tensors = load_file(self._folder / "state.safetensors")
-        parts: dict[str, dict[str, torch.Tensor]] = {"network": {}, "average": {}, "moments": {}}
-        for name, tensor in tensors.items():
-            part, _, rest = name.partition(".")
-            parts[part][rest] = tensor
-        self.network.load_state_dict(parts["network"])
-        self.average.load_state_dict(parts["average"])
-        state: dict[int, dict[str, torch.Tensor]] = {}
-        for name, tensor in parts["moments"].items():
-            index, _, key = name.partition(".")
-            state.setdefault(int(index), {})[key] = tensor
-        known = self._optimiser.state_dict()
-        self._optimiser.load_state_dict({"state": state, "param_groups": known["param_groups"]})
-        self._step = json.loads((self._folder / "state.json").read_text())["step"]
-        drop_rows_after(self._folder / "log.csv", self._step)
-        log.info("resumed at step %d", self._step)
-
-
-def drop_rows_after(path: Path, step: int) -> None:
-    """Drop the rows of a log after `step`: these steps are repeated."""
-    if not path.exists():
-        return
-    with path.open(newline="") as file:
-        header, *rows = csv.reader(file)
-    with path.open("w", newline="") as file:
-        csv.writer(file).writerows([header, *(row for row in rows if int(row[0]) <= step)])
 
 
 def pattern(error: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,27 @@
+"""Logs of a training: CSV files with one row for each step that is recorded, its number first."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+
+def append_rows(path: Path, fields: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Append rows to a log; a new log begins with the names of the fields."""
+    fresh = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.writer(file)
+        if fresh:
+            writer.writerow(fields)
+        writer.writerows(rows)
+
+
+def drop_rows_after(path: Path, step: int) -> None:
+    """Drop the rows of a log after `step`: these steps are repeated."""
+    if not path.exists():
+        return
+    with path.open(newline="") as file:
+        header, *rows = csv.reader(file)
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([header, *(row for row in rows if int(row[0]) <= step)])
