@@ -45,7 +45,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="NAMES",
         help="other codecs: any of jpeg, webp, avif, jxl, jp2; avif-444, without chroma "
         "subsampling; avif-psnr and avif-ssimulacra2, tuned for a metric; avif-slow, "
-        "avif-slow-psnr and avif-slow-ssimulacra2, at speed 3 (default: %(default)s)",
+        "avif-slow-psnr and avif-slow-ssimulacra2, at speed 3; or none (default: %(default)s)",
     )
     add(
         "--metrics",
@@ -106,7 +106,7 @@ def run(arguments: argparse.Namespace) -> int:
             inputs=tuple(arguments.photos),
             tasks=arguments.tasks,
             output=arguments.output,
-            peers=_names(arguments.peers),
+            peers=() if arguments.peers == "none" else _names(arguments.peers),
             metrics=_names(arguments.metrics),
             weights=arguments.weights,
             effort=arguments.effort,
