@@ -8,7 +8,7 @@ semantic head's embeddings at its positions, which tasks other than viewing can 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -90,6 +90,13 @@ class TextureClasses:
         """
         per_sample = energies @ (EVIDENCE / self.scale).T
         return (per_sample + np.log(self.scale) @ EVIDENCE) * np.float32(1 / np.log(2.0))
+
+    def in_steps(self, ratio: np.ndarray) -> TextureClasses:
+        """Return the same classes for energies in other finest steps; expected magnitudes stay.
+
+        `ratio` float32 [36], new steps over old ones, by texture band.
+        """
+        return replace(self, scale=self.scale / ratio)
 
     def costs(self, energies: np.ndarray, embedded: np.ndarray, evidence: float) -> np.ndarray:
         """Return the cost of each class at each position in bits, float32 [positions, K].

@@ -11,7 +11,7 @@ the encoder uses it: decoding never depends on its floating-point arithmetic.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -62,6 +62,19 @@ class SemanticHead:
         """
         inputs = head_inputs(own)
         return self.embed_inputs(inputs.reshape(-1, HEAD_INPUTS)).reshape(*own.shape[:2], -1)
+
+    def in_steps(self, ratio: np.ndarray) -> SemanticHead:
+        """Return the same head for energies in other finest steps.
+
+        `ratio` float32 [36], new steps over old ones, by texture band. Embeddings stay the same
+        but where an energy is, or becomes, less than `ENERGY_FLOOR`.
+        """
+        own = np.concatenate([np.log(ratio), np.zeros(COMPONENTS, np.float32)])
+        shift = np.tile(own, len(NEIGHBOURHOODS)).astype(np.float32)
+        widen, skip = self.widen.copy(), self.skip.copy()
+        for matrix in (widen, skip):
+            matrix[:, -1] += matrix[:, :-1] @ shift
+        return replace(self, widen=widen, skip=skip)
 
     @cached_property
     def _first(self) -> tuple[np.ndarray, np.ndarray]:

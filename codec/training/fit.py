@@ -19,7 +19,7 @@ from underpaint.codec.entropy.significance import FLAG_FEATURES
 from underpaint.codec.entropy.signs import SIGN_FEATURES
 from underpaint.codec.entropy.state import Symbols
 from underpaint.codec.entropy.tables import frequencies_from_counts
-from underpaint.codec.palette.classes import MAGNITUDE_UNIT, TextureClasses
+from underpaint.codec.palette.classes import MAGNITUDE_UNIT, TEXTURE_INDEX, TextureClasses
 from underpaint.codec.palette.semantic_head import SemanticHead
 from underpaint.codec.quantize.cell_tables import CENTROID_KINDS
 from underpaint.codec.quantize.cells import MOST_CHILDREN, Cells
@@ -64,11 +64,12 @@ def fit_weights(
     """Fit every part of the weights but the network, which is left as initialised, the identity.
 
     `photos` uint8 [H, W, 3] in random order: a prefix serves as a sample. If `kept` is given, its
-    classes, its semantic head and its learned lifting step are reused.
+    classes, its semantic head and its learned lifting step are reused; classes and head are
+    restated in the steps of the recipe.
     """
     rng = np.random.default_rng(recipe.seed)
     torch.manual_seed(recipe.seed)
-    head, classes = (kept.head, kept.classes) if kept else _learned(photos, recipe, rng)
+    head, classes = _restated(kept, recipe) if kept else _learned(photos, recipe, rng)
     weights = _uncounted(recipe, head, classes)
     if kept is not None:  # centroids: of the low bands that details are predicted from
         weights = replace(
@@ -109,6 +110,15 @@ def _learned(
         classes = unfitted_classes(scale, masks, embedding)
     log.info("fitted %d texture classes", len(scale))
     return head, classes
+
+
+def _restated(kept: Weights, recipe: Recipe) -> tuple[SemanticHead, TextureClasses]:
+    """Return the head and the classes of earlier weights in the steps of a recipe.
+
+    Energies are in finest steps: where steps changed, the same picture has the same class again.
+    """
+    ratio = (finest_steps(recipe) / kept.steps)[TEXTURE_INDEX]
+    return kept.head.in_steps(ratio), kept.classes.in_steps(ratio)
 
 
 def _uncounted(recipe: Recipe, head: SemanticHead, classes: TextureClasses) -> Weights:

@@ -7,7 +7,7 @@ import numpy as np
 from underpaint.codec.palette.merging import MergeWeights
 from underpaint.codec.quantize.compander import Compander
 from underpaint.codec.training.settings import Recipe
-from underpaint.codec.transform.subbands import band_levels
+from underpaint.codec.transform.subbands import LEVELS, ORIENTATIONS, band_index, band_levels
 from underpaint.codec.weights.configuration import CodecConfig, LayerPlan
 
 WIDTHS = (32, 16, 8, 4, 2, 1)
@@ -45,5 +45,11 @@ def codec_config(recipe: Recipe) -> CodecConfig:
 def finest_steps(recipe: Recipe) -> np.ndarray:
     """Return the finest step of each band, float32 [BANDS]."""
     level, component = band_levels().T
+    beside_lightness = np.array(
+        [(1.0,) * (LEVELS + 1), recipe.first_chroma_steps, recipe.second_chroma_steps]
+    )
     steps = recipe.finest_step * np.array(recipe.level_steps)[level]
-    return np.where(component > 0, steps * recipe.chroma_step, steps).astype(np.float32)
+    steps *= beside_lightness[component, level]
+    diagonal = [band_index(level, 0, ORIENTATIONS - 1) for level in range(1, LEVELS + 1)]
+    steps[diagonal] *= recipe.diagonal_steps
+    return steps.astype(np.float32)

@@ -30,7 +30,16 @@ class Recipe:
     level_steps: tuple[float, ...] = _option(
         (1.0,) * 7, "factors on the step for the low band and levels 1 (finest) to 6"
     )
-    chroma_step: float = _option(1.0, "factor on the step of the two chroma components")
+    first_chroma_steps: tuple[float, ...] = _option(
+        (1.0,) * 7, "factors, on top of these, on the steps of the first chroma component"
+    )
+    second_chroma_steps: tuple[float, ...] = _option(
+        (1.0,) * 7, "factors, on top of these, on the steps of the second chroma component"
+    )
+    diagonal_steps: tuple[float, ...] = _option(
+        (1.0,) * 6,
+        "factors, on top of these, on the steps of diagonal details of lightness, levels 1 to 6",
+    )
     masking: float = _option(0.0, "exponent of a class's texture energy in its quantisation steps")
     salience: float = _option(
         0.0, "exponent of a class's salience for the extractor in its steps; needs --extractor"
@@ -154,11 +163,13 @@ PROFILES = {
     "perceptual": (
         Recipe(
             profile="perceptual",
-            level_steps=(0.8, 1.7, 1.0, 0.75, 0.65, 0.62, 0.8),
-            chroma_step=1.2,
+            level_steps=(0.8, 1.94, 1.13, 0.7, 0.58, 0.51, 0.72),
+            first_chroma_steps=(1.2, 1.13, 1.27, 1.43, 1.45, 1.51, 1.3),
+            second_chroma_steps=(1.2, 0.98, 1.09, 1.23, 1.25, 1.3, 1.12),
+            diagonal_steps=(1.0, 1.0, 1.25, 1.0, 1.0, 1.0),
             masking=0.8,
             knee=4.0,
-            power=0.7,
+            power=0.75,
         ),
         TrainingPlan(ssim_weight=0.6, feature_weight=0.15),
         LiftingPlan(),

@@ -12,6 +12,7 @@ from skimage import data
 
 from underpaint import Codec
 from underpaint.codec.errors import UsageError, WeightsDamaged
+from underpaint.codec.palette.classes import TEXTURE_INDEX
 from underpaint.codec.quantize.cells import Cells
 from underpaint.codec.training.photos import find_photos
 from underpaint.codec.training.residual_bits import ResidualBits
@@ -201,10 +202,15 @@ def test_classes_that_are_kept_are_those_of_the_weights_begun_with(photos, tmp_p
         SHIPPED,
         "classes",
     )
-    for name in ("scale", "mask", "embedding"):
+    for name in ("mask", "embedding"):
         kept = getattr(found.classes, name)
         np.testing.assert_array_equal(kept, getattr(known.classes, name))
+    ratio = (found.steps / known.steps)[TEXTURE_INDEX]
+    assert np.abs(np.log(ratio)).max() > 0.4  # energies are in steps, so classes and head follow
+    np.testing.assert_allclose(found.classes.scale * ratio, known.classes.scale, rtol=1e-5)
     np.testing.assert_array_equal(found.head.narrow, known.head.narrow)
+    np.testing.assert_array_equal(found.head.skip, known.head.in_steps(ratio).skip)
+    assert not np.array_equal(found.head.skip, known.head.skip)
     assert not np.array_equal(found.classes.expected_magnitude, known.classes.expected_magnitude)
     assert not np.array_equal(found.frequencies, known.frequencies)
     state = known.network.state_dict()
