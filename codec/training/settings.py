@@ -163,10 +163,10 @@ PROFILES = {
     "perceptual": (
         Recipe(
             profile="perceptual",
-            level_steps=(0.8, 1.94, 1.13, 0.7, 0.58, 0.51, 0.72),
-            first_chroma_steps=(1.2, 1.13, 1.27, 1.43, 1.45, 1.51, 1.3),
-            second_chroma_steps=(1.2, 0.98, 1.09, 1.23, 1.25, 1.3, 1.12),
-            diagonal_steps=(1.0, 1.0, 1.25, 1.0, 1.0, 1.0),
+            level_steps=(0.72, 2.04, 1.02, 0.67, 0.55, 0.51, 0.64),
+            first_chroma_steps=(1.2, 0.99, 1.48, 1.62, 1.53, 1.51, 1.3),
+            second_chroma_steps=(1.2, 0.86, 1.27, 1.39, 1.32, 1.3, 1.12),
+            diagonal_steps=(1.0, 1.35, 1.25, 1.0, 1.0, 1.0),
             masking=0.8,
             knee=4.0,
             power=0.75,
