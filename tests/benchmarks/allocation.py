@@ -19,6 +19,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from tests.benchmarks.weights_rate import measured, rates
 from underpaint.codec.codec import Codec
 from underpaint.codec.errors import UnderpaintError, UsageError
 from underpaint.codec.palette.classes import TEXTURE_INDEX
@@ -34,7 +35,6 @@ from underpaint.codec.transform.subbands import (
 from underpaint.codec.weights.loading import load_weights, pack_weights, unpack_weights
 from underpaint.codec.weights.model import Weights
 from underpaint.pipelines.cli.console import table
-from underpaint.pipelines.evaluation.curves import bd_rate
 from underpaint.pipelines.evaluation.scores import SCORES, Score, scores_named
 
 
@@ -71,37 +71,6 @@ def with_steps(weights: Weights, ratio: np.ndarray) -> Weights:
         head=weights.head.in_steps(textures),
     )
     return unpack_weights(pack_weights(changed))  # streams name the changed weights
-
-
-def measured(codec: Codec, photos: Sequence[np.ndarray], scores: Sequence[Score]) -> np.ndarray:
-    """Return bits per pixel and scores for curves, from 2 layers on.
-
-    float64 [photos, layers - 1, 1 + scores].
-    """
-    figures = []
-    for photo in photos:
-        (stream,) = codec.encode([photo])
-        ends = np.cumsum([len(layer) for layer in stream])
-        rows = []
-        for layers in range(2, len(stream) + 1):
-            (decoded,) = codec.decode([stream[:layers]], refine=False)
-            values = (score.for_curves(score.of_pictures(photo, decoded)) for score in scores)
-            rows.append((8 * ends[layers - 1] / (photo.shape[0] * photo.shape[1]), *values))
-        figures.append(rows)
-    return np.array(figures)
-
-
-def rates(anchor: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Return the BD-rate of each photo by score, in percent, float64 [photos, scores]."""
-    return np.array(
-        [
-            [
-                bd_rate(*a[:, [0, place]].T.tolist(), *b[:, [0, place]].T.tolist())
-                for place in range(1, a.shape[1])
-            ]
-            for a, b in zip(anchor, other, strict=True)
-        ]
-    )
 
 
 def report(found: Mapping[str, tuple[np.ndarray, np.ndarray]], scores: Sequence[Score]) -> str:
@@ -149,7 +118,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UnderpaintError as error:
         print(error, file=sys.stderr)
         return 2
-    anchor = measured(Codec(weights), photos, scores)
+    anchor = measured(Codec(weights), photos, scores, refine=False)
+    from_two = slice(1, anchor.shape[1])
     found = {}
     for name, exponents in groups().items():
         if args.groups and name not in args.groups:
@@ -158,8 +128,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             np.float32(args.factor) ** (sign * exponents).astype(np.float32) for sign in (1, -1)
         )
         found[name] = tuple(
-            rates(anchor, measured(Codec(with_steps(weights, ratio)), photos, scores))
-            for ratio in (up, down)
+            rates(anchor, measured(Codec(changed), photos, scores, refine=False), from_two)
+            for changed in (with_steps(weights, ratio) for ratio in (up, down))
         )
     print(f"{len(photos)} photos; steps times and divided by {args.factor:g}")
     print(report(found, scores))

@@ -1,11 +1,12 @@
-"""Compares the bytes of two weights files at equal PSNR.
+"""Compares the bytes of two weights files at equal scores.
 
-python -m tests.benchmarks.weights_rate ANCHOR WEIGHTS PHOTOS... [--every N] [--refine]
+python -m tests.benchmarks.weights_rate ANCHOR WEIGHTS PHOTOS... [--metrics M ...] [--every N]
+    [--refine]
 
 ANCHOR and WEIGHTS are weights files or names of profiles. Each photo is encoded with both and
 decoded with each number of layers, without the backward network unless --refine is given. Prints
-the mean BD-rate in PSNR over photos, with its standard error, over 2 layers and more, and over 2 to
-the last but one; then, for each number of layers, the change in bytes and in PSNR.
+the mean BD-rate over photos, with its standard error, over 2 layers and more, and over 2 to the
+last but one; then, for each number of layers, the change in bytes and in scores (MS-SSIM in dB).
 """
 
 from __future__ import annotations
@@ -19,74 +20,91 @@ import numpy as np
 
 from underpaint.codec.codec import Codec
 from underpaint.codec.errors import UnderpaintError
-from underpaint.codec.metrics import psnr
 from underpaint.codec.training.photos import find_photos, load_photos
 from underpaint.pipelines.cli.console import table
 from underpaint.pipelines.evaluation.curves import bd_rate
+from underpaint.pipelines.evaluation.scores import SCORES, Score, scores_named
 
 
-def measured(codec: Codec, photos: Sequence[np.ndarray], refine: bool) -> np.ndarray:
-    """Return bits per pixel and PSNR by photo and number of layers, float64 [photos, layers, 2]."""
+def measured(
+    codec: Codec, photos: Sequence[np.ndarray], scores: Sequence[Score], refine: bool
+) -> np.ndarray:
+    """Return bits per pixel and scores for curves, by photo and number of layers.
+
+    float64 [photos, layers, 1 + scores].
+    """
     figures = []
     for photo in photos:
         (stream,) = codec.encode([photo])
         ends = np.cumsum([len(layer) for layer in stream])
         for layers, end in enumerate(ends, 1):
             (decoded,) = codec.decode([stream[:layers]], refine=refine)
-            bits = 8 * end / (photo.shape[0] * photo.shape[1])
-            figures.append((bits, psnr(photo, decoded)))
-    return np.array(figures).reshape(len(photos), -1, 2)
+            values = (score.for_curves(score.of_pictures(photo, decoded)) for score in scores)
+            figures.append((8 * end / (photo.shape[0] * photo.shape[1]), *values))
+    return np.array(figures).reshape(len(photos), -1, 1 + len(scores))
 
 
 def rates(anchor: np.ndarray, other: np.ndarray, layers: slice) -> np.ndarray:
-    """Return the BD-rate of each photo over some numbers of layers, in percent."""
+    """Return the BD-rate of each photo over some numbers of layers by score, in percent.
+
+    float64 [photos, scores].
+    """
     return np.array(
         [
-            bd_rate(*a[layers].T.tolist(), *b[layers].T.tolist())
+            [
+                bd_rate(*a[layers, [0, place]].T.tolist(), *b[layers, [0, place]].T.tolist())
+                for place in range(1, anchor.shape[2])
+            ]
             for a, b in zip(anchor, other, strict=True)
         ]
     )
 
 
-def report(anchor: np.ndarray, other: np.ndarray) -> str:
+def report(anchor: np.ndarray, other: np.ndarray, scores: Sequence[Score]) -> str:
     """Return the tables that the command prints."""
     last = anchor.shape[1]
     rows = []
     for layers in (slice(1, last), slice(1, last - 1)):
-        found = rates(anchor, other, layers)
-        error = found.std(ddof=1) / len(found) ** 0.5
-        rows.append(
-            (
-                f"{layers.start + 1} to {layers.stop}",
-                f"{found.mean():+.2f} %",
-                f"{error:.2f}",
-                f"{found.min():+.1f} to {found.max():+.1f} %",
+        for score, found in zip(scores, rates(anchor, other, layers).T, strict=True):
+            error = found.std(ddof=1) / len(found) ** 0.5
+            rows.append(
+                (
+                    f"{layers.start + 1} to {layers.stop}",
+                    score.label.removesuffix(", dB"),
+                    f"{found.mean():+.2f} %",
+                    f"{error:.2f}",
+                    f"{found.min():+.1f} to {found.max():+.1f} %",
+                )
             )
-        )
+    change = (other - anchor)[..., 1:].mean(0)
     by_layers = [
         (
             str(layers + 1),
             f"{100 * np.expm1(np.log(other[:, layers, 0] / anchor[:, layers, 0]).mean()):+.2f} %",
-            f"{(other - anchor)[:, layers, 1].mean():+.3f} dB",
+            *(f"{value:+.3f}" for value in change[layers]),
         )
         for layers in range(last)
     ]
-    return "\n\n".join(
-        (
-            table([("layers", "BD-rate, PSNR", "standard error", "single photos"), *rows]),
-            table([("layers", "bytes", "PSNR"), *by_layers]),
-        )
-    )
+    titles = ("layers", "score", "BD-rate", "standard error", "single photos")
+    labels = (score.label for score in scores)
+    return "\n\n".join((table([titles, *rows]), table([("layers", "bytes", *labels), *by_layers])))
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m tests.benchmarks.weights_rate",
-        description="Compare the bytes of two weights files at equal PSNR.",
+        description="Compare the bytes of two weights files at equal scores.",
     )
     parser.add_argument("anchor", metavar="ANCHOR", help="weights file or profile to compare with")
     parser.add_argument("weights", metavar="WEIGHTS", help="weights file or profile")
     parser.add_argument("photos", nargs="+", metavar="PHOTOS", help="folders or files")
+    parser.add_argument(
+        "--metrics",
+        nargs="+",
+        default=["psnr"],
+        metavar="M",
+        help=f"any of {', '.join(SCORES)} (default: psnr)",
+    )
     parser.add_argument(
         "--every", type=int, default=1, metavar="N", help="use one photo in N (default: all)"
     )
@@ -98,16 +116,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print the comparison; returns the exit status."""
     args = _parser().parse_args(arguments)
     try:
+        scores = scores_named(args.metrics)
         paths: list[Path] = find_photos(args.photos)[:: args.every]
         photos = list(load_photos(paths))
         figures = [
-            measured(Codec.load(name), photos, args.refine) for name in (args.anchor, args.weights)
+            measured(Codec.load(name), photos, scores, args.refine)
+            for name in (args.anchor, args.weights)
         ]
     except UnderpaintError as error:
         print(error, file=sys.stderr)
         return 2
     print(f"{len(photos)} photos")
-    print(report(*figures))
+    print(report(*figures, scores))
     return 0
 
 
