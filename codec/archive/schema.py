@@ -52,6 +52,9 @@ DEAD_LETTER_SCHEMA = pa.schema(
     ]
 )
 
+_LENGTHS = f"{BLOB_BYTES}.list.element"
+"""The Parquet leaf of the lengths."""
+
 _NO_STATISTICS = ("source_uri", "metadata", "trace")
 _NO_DICTIONARY = ("key", "source_sha256")
 _CONTROL = "[\\x00-\\x1f\\x7f]"
@@ -67,7 +70,7 @@ def is_blob(name: str) -> bool:
 
 def is_reserved(name: str) -> bool:
     """Return whether a name is not allowed for a label."""
-    return name in (*FIXED_NAMES, EMBEDDING, BLOB_BYTES) or is_blob(name)
+    return name in ("", *FIXED_NAMES, EMBEDDING, BLOB_BYTES) or is_blob(name)
 
 
 def label_fields(schema: pa.Schema) -> pa.Schema:
@@ -95,9 +98,8 @@ class Columns:
             raise UsageError(f"an embedding has at least one value, not {self.embedding_size}")
         taken = [name for name in self.labels.names if is_reserved(name)]
         if taken:
-            raise UsageError(
-                f"a label cannot be called {taken[0]!r}: the archive has such a column"
-            )
+            reason = "the archive has such a column" if taken[0] else "it needs a name"
+            raise UsageError(f"a label cannot be called {taken[0]!r}: {reason}")
         if len(set(self.labels.names)) != len(self.labels.names):
             raise UsageError("two labels have the same name")
 
@@ -261,7 +263,7 @@ def parquet_settings(schema: pa.Schema) -> dict[str, Any]:
     small = [path for path in paths if not is_blob(path)]
     scalar = [path for path in small if "." not in path]
     encodings = {path: "PLAIN" for path in paths if is_blob(path)}
-    lengths = [path for path in small if path.partition(".")[0] == BLOB_BYTES]
+    lengths = [path for path in small if path == _LENGTHS]
     encodings |= dict.fromkeys(lengths, "BYTE_STREAM_SPLIT")
     return {
         "version": "2.6",

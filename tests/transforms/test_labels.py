@@ -411,11 +411,12 @@ def test_only_columns_of_numbers_widen_to_text() -> None:
 
 
 def test_labels_under_other_names_are_told() -> None:
-    names = ["label_key", "unnamed_5", "label_layer_0", "label_name", "unnamed_x", "cls"]
+    names = ["label_key", "unnamed_5", "label_layer_0", "label_name", "unnamed_x", "cls", "label_"]
     assert list(renamed_text(names)) == [
         "label 'key' is stored as 'label_key': archives have a column 'key'",
         "column 6 of a table has no name: its label is 'unnamed_5'",
         "label 'layer_0' is stored as 'label_layer_0': archives have a column 'layer_0'",
+        "label '' is stored as 'label_': a label needs a name",
     ]
 
 

@@ -308,7 +308,8 @@ def renamed_text(names: Iterable[str]) -> Iterator[str]:
     for name in names:
         taken, number = name.removeprefix(_RENAMED), name.removeprefix(_UNNAMED)
         if name != taken and is_reserved(taken):
-            yield f"label {taken!r} is stored as {name!r}: archives have a column {taken!r}"
+            reason = f"archives have a column {taken!r}" if taken else "a label needs a name"
+            yield f"label {taken!r} is stored as {name!r}: {reason}"
         elif name != number and number.isdecimal():
             yield f"column {int(number) + 1} of a table has no name: its label is {name!r}"
 

@@ -312,7 +312,7 @@ def test_a_unit_name_that_could_leave_the_folder_is_refused(tmp_path: Path, unit
         write(tmp_path, unit, [])
 
 
-@pytest.mark.parametrize("label", ["key", "layer_0", "layer_17", "source", "embedding"])
+@pytest.mark.parametrize("label", ["key", "layer_0", "layer_17", "source", "embedding", ""])
 def test_a_label_may_not_take_the_name_of_a_column(tmp_path: Path, label: str) -> None:
     with pytest.raises(UsageError, match="a label cannot be called"):
         write(tmp_path, "unit", [], label_schema=pa.schema([(label, pa.int64())]))
