@@ -1,12 +1,15 @@
 """Conditions on rows as text: `width > 640 and cls in (3, 5)` as a pyarrow expression.
 
-Text is parsed as Python, and a fixed set of nodes is translated. Nothing is evaluated.
+Text is parsed as Python, and a fixed set of nodes is translated. Nothing is evaluated. A column
+whose name is no Python name is written `field('my label')`.
 """
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable
+import keyword
+import unicodedata
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -19,6 +22,9 @@ from underpaint.codec.errors import UsageError
 
 LONGEST = 4096
 """Most characters of a condition."""
+
+MOST_NAMED = 30
+"""Most columns that a message lists."""
 
 _MISTAKES = (
     ValueError,
@@ -59,8 +65,9 @@ class Condition:
 
     def rows(self, table: pa.Table) -> np.ndarray:
         """Return the rows of a table with these columns for which it holds, int64, in order."""
-        numbered = table.append_column("__row", pa.array(np.arange(table.num_rows)))
-        matching: np.ndarray = numbered.filter(self.expression).column("__row").to_numpy()
+        number = "#" * (1 + max(map(len, table.column_names)))  # no column has this name
+        numbered = table.append_column(number, pa.array(np.arange(table.num_rows)))
+        matching: np.ndarray = numbered.filter(self.expression).column(number).to_numpy()
         return matching
 
 
@@ -83,6 +90,7 @@ def parse_condition(text: str, columns: pa.Schema) -> pc.Expression:
 
     Allowed are names of columns, numbers, texts in quotes, True, False, comparisons (also chained,
     with `in` and `not in` a list, and with `is None` and `is not None`), `and`, `or` and `not`.
+    `field('…')` is the column of any name, as in pyarrow.
 
     Args:
         text: the condition.
@@ -95,7 +103,8 @@ def parse_condition(text: str, columns: pa.Schema) -> pc.Expression:
             raise UsageError(f"a condition has at most {LONGEST} characters")
         node = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, *_MISTAKES):
-        raise UsageError(f"condition {text!r}: not an expression; write: width > 640") from None
+        example = f"write: width > 640{_unusual(columns.names)}"
+        raise UsageError(f"condition {text!r}: not an expression; {example}") from None
     try:
         return _translated(node, columns)
     except _Refused as error:
@@ -160,9 +169,9 @@ def _boolean(node: ast.expr, names: list[str]) -> pc.Expression:
         for term in terms[1:]:
             whole = whole & term
         return whole
-    if isinstance(node, ast.Name):
-        return _field(node.id, names)
-    raise _refused(node)
+    if (name := _named(node)) is not None:
+        return _field(name, names)
+    raise _refused(node, names)
 
 
 def _comparison(
@@ -178,7 +187,7 @@ def _comparison(
             raise _Refused("`in` needs a list, for example: cls in (3, 5)")
         if not other.elts:
             raise _Refused("`in` needs a list with values, for example: cls in (3, 5)")
-        found = _value(one, names).isin([_literal(item) for item in other.elts])
+        found = _value(one, names).isin([_literal(item, names) for item in other.elts])
         return found if isinstance(operator, ast.In) else ~found
     return _COMPARISONS[type(operator)](_value(one, names), _value(other, names))
 
@@ -191,10 +200,10 @@ def _type_mistake(node: ast.expr, columns: pa.Schema) -> str:
         return next(filter(None, (_type_mistake(value, columns) for value in node.values)), "")
     if isinstance(node, ast.UnaryOp):
         return _type_mistake(node.operand, columns)
-    if isinstance(node, ast.Name):
-        kind = columns.field(node.id).type
-        example = f"compare it, for example: {node.id} is not None"
-        return "" if pa.types.is_boolean(kind) else f"{node.id} ({kind}) is not a bool; {example}"
+    if (name := _named(node)) is not None:
+        kind, written = columns.field(name).type, written_column(name)
+        example = f"compare it, for example: {written} is not None"
+        return "" if pa.types.is_boolean(kind) else f"{written} ({kind}) is not a bool; {example}"
     assert isinstance(node, ast.Compare)
     operands = [node.left, *node.comparators]
     for one, operator, other in zip(operands, node.ops, operands[1:], strict=False):
@@ -211,13 +220,13 @@ def _type_mistake(node: ast.expr, columns: pa.Schema) -> str:
 
 def _described(node: ast.expr, columns: pa.Schema) -> str:
     """Return an operand as a condition has it, with its type."""
+    if (name := _named(node)) is not None:
+        return f"{written_column(name)} ({columns.field(name).type})"
     text = ast.unparse(node)
-    if isinstance(node, ast.Name):
-        return f"{text} ({columns.field(text).type})"
     if isinstance(node, (ast.List, ast.Tuple, ast.Set)):
-        kinds = dict.fromkeys(_kind(_literal(item)) for item in node.elts)
+        kinds = dict.fromkeys(_kind(_literal(item, columns.names)) for item in node.elts)
         return f"{text} ({' and '.join(kinds)})"
-    return f"{text} ({_kind(_literal(node))})"
+    return f"{text} ({_kind(_literal(node, columns.names))})"
 
 
 def _kind(value: object) -> str:
@@ -230,29 +239,60 @@ def _kind(value: object) -> str:
 
 
 def _value(node: ast.expr, names: list[str]) -> pc.Expression:
-    return _field(node.id, names) if isinstance(node, ast.Name) else pc.scalar(_literal(node))
+    name = _named(node)
+    return pc.scalar(_literal(node, names)) if name is None else _field(name, names)
 
 
-def _literal(node: ast.expr) -> object:
+def _literal(node: ast.expr, names: list[str]) -> object:
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-        number = _literal(node.operand)
+        number = _literal(node.operand, names)
         if isinstance(number, (int, float)):
             return -number
     if isinstance(node, ast.Constant) and type(node.value) in (bool, int, float, str):
         return node.value
-    raise _refused(node)
+    raise _refused(node, names)
+
+
+def _named(node: ast.expr) -> str | None:
+    """Return the name of a column that is written as a name or as `field('name')`, else None."""
+    match node:
+        case ast.Name(id=name):
+            return name
+        case ast.Call(func=ast.Name(id="field"), args=[ast.Constant(value=str(name))], keywords=[]):
+            return name
+    return None
+
+
+def written_column(name: str) -> str:
+    """Return how a condition names a column."""
+    plain = name.isidentifier() and not keyword.iskeyword(name)
+    plain = plain and unicodedata.normalize("NFKC", name) == name  # as Python reads names
+    return name if plain else f"field({name!r})"
+
+
+def _unusual(names: Sequence[str]) -> str:
+    """Return how to write the columns whose names are no Python names, as the end of a message."""
+    unusual = [name for name in names if written_column(name) != name]
+    return f"; for other columns write {_listed(unusual)}" if unusual else ""
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Return columns as a condition names them, the first MOST_NAMED of them."""
+    rest = len(names) - MOST_NAMED
+    more = [f"{rest} more"] if rest > 0 else []
+    return ", ".join([*map(written_column, names[:MOST_NAMED]), *more])
 
 
 def _field(name: str, names: list[str]) -> pc.Expression:
     if name not in names:
-        raise _Refused(f"no column {name!r}; there are {', '.join(names)}")
+        raise _Refused(f"no column {name!r}; there are {_listed(names)}")
     return pc.field(name)
 
 
-def _refused(node: ast.expr) -> _Refused:
+def _refused(node: ast.expr, names: list[str]) -> _Refused:
     if isinstance(node, ast.Constant) and node.value is None:
         return _Refused("compare with None by `is None` or `is not None`")
     return _Refused(
         f"{ast.unparse(node)!r} is not allowed; use names of columns, numbers, texts in quotes, "
-        "comparisons, in, and, or, not"
+        f"comparisons, in, and, or, not{_unusual(names)}"
     )

@@ -87,7 +87,8 @@ def add_selection(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--where",
         metavar="CONDITION",
-        help="only pictures whose columns and labels match, such as 'width > 640 and cls == 3'",
+        help="only pictures whose columns and labels match, such as 'width > 640 and cls == 3'; a "
+        "name that has spaces or dashes is written \"field('my label') == 3\"",
     )
     parser.add_argument(
         "--limit", type=positive, metavar="N", help="at most N pictures, in the archive's order"

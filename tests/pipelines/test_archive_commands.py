@@ -190,6 +190,7 @@ def test_decode_and_export_choose_rows(tmp_path: Path, capsys: pytest.CaptureFix
         "key": (["--key", keys[1]], keys[1:2]),
         "file": (["--keys-file", tmp_path / "keys.txt", "--key", keys[1]], keys[:3]),
         "where": (["--where", f"width > {width}"], wide),
+        "field": (["--where", f"field('width') > {width}"], wide),
         "both": (["--where", f"width > {width}", "--key", wide[0], "--key", keys[0]], wide[:1]),
         "limit": (["--where", f"width > {width}", "--limit", 1], wide[:1]),
     }
@@ -214,6 +215,7 @@ def test_decode_and_export_choose_rows(tmp_path: Path, capsys: pytest.CaptureFix
         ("--keys-file", str(tmp_path / "no.txt")): "No such file",
         ("--where", "width >"): "not an expression",
         ("--where", "nothing == 1"): "no column 'nothing'",
+        ("--where", "field('no such') == 1"): "no column 'no such'",
         ("--limit", "0"): "--limit",
     }.items():
         assert underpaint("decode", root, "--output", tmp_path / "none", *mistake) == 2

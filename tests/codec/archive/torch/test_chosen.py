@@ -120,6 +120,19 @@ def test_rows_and_row_groups_take_a_condition_as_text_or_expression(root: Path, 
         assert [key for group in groups for key in group.table["key"].to_pylist()] == expected
 
 
+@pytest.mark.parametrize(
+    "name", ["my label", "x-y", "in", "a.b", "it's", "blob_bytes.x", "layer_0.y"]
+)
+def test_every_reader_finds_rows_by_a_label_of_any_name(tmp_path: Path, name: str) -> None:
+    root = make(tmp_path / "archive", 6, extra=name)
+    for where, count in ((f"field({name!r}) == 'x'", 6), (f"field({name!r}) != 'x'", 0)):
+        archive = Archive.open(root)
+        assert len(list(archive.rows(where=where))) == count
+        assert len(list(archive.rows(where=where, keys=["000001", "000004"]))) == min(count, 2)
+        for found in (reader(root, where=where), LayerMap(root, output="bytes", where=where)):
+            assert [sample["labels"][name] for sample in found] == ["x"] * count
+
+
 def _holds(row: Row, name: str) -> bool:
     return {
         "expression": row.labels["cls"] == 3,
