@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from datasets.distributed import split_dataset_by_node
+from torch.utils.data import DataLoader
 
 from underpaint import Archive, ArchiveWriter, Codec, LayerMap
 from underpaint.codec.archive import Row, publish
+from underpaint.codec.archive.loaders import flat_samples
 from underpaint.codec.archive.loaders.daft_frame import read_daft
 from underpaint.codec.archive.loaders.flat_samples import FlatSamples
 from underpaint.codec.archive.loaders.hugging_face import load_dataset
@@ -105,6 +108,59 @@ def test_hugging_face_knows_the_names_of_classes(root: Path) -> None:
     assert (small["cls"], min(small["image"].size)) == (2, 12)
 
 
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_workers_of_hugging_face_share_the_shards(
+    root: Path, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flat_samples, "TOGETHER", 2)
+    data = load_dataset(root, layers=1)
+    assert data.num_shards == 5
+    loader = DataLoader(data, batch_size=None, num_workers=workers)
+    assert sorted(row["key"] for row in loader) == [str(at) for at in range(9)]
+    parts = [split_dataset_by_node(data, rank, 2) for rank in range(2)]
+    assert sorted(row["key"] for part in parts for row in part) == [str(at) for at in range(9)]
+
+
+def test_spans_are_bounded_in_number(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flat_samples, "TOGETHER", 2)
+    samples = FlatSamples(root, output="bytes", layers=1)
+    assert samples.spans(most=2) == [range(5), range(5, 9)]
+    taken = [sample["key"] for sample in samples.taken([range(5, 9), range(3)])]
+    assert taken == ["5", "6", "7", "8", "0", "1", "2"]
+
+
+NUMBERED: dict[str, tuple[list[tuple[int | None, str | None]], list[str]]] = {
+    "gap": ([(0, "cat"), (2, "fish"), (2, "fish")], ["cat", "class 1", "fish"]),
+    "unlabelled": ([(0, "cat"), (-1, None), (1, "dog"), (None, None)], ["cat", "dog"]),
+    "unlabelled with a name": ([(0, "cat"), (-1, "none"), (None, "lost")], ["cat"]),
+    "greatest without a name": ([(0, "cat"), (3, None)], ["cat", "class 1", "class 2", "class 3"]),
+    "negative": ([(0, "cat"), (-2, "dog")], []),
+    "unlabelled only": ([(-1, None), (-1, None)], []),
+    "too large": ([(0, "cat"), (2**40, "dog")], []),
+    "two names": ([(0, "cat"), (0, "dog")], []),
+    "two numbers": ([(0, "crane"), (1, "crane")], []),
+    "a name like those of gaps": ([(0, "class 1"), (2, "fish")], []),
+    "nulls": ([(None, None), (None, "x")], []),
+}
+
+
+@pytest.mark.parametrize("case", NUMBERED)
+def test_only_numbers_of_classes_become_class_labels(tmp_path: Path, case: str) -> None:
+    pairs, names = NUMBERED[case]
+    codec = Codec.load()
+    [stream] = codec.encode([np.zeros((16, 16, 3), np.uint8)])
+    with ArchiveWriter(
+        tmp_path, "u", layers=codec.layer_names, weights_id=codec.weights_id,
+        label_schema=pa.schema([("cls", pa.int64()), ("cls_name", pa.string())]),
+    ) as writer:  # fmt: skip
+        for at, (number, name) in enumerate(pairs):
+            writer.add(Row(f"{at}", stream, 16, 16, labels={"cls": number, "cls_name": name}))
+    publish(tmp_path)
+    data = load_dataset(tmp_path, layers=1)
+    assert getattr(data.features["cls"], "names", []) == names
+    assert [(row["cls"], row["cls_name"]) for row in data] == pairs
+
+
 @pytest.mark.parametrize(
     ("options", "values"),
     [
@@ -141,7 +197,7 @@ def test_hugging_face_takes_an_open_archive(root: Path) -> None:
     [
         ({"output": "latent"}, "output 'latent': load_dataset gives pictures; leave it out"),
         ({"output": "bytes"}, "output 'bytes': load_dataset gives pictures; leave it out"),
-        ({"label": len}, "label: load_dataset wants a name, for the types of columns"),
+        ({"label": len}, "label: want a name, for the types of columns, not a function"),
         ({"features": True}, "features: load_dataset gives no embeddings; use LayerDataset"),
         ({"label": "no"}, ".*: no label 'no'; there are: cls, cls_name"),
         ({"columns": "no"}, ".*: no small column 'no'"),
