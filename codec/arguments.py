@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import math
 import operator
+import os
 import sys
-from collections.abc import Iterable, Sequence
-from typing import SupportsIndex
+from collections.abc import Iterable, Mapping, Sequence, Set
+from typing import SupportsFloat, SupportsIndex
 
 from underpaint.codec.errors import UsageError
 
@@ -56,6 +58,43 @@ def as_size(argument: str, number: SupportsIndex, *, least: int = 1) -> int:
 def as_count(argument: str, count: SupportsIndex | None) -> int | None:
     """Return a count of 1 or more, as `as_size` does, or None; UsageError for anything else."""
     return None if count is None else as_size(argument, count)
+
+
+def as_proportions(argument: str, numbers: Iterable[SupportsFloat]) -> tuple[float, ...]:
+    """Return proportions, numbers above 0 of any type, as shares of the greatest; UsageError else.
+
+    They need not add up to 1.
+    """
+    try:
+        if isinstance(numbers, str | bytes | bytearray | Mapping | Set):
+            raise TypeError
+        given = list(numbers)
+        if not all(isinstance(one, SupportsFloat) and type(one) is not bool for one in given):
+            raise TypeError
+        found = [float(one) for one in given]
+    except (TypeError, ValueError, OverflowError):
+        raise UsageError(f"{argument}: want a list of numbers, not {numbers!r}") from None
+    shares = [one / max(found) for one in found] if all(map(_positive, found)) else []
+    if not shares or not all(map(_positive, shares)):
+        raise UsageError(f"{argument}: {found}; want numbers above 0")
+    return tuple(shares)
+
+
+def _positive(number: float) -> bool:
+    return math.isfinite(number) and number > 0
+
+
+def as_location(argument: str, location: str | os.PathLike[str] | None) -> str | None:
+    """Return a path, URL or name as a text, or None; UsageError for anything else."""
+    if location is None or isinstance(location, str):
+        return location
+    try:
+        found = os.fspath(location)
+        if isinstance(found, str):
+            return found
+    except TypeError:
+        pass
+    raise UsageError(f"{argument}: want a name, a path or a URL as a text, not {location!r}")
 
 
 def as_picture_number(number: SupportsIndex, wanted: str = "the number of a picture") -> int:

@@ -8,20 +8,23 @@ Source: the method of Guo et al. 2023 (arXiv 2410.06149), on wavelet latents.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from underpaint.codec.arguments import as_integer, as_location, check_flags
 from underpaint.codec.bitstream import check_sides
 from underpaint.codec.decoder import Decoder
 from underpaint.codec.entropy.state import Symbols
-from underpaint.codec.errors import UsageError, WeightsMismatch
+from underpaint.codec.errors import UsageError
 from underpaint.codec.reconstruct.backend import Latents, Picture, choose_backend
 from underpaint.codec.runtime.imports import without_collection
 from underpaint.codec.transform.sizes import DEFAULT_SIZES, Size, check_sizes
 from underpaint.codec.transform.subbands import DYADIC_LEVELS
+from underpaint.codec.weights.header import check_made_with
 from underpaint.codec.weights.loading import load_weights, matching
 from underpaint.codec.weights.model import Weights
 
@@ -85,26 +88,32 @@ class Codec:
         return Encoder(self._weights, self._device or available_device("cpu"))
 
     @classmethod
-    def load(cls, weights: str | None = None, *, device: str | torch.device = "cpu") -> Codec:
+    def load(
+        cls, weights: str | os.PathLike[str] | None = None, *, device: str | torch.device = "cpu"
+    ) -> Codec:
         """Load weights from a path or fsspec URL, or by the name of a profile in the package.
 
         None is the default profile. Raises UsageError if there are no such weights and
         WeightsDamaged if they cannot be read.
         """
-        return cls(load_weights(weights), device)
+        return cls(load_weights(as_location("weights", weights)), device)
 
     @classmethod
     def load_for(
-        cls, made_with: str, weights: str | None = None, *, device: str | torch.device = "cpu"
+        cls,
+        made_with: str,
+        weights: str | os.PathLike[str] | None = None,
+        *,
+        device: str | torch.device = "cpu",
     ) -> Codec:
         """Load the codec that reads an archive: `weights`, or the profile that made it.
 
         `made_with` is the id of the archive's weights, "" if it is empty. Raises as `load` does,
         and WeightsMismatch if the weights are others.
         """
-        codec = cls.load(matching(weights, made_with), device=device)
-        if made_with not in ("", codec.weights_id):
-            raise WeightsMismatch(f"made with weights {made_with}, not {codec.weights_id}")
+        location = as_location("weights", weights)
+        codec = cls.load(matching(location, made_with), device=device)
+        check_made_with(made_with, codec.weights_id)
         return codec
 
     @property
@@ -138,8 +147,7 @@ class Codec:
         Raises PictureTooLarge for sides over the limits, and UsageError for anything that is not
         such an array.
         """
-        if layers is None:
-            layers = self.layers
+        layers = self.layers if layers is None else as_integer("layers", layers)
         if not 1 <= layers <= self.layers:
             raise UsageError(f"layers: {layers} of {self.layers}")
         self._check_images(images, effort)
@@ -222,7 +230,8 @@ class Codec:
         subtracted, and they are divided by their standard deviation, by statistics in the weights
         for each band and number of layers (see `reconstruct.latent_statistics`).
         """
-        if not 0 <= levels <= DYADIC_LEVELS:
+        check_flags(normalize=normalize)
+        if not 0 <= as_integer("levels", levels) <= DYADIC_LEVELS:
             raise UsageError(f"levels: {levels} of {DYADIC_LEVELS}")
         at_least = DYADIC_LEVELS - levels
         wanted = Size.of(size, None).no_finer_than(at_least)
@@ -250,6 +259,9 @@ class Codec:
     def _pictures(
         self, streams: Sequence[Sequence[bytes]], size: Size, texture: int | None, refine: bool
     ) -> Sequence[Picture]:
+        check_flags(refine=refine)
+        if texture is not None:
+            as_integer("texture", texture)
         states = self._decoder.states(_checked_streams(streams), size)
         return self._backend.pictures(states, refine=refine, texture=texture)
 
@@ -257,8 +269,10 @@ class Codec:
         """Raise UsageError or PictureTooLarge unless the images can be encoded."""
         from underpaint.codec.quantize.rate_distortion import EFFORTS
 
-        if effort not in EFFORTS:
+        if as_integer("effort", effort) not in EFFORTS:
             raise UsageError(f"effort: {effort} of {EFFORTS[-1]}")
+        if not isinstance(images, Iterable):
+            raise UsageError(f"want a list of images, not {type(images).__name__}")
         for image in images:
             if not isinstance(image, np.ndarray):
                 raise UsageError(
@@ -274,9 +288,11 @@ class Codec:
 
 def _checked_streams(streams: Sequence[Sequence[bytes]]) -> Sequence[Sequence[bytes]]:
     """Return the streams; UsageError if they are the layers of one image, or rows."""
+    if not isinstance(streams, Iterable):
+        raise UsageError(f"want a list of images, not {type(streams).__name__}")
     for stream in streams:
         if isinstance(stream, bytes):
             raise UsageError("want a list of images: pass [row.layers] for a single one")
-        if not isinstance(stream, Sequence):
+        if not isinstance(stream, Sequence) or isinstance(stream, str):
             raise UsageError(f"want the layers of each image, not {type(stream).__name__}")
     return streams

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from underpaint.codec.arguments import as_count
+from underpaint.codec.arguments import as_count, as_integer
 from underpaint.codec.errors import UsageError
 from underpaint.codec.transform.levels import DYADIC_LEVELS
 
@@ -82,8 +82,10 @@ def cut_levels(height: int, width: int, sizes: Sequence[int]) -> tuple[int, ...]
 
 def check_sizes(sizes: Sequence[int]) -> None:
     """Raise UsageError unless `sizes` are at most three positive numbers in increasing order."""
-    if isinstance(sizes, int):
-        raise UsageError(f"sizes: want a list of short sides in pixels, such as [{sizes}]")
+    if isinstance(sizes, int | str | bytes):
+        example = sizes if isinstance(sizes, int) else "256, 512"
+        raise UsageError(f"sizes: want a list of short sides in pixels, such as [{example}]")
+    sizes = [as_integer("sizes", size) for size in sizes]
     ordered = all(a < b for a, b in zip((0, *sizes), sizes, strict=False))
     if len(sizes) > MOST_SIZES or not ordered:
         raise UsageError(

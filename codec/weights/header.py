@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from underpaint.codec.errors import UsageError, WeightsDamaged
+from underpaint.codec.errors import UsageError, WeightsDamaged, WeightsMismatch
 from underpaint.codec.storage.download import fetch
 
 PROFILES = {
@@ -47,6 +47,12 @@ class WeightsHeader:
 def content_id(data: bytes) -> str:
     """Return the id of a weights file: the first 16 hex digits of its SHA-256."""
     return hashlib.sha256(data).hexdigest()[:16]
+
+
+def check_made_with(made_with: str, weights_id: str) -> None:
+    """Raise WeightsMismatch unless weights are those of an archive; "" if it is empty."""
+    if made_with not in ("", weights_id):
+        raise WeightsMismatch(f"made with weights {made_with}, not {weights_id}")
 
 
 def fetch_weights(path: str | None) -> bytes:

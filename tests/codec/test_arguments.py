@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +13,10 @@ import pytest
 from underpaint.codec.arguments import (
     as_count,
     as_integer,
+    as_location,
     as_names,
     as_picture_number,
+    as_proportions,
     as_size,
     check_choice,
     check_flags,
@@ -83,3 +87,47 @@ def test_choices_flags_and_functions() -> None:
     check_function("transform", len)
     with pytest.raises(UsageError, match=r"^transform: want a function or None, not 3$"):
         check_function("transform", 3)
+
+
+@pytest.mark.parametrize(
+    ("given", "shares"),
+    [
+        ([1, 3, 2], (1 / 3, 1, 2 / 3)),
+        (np.array([0.5, 0.5]), (1, 1)),
+        ((np.float32(0.25), 1), (0.25, 1)),
+        ((one for one in (2, 1)), (1, 0.5)),
+        ([5e-324, 5e-324], (1, 1)),
+        ([7], (1,)),
+    ],
+)
+def test_proportions_are_shares_of_the_greatest(given: Any, shares: tuple[float, ...]) -> None:
+    assert as_proportions("mix", given) == pytest.approx(shares)
+
+
+@pytest.mark.parametrize(
+    "given", [1, "12", ["1", "2"], [1, None], {1: 2}, {1, 2}, [True, 1], [1j], [10**400], b"12"]
+)
+def test_what_are_no_proportions_is_refused(given: Any) -> None:
+    with pytest.raises(
+        UsageError, match=f"^mix: want a list of numbers, not {re.escape(repr(given))}$"
+    ):
+        as_proportions("mix", given)
+
+
+@pytest.mark.parametrize(
+    "given", [[], [0, 0], [1, 0], [1, -1], [1, float("nan")], [float("inf"), 1], [1e308, 1e-308]]
+)
+def test_proportions_without_meaning_are_refused(given: list[float]) -> None:
+    with pytest.raises(UsageError, match=r"^mix: \[.*\]; want numbers above 0$"):
+        as_proportions("mix", given)
+
+
+def test_locations_are_texts_or_paths() -> None:
+    assert as_location("weights", None) is None
+    assert as_location("weights", "gs://a/b") == "gs://a/b"
+    assert as_location("weights", Path("a/b")) == "a/b"
+    for wrong in (5, True, b"a", [], float("nan")):
+        with pytest.raises(
+            UsageError, match=r"^weights: want a name, a path or a URL as a text, not "
+        ):
+            as_location("weights", wrong)  # type: ignore[arg-type]

@@ -286,3 +286,29 @@ def test_no_state_has_a_pattern_on_a_grid(profile):
         by_place = np.mean(rough, 0).reshape(36, 8, 50, 8, 3).mean((0, 2))
         print(profile, layers, by_place.std())
         assert by_place.std() < 0.4
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda codec, photo, stream: codec.encode([photo], layers="2"), "layers: want a whole"),
+        (lambda codec, photo, stream: codec.encode([photo], layers=2.5), "layers: want a whole"),
+        (lambda codec, photo, stream: codec.encode([photo], layers=0), "layers: 0 of 6"),
+        (lambda codec, photo, stream: codec.encode([photo], effort="1"), "effort: want a whole"),
+        (lambda codec, photo, stream: codec.encode([photo], effort=4), "effort: 4 of 3"),
+        (lambda codec, photo, stream: codec.encode([photo], sizes="ab"), "sizes: want a list"),
+        (lambda codec, photo, stream: codec.encode([photo], sizes=[9.5]), "sizes: want a whole"),
+        (lambda codec, photo, stream: codec.encode(3), "want a list of images, not int"),
+        (lambda codec, photo, stream: codec.decode(None), "want a list of images, not NoneType"),
+        (lambda codec, photo, stream: codec.decode(["ab"]), "want the layers of each image"),
+        (lambda codec, photo, stream: codec.decode([stream], refine=2), "refine: want True or"),
+        (lambda codec, photo, stream: codec.decode([stream], texture="x"), "texture: want a whole"),
+        (lambda codec, photo, stream: codec.latents([stream], levels="2"), "levels: want a whole"),
+        (lambda codec, photo, stream: codec.latents([stream], levels=5), "levels: 5 of 4"),
+        (lambda codec, photo, stream: codec.latents([stream], normalize=1), "normalize: want True"),
+        (lambda codec, photo, stream: Codec.load(b"fidelity"), "weights: want a name, a path"),
+    ],
+)
+def test_a_wrong_value_gets_one_line(codec, photo, stream, call, message):
+    with pytest.raises(UsageError, match=f"^{message}"):
+        call(codec, photo, stream)

@@ -7,13 +7,13 @@ archive 1: pass 0           │ pass 1 …     and spreads them evenly over its 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from underpaint.codec.archive.torch.permutations import keyed_permutation
+from underpaint.codec.arguments import as_proportions
 from underpaint.codec.errors import UsageError
 
 
@@ -97,10 +97,9 @@ def shares_of(images: Sequence[int], mix: Sequence[float] | None) -> tuple[int, 
     """
     if mix is None:
         return tuple(images)
+    mix = as_proportions("mix", mix)
     if len(mix) != len(images):
         raise UsageError(f"mix: {len(mix)} proportions for {len(images)} archives")
-    if not all(math.isfinite(one) and one > 0 for one in mix):
-        raise UsageError(f"mix: {list(mix)}; want numbers above 0")
     if 0 in images:
         raise UsageError(f"mix: archive number {list(images).index(0) + 1} has no images to give")
     length = min(count / one for count, one in zip(images, mix, strict=True))

@@ -11,6 +11,7 @@ from underpaint.codec.archive.salvage import OnDamage
 from underpaint.codec.archive.torch.exact import Fit
 from underpaint.codec.arguments import (
     as_count,
+    as_location,
     as_names,
     as_size,
     check_choice,
@@ -49,7 +50,8 @@ class SampleOptions(TypedDict, total=False):
         features: whether samples hold the archive's embeddings.
         transform: a function of the content: of the picture, of the tuple of layers, or of a dict
             with the three tensors of latents. Its result replaces the content.
-        weights, device: as in `Codec.load`; pictures stay on the device that decodes them.
+        weights, device: as in `Codec.load`; the weights must be those that made the archive (None:
+            found by their id). Pictures stay on the device that decodes them.
         refine: whether pictures go through the backward network, as in `Codec.decode`: 0.2 to 0.3
             dB better, many times as slow on a CPU.
         on_damage: called with each `Damage`; the image is then left out. None: an error is raised.
@@ -118,6 +120,7 @@ def complete(options: SampleOptions) -> SampleOptions:
     whole["layers"] = as_count("layers", whole["layers"])
     whole["size"] = as_count("size", whole["size"])
     whole["limit"] = as_count("limit", whole["limit"])
+    whole["weights"] = as_location("weights", whole["weights"])
     check_choice("fit", whole["fit"], get_args(Fit))
     check_choice("output", whole["output"], get_args(Output))
     check_flags(normalize=whole["normalize"], features=whole["features"], refine=whole["refine"])

@@ -23,6 +23,7 @@ from underpaint.codec.archive.torch.exact import to_shape
 from underpaint.codec.archive.torch.options import SampleOptions
 from underpaint.codec.archive.units import Units
 from underpaint.codec.errors import ArchiveDamaged, LayerDamaged, StreamError, UsageError
+from underpaint.codec.weights.header import check_made_with, content_id, fetch_weights
 
 if TYPE_CHECKING:
     from underpaint.codec.codec import Codec
@@ -91,6 +92,8 @@ class SampleMaker:
         self._small = list(dict.fromkeys(["key", *self.labels, *options["columns"], *others]))
         self.columns = [*self._small, *self.layer_columns]
         self._codec: Codec | None = None
+        if output != "bytes" and options["weights"] is not None:
+            check_made_with(archive.weights_id, content_id(fetch_weights(options["weights"])))
         if output != "bytes" and torch.device(options["device"]).type == "cpu":
             from underpaint.codec.reconstruct.preload import load_kernels
 

@@ -18,7 +18,8 @@ from underpaint.codec.archive.loaders.flat_samples import FlatSamples
 from underpaint.codec.archive.loaders.hugging_face import load_dataset
 from underpaint.codec.archive.loaders.ray_data import read_ray
 from underpaint.codec.archive.torch.options import DEFAULTS, SampleOptions
-from underpaint.codec.errors import UsageError
+from underpaint.codec.errors import UsageError, WeightsMismatch
+from underpaint.codec.weights.header import PROFILES
 
 
 @pytest.fixture(scope="module")
@@ -155,6 +156,9 @@ WRONG_OPTIONS: list[tuple[dict[str, Any], str]] = [
     ({"label": 3}, "label: want a function or None, not 3"),
     ({"device": "gpu"}, "device 'gpu': not a torch device; try cpu or cuda"),
     ({"device": None}, "device None: not a torch device; try cpu or cuda"),
+    ({"weights": 5}, "weights: want a name, a path or a URL as a text, not 5"),
+    ({"weights": b"fidelity"}, "weights: want a name, a path or a URL as a text, not b'fidelity'"),
+    ({"weights": "nowhere", "output": "pil"}, "no weights at nowhere: No such file or directory"),
     ({"keys": b""}, "keys: want a text or a list of texts, not bytes"),
     ({"keys": b"0"}, "keys: want a text or a list of texts, not bytes"),
     ({"labels": 3}, "labels: want a text or a list of texts, not int"),
@@ -189,6 +193,9 @@ WRONG_ARGUMENTS: list[tuple[dict[str, Any], str]] = [
     ({"even": []}, "even []: choose pad, drop or uneven"),
     ({"drop_last": 1, "batch_size": 2}, "drop_last: want True or False, not 1"),
     ({"prefetch_bytes": -1}, "prefetch_bytes: -1; want 0 or more"),
+    ({"mix": 1}, "mix: want a list of numbers, not 1"),
+    ({"mix": [0]}, "mix: [0.0]; want numbers above 0"),
+    ({"mix": [1, 2]}, "mix: 2 proportions for 1 archives"),
     ({"rank": 0.0, "world_size": 2}, "rank: want a whole number, not 0.0"),
     ({"rank": 0, "world_size": "2"}, "world_size: want a whole number, not '2'"),
 ]
@@ -198,6 +205,16 @@ WRONG_ARGUMENTS: list[tuple[dict[str, Any], str]] = [
 def test_other_arguments_of_a_data_set(root: Path, arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=f"^{re.escape(message)}$"):
         LayerDataset(root, **arguments)
+
+
+@pytest.mark.parametrize("kind", [LayerDataset, LayerMap, FlatSamples])
+def test_weights_of_another_profile_are_refused_where_a_reader_is_made(
+    root: Path, kind: Any
+) -> None:
+    with pytest.raises(WeightsMismatch, match=r"^made with weights [0-9a-f]{16}, not [0-9a-f]{16}"):
+        kind(root, output="image", weights="fidelity")
+    given = kind(root, output="image", layers=1, weights=PROFILES["perceptual"])
+    assert len(list(given)) == 5
 
 
 def test_other_counts(root: Path) -> None:
