@@ -85,7 +85,6 @@ def train(
     if lifting.lifting_steps:
         weights = _with_lifting(run, weights, pictures, held_out, recipe, lifting, device)
     codec = Codec(weights)
-    symbols = [codec.quantised([picture])[0] for picture in pictures]
 
     def measure(step: int, network: BackwardNetwork) -> None:
         _measure(run / "held_out.csv", step, weights.with_network(network), held_out)
@@ -95,7 +94,8 @@ def train(
         log.info("no extractor: the loss has no share of features")
     elif plan.feature_weight:
         features = FeatureDistance(recipe.extractor, recipe.extractor_input, device)
-    samples = Samples(weights, CropSource(pictures, symbols, plan.crop), plan, device)
+    source = CropSource(pictures, lambda photo: codec.quantised([photo])[0], plan.crop)
+    samples = Samples(weights, source, plan, device)
     network = _start(earlier.network if earlier else None, samples)
     taught_by = unpack_weights(teacher.read_bytes()).network if teacher else None
     trainer = NetworkTrainer(
@@ -148,7 +148,7 @@ def _with_lifting(
     codec = Codec(plain)
 
     def source(photos: Sequence[np.ndarray], crop: int) -> CropSource:
-        return CropSource(photos, [codec.quantised([photo])[0] for photo in photos], crop)
+        return CropSource(photos, lambda photo: codec.quantised([photo])[0], crop)
 
     trainer = LiftingTrainer(
         plain,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,6 +11,8 @@ import torch
 
 from underpaint.codec.analysis import closed_loop
 from underpaint.codec.entropy.state import Symbols
+from underpaint.codec.errors import UsageError
+from underpaint.codec.palette.merging import PaletteState
 from underpaint.codec.quantize.cells import Cells
 from underpaint.codec.quantize.quantizer import step_bands
 from underpaint.codec.quantize.reconstruction_points import Dequantised
@@ -24,17 +27,34 @@ from underpaint.codec.weights.model import Weights
 
 
 class CropSource:
-    """Draws crops aligned to blocks, with the class maps of the whole photo."""
+    """Draws crops aligned to blocks, with the class maps of the whole photo.
 
-    def __init__(self, photos: Sequence[np.ndarray], symbols: Sequence[Symbols], crop: int) -> None:
-        self._crop = crop
-        self._items = [
-            (photo, image.palettes, image.rotation)
-            for photo, image in zip(photos, symbols, strict=True)
-            if min(photo.shape[:2]) >= crop
-        ]
-        areas = np.array([photo.shape[0] * photo.shape[1] for photo, *_ in self._items], float)
+    `quantise` returns the symbols of a photo; it is called for all of them at the first draw, so
+    that a training without steps does without. Several threads may draw at once.
+    """
+
+    def __init__(
+        self,
+        photos: Sequence[np.ndarray],
+        quantise: Callable[[np.ndarray], Symbols],
+        crop: int,
+    ) -> None:
+        self._crop, self._quantise = crop, quantise
+        self._photos = [photo for photo in photos if min(photo.shape[:2]) >= crop]
+        areas = np.array([photo.shape[0] * photo.shape[1] for photo in self._photos], float)
         self._chance = areas / areas.sum()
+        self._lock = threading.Lock()
+        self._maps: list[tuple[Sequence[PaletteState], ColourRotation]] = []
+
+    def _quantised(self) -> list[tuple[Sequence[PaletteState], ColourRotation]]:
+        """Return the palette states and the rotation of each photo; UsageError without photos."""
+        if not self._photos:
+            raise UsageError(f"no photo has sides of {self._crop} pixels or more to cut crops from")
+        with self._lock:
+            if not self._maps:
+                images = map(self._quantise, self._photos)
+                self._maps = [(image.palettes, image.rotation) for image in images]
+            return self._maps
 
     def draw(
         self, count: int, palette: int, rng: np.random.Generator
@@ -49,9 +69,10 @@ class CropSource:
         pixels = np.empty((count, self._crop, self._crop, 3), np.uint8)
         maps = np.empty((2, count, side, side), np.int16)
         rotations: list[ColourRotation] = []
-        chosen = rng.choice(len(self._items), count, p=self._chance)
+        known = self._quantised()
+        chosen = rng.choice(len(known), count, p=self._chance)
         for place, index in enumerate(chosen):
-            photo, palettes, rotation = self._items[index]
+            photo, (palettes, rotation) = self._photos[index], known[index]
             rotations.append(rotation)
             row, column = (
                 rng.integers(0, length // BLOCK - side + 1) for length in photo.shape[:2]

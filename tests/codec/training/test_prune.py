@@ -24,9 +24,9 @@ SMALL = NetworkShape(
 def batches() -> list[Batch]:
     weights = load_weights(None)
     pictures = [data.astronaut()[:160, :200], data.coffee()[:160, :200]]
-    symbols = [Codec(weights).quantised([picture])[0] for picture in pictures]
+    codec = Codec(weights)
     plan = TrainingPlan(batch=2, crop=96)
-    source = CropSource(pictures, symbols, plan.crop)
+    source = CropSource(pictures, lambda photo: codec.quantised([photo])[0], plan.crop)
     return list(Samples(weights, source, plan, torch.device("cpu")).typical_inputs())
 
 

@@ -1,6 +1,7 @@
 """The recipe: a small run makes weights that work, and a stopped run goes on as if it had not."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -107,8 +108,7 @@ def test_a_run_with_a_lifting_step_fits_what_it_leaves(photos, tmp_path):
 def test_a_stopped_training_of_the_lifting_step_goes_on_as_if_it_had_not(tmp_path):
     pictures = [data.astronaut()[:96, :128], data.coffee()[:96, :112]]
     codec = Codec.load("fidelity")
-    symbols = [codec.quantised([picture])[0] for picture in pictures]
-    source = CropSource(pictures, symbols, LIFTING.lifting_crop)
+    source = CropSource(pictures, lambda photo: codec.quantised([photo])[0], LIFTING.lifting_crop)
 
     def trainer(folder: str) -> LiftingTrainer:
         weights = load_weights("fidelity").with_prediction(None)
@@ -151,8 +151,7 @@ def test_the_estimate_of_bits_is_the_entropy_where_the_scale_is_known(scale, sta
 def test_a_stopped_training_goes_on_as_if_it_had_not(tmp_path):
     pictures = [data.astronaut()[:160, :200], data.coffee()[:160, :200]]
     codec = Codec.load()
-    symbols = [codec.quantised([picture])[0] for picture in pictures]
-    source = CropSource(pictures, symbols, PLAN.crop)
+    source = CropSource(pictures, lambda photo: codec.quantised([photo])[0], PLAN.crop)
 
     def trainer(folder: str) -> NetworkTrainer:
         weights, device = load_weights(None), torch.device("cpu")
@@ -171,6 +170,24 @@ def test_a_stopped_training_goes_on_as_if_it_had_not(tmp_path):
     assert whole.keys() == resumed.keys()
     for name, tensor in whole.items():
         torch.testing.assert_close(resumed[name], tensor, rtol=0, atol=0)
+
+
+def test_photos_are_quantised_once_and_when_the_first_crop_is_drawn():
+    pictures = [data.astronaut()[:80, :96], data.coffee()[:40, :96], data.chelsea()[:96, :64]]
+    codec, asked = Codec.load(), []
+
+    def quantise(photo):
+        asked.append(photo)
+        return codec.quantised([photo])[0]
+
+    source = CropSource(pictures, quantise, 64)
+    assert asked == []
+    with ThreadPoolExecutor(4) as pool:
+        draws = [pool.submit(source.draw, 2, 1, np.random.default_rng(seed)) for seed in range(8)]
+    assert {draw.result()[0].shape for draw in draws} == {(2, 3, 64, 64)}
+    assert [photo.shape for photo in asked] == [(80, 96, 3), (96, 64, 3)]
+    with pytest.raises(UsageError, match="no photo has sides of 128 pixels or more"):
+        CropSource(pictures, quantise, 128).draw(2, 1, np.random.default_rng(0))
 
 
 def test_no_photos_is_one_clear_line(tmp_path):
@@ -217,7 +234,8 @@ def test_classes_that_are_kept_are_those_of_the_weights_begun_with(photos, tmp_p
     assert all(torch.equal(t, state[name]) for name, t in found.network.state_dict().items())
 
 
-def test_all_that_is_kept_stays_but_the_statistics_of_latents(photos, tmp_path):
+def test_all_that_is_kept_stays_but_the_statistics_of_latents(photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(Codec, "quantised", _stop)  # which no step needs
     output = tmp_path / "weights.safetensors"
     found = train(
         [str(photos)], output, tmp_path / "run", replace(RECIPE, latent_photos=3),
