@@ -15,6 +15,7 @@ that are whole, and a file that was exported for a smaller size as the picture o
 
 from __future__ import annotations
 
+import difflib
 from io import BytesIO
 from os import PathLike, fspath
 from types import NoneType
@@ -37,6 +38,11 @@ MIME_TYPE = "image/x-underpaint"
 
 _WITHOUT_ALPHA = ("1", "L", "P", "RGB", "CMYK", "LAB")
 """Modes that `save` takes; they are converted to RGB in sRGB."""
+
+_OPTIONS = ("layers", "effort", "weights", "sizes")
+
+_NEAR = 0.8
+"""Likeness from which a name is taken for one of these; options of other formats have 0.6."""
 
 
 def add_weights(weights: str) -> str:
@@ -192,9 +198,11 @@ def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
     """Write an image as its layers joined.
 
     Options of `Image.save`: `layers` (the coarsest N layers; all), `effort` (1 to 3), `weights`
-    (profile name, path or URL), `sizes` (short sides in pixels that the layers are cut for).
+    (profile name, path or URL), `sizes` (short sides in pixels that the layers are cut for),
+    `icc_profile` (in place of the image's own). Options of other formats, such as `quality`, have
+    no effect, as with all plugins.
     Raises OSError for a mode that cannot be written, ValueError for an option of another type or
-    out of range.
+    out of range, and for a name that is nearly one of these options.
     """
     from underpaint.codec.codecs import SHARED
 
@@ -204,6 +212,10 @@ def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
             f"cannot write {'transparency' if image.mode in _WITHOUT_ALPHA else image.mode} as "
             f'{FORMAT}: pictures are opaque RGB with 8 bits; convert the image to "RGB" first'
         )
+    for name in options.keys() - _OPTIONS:
+        if near := difflib.get_close_matches(name, _OPTIONS, 1, _NEAR):
+            hint = f"no option {name!r}; did you mean {near[0]!r}?"
+            raise ValueError(f"cannot write {FORMAT}: {hint}")
     layers, effort = options.get("layers"), options.get("effort", 1)
     weights, sizes = options.get("weights"), options.get("sizes", DEFAULT_SIZES)
     weights = fspath(weights) if isinstance(weights, PathLike) else weights

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -245,6 +246,33 @@ def test_options_of_save_are_checked(photo, option, tmp_path):
     with pytest.raises(ValueError, match="cannot write UNDERPAINT"):
         Image.fromarray(photo).save(tmp_path / "x.underpaint", **option)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [("layrs", "layers"), ("layer", "layers"), ("Effort", "effort"), ("weight", "weights"),
+     ("size", "sizes"), ("wieghts", "weights")],
+)  # fmt: skip
+def test_a_misspelt_option_of_save_is_refused(wrong, right):
+    expected = f"^cannot write UNDERPAINT: no option '{wrong}'; did you mean '{right}'\\?$"
+    with pytest.raises(ValueError, match=expected):
+        Image.new("RGB", (8, 8)).save(io.BytesIO(), "UNDERPAINT", **{wrong: 2})
+
+
+def test_options_of_other_formats_have_no_effect(photo):
+    """All that the plugins of Pillow look for, with values that any of them may have."""
+    plugins = Path(Image.__file__).parent.glob("*Plugin.py")
+    calls = re.compile(r"""(?:encoderinfo|info)(?:\.get\(|\[)\s*["'](\w+)["']""")
+    names = {name for path in plugins for name in calls.findall(path.read_text("utf-8"))}
+    assert {"quality", "optimize", "exif", "icc_profile", "progressive", "dpi"} <= names
+    others = sorted(names - {"sizes", "icc_profile"})
+    plain, given = io.BytesIO(), io.BytesIO()
+    image = Image.fromarray(photo[:48, :64])
+    image.save(plain, "UNDERPAINT")
+    for value in (1, "keep", b"junk"):
+        given.seek(0)
+        image.save(given, "UNDERPAINT", icc_profile=None, **dict.fromkeys(others, value))
+        assert given.getvalue() == plain.getvalue()
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "I", "F", "I;16", "YCbCr"])
