@@ -25,7 +25,7 @@ PEER_COLOURS = ("#1f5fa8", "#2e7d4f", "#8a5a00", "#6a4c93", "#4d4d4d", "#0b7285"
 PEER_DASHES = ("-", "--", ":")
 """One for each round through the colours."""
 
-TICKS = (0.03, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 3)
+TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 
 
 def rate_distortion_png(
@@ -106,5 +106,13 @@ def _name_ends(panel: Axes, ends: list[tuple[str, str, float, float, bool]]) -> 
             fontweight="bold" if ours else "normal",
             va="center",
             annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.5, "alpha": 0.6},
+            arrowprops={
+                "arrowstyle": "-",
+                "color": colour,
+                "linewidth": 0.5,
+                "alpha": 0.6,
+                "relpos": (0, 0.5),  # end at the left edge of the text: no line crosses another
+                "shrinkA": 1,
+                "shrinkB": 3,
+            },
         )

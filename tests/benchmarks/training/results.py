@@ -104,7 +104,7 @@ def plot(results: Results, inputs: Sequence[Input], path: Path) -> None:
     """Draw accuracy against bytes an image, on a logarithmic axis, with standard errors."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 4.5), layout="constrained")
+    figure = Figure(figsize=(10, 5), layout="constrained")
     both = figure.subplots(1, 2)
     for axes, kind in zip(both, SEEDED, strict=True):
         for group in dict.fromkeys(one.group for one in inputs):
@@ -118,5 +118,6 @@ def plot(results: Results, inputs: Sequence[Input], path: Path) -> None:
                 axes.errorbar(counted, 100 * means, 100 * errors, marker="o", label=group)
         axes.set(xscale="log", title=TITLES[kind], xlabel="bytes an image", ylabel="accuracy, %")
         axes.grid(alpha=0.3)
-    both[0].legend()  # which has every group
+    lines, names = both[0].get_legend_handles_labels()  # which has every group
+    figure.legend(lines, names, loc="outside lower center", ncols=3)
     figure.savefig(path, dpi=100)
