@@ -285,7 +285,9 @@ def _listed(names: Sequence[str]) -> str:
 
 def _field(name: str, names: list[str]) -> pc.Expression:
     if name not in names:
-        raise _Refused(f"no column {name!r}; there are {_listed(names)}")
+        raise _Refused(
+            f"no column {name!r}; there are {_listed(names)}; texts are written in quotes"
+        )
     return pc.field(name)
 
 

@@ -28,7 +28,13 @@ from underpaint.codec.archive.salvage import Damage, OnDamage
 from underpaint.codec.archive.schema import EMBEDDING, FIXED_NAMES
 from underpaint.codec.archive.statistics import Statistics, statistics_of
 from underpaint.codec.archive.tables import rows_of, vectors_of
-from underpaint.codec.arguments import as_count, as_names, as_picture_number
+from underpaint.codec.arguments import (
+    as_count,
+    as_names,
+    as_picture_number,
+    check_flags,
+    check_function,
+)
 from underpaint.codec.errors import ArchiveDamaged, NoSuchKey, UsageError
 from underpaint.codec.storage.files import Storage
 
@@ -220,6 +226,7 @@ class Archive:
 
         Raises UsageError for columns, layers, sizes and conditions that do not fit the archive.
         """
+        check_function("on_damage", on_damage)
         chosen = [*FIXED_NAMES, *self.label_names]
         names = chosen if columns is None else [*as_names("columns", columns)]
         names += self.layer_columns(layers, size) if layers is not None else []
@@ -252,6 +259,8 @@ class Archive:
 
         Raises UsageError as `row_groups`, and NoSuchKey, before the first image is read.
         """
+        check_flags(labels=labels, source=source)
+        check_function("on_damage", on_damage)
         names = row_columns(self.manifest, layers, size, labels=labels, source=source)
         limit = as_count("limit", limit)
         if keys is not None:
@@ -283,6 +292,7 @@ class Archive:
 
         Raises NoSuchKey or ArchiveDamaged.
         """
+        check_flags(labels=labels, source=source, provenance=provenance)
         names = row_columns(
             self.manifest, layers, size, labels=labels, source=source, provenance=provenance
         )
@@ -436,4 +446,5 @@ class Archive:
                 raise UsageError(
                     f"{self.storage.root}: no embeddings; encode with --embedding NAME"
                 )
-            raise UsageError(f"{self.storage.root}: no column {unknown[0]!r}")
+            there = ", ".join(known)
+            raise UsageError(f"{self.storage.root}: no column {unknown[0]!r}; there are: {there}")

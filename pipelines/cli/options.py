@@ -102,7 +102,7 @@ def selection(arguments: argparse.Namespace) -> Selection:
     keys = list(arguments.key or ())
     if arguments.keys_file is not None:
         try:
-            text = Path(arguments.keys_file).read_text(encoding="utf-8")
+            text = Path(arguments.keys_file).read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "not a text file in UTF-8"
             raise UsageError(f"--keys-file {arguments.keys_file}: {reason}") from None

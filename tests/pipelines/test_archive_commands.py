@@ -183,7 +183,7 @@ def test_decode_and_export_choose_rows(tmp_path: Path, capsys: pytest.CaptureFix
     archive = Archive.open(root)
     assert len(archive) == len(photos)
     keys = list(archive.keys())
-    (tmp_path / "keys.txt").write_text(f"{keys[2]}\n{keys[0]}\n")
+    (tmp_path / "keys.txt").write_text(f"\ufeff{keys[2]}\r\n{keys[0]}\n", "utf-8")
     width = min(row.width for row in archive)
     wide = [row.key for row in archive if row.width > width]
     choices = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal, Unpack, get_args
+from typing import Any, Literal, SupportsIndex, Unpack, get_args
 
 import torch
 from torch.utils.data import IterableDataset
@@ -34,6 +34,9 @@ PREFETCH_BYTES = 64 << 20
 
 EPOCH_STRIDE = 1 << 40
 """Difference of the "position" of an image in one epoch and of the image there in the next."""
+
+MOST_SHOWN = 3
+"""Most archives that a data set names in its description."""
 
 Source = Archive | str | os.PathLike[str]
 """An open archive, a local path or an fsspec URL."""
@@ -164,7 +167,9 @@ class LayerDataset(IterableDataset[Sample]):
 
     def __repr__(self) -> str:
         place = f"rank {self.rank} of {self.world_size}"
-        roots = ", ".join(repr(archive.storage.root) for archive in self.archives)
+        roots = ", ".join(repr(archive.storage.root) for archive in self.archives[:MOST_SHOWN])
+        if len(self.archives) > MOST_SHOWN:
+            roots += f" and {len(self.archives) - MOST_SHOWN} more"
         return f"LayerDataset({roots}, {self._maker}, {place})"
 
     @property
@@ -192,11 +197,17 @@ class LayerDataset(IterableDataset[Sample]):
             self._followed = epoch
             self._restart(epoch)
 
-    def acknowledge(self, positions: int | torch.Tensor | Sequence[int]) -> None:
-        """Count samples as consumed, by their "position", if workers iterated the data set."""
+    def acknowledge(
+        self, positions: SupportsIndex | torch.Tensor | Iterable[SupportsIndex]
+    ) -> None:
+        """Count samples as consumed, by their "position", if workers iterated the data set.
+
+        Raises UsageError for what cannot be a position.
+        """
         if isinstance(positions, torch.Tensor):
             positions = positions.reshape(-1).tolist()
-        for at in [positions] if isinstance(positions, int) else positions:
+        given = positions if isinstance(positions, Iterable) else [positions]
+        for at in [as_size("position", number, least=0) for number in given]:
             epoch, place = divmod(at, EPOCH_STRIDE)
             if self._resumed is not None and not self._begun:
                 self._resume(self._resumed, 0)

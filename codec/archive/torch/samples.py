@@ -88,7 +88,10 @@ class SampleMaker:
         others = [EMBEDDING] if self._features else []
         for name in options["columns"]:
             if name not in (*FIXED_NAMES, *archive.label_names):
-                raise UsageError(f"{archive.storage.root}: no small column {name!r}")
+                known = ", ".join((*FIXED_NAMES, *archive.label_names))
+                raise UsageError(
+                    f"{archive.storage.root}: no small column {name!r}; there are: {known}"
+                )
         self._small = list(dict.fromkeys(["key", *self.labels, *options["columns"], *others]))
         self.columns = [*self._small, *self.layer_columns]
         self._codec: Codec | None = None

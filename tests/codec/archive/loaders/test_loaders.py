@@ -200,7 +200,7 @@ def test_hugging_face_takes_an_open_archive(root: Path) -> None:
         ({"label": len}, "label: want a name, for the types of columns, not a function"),
         ({"features": True}, "features: load_dataset gives no embeddings; use LayerDataset"),
         ({"label": "no"}, ".*: no label 'no'; there are: cls, cls_name"),
-        ({"columns": "no"}, ".*: no small column 'no'"),
+        ({"columns": "no"}, ".*: no small column 'no'; there are: key, .*, cls, cls_name"),
         ({"layers": 9}, "layers: 9; the archive has layers 1 to 6"),
     ],
 )

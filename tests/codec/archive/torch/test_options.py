@@ -217,6 +217,39 @@ def test_weights_of_another_profile_are_refused_where_a_reader_is_made(
     assert len(list(given)) == 5
 
 
+@pytest.mark.parametrize("position", ["x", 2.5, None, -5, [3, -1], [None], True])
+def test_only_positions_are_acknowledged(root: Path, position: Any) -> None:
+    dataset = LayerDataset(root, output="bytes")
+    with pytest.raises(UsageError, match=r"^position: "):
+        dataset.acknowledge(position)
+    for right in (0, np.int64(1), np.array([2]), torch.tensor(3)):
+        dataset.acknowledge(right)
+    resumed = LayerDataset(root, output="bytes")
+    resumed.load_state_dict(dataset.state_dict())
+    assert [sample["position"] for sample in resumed] == [4]
+
+
+def test_few_of_many_archives_are_described(root: Path) -> None:
+    described = repr(LayerDataset([root] * 9, output="bytes"))
+    assert described.startswith(f"LayerDataset({', '.join([repr(str(root))] * 3)} and 6 more, ")
+
+
+def test_values_of_rows_are_checked_before_the_first_is_read(root: Path) -> None:
+    archive = Archive.open(root)
+    for options, message in (
+        ({"labels": "kind"}, "labels: want True or False, not 'kind'"),
+        ({"source": 1}, "source: want True or False, not 1"),
+        ({"on_damage": 3}, "on_damage: want a function or None, not 3"),
+    ):
+        with pytest.raises(UsageError, match=f"^{message}$"):
+            archive.rows(**options)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"^labels: want True or False, not 3$"):
+        archive.get("0", labels=3)  # type: ignore[arg-type]
+    for read in (archive.row_groups, lambda name: LayerMap(archive, columns=name)):
+        with pytest.raises(UsageError, match=r"column 'widht'; there are: key, .*, cls, kind"):
+            read("widht")
+
+
 def test_other_counts(root: Path) -> None:
     with pytest.raises(UsageError, match=r"^cache_bytes: -1; want 0 or more$"):
         LayerMap(root, cache_bytes=-1)
