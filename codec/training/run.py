@@ -24,6 +24,7 @@ from underpaint.codec.codec import Codec
 from underpaint.codec.errors import UsageError
 from underpaint.codec.metrics import ms_ssim_of_pictures, psnr
 from underpaint.codec.reconstruct.network import BackwardNetwork
+from underpaint.codec.training.drawn import drawn_pictures
 from underpaint.codec.training.fit import fit_weights
 from underpaint.codec.training.latent_statistics import with_latent_statistics
 from underpaint.codec.training.perceptual import FeatureDistance
@@ -45,6 +46,9 @@ HELD_OUT_EVERY = 64
 """One photo in so many is held out from training, for measurements."""
 
 MOST_HELD_OUT = 16
+
+DRAWN_PICTURES = 400
+"""Number of drawn pictures, each with sides of two crops."""
 
 NO_LIFTING = LiftingPlan()
 """Train no learned lifting step."""
@@ -94,7 +98,10 @@ def train(
         log.info("no extractor: the loss has no share of features")
     elif plan.feature_weight:
         features = FeatureDistance(recipe.extractor, recipe.extractor_input, device)
-    source = CropSource(pictures, lambda photo: codec.quantised([photo])[0], plan.crop)
+    drawn = _drawn(pictures, plan) if plan.drawn and plan.steps else []
+    source = CropSource(
+        pictures, lambda picture: codec.quantised([picture])[0], plan.crop, drawn, plan.drawn
+    )
     samples = Samples(weights, source, plan, device)
     network = _start(earlier.network if earlier else None, samples)
     taught_by = unpack_weights(teacher.read_bytes()).network if teacher else None
@@ -115,6 +122,11 @@ def train(
     shutil.copy(run / "settings.json", output.with_name(f"{output.stem}-settings.json"))
     log.info("wrote %s, weights %s", output, content_id(data))
     return unpack_weights(data)
+
+
+def _drawn(photos: Sequence[np.ndarray], plan: TrainingPlan) -> list[np.ndarray]:
+    rng = np.random.default_rng(plan.seed)
+    return drawn_pictures(photos, DRAWN_PICTURES, 2 * plan.crop, rng)
 
 
 def _start(earlier: BackwardNetwork | None, samples: Samples) -> BackwardNetwork:

@@ -27,10 +27,11 @@ from underpaint.codec.weights.model import Weights
 
 
 class CropSource:
-    """Draws crops aligned to blocks, with the class maps of the whole photo.
+    """Draws crops aligned to blocks, with the class maps of the whole picture.
 
-    `quantise` returns the symbols of a photo; it is called for all of them at the first draw, so
-    that a training without steps does without. Several threads may draw at once.
+    A share of all crops is taken from `drawn` pictures, the rest from photos. `quantise` returns
+    the symbols of a picture; it is called for all of them at the first draw, so that a training
+    without steps does without. Several threads may draw at once.
     """
 
     def __init__(
@@ -38,32 +39,40 @@ class CropSource:
         photos: Sequence[np.ndarray],
         quantise: Callable[[np.ndarray], Symbols],
         crop: int,
+        drawn: Sequence[np.ndarray] = (),
+        share: float = 0.0,
     ) -> None:
         self._crop, self._quantise = crop, quantise
-        self._photos = [photo for photo in photos if min(photo.shape[:2]) >= crop]
-        areas = np.array([photo.shape[0] * photo.shape[1] for photo in self._photos], float)
-        self._chance = areas / areas.sum()
+        self._pictures: list[np.ndarray] = []
+        chances = []
+        for pictures, part in ((photos, 1 - share), (drawn, share)):
+            found = [picture for picture in pictures if min(picture.shape[:2]) >= crop]
+            areas = np.array([picture.shape[0] * picture.shape[1] for picture in found], float)
+            chances.append(part * areas / areas.sum())
+            self._pictures += found
+        self._photos, chance = len(chances[0]), np.concatenate(chances)
+        self._chance = chance / chance.sum()
         self._lock = threading.Lock()
         self._maps: list[tuple[Sequence[PaletteState], ColourRotation]] = []
 
     def _quantised(self) -> list[tuple[Sequence[PaletteState], ColourRotation]]:
-        """Return the palette states and the rotation of each photo; UsageError without photos."""
+        """Return palette states and rotation of each picture; UsageError without photos."""
         if not self._photos:
             raise UsageError(f"no photo has sides of {self._crop} pixels or more to cut crops from")
         with self._lock:
             if not self._maps:
-                images = map(self._quantise, self._photos)
+                images = map(self._quantise, self._pictures)
                 self._maps = [(image.palettes, image.rotation) for image in images]
             return self._maps
 
     def draw(
         self, count: int, palette: int, rng: np.random.Generator
-    ) -> tuple[torch.Tensor, list[ColourRotation], np.ndarray, np.ndarray]:
+    ) -> tuple[torch.Tensor, list[ColourRotation], np.ndarray, np.ndarray, torch.Tensor]:
         """Return crops and what belongs to them.
 
         Pixels float32 [N, 3, crop, crop], the rotations of their colours, the class map of palette
         state 0 (masks) and that of state `palette` (the network's input), int16
-        [N, crop / 16, crop / 16].
+        [N, crop / 16, crop / 16], and which crops are of drawn pictures, bool [N].
         """
         side = self._crop // BLOCK
         pixels = np.empty((count, self._crop, self._crop, 3), np.uint8)
@@ -72,7 +81,7 @@ class CropSource:
         known = self._quantised()
         chosen = rng.choice(len(known), count, p=self._chance)
         for place, index in enumerate(chosen):
-            photo, (palettes, rotation) = self._photos[index], known[index]
+            photo, (palettes, rotation) = self._pictures[index], known[index]
             rotations.append(rotation)
             row, column = (
                 rng.integers(0, length // BLOCK - side + 1) for length in photo.shape[:2]
@@ -90,7 +99,7 @@ class CropSource:
                 pieces = [piece.swapaxes(0, 1) for piece in pieces]
             pixels[place], maps[0, place], maps[1, place] = pieces
         stack = torch.from_numpy(pixels).permute(0, 3, 1, 2).float()
-        return stack, rotations, maps[0], maps[1]
+        return stack, rotations, maps[0], maps[1], torch.from_numpy(chosen >= self._photos)
 
 
 @dataclass(frozen=True)
@@ -122,6 +131,7 @@ class Draw:
     rotations: list[ColourRotation]
     mask_map: np.ndarray
     class_map: np.ndarray
+    drawn: torch.Tensor
 
 
 def cell_index(q: torch.Tensor, state: Cells) -> torch.Tensor:

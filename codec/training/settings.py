@@ -95,6 +95,7 @@ class TrainingPlan:
     steps: int = _option(10_000, "optimiser steps")
     batch: int = _option(8, "crops in each step")
     crop: int = _option(160, "side of a crop in pixels, a multiple of 32")
+    drawn: float = _option(0.15, "share of crops of drawn pictures: flat colours, text, charts")
     learning_rate: float = _option(1.5e-3, "peak learning rate; it decays to zero along a cosine")
     warm_up: int = _option(200, "steps of linear warm-up")
     average: float = _option(0.998, "decay of the moving average of the weights")
@@ -174,7 +175,13 @@ PROFILES = {
         TrainingPlan(ssim_weight=0.6, feature_weight=0.15),
         LiftingPlan(),
     ),
-    "fidelity": (Recipe(profile="fidelity"), TrainingPlan(), LiftingPlan()),
+    "fidelity": (
+        Recipe(profile="fidelity"),
+        TrainingPlan(
+            coarse_width=160, coarse_hidden=320, coarse_depth=4, fine_hidden=128, shared=16
+        ),
+        LiftingPlan(),
+    ),
 }
 """Recipe and plans of each profile, the default first: `perceptual` for visual quality (MS-SSIM),
 `fidelity` for squared error (PSNR)."""

@@ -157,7 +157,7 @@ class LiftingTrainer:
 
     def _drawn(self, source: CropSource, count: int, rng: np.random.Generator) -> _Batch:
         with torch.no_grad():
-            pixels, rotations, mask_map, _ = source.draw(count, 0, rng)
+            pixels, rotations, mask_map, *_ = source.draw(count, 0, rng)
             return _Batch(self._weights, pixels.to(self._device), rotations, mask_map)
 
     def _loss(

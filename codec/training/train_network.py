@@ -1,7 +1,8 @@
 """Trains the backward network on random crops in random states.
 
-The loss of a batch is its squared error relative to that of the reconstruction points without the
-network, so that all states have the same weight. Shares of the loss may be the relative errors in
+The loss of a batch is its squared error in pixels relative to that of the reconstruction points
+without the network, so that all states have the same weight: over all photos, and for each drawn
+picture, which is often exact without the network. Shares of the loss may be the relative errors in
 MS-SSIM and in the features of an extractor. Weights are averaged over steps (EMA). A checkpoint
 holds the complete state, so that a resumed run gives the same result.
 """
@@ -34,6 +35,10 @@ log = logging.getLogger(__name__)
 LOG_EVERY = 50
 DRAWN_AHEAD = 4
 """Number of batches that are drawn ahead."""
+
+LEAST_ERROR = 0.25
+"""Squared error of a drawn picture, in grey levels, that counts like that of the picture without
+the network if this has no error at all: half a grey level."""
 
 _LOG_FIELDS = (
     "step",
@@ -112,7 +117,7 @@ class NetworkTrainer:
             estimate = batch.estimate(self.network)
         terms, error = [], _squared(estimate, batch.bands)
         if plan.teacher_weight < 1:
-            own = self._own_loss(batch, plain, estimate, error / plain_error)
+            own = self._own_loss(batch, plain, estimate)
             terms.append((1 - plan.teacher_weight) * own)
         if self._teacher:
             with torch.no_grad(), torch.autocast(self._device.type, torch.bfloat16, self._half):
@@ -135,31 +140,27 @@ class NetworkTrainer:
         return loss.item(), gain, psnr
 
     def _own_loss(
-        self,
-        batch: Batch,
-        plain: list[torch.Tensor],
-        estimate: list[torch.Tensor],
-        share: torch.Tensor,
+        self, batch: Batch, plain: list[torch.Tensor], estimate: list[torch.Tensor]
     ) -> torch.Tensor:
         """Return the loss that looks at the originals, relative to that without the network.
 
-        `share` is that of the squared error.
+        Pictures are clipped to 0..255, as decoders do.
         """
-        plan, shares = self._plan, [share]
-        after = bands_picture(estimate, batch.draw.rotations).clamp(0, 255)
-        shares += self._perceptual_errors(batch, plain, after)
+        plan, rotations = self._plan, batch.draw.rotations
+        after = bands_picture(estimate, rotations).clamp(0, 255)
+        with torch.no_grad():
+            before = bands_picture(plain, rotations).clamp(0, 255)
+        shares = [relative_error(after, before, batch.pixels, batch.draw.drawn)]
+        shares += self._perceptual_errors(batch, before, after)
         weighted = zip(self._shares(len(shares)), shares, strict=True)
         loss = torch.stack([weight * share for weight, share in weighted]).sum()
         return loss + plan.pattern_weight * pattern(after - batch.pixels)
 
     def _perceptual_errors(
-        self, batch: Batch, plain: list[torch.Tensor], after: torch.Tensor
+        self, batch: Batch, before: torch.Tensor, after: torch.Tensor
     ) -> list[torch.Tensor]:
         """Return the errors in MS-SSIM and in features, relative to those without the network."""
         plan, looks = self._plan, []
-        if not (plan.ssim_weight or self._features):
-            return []
-        before = bands_picture(plain, batch.draw.rotations).clamp(0, 255)
         row, column = batch.draw.corner
         pixels, before, after = (p[..., row:, column:] for p in (batch.pixels, before, after))
         if plan.ssim_weight:
@@ -187,6 +188,21 @@ class NetworkTrainer:
             "step %d of %d: loss %.4f, gain %.3f dB, %.2f s per step",
             self._step, self._plan.steps, loss, gain, pace,
         )  # fmt: skip
+
+
+def relative_error(
+    after: torch.Tensor, before: torch.Tensor, pixels: torch.Tensor, drawn: torch.Tensor
+) -> torch.Tensor:
+    """Return the squared error of pictures `after` relative to that of `before`, a scalar.
+
+    Pictures float [N, 3, H, W]; `drawn` bool [N]. Photos count together, each drawn picture by
+    itself and with `LEAST_ERROR`.
+    """
+    errors, known = ((shown - pixels).square().mean((1, 2, 3)) for shown in (after, before))
+    drawn = drawn.to(errors.device)
+    shares = errors[drawn] / (known[drawn] + LEAST_ERROR)
+    photos = errors[~drawn].sum() / known[~drawn].sum().clamp(min=LEAST_ERROR)
+    return (shares.sum() + (~drawn).sum() * photos) / len(errors)
 
 
 def pattern(error: torch.Tensor) -> torch.Tensor:
