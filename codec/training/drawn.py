@@ -66,10 +66,9 @@ def text(_: Sequence[np.ndarray], side: int, rng: np.random.Generator) -> np.nda
     ground = _colour(rng) if rng.random() < 0.3 else (255, 255, 255)
     picture = Image.new("RGB", (side, side), ground)
     draw = ImageDraw.Draw(picture)
-    size, top = rng.integers(9, 33), rng.integers(0, 24)
-    left = rng.integers(0, side // 4)
+    size, top, left = map(int, rng.integers((9, 0, 0), (33, 24, side // 4)))
     while top < side:
-        size = rng.integers(9, 33) if rng.random() < 0.2 else size
+        size = int(rng.integers(9, 33)) if rng.random() < 0.2 else size
         ink = _ink(ground, rng)
         draw.text((left, top), _words(side, rng), ink, ImageFont.load_default(float(size)))
         top += int(size * rng.uniform(1.1, 2.5))
@@ -83,7 +82,7 @@ def photo_on_ground(
     ground = [(255, 255, 255), (0, 0, 0), _colour(rng)][rng.choice(3, p=[0.7, 0.15, 0.15])]
     picture = Image.new("RGB", (side, side), ground)
     left, top, right, bottom = _box(side, rng)
-    shown = Image.fromarray(photos[rng.integers(len(photos))]).resize((right - left, bottom - top))
+    shown = Image.fromarray(_one_of(photos, rng)).resize((right - left, bottom - top))
     mask = Image.new("L", (2 * shown.width, 2 * shown.height), 255)
     if rng.random() < 0.5:
         mask.paste(0, (0, 0, *mask.size))
@@ -131,7 +130,7 @@ def screen(photos: Sequence[np.ndarray], side: int, rng: np.random.Generator) ->
         fill = ground if rng.random() < 0.5 else _colour(rng)
         draw.rounded_rectangle((left, top, right, bottom), 6, fill, _ink(ground, rng))
         if rng.random() < 0.3:
-            shown = Image.fromarray(photos[rng.integers(len(photos))])
+            shown = Image.fromarray(_one_of(photos, rng))
             picture.paste(shown.resize((right - left, bottom - top)), (left, top))
             continue
         ink = _ink(fill, rng)
@@ -162,6 +161,10 @@ def _ink(ground: tuple[int, ...], rng: np.random.Generator) -> tuple[int, int, i
     if rng.random() < 0.3:
         return _colour(rng)
     return (0, 0, 0) if sum(ground) > 3 * 127 else (255, 255, 255)
+
+
+def _one_of(photos: Sequence[np.ndarray], rng: np.random.Generator) -> np.ndarray:
+    return photos[int(rng.integers(len(photos)))]
 
 
 def _box(side: int, rng: np.random.Generator) -> tuple[int, int, int, int]:

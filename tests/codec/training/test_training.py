@@ -151,7 +151,9 @@ def test_the_estimate_of_bits_is_the_entropy_where_the_scale_is_known(scale, sta
 def test_a_stopped_training_goes_on_as_if_it_had_not(tmp_path):
     pictures = [data.astronaut()[:160, :200], data.coffee()[:160, :200]]
     codec = Codec.load()
-    source = CropSource(pictures, lambda photo: codec.quantised([photo])[0], PLAN.crop)
+    source = CropSource(
+        pictures[:1], lambda photo: codec.quantised([photo])[0], PLAN.crop, pictures[1:], 0.5
+    )
 
     def trainer(folder: str) -> NetworkTrainer:
         weights, device = load_weights(None), torch.device("cpu")
