@@ -140,7 +140,7 @@ def screen(photos: Sequence[np.ndarray], side: int, rng: np.random.Generator) ->
 
 
 _KINDS = (flat, gradient, shapes, text, photo_on_ground, chart, screen)
-_CHANCE = (0.3, 0.1, 0.1, 0.15, 0.15, 0.1, 0.1)
+_CHANCE = (0.35, 0.1, 0.1, 0.15, 0.1, 0.1, 0.1)
 """How often each kind is drawn. Flat ground is in most of them."""
 
 

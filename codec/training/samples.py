@@ -20,7 +20,7 @@ from underpaint.codec.reconstruct.network import BackwardNetwork
 from underpaint.codec.reconstruct.network_shape import NetworkShape
 from underpaint.codec.training.settings import TrainingPlan
 from underpaint.codec.transform.colour_rotation import ColourRotation
-from underpaint.codec.transform.pictures import picture_bands
+from underpaint.codec.transform.pictures import bands_picture, picture_bands
 from underpaint.codec.transform.prediction import Predictions
 from underpaint.codec.transform.subbands import BLOCK
 from underpaint.codec.weights.model import Weights
@@ -169,6 +169,10 @@ class Batch:
     def plain(self) -> list[torch.Tensor]:
         """Return the bands as a decoder without the network has them."""
         return self.predictions.complete(self.decoded.coefficients())
+
+    def picture(self, bands: list[torch.Tensor]) -> torch.Tensor:
+        """Return the pictures of bands as a decoder shows them, clipped to 0..255; as `pixels`."""
+        return bands_picture(bands, self.draw.rotations).clamp(0, 255)
 
 
 class Samples:

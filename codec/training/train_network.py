@@ -26,7 +26,6 @@ from underpaint.codec.training.checkpoint import restore_checkpoint, save_checkp
 from underpaint.codec.training.perceptual import FeatureDistance
 from underpaint.codec.training.samples import Batch, Draw, Samples
 from underpaint.codec.training.step_log import append_rows, drop_rows_after
-from underpaint.codec.transform.pictures import bands_picture
 from underpaint.codec.transform.subbands import BLOCK, DYADIC_LEVELS, ORIENTATIONS
 from underpaint.codec.transform.wavelet import synthesise
 
@@ -36,9 +35,12 @@ LOG_EVERY = 50
 DRAWN_AHEAD = 4
 """Number of batches that are drawn ahead."""
 
-LEAST_ERROR = 0.25
+LEAST_ERROR = 0.1
 """Squared error of a drawn picture, in grey levels, that counts like that of the picture without
-the network if this has no error at all: half a grey level."""
+the network if this has no error at all: 0.3 grey levels."""
+
+_TINY = 1e-4
+"""Added to errors that others are divided by: a batch may be exact without the network."""
 
 _LOG_FIELDS = (
     "step",
@@ -109,16 +111,15 @@ class NetworkTrainer:
         plan, batch = self._plan, self._samples.batch(draw)
         with torch.no_grad():
             plain = batch.plain()
-            plain_error = _squared(plain, batch.bands)
+            before = batch.picture(plain)
         rate = plan.rate_at(self._step)
         for group in self._optimiser.param_groups:
             group["lr"] = rate
         with torch.autocast(self._device.type, torch.bfloat16, self._half):
             estimate = batch.estimate(self.network)
-        terms, error = [], _squared(estimate, batch.bands)
+        terms, after = [], batch.picture(estimate)
         if plan.teacher_weight < 1:
-            own = self._own_loss(batch, plain, estimate)
-            terms.append((1 - plan.teacher_weight) * own)
+            terms.append((1 - plan.teacher_weight) * self._own_loss(batch, before, after))
         if self._teacher:
             with torch.no_grad(), torch.autocast(self._device.type, torch.bfloat16, self._half):
                 taught = batch.estimate(self._teacher)
@@ -135,21 +136,16 @@ class NetworkTrainer:
                 self.average.parameters(), self.network.parameters(), strict=True
             ):
                 slow.lerp_(fast, 1 - decay)
-        gain = 10 * np.log10(plain_error.item() / error.item())
-        psnr = 10 * np.log10(255**2 / (error.item() / batch.pixels.numel()))
-        return loss.item(), gain, psnr
+        error, plain_error = (
+            (shown.detach() - batch.pixels).square().mean().item() + _TINY
+            for shown in (after, before)
+        )
+        gain = 10 * np.log10(plain_error / error)
+        return loss.item(), gain, 10 * np.log10(255**2 / error)
 
-    def _own_loss(
-        self, batch: Batch, plain: list[torch.Tensor], estimate: list[torch.Tensor]
-    ) -> torch.Tensor:
-        """Return the loss that looks at the originals, relative to that without the network.
-
-        Pictures are clipped to 0..255, as decoders do.
-        """
-        plan, rotations = self._plan, batch.draw.rotations
-        after = bands_picture(estimate, rotations).clamp(0, 255)
-        with torch.no_grad():
-            before = bands_picture(plain, rotations).clamp(0, 255)
+    def _own_loss(self, batch: Batch, before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
+        """Return the loss that looks at the originals, relative to that without the network."""
+        plan = self._plan
         shares = [relative_error(after, before, batch.pixels, batch.draw.drawn)]
         shares += self._perceptual_errors(batch, before, after)
         weighted = zip(self._shares(len(shares)), shares, strict=True)
@@ -165,12 +161,12 @@ class NetworkTrainer:
         pixels, before, after = (p[..., row:, column:] for p in (batch.pixels, before, after))
         if plan.ssim_weight:
             with torch.no_grad():
-                unlike = 1 - ms_ssim(pixels, before, 255.0).mean()
+                unlike = 1 - ms_ssim(pixels, before, 255.0).mean() + _TINY
             looks.append((1 - ms_ssim(pixels, after, 255.0).mean()) / unlike)
         if self._features and batch.draw.stage.layer < plan.feature_layers:
             with torch.no_grad():
                 wanted = self._features.features(pixels)
-                unlike = self._features(wanted, before)
+                unlike = self._features(wanted, before) + _TINY
             looks.append(self._features(wanted, after) / unlike)
         return looks
 
