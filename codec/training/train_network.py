@@ -2,9 +2,10 @@
 
 The loss of a batch is its squared error in pixels relative to that of the reconstruction points
 without the network, so that all states have the same weight: over all photos, and for each drawn
-picture, which is often exact without the network. Shares of the loss may be the relative errors in
-MS-SSIM and in the features of an extractor. Weights are averaged over steps (EMA). A checkpoint
-holds the complete state, so that a resumed run gives the same result.
+picture, which is often exact without the network. Shares of the loss of photos may be the relative
+errors in MS-SSIM and in the features of an extractor. Weights are
+averaged over steps (EMA). A checkpoint holds the complete state, so that a resumed run gives the
+same result.
 """
 
 from __future__ import annotations
@@ -144,21 +145,30 @@ class NetworkTrainer:
         return loss.item(), gain, 10 * np.log10(255**2 / error)
 
     def _own_loss(self, batch: Batch, before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
-        """Return the loss that looks at the originals, relative to that without the network."""
-        plan = self._plan
-        shares = [relative_error(after, before, batch.pixels, batch.draw.drawn)]
-        shares += self._perceptual_errors(batch, before, after)
-        weighted = zip(self._shares(len(shares)), shares, strict=True)
-        loss = torch.stack([weight * share for weight, share in weighted]).sum()
-        return loss + plan.pattern_weight * pattern(after - batch.pixels)
+        """Return the loss that looks at the originals, relative to that without the network.
 
-    def _perceptual_errors(
-        self, batch: Batch, before: torch.Tensor, after: torch.Tensor
-    ) -> list[torch.Tensor]:
-        """Return the errors in MS-SSIM and in features, relative to those without the network."""
-        plan, looks = self._plan, []
+        Photos have the terms of the plan, drawn pictures the squared error alone.
+        """
+        drawn = batch.draw.drawn.to(self._device)
+        pattern_loss = self._plan.pattern_weight * pattern(after - batch.pixels)
+        count, parts = len(drawn), [pattern_loss]
+        pictures = batch.pixels, before, after
+        if drawn.any():
+            errors = relative_errors(*(stack[drawn] for stack in pictures))
+            parts.append(errors.sum() / count)
+        if not drawn.all():
+            share = (~drawn).sum() / count
+            parts.append(share * self._photo_loss(batch, *(stack[~drawn] for stack in pictures)))
+        return torch.stack(parts).sum()
+
+    def _photo_loss(
+        self, batch: Batch, pixels: torch.Tensor, before: torch.Tensor, after: torch.Tensor
+    ) -> torch.Tensor:
+        """Return the weighted errors in squares, MS-SSIM and features, relative to `before`."""
+        plan = self._plan
+        looks = [(after - pixels).square().mean() / ((before - pixels).square().mean() + _TINY)]
         row, column = batch.draw.corner
-        pixels, before, after = (p[..., row:, column:] for p in (batch.pixels, before, after))
+        pixels, before, after = (p[..., row:, column:] for p in (pixels, before, after))
         if plan.ssim_weight:
             with torch.no_grad():
                 unlike = 1 - ms_ssim(pixels, before, 255.0).mean() + _TINY
@@ -168,7 +178,8 @@ class NetworkTrainer:
                 wanted = self._features.features(pixels)
                 unlike = self._features(wanted, before) + _TINY
             looks.append(self._features(wanted, after) / unlike)
-        return looks
+        weighted = zip(self._shares(len(looks)), looks, strict=True)
+        return torch.stack([weight * look for weight, look in weighted]).sum()
 
     def _shares(self, count: int) -> list[float]:
         """Return the weights of the first `count` terms: squared error, MS-SSIM, features."""
@@ -186,19 +197,15 @@ class NetworkTrainer:
         )  # fmt: skip
 
 
-def relative_error(
-    after: torch.Tensor, before: torch.Tensor, pixels: torch.Tensor, drawn: torch.Tensor
+def relative_errors(
+    pixels: torch.Tensor, before: torch.Tensor, after: torch.Tensor
 ) -> torch.Tensor:
-    """Return the squared error of pictures `after` relative to that of `before`, a scalar.
+    """Return the squared error of each drawn picture `after`, relative to that of `before`.
 
-    Pictures float [N, 3, H, W]; `drawn` bool [N]. Photos count together, each drawn picture by
-    itself and with `LEAST_ERROR`.
+    Pictures float [N, 3, H, W]; the errors [N]. See `LEAST_ERROR`.
     """
     errors, known = ((shown - pixels).square().mean((1, 2, 3)) for shown in (after, before))
-    drawn = drawn.to(errors.device)
-    shares = errors[drawn] / (known[drawn] + LEAST_ERROR)
-    photos = errors[~drawn].sum() / known[~drawn].sum().clamp(min=LEAST_ERROR)
-    return (shares.sum() + (~drawn).sum() * photos) / len(errors)
+    return errors / (known + LEAST_ERROR)
 
 
 def pattern(error: torch.Tensor) -> torch.Tensor:
