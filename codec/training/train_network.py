@@ -3,9 +3,8 @@
 The loss of a batch is its squared error in pixels relative to that of the reconstruction points
 without the network, so that all states have the same weight: over all photos, and for each drawn
 picture, which is often exact without the network. Shares of the loss of photos may be the relative
-errors in MS-SSIM and in the features of an extractor. Weights are
-averaged over steps (EMA). A checkpoint holds the complete state, so that a resumed run gives the
-same result.
+errors in MS-SSIM and in the features of an extractor. Weights are averaged over steps (EMA). A
+checkpoint holds the complete state, so that a resumed run gives the same result.
 """
 
 from __future__ import annotations
