@@ -73,10 +73,11 @@ def _rng() -> np.random.Generator:
 def test_a_share_of_the_crops_is_drawn():
     codec = Codec.load()
     photo, white = PHOTOS[0][:160, :200], np.full((96, 128, 3), 255, np.uint8)
-    symbols = [codec.quantised([picture])[0] for picture in (photo, white)]
 
     def shares(share: float) -> tuple[float, float]:
-        source = CropSource([photo], symbols[:1], 64, ([white], symbols[1:]), share)
+        source = CropSource(
+            [photo], lambda picture: codec.quantised([picture])[0], 64, [white], share
+        )
         pixels, rotations, *maps, drawn = source.draw(400, 1, _rng())
         assert pixels.shape == (400, 3, 64, 64)
         assert len(rotations) == 400
