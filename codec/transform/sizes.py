@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from underpaint.codec.arguments import as_count, as_integer
 from underpaint.codec.errors import UsageError
+from underpaint.codec.limits import MAX_SIDE
 from underpaint.codec.transform.levels import DYADIC_LEVELS
 
 DEFAULT_SIZES = (256, 512)
@@ -81,7 +82,7 @@ def cut_levels(height: int, width: int, sizes: Sequence[int]) -> tuple[int, ...]
 
 
 def check_sizes(sizes: Sequence[int]) -> None:
-    """Raise UsageError unless `sizes` are at most three positive numbers in increasing order."""
+    """Raise UsageError unless `sizes` are at most three sides of pictures in increasing order."""
     if isinstance(sizes, int | str | bytes):
         example = sizes if isinstance(sizes, int) else "256, 512"
         raise UsageError(f"sizes: want a list of short sides in pixels, such as [{example}]")
@@ -92,3 +93,5 @@ def check_sizes(sizes: Sequence[int]) -> None:
             f"sizes: {', '.join(map(str, sizes))}; want at most {MOST_SIZES} short sides in "
             "pixels, in increasing order"
         )
+    if sizes and sizes[-1] > MAX_SIDE:
+        raise UsageError(f"sizes: {sizes[-1]}; no picture has sides above {MAX_SIDE} pixels")

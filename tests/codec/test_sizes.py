@@ -10,8 +10,9 @@ from skimage import data
 from underpaint import Codec
 from underpaint.codec.bitstream import frames, whole_parts
 from underpaint.codec.errors import LayerDamaged, UsageError
+from underpaint.codec.limits import MAX_SIDE
 from underpaint.codec.metrics import psnr
-from underpaint.codec.transform.sizes import SHRINKS, cut_levels, shrink_level
+from underpaint.codec.transform.sizes import SHRINKS, check_sizes, cut_levels, shrink_level
 
 
 @pytest.fixture(scope="module")
@@ -132,3 +133,10 @@ def test_mistakes_get_a_clear_line(codec, photo, layers):
     for sizes in ((512, 256), (0, 10), (1, 2, 3, 4), (5, 5)):
         with pytest.raises(UsageError, match="sizes: "):
             codec.encode([photo], sizes=sizes)
+
+
+@pytest.mark.parametrize("side", [MAX_SIDE + 1, 1 << 53, 99999999999999999999])
+def test_no_size_is_larger_than_a_picture_can_be(side):
+    with pytest.raises(UsageError, match=f"^sizes: {side}; no picture has sides above 65535"):
+        check_sizes([256, side])
+    check_sizes([256, MAX_SIDE])

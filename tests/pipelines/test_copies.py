@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -26,12 +27,14 @@ def folders(archive: Path) -> dict[str, str]:
     return remembered_folders(committed_units(str(archive)).units)
 
 
-def flip_last_page(archive: Path) -> str:
-    """Damage the last layer of a picture; return the name of its file."""
+def flip_last_layer(archive: Path) -> str:
+    """Damage the last layer of the last picture of a file; return the name of the file."""
     path = sorted(archive.glob("data/*.parquet"))[0]
+    group = pq.ParquetFile(path).metadata.row_group(0)
+    columns = [group.column(place) for place in range(group.num_columns)]
+    last = next(column for column in columns if column.path_in_schema == "layer_5_256")
     content = bytearray(path.read_bytes())
-    footer = int.from_bytes(content[-8:-4], "little") + 8
-    content[len(content) - footer - 2000] ^= 8
+    content[last.data_page_offset + last.total_compressed_size - 9] ^= 8  # within its last value
     path.write_bytes(content)
     return path.name
 
@@ -51,7 +54,7 @@ def test_a_repaired_archive_remembers_its_folders(photos: Path, tmp_path: Path) 
     assert encode(archive, photos / "2019") == 0
     assert encode(archive, photos / "2020") == 0
     whole, known = rows(archive), folders(archive)
-    flip_last_page(archive)
+    flip_last_layer(archive)
     assert underpaint("verify", archive) == 1
     assert repair(archive, mended) == 1
     assert folders(mended) == known
@@ -113,7 +116,7 @@ def test_copies_have_the_labels_of_all_units(labelled: Path, tmp_path: Path) -> 
 
 def test_a_damaged_file_of_other_labels_is_repaired(labelled: Path, tmp_path: Path) -> None:
     whole = rows(labelled)
-    name = flip_last_page(labelled)
+    name = flip_last_layer(labelled)
     mended = tmp_path / "mended"
     assert repair(labelled, mended) == 1
     assert labels(mended) == LABELS

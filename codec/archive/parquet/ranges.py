@@ -320,6 +320,8 @@ class RangeReader:
             raise ArchiveDamaged(f"{entry.path}: row group {group}: {first_line(error)}") from None
         if table.num_rows != entry.row_groups[group]:
             raise ArchiveDamaged(f"{entry.path}: row group {group}: {table.num_rows} rows")
+        if absent := set(columns).difference(table.column_names):  # chunks have other names
+            raise ArchiveDamaged(f"{entry.path}: the schema has no column {min(absent)!r}")
         required = next(filter(is_layer, self.footer(entry).schema.names), "")
         failed = entry.path.startswith(f"{FAILED}/")
         if reason := breach(table, failed=failed, required=required):

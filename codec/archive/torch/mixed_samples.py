@@ -11,7 +11,7 @@ import numpy as np
 from underpaint.codec.archive.reader import Archive
 from underpaint.codec.archive.torch.options import SampleOptions
 from underpaint.codec.archive.torch.samples import Group, Sample, SampleMaker, Wanted
-from underpaint.codec.errors import NoSuchKey, UsageError
+from underpaint.codec.errors import NoSuchKey, UsageError, WeightsMismatch
 
 
 class MixedMaker:
@@ -25,6 +25,8 @@ class MixedMaker:
         if not archives:
             raise UsageError("a data set needs an archive")
         self.makers = [SampleMaker(one, _own(one, archives, options)) for one in archives]
+        if options["output"] == "latent":
+            _check_comparable(archives)
         for key in options["keys"] or () if len(archives) > 1 else ():
             if not any(key in archive for archive in archives):
                 raise NoSuchKey(f"no picture {key!r} in any of {len(archives)} archives")
@@ -87,3 +89,15 @@ def _own(archive: Archive, archives: Sequence[Archive], options: SampleOptions) 
     if options["keys"] is not None:
         own["keys"] = [key for key in options["keys"] if key in archive]
     return own
+
+
+def _check_comparable(archives: Sequence[Archive]) -> None:
+    """Raise WeightsMismatch if latents of the archives do not mean the same."""
+    first = archives[0]
+    for other in archives[1:]:
+        if other.weights_id != first.weights_id:
+            raise WeightsMismatch(
+                f"latents of {first.storage.root} (weights {first.weights_id}) and "
+                f"{other.storage.root} (weights {other.weights_id}) do not mean the same: "
+                "encode both with the same weights, or read them as pictures"
+            )

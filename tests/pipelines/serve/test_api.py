@@ -121,7 +121,11 @@ def test_pictures_are_decoded_at_every_state(url: str, archive: Archive) -> None
             )
             assert (status, headers["content-type"]) == (200, "image/png")
             [expected] = codec.decode([row.layers[:layers]], size=size or None)
-            np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(body))), expected)
+            # the server is another process: whether a compiled function was inlined there, or read
+            # from the cache, decides how sums are rounded, see the tolerance in docs/stream.md
+            shown = np.asarray(Image.open(io.BytesIO(body))).astype(int)
+            assert np.abs(shown - expected).max() <= 1
+            assert (shown != expected).mean() < 1e-4
     status, headers, body = fetched(url, "api/picture/0", layers=1, size=64, thumbnail=1)
     assert headers["content-type"] == "image/jpeg"
     assert Image.open(io.BytesIO(body)).size == (100, 100)

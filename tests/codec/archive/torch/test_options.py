@@ -217,6 +217,20 @@ def test_weights_of_another_profile_are_refused_where_a_reader_is_made(
     assert len(list(given)) == 5
 
 
+def test_latents_of_other_weights_are_not_mixed(root: Path, tmp_path: Path) -> None:
+    codec = Codec.load("fidelity")
+    (stream,) = codec.encode([np.zeros((20, 30, 3), np.uint8)])
+    with ArchiveWriter(
+        tmp_path, "unit", layers=codec.layer_names, weights_id=codec.weights_id
+    ) as writer:
+        writer.add(Row("other", stream, 30, 20))
+    publish(tmp_path)
+    message = f"^latents of {re.escape(str(root))} .weights [0-9a-f]{{16}}. and .* do not mean"
+    with pytest.raises(WeightsMismatch, match=message):
+        LayerDataset([root, tmp_path], output="latent")
+    assert len(list(LayerDataset([root, tmp_path], output="image", layers=1))) == 6
+
+
 @pytest.mark.parametrize("position", ["x", 2.5, None, -5, [3, -1], [None], True])
 def test_only_positions_are_acknowledged(root: Path, position: Any) -> None:
     dataset = LayerDataset(root, output="bytes")
