@@ -51,13 +51,14 @@ def find_weights(weights: str | None, device: str, wanted: str, *, tensors: bool
 
     UsageError if these are not the archive's weights (loading them takes little time).
     """
-    weights = matching(weights, wanted)
-    _load(weights, device, tensors)
+    found = matching(weights, wanted)
+    _load(found, device, tensors)
     have = worker_codec().weights_id
     if wanted and have != wanted:
         error = WeightsMismatch(f"the archive needs weights {wanted}, these are {have}")
-        raise UsageError(f"{error}: give them with --weights")
-    return weights
+        known = weights is not None and matching(None, wanted) is not None
+        raise UsageError(f"{error}: {'leave out' if known else 'give them with'} --weights")
+    return found
 
 
 def batches(rows: Iterable[Row]) -> Iterator[list[Row]]:

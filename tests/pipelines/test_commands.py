@@ -153,6 +153,14 @@ def test_decode_writes_pictures_under_the_paths_of_the_sources(
         assert image.format == format.upper()
 
 
+def test_weights_of_another_profile_are_to_be_left_out(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("decode", made / "archive", "--output", tmp_path / "out", "--weights", "fidelity")
+    assert underpaint(*arguments) == 2
+    assert capsys.readouterr().err.strip().endswith(": leave out --weights")
+
+
 def test_decode_of_fewer_layers_is_that_state(made: Path, tmp_path: Path) -> None:
     assert underpaint("decode", made / "archive", "--output", tmp_path, "--layers", 2) == 0
     row = Archive.open(made / "archive").get("right/000.jpg")
