@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby, islice
 from typing import Any, overload
 
@@ -435,7 +435,11 @@ class Archive:
         except ArchiveDamaged as error:
             if on_damage is None:
                 raise
-            found = self.data.salvage_group(place.file, place.group, names, error, on_damage)
+
+            def report(damage: Damage) -> None:
+                on_damage(replace(damage, rows=1))  # only this row of the group is asked for
+
+            found = self.data.salvage_group(place.file, place.group, names, error, report)
             return found[0].filter(pa.array(found[1] == place.row)) if found else None
 
     def _check_columns(self, names: Sequence[str]) -> None:

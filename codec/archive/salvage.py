@@ -32,6 +32,8 @@ class Damage:
     lost.
     """
     reason: str
+    rows: int = 1
+    """Number of rows concerned: those of the row group if it cannot be read."""
 
     def __str__(self) -> str:
         if self.row_group is None:
@@ -64,7 +66,8 @@ def salvage(
     """
 
     def lost(key: str | None, layer: int | None, reason: object) -> None:
-        report(Damage(entry.path, group, key, layer, str(reason)))
+        rows = 1 if key is not None else entry.row_groups[group]
+        report(Damage(entry.path, group, key, layer, str(reason), rows))
 
     try:
         known = reader.read(entry, group, ["key", "states"])

@@ -103,7 +103,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     def report(damage: Damage) -> None:
         nonlocal damaged
-        damaged += 1
+        damaged += damage.rows
         print(shown(damage), file=sys.stderr)
 
     selection = options.selection(arguments)

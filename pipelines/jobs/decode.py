@@ -116,7 +116,7 @@ class _Warnings:
         """Report what the archive could not read."""
         self.say(str(damage))
         if damage.layer is None:
-            self.lost += 1
+            self.lost += damage.rows
         elif damage.key is not None:
             self.damaged.add(damage.key)
 

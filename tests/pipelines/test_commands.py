@@ -305,6 +305,28 @@ def test_a_missing_data_file_is_found(archive: Path, tmp_path: Path) -> None:
     assert underpaint("decode", archive, "--output", tmp_path / "out") == 1
 
 
+@pytest.mark.parametrize("kept", [0, 0.7])
+def test_a_missing_or_cut_data_file_of_two_costs_all_its_pictures(
+    archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], kept: float
+) -> None:
+    (path,) = archive.glob("data/*.parquet")
+    lost = len(Archive.open(archive))
+    make_photos(tmp_path / "more", 4)
+    assert encode(tmp_path / "more", "--output", archive) == 1
+    assert len(list(archive.glob("data/*.parquet"))) == 2
+    data = path.read_bytes()
+    path.unlink()
+    if kept:
+        path.write_bytes(data[: int(kept * len(data))])
+    capsys.readouterr()
+    assert underpaint("decode", archive, "--output", tmp_path / "out") == 1
+    assert f"damaged 0, lost {lost}\n" in capsys.readouterr().out
+    assert underpaint("export", archive, "--output", tmp_path / "shards") == 1
+    assert f"damaged {lost}\n" in capsys.readouterr().out
+    assert underpaint("verify", archive, "--repair", "--output", tmp_path / "new") == 1
+    assert f"lost {lost}\n" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [

@@ -154,7 +154,18 @@ def test_unreadable_keys_cost_a_row_group_and_are_reported(root: Path) -> None:
     rows = list(Archive.open(root).rows(on_damage=found.append))
     lost = archive.files[0].row_groups[0]
     assert len(rows) == 40 - lost
-    assert [(d.key, d.row_group, d.layer) for d in found] == [(None, 0, None)]
+    assert [(d.key, d.row_group, d.layer, d.rows) for d in found] == [(None, 0, None, lost)]
+    assert lost > 1
+
+
+def test_rows_asked_for_by_key_are_counted_one_by_one_in_a_lost_row_group(root: Path) -> None:
+    archive = Archive.open(root)
+    chunk = archive.data.reader.chunks(archive.files[0], 0, ["states"])["states"]
+    damage_bytes(root, lambda _: chunk[1] - 1)
+    found: list[Damage] = []
+    rows = Archive.open(root).rows(keys=["k00", "k01", "k39"], on_damage=found.append)
+    assert [row.key for row in rows] == ["k39"]
+    assert [(d.key, d.row_group, d.rows) for d in found] == [(None, 0, 1)] * 2
 
 
 def test_training_raises_or_skips_damage_and_still_counts_every_position(root: Path) -> None:
