@@ -88,6 +88,16 @@ def require_extras(command: str, *extras: str) -> None:
         raise UsageError(f"{command} needs {install_hint(','.join(sorted(missing)))}")
 
 
+def is_chain(address: str) -> bool:
+    """Return whether an address is an fsspec chain, `zip://a.jpg::gs://bucket/b.zip`.
+
+    A local path is none, whatever its name is: it begins with a slash or exists.
+    """
+    if "::" not in address or address.startswith("/"):
+        return False
+    return "://" in address or not os.path.lexists(address)
+
+
 def file_system(url: str, **options: Any) -> tuple[fsspec.AbstractFileSystem, str]:
     """Return the fsspec file system of a path or URL, and the path in that file system's terms.
 
@@ -96,6 +106,9 @@ def file_system(url: str, **options: Any) -> tuple[fsspec.AbstractFileSystem, st
     """
     if not url:
         raise UsageError("a path is empty")
+    if "::" in url and not is_chain(url):  # fsspec would split the local path
+        fs = fsspec.filesystem("file", **options)
+        return fs, fs._strip_protocol(os.path.join(os.getcwd(), url))
     try:
         return fsspec.core.url_to_fs(url, **options)
     except ImportError as error:

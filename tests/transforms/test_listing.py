@@ -210,6 +210,35 @@ def test_chains_of_caches_keep_their_form(chain: str) -> None:
     assert record.fetch() == jpeg(1)
 
 
+def test_two_colons_in_local_names_make_no_chain(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "x::y"
+    pictures = ["a::b.jpg", "d::e/1.jpg", "zip::b.jpg", "http::x.jpg", "::chain.jpg", "f::g"]
+    contents = {name: jpeg(number) for number, name in enumerate(pictures)}
+    for name, content in contents.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    for suffix, made in (("tar", tar_of), ("zip", zip_of)):
+        (folder / f"odd::name.{suffix}").write_bytes(made({f"{suffix}.jpg": jpeg(9)}))
+    (folder / "t::u.txt").write_bytes(b"text")
+    want = {
+        **contents,
+        "odd::name.tar/tar.jpg": jpeg(9),
+        "odd::name.zip/zip.jpg": jpeg(9),
+    }
+    assert {record.key: record.fetch() for record in read_all([folder])} == want
+    assert skipped([folder]) == {".txt": 1}
+    monkeypatch.chdir(folder)
+    assert {record.key: record.fetch() for record in read_all(["."])} == want
+    names = ["a::b.jpg", "zip::b.jpg", "d::e", "odd::name.tar"]
+    for address in (*names, *(f"{folder}/{name}" for name in names), f"{folder}/d::*/*.jpg"):
+        (record,) = read_all([address])
+        assert record.fetch() in want.values()
+    chain = f"zip://zip.jpg::{folder}/odd::name.zip"
+    assert [record.fetch() for record in read_all([chain])] == [jpeg(9)]
+
+
 NAMES = st.sampled_from(
     [
         *("a.jpg", "a.JPG", "b.png", "a", "b", "c.txt", "d.json", ".e.jpg", "._a.jpg", "f.mov"),

@@ -16,6 +16,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from underpaint.codec.archive.rows import printable
+from underpaint.codec.storage.extras import is_chain
 from underpaint.codec.storage.redaction import redacted
 
 WEB = ("http://", "https://")
@@ -47,10 +48,10 @@ def to_uri(fs: fsspec.AbstractFileSystem, path: str, of: str = "") -> str:
     Args:
         of: the address that the file was found below; if it is a chain, so is the result.
     """
-    if is_local(fs) and "::" not in of:
+    if is_local(fs) and not is_chain(of):
         return path
-    head, chained, rest = of.partition("::")
-    if not chained:
+    head, _, rest = of.partition("::")
+    if not is_chain(of):
         return str(fs.unstrip_protocol(path))
     if "://" in head:
         return f"{head.partition('://')[0]}://{path.lstrip('/')}::{rest}"
@@ -62,16 +63,16 @@ def archive_chain(text: str) -> tuple[str, str, str] | None:
     """Return scheme, member pattern and shard of `zip://PATTERN::SHARD`; None for other
     addresses.
     """
-    head, chained, shard = text.partition("::")
+    head, _, shard = text.partition("::")
     scheme, mark, pattern = head.partition("://")
-    if not chained or scheme not in ARCHIVE_SCHEMES or (mark and not shard):
+    if not is_chain(text) or scheme not in ARCHIVE_SCHEMES or (mark and not shard):
         return None
     return scheme, pattern.strip("/"), shard
 
 
 def path_of(uri: str) -> str:
     """Return an address without the query and fragment of a web address."""
-    last = uri.partition("::")[0]
+    last = uri.partition("::")[0] if is_chain(uri) else uri
     return last.split("?", 1)[0].split("#", 1)[0] if last.startswith(WEB) else last
 
 
@@ -80,7 +81,7 @@ def address_key(uri: str) -> str:
 
     Signature parameters are left out: they are secret and differ each time.
     """
-    head = uri.partition("::")[0] or uri
+    head = (uri.partition("::")[0] if is_chain(uri) else uri) or uri
     scheme, mark, _ = head.partition("://")
     if not mark:
         return _inside(head)

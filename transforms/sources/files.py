@@ -15,7 +15,7 @@ import fsspec
 import pyarrow as pa
 
 from underpaint.codec.errors import UsageError
-from underpaint.codec.storage.extras import file_system
+from underpaint.codec.storage.extras import file_system, is_chain
 from underpaint.codec.storage.web import DEFAULT_LIMITS, TimeLimits
 from underpaint.transforms.records import (
     UNKNOWN,
@@ -203,10 +203,10 @@ def _resolve(text: str) -> _Input:
         below = _resolve(chain[2])
         return replace(below, chain=text[: len(text) - len(chain[2])] + below.chain)
     fs, path = file_system(text)
-    if is_local(fs) and "::" not in text:
+    if is_local(fs) and not is_chain(text):
         path = _normal(path)
     if is_web(fs):
-        return _Input(text, fs, "", "web", text if "::" not in text else path)
+        return _Input(text, fs, "", "web", path if is_chain(text) else text)
     if fs.isdir(path):
         return _Input(text, fs, path.rstrip("/") or "/", "folder", path)
     if fs.exists(path):
@@ -241,7 +241,7 @@ def _resolved(inputs: Iterable[str], known: Mapping[str, str]) -> list[_Input]:
 def _with_known_paths(each: _Input, known: Mapping[str, str], real: Mapping[str, str]) -> _Input:
     """Return an input by known paths; `real` are paths without links -> known paths."""
     lexical = (each.root, *parents(each.root))
-    if not is_local(each.fs) or "::" in each.text or any(folder in known for folder in lexical):
+    if not is_local(each.fs) or is_chain(each.text) or any(folder in known for folder in lexical):
         return each
     path = os.path.realpath(each.root)
     for parent in (path, *parents(path)):

@@ -19,7 +19,7 @@ from typing import IO, Any, TypeVar, cast
 import fsspec
 import pyarrow as pa
 
-from underpaint.codec.storage.extras import file_system
+from underpaint.codec.storage.extras import file_system, is_chain
 from underpaint.codec.storage.retries import with_retries
 from underpaint.codec.storage.web import session_options
 from underpaint.transforms.sources.addresses import is_local
@@ -59,7 +59,7 @@ def raw_file(uri: str, *, buffered: bool = True) -> IO[bytes]:
         buffered: whether more may be read than is asked for; False reads single headers of a local
             file for their own price.
     """
-    if "::" in uri:
+    if is_chain(uri):
         fs, path = _chained(uri, os.getpid())
     else:
         fs, path = file_system(uri, **session_options(uri))

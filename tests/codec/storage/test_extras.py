@@ -17,6 +17,7 @@ from underpaint.codec.storage.extras import (
     SCHEMES,
     file_system,
     install_hint,
+    is_chain,
     missing_extra,
 )
 
@@ -105,3 +106,16 @@ def test_the_command_for_an_extra_holds_the_constraints_of_a_checkout(
 def test_an_unknown_scheme_is_a_mistake_of_the_user() -> None:
     with pytest.raises(UsageError, match="nothing://bucket"):
         file_system("nothing://bucket/archive")
+
+
+def test_a_local_path_is_no_chain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "zip::b.jpg"
+    assert is_chain(path.name)
+    path.write_bytes(b"x")
+    assert not is_chain(path.name)
+    assert is_chain(f"zip://a.jpg::{path}")
+    assert is_chain(f"simplecache::{path}")
+    for address in (path.name, str(path)):
+        fs, opened = file_system(address)
+        assert (opened, fs.cat_file(opened)) == (str(path), b"x")
