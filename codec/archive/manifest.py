@@ -130,7 +130,8 @@ def read_manifest(storage: Storage) -> Manifest:
         if storage.is_local and storage.file_names(COMMITS):
             raise NotAnArchive(
                 f"{storage.root}: not published yet: an encode is running, or was stopped and "
-                "continues when its command is given again"
+                "continues when its command is given again; or its manifest was lost, which "
+                "`underpaint verify --repair` restores"
             ) from None
         raise NotAnArchive(f"{storage.root}: no archive there (no {MANIFEST})") from None
     pointer = decode_pointer(data, f"{storage.root}/{MANIFEST}")

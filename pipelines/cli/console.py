@@ -26,6 +26,8 @@ CAUSES_SHOWN = 3
 """Number of failure causes that the progress line names."""
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+_MOST_BYTES = 1 << 63
+"""Limits of memory are below, in 64 bits."""
 
 
 def size_text(count: float) -> str:
@@ -50,6 +52,8 @@ def parse_size(text: str) -> int:
     factor = _UNITS[found[2]]
     if found[3]:
         factor = 1 << (10 * "kmgt".index(found[2]) + 10)
+    if value * factor >= _MOST_BYTES:
+        raise argparse.ArgumentTypeError(f"more than any machine has: {text!r}")
     return int(value * factor)
 
 

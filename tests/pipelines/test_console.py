@@ -35,7 +35,7 @@ def test_sizes_are_read_and_shown() -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("text", ["", "-1", "0", "many", "1.2.3G"])
+@pytest.mark.parametrize("text", ["", "-1", "0", "many", "1.2.3G", "9" * 23, "9223372036855T"])
 def test_what_is_no_size_is_refused(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError):
         parse_size(text)
