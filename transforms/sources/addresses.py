@@ -70,9 +70,14 @@ def archive_chain(text: str) -> tuple[str, str, str] | None:
     return scheme, pattern.strip("/"), shard
 
 
+def _outermost(uri: str) -> str:
+    """Return the first address of a chain, which is the file itself; others as they are."""
+    return uri.partition("::")[0] if is_chain(uri) else uri
+
+
 def path_of(uri: str) -> str:
     """Return an address without the query and fragment of a web address."""
-    last = uri.partition("::")[0] if is_chain(uri) else uri
+    last = _outermost(uri)
     return last.split("?", 1)[0].split("#", 1)[0] if last.startswith(WEB) else last
 
 
@@ -81,7 +86,7 @@ def address_key(uri: str) -> str:
 
     Signature parameters are left out: they are secret and differ each time.
     """
-    head = (uri.partition("::")[0] if is_chain(uri) else uri) or uri
+    head = _outermost(uri) or uri
     scheme, mark, _ = head.partition("://")
     if not mark:
         return _inside(head)
