@@ -38,7 +38,7 @@ from underpaint.codec.transform.levels import DYADIC_LEVELS
 from underpaint.codec.transform.sizes import MOST_SIZES
 
 MAGIC = 0xB7
-VERSION = 5
+VERSION = 6
 
 _MAGIC_BYTES = 2
 _CHECK = struct.Struct("<I")

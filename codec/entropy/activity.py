@@ -68,8 +68,12 @@ def activity_reach(
 
 
 @kernel(forceinline=True)
+def fine_activity(activity):
+    """Return an activity in 1/64 of a cell's width, 0 to FINE - 1."""
+    return max(0, min(activity >> _ACTIVITY_SHIFT, FINE - 1))
+
+
+@kernel(forceinline=True)
 def bin_of_activity(activity):
     """Return the bin of an activity."""
-    fine = activity >> _ACTIVITY_SHIFT
-    fine = max(0, min(fine, FINE - 1))
-    return np.int64(BIN_OF[unsigned(fine)])
+    return np.int64(BIN_OF[unsigned(fine_activity(activity))])

@@ -10,12 +10,14 @@ at most one such step: so symbols come in the same order wherever a layer is cut
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from underpaint.codec.entropy import rans
 from underpaint.codec.entropy.activity import W_CONSTANT, W_EXPECTED
 from underpaint.codec.entropy.coefficient_coder import code_step
+from underpaint.codec.entropy.estimates import LEARNING_SHIFT
 from underpaint.codec.entropy.palette_map_coder import (
     ENTRY_BITS,
     bits_for,
@@ -48,6 +50,35 @@ MOST_BEYOND = 2 + FAR_BITS + FAR_GROUPS - 1
 """Most symbols of a cell of the first state beside its first symbol and its sign."""
 
 
+_NOTHING_SEEN = np.zeros((0, 0, 2), np.int64)
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What counting the symbols of pictures adds up, for S steps of the scalar chain.
+
+    tables          int64 [tables, MOST_CHILDREN], symbols by table
+    estimates       int64 [S, BANDS, stored estimates, 2], symbols by estimate
+    mixing          int32 [S, BANDS, mixing weights], changed as the pictures teach
+    learning_shift  see `estimates.LEARNING_SHIFT`
+    """
+
+    tables: np.ndarray
+    estimates: np.ndarray
+    mixing: np.ndarray
+    learning_shift: int = LEARNING_SHIFT
+
+    @classmethod
+    def empty(cls, weights: Weights) -> Tally:
+        """Return a tally of nothing, that starts from the mixing weights of some weights."""
+        start = weights.estimates
+        return cls(
+            np.zeros(weights.frequencies.shape, np.int64),
+            np.zeros((*start.shares.shape, 2), np.int64),
+            start.mixing.copy(),
+        )
+
+
 class EntropyCoder:
     """Codes pictures with the tables of one set of weights. Holds no state between pictures."""
 
@@ -77,7 +108,7 @@ class EntropyCoder:
             most += layout.coefficients  # each leaves zero, and shows its sign, once at most
             if index == 0:
                 most += ROTATION_BITS + self._most_beyond_first_cells(symbols.q, layout, peaks)
-            coder = rans.encoder(self._weights.cumulative, most)
+            coder = rans.encoder(self._weights.cumulative, self._first_ends, most)
             parts: list[np.ndarray] = []
             coarser = None
             for finest in finest_levels:
@@ -87,13 +118,21 @@ class EntropyCoder:
                 coarser = finest
             yield parts
 
-    def count(self, symbols: Symbols, layout: Geometry, counts: np.ndarray) -> None:
-        """Add the symbols of one picture to `counts`, int64 [tables, 5]."""
+    def count(self, symbols: Symbols, layout: Geometry, tally: Tally) -> None:
+        """Add the symbols of one picture to a tally, and let it learn mixing weights from them."""
         state = CodedState(layout)
         peaks = find_peaks(symbols.q, layout)
-        coder = rans.counter(self._weights.cumulative, counts)
+        coder = rans.counter(self._weights.cumulative, self._first_ends, tally.tables)
+        models = [
+            model._replace(
+                seen=tally.estimates[step],
+                mixing=tally.mixing[step],
+                learning_shift=tally.learning_shift,
+            )
+            for step, model in enumerate(self._models)
+        ]
         for index in range(len(self._weights.config.layers)):
-            self._code_part(coder, index, state, (None, 1), symbols, peaks)
+            self._code_part(coder, index, state, (None, 1), symbols, peaks, models)
 
     def decode(
         self, payload: bytes, index: int, state: CodedState, levels: tuple[int | None, int]
@@ -132,8 +171,10 @@ class EntropyCoder:
         levels: tuple[int | None, int],
         symbols: Symbols,
         peaks: Peaks,
+        models: Sequence[ContextModel] | None = None,
     ) -> None:
-        """Code one part; `levels` as in `decode`."""
+        """Code one part; `levels` as in `decode`, `models` if others than those of the weights."""
+        models = self._models if models is None else models
         plan, first_step = self._weights.config.layers[index], self._first_steps[index]
         coarser, finest = levels
         if coarser is None:
@@ -145,7 +186,7 @@ class EntropyCoder:
         picture = state.picture(symbols.q, peaks)
         for step in range(first_step, first_step + plan.cell_steps):
             possible = code_step(
-                coder, picture, self._models[step], self._steps[step], state.scratch,
+                coder, picture, models[step], self._steps[step], state.scratch,
                 first_band, bands_end(finest),
             )  # fmt: skip
             if not possible:
@@ -210,10 +251,17 @@ def _context_model(weights: Weights, step: int) -> ContextModel:
         expected[first : first + ORIENTATIONS].sum(0, dtype=np.int64) // ORIENTATIONS
         for first in geometry(BLOCK, BLOCK).blocks[:, FIRST_BAND]
     ]
+    _, _, splits, _, _, signs = weights.config.table_layout.cells(step).tolist()
+    starts = weights.estimates.starts(step, weights.cumulative, (splits, signs))
     return ContextModel(
         weights=of_bands,
         flag_weights=weights.flag_activity[step],
         sign_weights=weights.sign_weights[step],
         class_terms=np.ascontiguousarray(class_terms),
         flag_class_terms=of_flags[:, [F_EXPECTED]] * means + of_flags[:, [F_CONSTANT]],
+        shares=starts.shares,
+        counts=starts.counts,
+        mixing=weights.estimates.mixing[step],
+        seen=_NOTHING_SEEN,
+        learning_shift=LEARNING_SHIFT,
     )

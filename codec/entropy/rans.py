@@ -51,7 +51,7 @@ class RansCoder(NamedTuple):
     intervals   uint32 [most symbols], start << 16 | frequency - 1; ENCODE only
     counts      int64 [tables, most symbols of a table]; COUNT only
     cumulative  uint32 [tables, most symbols of a table + 1]: each row starts at 0, ends at 65536
-    first_ends  uint32 [tables], contiguous: column 1 of `cumulative`; DECODE only
+    first_ends  uint32 [tables], contiguous: column 1 of `cumulative`
     """
 
     mode: int
@@ -63,11 +63,11 @@ class RansCoder(NamedTuple):
     first_ends: np.ndarray
 
 
-def encoder(cumulative: np.ndarray, most_symbols: int) -> RansCoder:
+def encoder(cumulative: np.ndarray, first_ends: np.ndarray, most_symbols: int) -> RansCoder:
     """Return a coder that encodes at most `most_symbols`; `pack_intervals` packs them."""
     intervals = np.empty(most_symbols, np.uint32)
     state = np.zeros(2, np.uint64)
-    return RansCoder(ENCODE, state, _NO_WORDS, intervals, _NO_COUNTS, cumulative, _NO_WORDS)
+    return RansCoder(ENCODE, state, _NO_WORDS, intervals, _NO_COUNTS, cumulative, first_ends)
 
 
 def decoder(cumulative: np.ndarray, first_ends: np.ndarray, payload: bytes) -> RansCoder:
@@ -80,10 +80,10 @@ def decoder(cumulative: np.ndarray, first_ends: np.ndarray, payload: bytes) -> R
     return RansCoder(DECODE, state, words, _NO_WORDS, _NO_COUNTS, cumulative, first_ends)
 
 
-def counter(cumulative: np.ndarray, counts: np.ndarray) -> RansCoder:
+def counter(cumulative: np.ndarray, first_ends: np.ndarray, counts: np.ndarray) -> RansCoder:
     """Return a coder that adds each symbol to `counts`, int64 [tables, most symbols]."""
     state = np.zeros(2, np.uint64)
-    return RansCoder(COUNT, state, _NO_WORDS, _NO_WORDS, counts, cumulative, _NO_WORDS)
+    return RansCoder(COUNT, state, _NO_WORDS, _NO_WORDS, counts, cumulative, first_ends)
 
 
 def recorded(coder: RansCoder) -> int:
@@ -170,6 +170,22 @@ def decode_bit(x, at, words, end, likely):
         symbol = np.uint64(slot >= end)
         x = (end + symbol * (_TOTAL - end - end)) * (x >> _BITS) + slot - end * symbol
     x, at = _refilled(x, at, words)
+    return symbol, x, at
+
+
+@kernel(forceinline=True)
+def code_bit(mode, coder, x, at, end, symbol, likely):
+    """Encode or decode a symbol of two; arguments and result as in `decode_bit`.
+
+    `mode` is that of the coder, apart so that it may be a constant where a loop has one copy for
+    each. `at` is the index of the next interval in an encoder. A counter changes nothing.
+    """
+    if mode == DECODE:
+        return decode_bit(x, at, coder.words, end, likely)
+    if mode == ENCODE:
+        start, frequency = (end, _TOTAL - end) if symbol else (np.uint64(0), end)
+        coder.intervals[at] = np.uint32((start << _BITS) | (frequency - np.uint64(1)))
+        at += np.uint64(1)
     return symbol, x, at
 
 

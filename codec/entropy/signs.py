@@ -70,6 +70,31 @@ def sign_context(cell, row, x, weights):
 
 
 @kernel(forceinline=True)
+def _digit(cell, at):
+    """Return 0, 1 or 2 for zero, a positive or a negative sign."""
+    index = cell[unsigned(at)]
+    return np.int64(index > 0) + 2 * np.int64(index < 0)
+
+
+@kernel(forceinline=True)
+def signs_as_numbers(cell, row, x):
+    """Return three groups of four signs around coefficient `x` of a row, as numbers below 81.
+
+    Digits to base 3, the first the highest: west, east, north and south; lightness, the other
+    chroma, the parent and west; and the same three and north. Arguments as in `sign_context`.
+    """
+    at, stride = row.own + x, row.stride
+    parent = row.parent + (x >> 1) if row.parent >= 0 else at
+    west, north = _digit(cell, at - 1), _digit(cell, at - stride)
+    around = 27 * west + 9 * _digit(cell, at + 1) + 3 * north + _digit(cell, at + stride)
+    related = (
+        27 * _digit(cell, row.lightness + x) + 9 * _digit(cell, row.other_chroma + x)
+        + 3 * _digit(cell, parent)
+    )  # fmt: skip
+    return around, related + west, related + north
+
+
+@kernel(forceinline=True)
 def bin_of_sign_context(context):
     """Return the bin of a sign context."""
     return _BIN_OF[unsigned(min(abs(context), _LAST_EDGE))]

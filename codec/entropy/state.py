@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from underpaint.codec.entropy.estimates import ESTIMATES, mixing_inputs, stored_estimates
 from underpaint.codec.entropy.peaks import NO_PEAKS, Peaks
 from underpaint.codec.entropy.significance import clear_coded
 from underpaint.codec.entropy.steps import Picture, Scratch
@@ -73,8 +74,15 @@ class CodedState:
         self.magnitude, self.cell = self.workspace.coefficients[:, :size]
         self.flags, self.sums = self.workspace.blocks[:, :block_size]
         columns = self.layout.positions[1]
-        activity = np.empty(columns * max(BLOCK >> self.finest, 1) + BLOCK_SIDE, np.int32)
-        self.scratch = Scratch(activity, np.empty(columns, np.int32))
+        widest = columns * max(BLOCK >> self.finest, 1) + BLOCK_SIDE
+        self.scratch = Scratch(
+            activity=np.empty(widest, np.int32),
+            class_terms=np.empty(columns, np.int32),
+            relatives=np.empty(widest, np.uint8),
+            shares=np.empty(ESTIMATES, np.int32),
+            counts=np.empty(stored_estimates(True), np.uint8),
+            mixing=np.empty(mixing_inputs(True), np.int32),
+        )
 
     @property
     def sides(self) -> tuple[int, int]:

@@ -51,6 +51,13 @@ class ContextModel(NamedTuple):
                         expected magnitude, in sixteenths of a finest step, and 1, times weights
     flag_class_terms    int64 [FLAG_GROUPS, classes], the same for block flags, with the mean
                         expected magnitude of the three orientations
+    shares, counts      where estimates start, for each band: see
+                        `estimates.Starts`
+    mixing              int32 [BANDS, mixing weights], where they start: of signs, then of splits
+    seen                int64 [BANDS, stored estimates, 2], symbols counted; counting only
+    learning_shift      see `estimates.LEARNING_SHIFT`
+
+    A counter leaves in `mixing` what the picture taught.
     """
 
     weights: np.ndarray
@@ -58,6 +65,11 @@ class ContextModel(NamedTuple):
     sign_weights: np.ndarray
     class_terms: np.ndarray
     flag_class_terms: np.ndarray
+    shares: np.ndarray
+    counts: np.ndarray
+    mixing: np.ndarray
+    seen: np.ndarray
+    learning_shift: int
 
 
 class CellStep(NamedTuple):
@@ -84,10 +96,17 @@ class Scratch(NamedTuple):
 
     activity     int32 [widest band + 4], activities of one row
     class_terms  int32 [class_columns], the part of them that depends on the texture class alone
+    relatives    uint8 [widest band + 4], contexts of splits by relatives, of one row
+    shares       int32 [ESTIMATES], counts uint8 [stored estimates]: estimates of one band
+    mixing       int32 [mixing weights], mixing weights of one band
     """
 
     activity: np.ndarray
     class_terms: np.ndarray
+    relatives: np.ndarray
+    shares: np.ndarray
+    counts: np.ndarray
+    mixing: np.ndarray
 
 
 class Band(NamedTuple):
@@ -100,6 +119,8 @@ class Band(NamedTuple):
     weights       int32 [FEATURES]; sign_weights int16 [SIGN_FEATURES]
     zero_table    first tables of the band for splits of the zero cell, of the first cell, of the
                   other cells, and for signs
+    halves        whether the step splits cells in two, and the zero cell in three
+    mixes_splits  whether several estimates are mixed for splits of the zero cell
     """
 
     number: int
@@ -111,6 +132,8 @@ class Band(NamedTuple):
     first_table: int
     other_table: int
     sign_table: int
+    halves: bool
+    mixes_splits: bool
 
 
 class Row(NamedTuple):

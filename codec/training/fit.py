@@ -14,7 +14,7 @@ import torch
 from underpaint.codec.analysis import closed_loop
 from underpaint.codec.codec import Codec
 from underpaint.codec.entropy.activity import FEATURES, LARGEST_ACTIVITY, activity_reach
-from underpaint.codec.entropy.coder import EntropyCoder
+from underpaint.codec.entropy.estimates import Estimates
 from underpaint.codec.entropy.significance import FLAG_FEATURES
 from underpaint.codec.entropy.signs import SIGN_FEATURES
 from underpaint.codec.entropy.state import Symbols
@@ -34,6 +34,7 @@ from underpaint.codec.training.fit_classes import (
     unfitted_classes,
 )
 from underpaint.codec.training.fit_contexts import class_of, fit_step
+from underpaint.codec.training.fit_estimates import counted, with_estimates
 from underpaint.codec.training.fit_head import fit_head, sample_positions
 from underpaint.codec.training.latent_statistics import with_latent_statistics
 from underpaint.codec.training.recipe import codec_config, finest_steps
@@ -134,6 +135,7 @@ def _uncounted(recipe: Recipe, head: SemanticHead, classes: TextureClasses) -> W
         flag_activity=np.zeros((count, FLAG_GROUPS, FLAG_FEATURES), np.int32),
         sign_weights=np.zeros((count, BANDS, SIGN_FEATURES), np.int16),
         frequencies=np.zeros((config.table_layout.count, MOST_CHILDREN), np.uint16),
+        estimates=Estimates.neutral(count, config.mixes_splits),
         centroids=np.full((count, LEVELS + 1, 2, CENTROID_KINDS), 0.5, np.float32),
         latents=LatentStatistics.neutral(len(config.layers)),
         network_shape=network.shape,
@@ -200,14 +202,13 @@ def _with_contexts(
 def _with_tables(
     weights: Weights, shapes: Sequence[tuple[int, ...]], symbols: Sequence[Symbols]
 ) -> Weights:
-    layout = weights.config.table_layout
-    counts = np.zeros((layout.count, MOST_CHILDREN), np.int64)
-    coder = EntropyCoder(weights)
-    for shape, image in zip(shapes, symbols, strict=True):
-        coder.count(image, geometry(*shape), counts)
-    log.info("counted %d symbols", counts.sum())
-    frequencies = frequencies_from_counts(counts, layout, list(weights.config.chain))
-    return replace(weights, frequencies=frequencies)
+    tally = counted(weights, shapes, symbols)
+    log.info("counted %d symbols", tally.tables.sum())
+    chain = list(weights.config.chain)
+    frequencies = frequencies_from_counts(tally.tables, weights.config.table_layout, chain)
+    weights = with_estimates(replace(weights, frequencies=frequencies), tally, shapes, symbols)
+    log.info("fitted the estimates and how they are mixed")
+    return weights
 
 
 def _with_centroids(

@@ -39,6 +39,7 @@ def codec_config(recipe: Recipe) -> CodecConfig:
         evidence=recipe.evidence,
         smoothing=recipe.smoothing,
         profile=recipe.profile,
+        mixes_splits=recipe.mixes_splits,
     )
 
 

@@ -46,6 +46,9 @@ class Recipe:
     )
     knee: float = _option(8.0, "knee of the compander, in finest steps")
     power: float = _option(1.0, "power of the compander; 1 means uniform quantisation")
+    mixes_splits: bool = _option(
+        False, "mix several estimates for splits of the zero cell: fewer bits, slower decoding"
+    )
     classes: int = _option(64, "size of the codebook of texture classes")
     palette_budgets: tuple[float, ...] = _option(
         (0.9, 1.6), "maximal bits for each position of the class map, one number a palette state"
@@ -176,7 +179,7 @@ PROFILES = {
         LiftingPlan(),
     ),
     "fidelity": (
-        Recipe(profile="fidelity"),
+        Recipe(profile="fidelity", mixes_splits=True),
         TrainingPlan(
             coarse_width=160, coarse_hidden=320, coarse_depth=4, fine_hidden=128, shared=16
         ),

@@ -34,6 +34,8 @@ class CodecConfig:
                      distance of 1 between embeddings
     smoothing        cost of a class border in the map, in bits of texture
     profile          name of the training goal
+    mixes_splits     whether several estimates are mixed for splits of the zero cell: fewer bits,
+                     slower decoding
     """
 
     widths: tuple[int, ...]
@@ -44,6 +46,7 @@ class CodecConfig:
     evidence: float
     smoothing: float
     profile: str
+    mixes_splits: bool
 
     @cached_property
     def chain(self) -> tuple[Cells, ...]:

@@ -14,6 +14,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from underpaint.codec.entropy.estimates import Estimates
 from underpaint.codec.errors import WeightsDamaged
 from underpaint.codec.palette.classes import TextureClasses
 from underpaint.codec.palette.merging import MergeWeights
@@ -133,6 +134,9 @@ def _unpacked(data: bytes) -> Weights:
         flag_activity=arrays["flag_activity"],
         sign_weights=arrays["sign_weights"],
         frequencies=arrays["frequencies"],
+        estimates=Estimates(
+            *(arrays[f"estimates.{name}"] for name in ("shares", "counts", "mixing"))
+        ),
         centroids=arrays["centroids"],
         latents=LatentStatistics(arrays["latents.mean"], arrays["latents.std"]),
         network_shape=shape,
@@ -173,4 +177,5 @@ def _config(codec: dict[str, Any]) -> CodecConfig:
         evidence=codec["evidence"],
         smoothing=codec["smoothing"],
         profile=codec["profile"],
+        mixes_splits=codec["mixes_splits"],
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from underpaint.codec.entropy.estimates import Estimates
 from underpaint.codec.entropy.tables import cumulative
 from underpaint.codec.palette.classes import TextureClasses
 from underpaint.codec.palette.semantic_head import SemanticHead
@@ -33,6 +34,7 @@ class Weights:
     flag_activity int32 [S, FLAG_GROUPS, FLAG_FEATURES], weights of the activities of block flags
     sign_weights  int16 [S, BANDS, SIGN_FEATURES], weights of sign contexts
     frequencies   uint16 [tables, MOST_CHILDREN]: see `entropy.tables`
+    estimates     where the estimates of splits and signs start
     centroids     float32 [S, LEVELS + 1, 2, CENTROID_KINDS]: see `quantize.cell_tables`
     latents       mean and standard deviation of latents, for each number of layers
     parameters    of the backward network, by name: see `NetworkShape.parameters`
@@ -49,6 +51,7 @@ class Weights:
     flag_activity: np.ndarray
     sign_weights: np.ndarray
     frequencies: np.ndarray
+    estimates: Estimates
     centroids: np.ndarray
     latents: LatentStatistics
     network_shape: NetworkShape
@@ -105,6 +108,9 @@ class Weights:
             "flag_activity": self.flag_activity,
             "sign_weights": self.sign_weights,
             "frequencies": self.frequencies,
+            "estimates.shares": self.estimates.shares,
+            "estimates.counts": self.estimates.counts,
+            "estimates.mixing": self.estimates.mixing,
             "centroids": self.centroids,
             "latents.mean": self.latents.mean,
             "latents.std": self.latents.std,

@@ -1,4 +1,4 @@
-"""Validation of weights: the rules W1 to W12 of `docs/stream.md`.
+"""Validation of weights: the rules W1 to W13 of `docs/stream.md`.
 
 A weights file may come from anyone. Its sizes are checked before anything of such a size is
 allocated, and its integers so that no picture can overflow the arithmetic of the coder.
@@ -14,6 +14,13 @@ from itertools import pairwise
 import numpy as np
 
 from underpaint.codec.entropy.activity import FEATURES, LARGEST_ACTIVITY, activity_reach
+from underpaint.codec.entropy.estimates import (
+    MOST_COUNT,
+    MOST_MIXING,
+    Estimates,
+    mixing_inputs,
+    stored_estimates,
+)
 from underpaint.codec.entropy.significance import FLAG_FEATURES
 from underpaint.codec.entropy.signs import SIGN_FEATURES
 from underpaint.codec.entropy.tables import TOTAL
@@ -49,6 +56,8 @@ def check_config(config: CodecConfig) -> None:
     factors = (config.compander.knee, config.compander.power)
     if any(type(factor) not in (int, float) or not 0 < factor < math.inf for factor in factors):
         raise WeightsDamaged(f"the compander has factors {factors}", rule="W8")
+    if type(config.mixes_splits) is not bool:
+        raise WeightsDamaged(f"mixes_splits is {config.mixes_splits!r}, no bool", rule="W13")
     costs = (*asdict(config.merge).values(), config.evidence)
     if any(type(value) not in (int, float) or not 0 <= value < math.inf for value in costs):
         raise WeightsDamaged(f"merge weights or evidence of {costs}", rule="W9")
@@ -144,6 +153,7 @@ def check_weights(weights: Weights) -> None:
     if (reach > LARGEST_ACTIVITY).any():
         raise WeightsDamaged("an activity may overflow 32 bits", rule="W10")
     _check_tables(weights)
+    _check_estimates(weights.estimates)
 
 
 def _check_shapes(weights: Weights) -> None:
@@ -173,6 +183,9 @@ def _check_shapes(weights: Weights) -> None:
         "flag_activity": (np.int32, (steps, FLAG_GROUPS, FLAG_FEATURES)),
         "sign_weights": (np.int16, (steps, BANDS, SIGN_FEATURES)),
         "frequencies": (np.uint16, (config.table_layout.count, MOST_CHILDREN)),
+        "estimates.shares": (np.uint16, (steps, BANDS, stored_estimates(config.mixes_splits))),
+        "estimates.counts": (np.uint8, (steps, BANDS, stored_estimates(config.mixes_splits))),
+        "estimates.mixing": (np.int32, (steps, BANDS, mixing_inputs(config.mixes_splits))),
         "centroids": (np.float32, (steps, LEVELS + 1, 2, CENTROID_KINDS)),
         "latents.mean": (np.float32, (layers, LATENT_BANDS)),
         "latents.std": (np.float32, (layers, LATENT_BANDS)),
@@ -212,3 +225,14 @@ def _check_tables(weights: Weights) -> None:
         raise WeightsDamaged("frequencies of a table are wrong or do not add up", rule="W4")
     if (weights.frequencies[0, :2] != TOTAL // 2).any():
         raise WeightsDamaged("the table of plain bits is not even", rule="W4")
+
+
+def _check_estimates(estimates: Estimates) -> None:
+    if (estimates.shares < 1).any() or (estimates.counts > MOST_COUNT).any():
+        raise WeightsDamaged(
+            f"an estimate starts from a share of 0 or a count above {MOST_COUNT}", rule="W13"
+        )
+    if (np.abs(estimates.mixing.astype(np.int64)) > MOST_MIXING).any():
+        raise WeightsDamaged(
+            f"a mixing weight is not within -{MOST_MIXING} and {MOST_MIXING}", rule="W13"
+        )
