@@ -26,7 +26,6 @@ from underpaint.codec.palette.merging import PaletteState, diffuse, merge_descri
 from underpaint.codec.palette.semantic_head import low_colours, own_inputs
 from underpaint.codec.quantize.closed_loop import ClosedLoop
 from underpaint.codec.quantize.quantizer import position_masks, step_bands
-from underpaint.codec.quantize.rate_distortion import SMOOTHINGS
 from underpaint.codec.transform.band_lists import flatten
 from underpaint.codec.transform.colour_rotation import (
     ColourRotation,
@@ -35,7 +34,7 @@ from underpaint.codec.transform.colour_rotation import (
 )
 from underpaint.codec.transform.pictures import bands_and_low, pad_to_blocks
 from underpaint.codec.transform.prediction import Predictions
-from underpaint.codec.transform.subbands import geometry
+from underpaint.codec.transform.subbands import Geometry, geometry
 from underpaint.codec.weights.model import Weights
 
 TRANSFORM = "transform"
@@ -106,6 +105,37 @@ def closed_loop(weights: Weights, *, optimise: bool = False) -> ClosedLoop:
     )
 
 
+@dataclass(frozen=True)
+class Positions:
+    """Fields over the positions of one picture, float32 [h, w, ...].
+
+    own       inputs of the semantic head
+    embedded  embeddings
+    costs     of each class, in bits
+    """
+
+    own: np.ndarray
+    embedded: np.ndarray
+    costs: np.ndarray
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """What N pictures of one padded size show before their classes are chosen."""
+
+    spectrum: Spectrum
+    positions: list[Positions]
+    layouts: list[Geometry]
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """How a class map is to be chosen: costs float32 [h, w, K], and a factor on borders."""
+
+    costs: np.ndarray
+    borders: float = 1.0
+
+
 class Analysis:
     """Finds the symbols of pictures with one set of weights on one torch device."""
 
@@ -116,31 +146,36 @@ class Analysis:
         self._prediction = weights.prediction_on(device)
 
     @torch.inference_mode()
-    def candidates(
-        self, images: Sequence[np.ndarray], effort: int, finest: bool
-    ) -> tuple[list[list[Symbols]], list[torch.Tensor]]:
-        """Return the symbols of images of one padded size, and their bands.
-
-        Symbols are listed by image, then by candidate class map; bands are float32 [N, 3, ...] in
-        rotated colours. `finest` tells that the finest state will be coded: from effort 2 on, its
-        indices are optimised.
-        """
-        config = self._weights.config
+    def inspect(self, images: Sequence[np.ndarray]) -> Inspected:
+        """Return what images of one padded size show before their classes are chosen."""
         pixels = pad_to_blocks(images, self._device)
-        spectrum = transform(pixels, self._weights.steps, config.profile, self._step)
-        positions = self._positions(spectrum)
+        profile = self._weights.config.profile
+        spectrum = transform(pixels, self._weights.steps, profile, self._step)
         layouts = [geometry(*image.shape[:2]) for image in images]
-        found: list[list[Symbols]] = [[] for _ in images]
-        for factor in SMOOTHINGS[effort]:
-            palettes = [self._palette_chain(position, factor) for position in positions]
-            with self._step(QUANTISATION):
-                q = self._indices(spectrum, palettes, effort > 1 and finest)
-                for i, palette in enumerate(palettes):
-                    flat = flatten(q, i, layouts[i])
-                    found[i].append(Symbols(palette, flat, spectrum.rotations[i]))
-        return found, spectrum.bands
+        return Inspected(spectrum, self._positions(spectrum), layouts)
 
-    def _positions(self, spectrum: Spectrum) -> list[_Positions]:
+    @torch.inference_mode()
+    def symbols(
+        self, inspected: Inspected, proposals: Sequence[Proposal], *, optimise: bool
+    ) -> list[Symbols]:
+        """Return the symbols of inspected images, with a class map by the proposal of each.
+
+        `optimise` tells to optimise the indices of the finest state.
+        """
+        spectrum = inspected.spectrum
+        palettes = [
+            self._palette_chain(*pair) for pair in zip(inspected.positions, proposals, strict=True)
+        ]
+        with self._step(QUANTISATION):
+            q = self._indices(spectrum, palettes, optimise)
+            return [
+                Symbols(palette, flatten(q, i, layout), rotation)
+                for i, (palette, layout, rotation) in enumerate(
+                    zip(palettes, inspected.layouts, spectrum.rotations, strict=True)
+                )
+            ]
+
+    def _positions(self, spectrum: Spectrum) -> list[Positions]:
         """Return the costs of all classes at the positions of each picture."""
         with self._step(SEMANTIC_HEAD):
             own = spectrum.head_inputs()
@@ -152,13 +187,13 @@ class Analysis:
                 ).reshape(*energies.shape[:2], -1)
                 for energies, vectors in zip(spectrum.energies_by_position, embedded, strict=True)
             ]
-        return [_Positions(*fields) for fields in zip(own, embedded, costs, strict=True)]
+        return [Positions(*fields) for fields in zip(own, embedded, costs, strict=True)]
 
-    def _palette_chain(self, position: _Positions, factor: float) -> list[PaletteState]:
-        """Return the palette chain of an image; `factor` multiplies the price of a class border."""
+    def _palette_chain(self, position: Positions, proposal: Proposal) -> list[PaletteState]:
+        """Return the palette chain of an image."""
         config = self._weights.config
         with self._step(CLASSES):
-            labels = smooth_assignment(position.costs, factor * config.smoothing)
+            labels = smooth_assignment(proposal.costs, proposal.borders * config.smoothing)
         with self._step(PALETTES):
             descriptors = merge_descriptors(config.merge, position.own, position.embedded)
             distance = np.float32(config.merge.latent) * self._divergence
@@ -177,20 +212,6 @@ class Analysis:
     def _predictions(self, rotations: Sequence[ColourRotation]) -> Predictions:
         """Return the learned lifting step in the finest state."""
         return Predictions(self._prediction, rotations, len(self._weights.config.widths))
-
-
-@dataclass(frozen=True)
-class _Positions:
-    """Fields over the positions of one picture, float32 [h, w, ...].
-
-    own       inputs of the semantic head
-    embedded  embeddings
-    costs     of each class, in bits
-    """
-
-    own: np.ndarray
-    embedded: np.ndarray
-    costs: np.ndarray
 
 
 def _flat(field: np.ndarray) -> np.ndarray:

@@ -3,33 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import torch
 
-from underpaint.codec.analysis import Analysis
-from underpaint.codec.decoder import Decoder
+from underpaint.codec.analysis import Analysis, Proposal
 from underpaint.codec.entropy.coder import EntropyCoder
 from underpaint.codec.entropy.state import Symbols
 from underpaint.codec.framing import Framing
-from underpaint.codec.quantize.rate_distortion import JUDGED_LAYERS, merit
-from underpaint.codec.reconstruct.dequantise import dequantise
 from underpaint.codec.runtime.threads import batches, in_threads
-from underpaint.codec.transform.prediction import Predictions
+from underpaint.codec.search import Search
 from underpaint.codec.transform.sizes import DEFAULT_SIZES
 from underpaint.codec.transform.subbands import geometry
 from underpaint.codec.weights.model import Weights
+
+SEARCHES = 3
+"""The effort from which on other class maps are tried."""
 
 
 class Encoder:
     """Encodes pictures with one set of weights on one torch device."""
 
     def __init__(self, weights: Weights, device: torch.device) -> None:
-        self._weights, self._device = weights, device
+        self._weights = weights
         self._analysis = Analysis(weights, device)
         self._entropy = EntropyCoder(weights)
-        self._decoder = Decoder(weights)
-        self._prediction = weights.prediction_on(device)
+        self._search = Search(weights, device, self._pack)
 
     def encode(
         self,
@@ -55,35 +55,33 @@ class Encoder:
 
     @torch.inference_mode()
     def symbols(self, images: Sequence[np.ndarray], effort: int, finest: bool) -> list[Symbols]:
-        """Return the symbols of images of one padded size, the best candidate of each.
+        """Return the symbols of images of one padded size, the best that were tried for each.
 
-        `finest` tells that the finest state will be coded: see `Analysis.candidates`.
+        `finest` tells that the finest state will be coded: from effort 2 on, its indices are
+        optimised.
         """
-        candidates, bands = self._analysis.candidates(images, effort, finest)
-        if len(candidates[0]) == 1:
-            return [symbols for (symbols,) in candidates]
-        shapes = [image.shape[:2] for image in images]
+        inspected = self._analysis.inspect(images)
+        choose = partial(self._analysis.symbols, inspected, optimise=effort > 1 and finest)
+        costs = [position.costs for position in inspected.positions]
+        plain = choose([Proposal(field) for field in costs])
+        if effort < SEARCHES:
+            return plain
+        bands = inspected.spectrum.bands
+        judges = [
+            self._search.judge(image, [band[i : i + 1] for band in bands])
+            for i, image in enumerate(images)
+        ]
+        proposals = [
+            judge.proposals(*known) for judge, *known in zip(judges, costs, plain, strict=True)
+        ]
+        tried = [plain, *map(choose, zip(*proposals, strict=True))]
         return [
-            min(choices, key=lambda choice: self._merit(choice, [b[i] for b in bands], shapes[i]))
-            for i, choices in enumerate(candidates)
+            min(choices, key=judge.merit)
+            for judge, choices in zip(judges, zip(*tried, strict=True), strict=True)
         ]
-
-    def _merit(self, symbols: Symbols, bands: list[torch.Tensor], shape: tuple[int, ...]) -> float:
-        """Judge a candidate by the bytes and the error of one state before the network."""
-        layers = self._pack(symbols, shape, JUDGED_LAYERS, ())
-        state = self._decoder.state(layers)
-        decoded = dequantise(self._weights, [state], self._device)
-        predictions = Predictions(self._prediction, [symbols.rotation], state.cell_step)
-        errors = [
-            (coefficients - band).square().sum()
-            for coefficients, band in zip(
-                predictions.complete(decoded.coefficients()), bands, strict=True
-            )
-        ]
-        return merit(sum(map(len, layers)), torch.stack(errors).sum().item())
 
     def _pack(
-        self, symbols: Symbols, shape: tuple[int, ...], layers: int, sizes: Sequence[int]
+        self, symbols: Symbols, shape: tuple[int, ...], layers: int, sizes: Sequence[int] = ()
     ) -> tuple[bytes, ...]:
         """Code the coarsest layers of one picture of a shape (height, width): a chunk for each."""
         framing = Framing(shape[0], shape[1], self._weights.id, sizes)

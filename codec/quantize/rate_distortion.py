@@ -6,27 +6,16 @@ as the others, which is about where rate-distortion optimised quantisation would
 
 effort 1   round, one class map
 effort 2   in the finest state, ones that cost more bits than they are worth become zeros
-effort 3   the same, and the best of three class maps, by bytes and error of a middle state
+effort 3   the same, and the best of three class maps, by bytes and quality of a middle state: see
+           `codec.search`
 """
 
 from __future__ import annotations
-
-import math
 
 import torch
 from torch.nn import functional
 
 EFFORTS = (1, 2, 3)
-
-SMOOTHINGS = {1: (1.0,), 2: (1.0,), 3: (0.4, 1.0, 2.5)}
-"""Factors on the price of a class border, one for each class map that is tried."""
-
-JUDGED_LAYERS = 3
-"""Class maps are judged by the state that so many layers lead to."""
-
-ERROR_WEIGHT = 1.3
-"""What the logarithm of the squared error weighs beside that of the bytes: the inverse of how
-fast the one falls as the other grows, at the judged state (3.4 dB for e times the bytes)."""
 
 SEARCHED_LEVELS = 3
 """Ones are looked at in the finest levels: nearly all are there."""
@@ -43,11 +32,6 @@ _REACH = 6.0
 
 _BUSYNESS = (0.01, 0.5, 1.1, 1.6, 2.1, 3.1, 4.1, 6.1, 8.1, 12.0, 20.0)
 """Edges of the bins of summed magnitudes around a coefficient, in finest steps."""
-
-
-def merit(size: int, error: float) -> float:
-    """Return how bad a candidate is, from its bytes and its squared error; less is better."""
-    return math.log(size) + ERROR_WEIGHT * math.log(error + 1.0)
 
 
 def spare_dear_ones(
