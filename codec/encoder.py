@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from operator import itemgetter
 
 import numpy as np
 import torch
@@ -71,14 +72,15 @@ class Encoder:
             self._search.judge(image, [band[i : i + 1] for band in bands])
             for i, image in enumerate(images)
         ]
-        proposals = [
-            judge.proposals(*known) for judge, *known in zip(judges, costs, plain, strict=True)
+        openings = [
+            judge.opening(*known) for judge, *known in zip(judges, costs, plain, strict=True)
         ]
-        tried = [plain, *map(choose, zip(*proposals, strict=True))]
-        return [
-            min(choices, key=judge.merit)
-            for judge, choices in zip(judges, zip(*tried, strict=True), strict=True)
-        ]
+        tried = [choose(proposals) for proposals in zip(*(o[1] for o in openings), strict=True)]
+        best = []
+        for judge, (merit, _), first, *others in zip(judges, openings, plain, *tried, strict=True):
+            ranked = [(merit, first), *((judge.merit(other), other) for other in others)]
+            best.append(min(ranked, key=itemgetter(0))[1])
+        return best
 
     def _pack(
         self, symbols: Symbols, shape: tuple[int, ...], layers: int, sizes: Sequence[int] = ()

@@ -60,8 +60,8 @@ Pack = Callable[[Symbols, tuple[int, ...], int], Sequence[bytes]]
 class Judge(Protocol):
     """Judges class maps of one picture."""
 
-    def proposals(self, costs: np.ndarray, plain: Symbols) -> list[Proposal]:
-        """Return what to try beside the plain symbols, which the plain costs have led to."""
+    def opening(self, costs: np.ndarray, plain: Symbols) -> tuple[float, list[Proposal]]:
+        """Return the merit of the plain symbols, which plain costs led to, and what else to try."""
 
     def merit(self, symbols: Symbols) -> float:
         """Return how bad symbols are, by bytes and quality of one state; less is better."""
@@ -134,9 +134,9 @@ class _ByError:
     ) -> None:
         self._search, self._shape, self._bands = search, shape, bands
 
-    def proposals(self, costs: np.ndarray, plain: Symbols) -> list[Proposal]:
+    def opening(self, costs: np.ndarray, plain: Symbols) -> tuple[float, list[Proposal]]:
         """See `Judge`."""
-        return [Proposal(costs, borders) for borders in SMOOTHINGS]
+        return self.merit(plain), [Proposal(costs, borders) for borders in SMOOTHINGS]
 
     def merit(self, symbols: Symbols) -> float:
         """See `Judge`."""
@@ -158,12 +158,13 @@ class _BySight:
         self._search, self._shape = search, image.shape[:2]
         self._original = Ssimulacra2(search.pixels(image))
 
-    def proposals(self, costs: np.ndarray, plain: Symbols) -> list[Proposal]:
+    def opening(self, costs: np.ndarray, plain: Symbols) -> tuple[float, list[Proposal]]:
         """See `Judge`."""
         coded = self._search.coded(plain, self._shape, self.LAYERS)
-        shown = self._original.sensitivity(coded.pixels(plain, self._shape))
-        fields, class_map = (shown, coded.count()), plain.palettes[0].class_map
-        return [
+        pixels = coded.pixels(plain, self._shape)
+        fields = self._original.sensitivity(pixels), coded.count()
+        class_map = plain.palettes[0].class_map
+        return self._merit(coded.size, pixels), [
             Proposal(costs_by_sight(costs, self._search.masks, class_map, fields, strength), CALM)
             for strength in STRENGTHS
         ]
@@ -171,5 +172,7 @@ class _BySight:
     def merit(self, symbols: Symbols) -> float:
         """See `Judge`."""
         coded = self._search.coded(symbols, self._shape, self.LAYERS)
-        score = self._original.score(coded.pixels(symbols, self._shape))
-        return math.log(coded.size) - SCORE_WEIGHT * score
+        return self._merit(coded.size, coded.pixels(symbols, self._shape))
+
+    def _merit(self, size: int, pixels: torch.Tensor) -> float:
+        return math.log(size) - SCORE_WEIGHT * self._original.score(pixels)

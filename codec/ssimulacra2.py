@@ -64,7 +64,7 @@ _BIAS = 0.0037930732552754493
 _STRUCTURE = 0.0009
 _TAPS = 11
 _SIGMA = 1.5
-_TINY = 1e-20
+_TINY = 1e-30
 
 
 @dataclass(frozen=True)

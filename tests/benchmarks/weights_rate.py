@@ -1,10 +1,11 @@
-"""Compares the bytes of two weights files at equal scores.
+"""Compares the bytes of two weights files, or of two efforts, at equal scores.
 
 python -m tests.benchmarks.weights_rate ANCHOR WEIGHTS PHOTOS... [--metrics M ...] [--every N]
-    [--refine]
+    [--refine] [--efforts N N]
 
 ANCHOR and WEIGHTS are weights files or names of profiles. Each photo is encoded with both and
-decoded with each number of layers, without the backward network unless --refine is given. Prints
+decoded with each number of layers, without the backward network unless --refine is given. With
+--efforts, the encoder takes one effort for ANCHOR and another for WEIGHTS. Prints
 the mean BD-rate over photos, with its standard error, over 2 layers and more, and over 2 to the
 last but one; then, for each number of layers, the change in bytes and in scores (MS-SSIM in dB).
 """
@@ -20,6 +21,7 @@ import numpy as np
 
 from underpaint.codec.codec import Codec
 from underpaint.codec.errors import UnderpaintError
+from underpaint.codec.quantize.rate_distortion import EFFORTS
 from underpaint.codec.training.photos import find_photos, load_photos
 from underpaint.pipelines.cli.console import table
 from underpaint.pipelines.evaluation.curves import bd_rate
@@ -27,7 +29,11 @@ from underpaint.pipelines.evaluation.scores import SCORES, Score, scores_named
 
 
 def measured(
-    codec: Codec, photos: Sequence[np.ndarray], scores: Sequence[Score], refine: bool
+    codec: Codec,
+    photos: Sequence[np.ndarray],
+    scores: Sequence[Score],
+    refine: bool,
+    effort: int = 1,
 ) -> np.ndarray:
     """Return bits per pixel and scores for curves, by photo and number of layers.
 
@@ -35,7 +41,7 @@ def measured(
     """
     figures = []
     for photo in photos:
-        (stream,) = codec.encode([photo])
+        (stream,) = codec.encode([photo], effort=effort)
         ends = np.cumsum([len(layer) for layer in stream])
         for layers, end in enumerate(ends, 1):
             (decoded,) = codec.decode([stream[:layers]], refine=refine)
@@ -109,6 +115,15 @@ def _parser() -> argparse.ArgumentParser:
         "--every", type=int, default=1, metavar="N", help="use one photo in N (default: all)"
     )
     parser.add_argument("--refine", action="store_true", help="decode with the backward network")
+    parser.add_argument(
+        "--efforts",
+        nargs=2,
+        type=int,
+        choices=EFFORTS,
+        default=(1, 1),
+        metavar="N",
+        help="efforts of the encoder for ANCHOR and for WEIGHTS (default: 1 1)",
+    )
     return parser
 
 
@@ -120,8 +135,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         paths: list[Path] = find_photos(args.photos)[:: args.every]
         photos = list(load_photos(paths))
         figures = [
-            measured(Codec.load(name), photos, scores, args.refine)
-            for name in (args.anchor, args.weights)
+            measured(Codec.load(name), photos, scores, args.refine, effort)
+            for name, effort in zip((args.anchor, args.weights), args.efforts, strict=True)
         ]
     except UnderpaintError as error:
         print(error, file=sys.stderr)
