@@ -143,7 +143,7 @@ class Codec:
 
         Layers are cut into parts for `sizes`, short sides in pixels, so that a reader may take the
         parts of a smaller picture only. A higher `effort`, 1 to 3, takes more time and fewer bytes:
-        see `quantize.rate_distortion`. The bytes of an image do not depend on the others.
+        see `quantize.rate_distortion` and `search`. The bytes of an image do not depend on others.
         Raises PictureTooLarge for sides over the limits, and UsageError for anything that is not
         such an array.
         """

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from operator import itemgetter
 
 import numpy as np
 import torch
@@ -63,24 +62,10 @@ class Encoder:
         """
         inspected = self._analysis.inspect(images)
         choose = partial(self._analysis.symbols, inspected, optimise=effort > 1 and finest)
-        costs = [position.costs for position in inspected.positions]
-        plain = choose([Proposal(field) for field in costs])
+        plain = choose([Proposal(position.costs) for position in inspected.positions])
         if effort < SEARCHES:
             return plain
-        bands = inspected.spectrum.bands
-        judges = [
-            self._search.judge(image, [band[i : i + 1] for band in bands])
-            for i, image in enumerate(images)
-        ]
-        openings = [
-            judge.opening(*known) for judge, *known in zip(judges, costs, plain, strict=True)
-        ]
-        tried = [choose(proposals) for proposals in zip(*(o[1] for o in openings), strict=True)]
-        best = []
-        for judge, (merit, _), first, *others in zip(judges, openings, plain, *tried, strict=True):
-            ranked = [(merit, first), *((judge.merit(other), other) for other in others)]
-            best.append(min(ranked, key=itemgetter(0))[1])
-        return best
+        return self._search.best(images, inspected, plain, choose)
 
     def _pack(
         self, symbols: Symbols, shape: tuple[int, ...], layers: int, sizes: Sequence[int] = ()

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from underpaint.codec.analysis import Proposal
+from underpaint.codec.analysis import Inspected, Proposal
 from underpaint.codec.decoder import Decoder
 from underpaint.codec.entropy.state import Symbols
 from underpaint.codec.palette.step_choice import costs_by_sight
@@ -56,6 +56,9 @@ SCORE_WEIGHT = 1 / 30
 Pack = Callable[[Symbols, tuple[int, ...], int], Sequence[bytes]]
 """Takes symbols of a picture, its shape and a number of layers; returns these layers."""
 
+Choose = Callable[[Sequence[Proposal]], list[Symbols]]
+"""Takes a proposal for each picture; returns their symbols."""
+
 
 class Judge(Protocol):
     """Judges class maps of one picture."""
@@ -74,6 +77,30 @@ class Search:
         self._weights, self._device, self._pack = weights, device, pack
         self._decoder = Decoder(weights)
         self._prediction = weights.prediction_on(device)
+
+    def best(
+        self,
+        images: Sequence[np.ndarray],
+        inspected: Inspected,
+        plain: list[Symbols],
+        choose: Choose,
+    ) -> list[Symbols]:
+        """Return the best symbols of inspected images that are found; `plain` among them."""
+        bands = inspected.spectrum.bands
+        judges = [
+            self.judge(image, [band[i : i + 1] for band in bands]) for i, image in enumerate(images)
+        ]
+        openings = [
+            judge.opening(position.costs, symbols)
+            for judge, position, symbols in zip(judges, inspected.positions, plain, strict=True)
+        ]
+        merits, best = [merit for merit, _ in openings], list(plain)
+        for proposals in zip(*(found for _, found in openings), strict=True):
+            for i, symbols in enumerate(choose(proposals)):
+                merit = judges[i].merit(symbols)
+                if merit < merits[i]:
+                    merits[i], best[i] = merit, symbols
+        return best
 
     def judge(self, image: np.ndarray, bands: list[torch.Tensor]) -> Judge:
         """Return the judge of a picture, uint8 [H, W, 3]; `bands` float32 [1, 3, ...]."""
