@@ -42,3 +42,12 @@ def test_weights_are_as_good_as_themselves(tmp_path, capsys):
     assert printed.startswith("2 photos")
     assert printed.count("+0.00 %") >= 4
     assert main(["fidelity", str(tmp_path / "none.safetensors"), str(tmp_path)]) == 2
+
+
+def test_efforts_are_compared_with_the_same_weights(tmp_path, capsys):
+    Image.fromarray(data.chelsea()[:160, :192]).save(tmp_path / "chelsea.png")
+    Image.fromarray(data.astronaut()[:128, :160]).save(tmp_path / "astronaut.png")
+    assert main(["perceptual", "perceptual", str(tmp_path), "--efforts", "1", "2"]) == 0
+    *coarser, finest = capsys.readouterr().out.strip().splitlines()[-6:]
+    assert all("+0.00 %" in line for line in coarser)
+    assert finest.split()[1].startswith("-")
