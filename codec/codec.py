@@ -21,7 +21,9 @@ from underpaint.codec.decoder import Decoder
 from underpaint.codec.entropy.state import Symbols
 from underpaint.codec.errors import UsageError
 from underpaint.codec.reconstruct.backend import Latents, Picture, choose_backend
+from underpaint.codec.reconstruct.interleave import interleaved
 from underpaint.codec.runtime.imports import without_collection
+from underpaint.codec.runtime.threads import in_threads
 from underpaint.codec.transform.sizes import DEFAULT_SIZES, Size, check_sizes
 from underpaint.codec.transform.subbands import DYADIC_LEVELS
 from underpaint.codec.weights.header import check_made_with
@@ -188,12 +190,7 @@ class Codec:
         Raises LayerDamaged, WeightsMismatch or UnknownVersion.
         """
         pictures = self._pictures(streams, Size.of(size, shrink), texture, refine)
-        return [
-            np.ascontiguousarray(picture.transpose(1, 2, 0))
-            if isinstance(picture, np.ndarray)
-            else picture.permute(1, 2, 0).contiguous().cpu().numpy()
-            for picture in pictures
-        ]
+        return in_threads(interleaved, pictures)
 
     def decode_tensors(
         self,

@@ -26,7 +26,7 @@ from underpaint.codec.reconstruct.network_shape import (
 from underpaint.codec.runtime.threads import in_threads
 from underpaint.codec.transform.sizes import shrunk_sides
 
-STRIP = 4096
+STRIP = 12288
 """Positions that pass through a block together: their hidden units stay in the cache."""
 
 
