@@ -22,6 +22,7 @@ from underpaint.codec.reconstruct.cpu.state import StateArrays, state_arrays
 from underpaint.codec.reconstruct.last_layer import last_class_maps, last_layer
 from underpaint.codec.reconstruct.network_shape import FINEST_REFINED
 from underpaint.codec.runtime.imports import without_collection
+from underpaint.codec.runtime.memory import keep_freed_memory
 from underpaint.codec.runtime.threads import in_threads
 from underpaint.codec.transform.colour_rotation import FINEST_ROTATED
 from underpaint.codec.transform.colours import mix_colours
@@ -56,6 +57,7 @@ class CpuBackend:
         """The network in the dtype to compute in."""
         import torch
 
+        keep_freed_memory()
         return network_in(self._weights, torch.device("cpu"), self._dtype)
 
     @cached_property
