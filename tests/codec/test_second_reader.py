@@ -118,7 +118,7 @@ def _frame(place: int, header: bytes, payload: bytes, before: int) -> bytes:
     words, length = len(payload) // 4, b""
     while words > 127:
         length, words = length + bytes([words & 127 | 128]), words >> 7
-    start = (b"" if place else b"\xb7\5") + bytes([64 | place]) + length + bytes([words])
+    start = (b"" if place else b"\xb7\6") + bytes([64 | place]) + length + bytes([words])
     check = zlib.crc32(struct.pack("<II", before, 0) + start + header + payload)
     return start + struct.pack("<I", check) + header + payload
 
@@ -151,7 +151,13 @@ class Dice(Coder):
         self.rate, self.cell_rate, self.unflag = rate, cell_rate, unflag
         self.flagged: set[int] = set()
         self.script: list[int] = []
-        self.thrown: list[tuple[int, int]] = []
+        self.thrown: list[tuple[int, int]] = []  # starts and frequencies
+
+    def bit(self, frequency: int) -> int:
+        symbol = int(self.rng.random() < self.cell_rate)
+        start = 65536 - frequency if symbol else 0
+        self.thrown.append((start, frequency if symbol else 65536 - frequency))
+        return symbol
 
     def symbol(self, table: int) -> int:
         step, kind = divmod(table - self.first_of_cells, CELL_TABLES)
@@ -166,14 +172,14 @@ class Dice(Coder):
             symbol = self.script.pop(0)
         if symbol and is_band:
             self.flagged.add(kind)
-        self.thrown.append((table, symbol))
+        frequencies = self.tables[table]
+        self.thrown.append((sum(frequencies[:symbol]), frequencies[symbol]))
         return symbol
 
     def payload(self) -> bytes:
         """Encode and forget what was thrown."""
         x, words = 1 << 31, []
-        for table, symbol in reversed(self.thrown):
-            frequency, start = self.tables[table][symbol], sum(self.tables[table][:symbol])
+        for start, frequency in reversed(self.thrown):
             if x >= frequency << 47:
                 words.append(x & 0xFFFFFFFF)
                 x >>= 32
@@ -357,7 +363,7 @@ def _cells(state: CodedState) -> list[np.ndarray]:
 )
 def test_a_header_that_breaks_a_rule_is_refused(codec, weights, field, written, rule, error):
     fields = {
-        "version": b"\xb7\5", "place": b"\x40", "length": b"\2",
+        "version": b"\xb7\6", "place": b"\x40", "length": b"\2",
         "weights": weights.id, "sides": bytes(4), "cuts": b"\0",
     }  # fmt: skip
     fields[field] = written

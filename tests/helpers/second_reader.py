@@ -10,9 +10,11 @@ counts as 0. Where it and the codec disagree, the page is wrong or one of them i
 from __future__ import annotations
 
 import bisect
+import functools
 import hashlib
 import itertools
 import json
+import math
 import struct
 import sys
 import zlib
@@ -28,6 +30,7 @@ PALETTE_TABLES = 18
 SIGN_EDGES = (2, 6, 11, 18, 27, 38, 52)
 CELL_TABLES = 4905
 BAND, BLOCK, ZERO, FIRST, OTHER, SIGN = 0, 57, 345, 1713, 3081, 4449
+COUNT_EDGES = (2, 5, 10, 22, 44, 90)
 GROUPS = [(0, c) for c in range(3)] + [(level, c) for level in range(6, 0, -1) for c in range(3)]
 
 Place = tuple[int, int]
@@ -70,6 +73,10 @@ class Weights:
     flag_activity: list[list[list[int]]]
     sign_weights: list[list[list[int]]]
     law: list[list[int]]
+    mixes_splits: bool
+    shares: list[list[list[int]]]
+    counts: list[list[list[int]]]
+    mixing: list[list[list[int]]]
 
 
 def read_weights(data: bytes) -> Weights:
@@ -77,11 +84,11 @@ def read_weights(data: bytes) -> Weights:
     (length,) = struct.unpack_from("<Q", data)
     header = json.loads(data[8 : 8 + length])
     config = json.loads(header["__metadata__"]["underpaint"])
-    if config["format"] != 4:
+    if config["format"] != 5:
         raise ValueError(f"weights of format {config['format']}")
 
     def tensor(name: str) -> list:
-        kind = {"U16": "<u2", "I16": "<i2", "I32": "<i4"}[header[name]["dtype"]]
+        kind = {"U8": "u1", "U16": "<u2", "I16": "<i2", "I32": "<i4"}[header[name]["dtype"]]
         start, end = (8 + length + offset for offset in header[name]["data_offsets"])
         return np.frombuffer(data[start:end], kind).reshape(header[name]["shape"]).tolist()
 
@@ -96,6 +103,10 @@ def read_weights(data: bytes) -> Weights:
         tensor("flag_activity"),
         tensor("sign_weights"),
         tensor("classes.law"),
+        config["codec"]["mixes_splits"],
+        tensor("estimates.shares"),
+        tensor("estimates.counts"),
+        tensor("estimates.mixing"),
     )
 
 
@@ -181,7 +192,7 @@ def _part(
             raise Refused(place, "S2")
         if len(data) < 2:
             raise Refused(place, "S1")
-        if data[1] != 5:
+        if data[1] != 6:
             raise Refused(place, "S3")
         at = 2
     if at >= len(data):
@@ -267,10 +278,17 @@ class Coder:
         self.tables = tables
 
     def symbol(self, table: int) -> int:
+        return self.one_of(self.tables[table])
+
+    def bit(self, frequency: int) -> int:
+        """Read a symbol of two, of which 1 has a frequency."""
+        return self.one_of([65536 - frequency, frequency])
+
+    def one_of(self, frequencies: list[int]) -> int:
         high, slot = divmod(self.state, 65536)
-        starts = list(itertools.accumulate(self.tables[table], initial=0))
+        starts = list(itertools.accumulate(frequencies, initial=0))
         symbol = next(s for s, end in enumerate(starts[1:]) if slot < end)
-        self.state = self.tables[table][symbol] * high + slot - starts[symbol]
+        self.state = frequencies[symbol] * high + slot - starts[symbol]
         if self.state < 1 << 31:
             word = self.words[self.used] if self.used < len(self.words) else 0
             self.state = (self.state << 32) + word
@@ -426,7 +444,8 @@ class Picture:
                 if group in self.flags:
                     self._block_flags(coder, split, group, numbers)
                 for number in numbers:
-                    self._cells(coder, split, group, number)
+                    chances = Chances(self.weights, split, number) if split.halves else None
+                    self._cells(coder, split, group, number, chances)
             elif any(self.cells[number] for number in numbers):
                 raise Refused(layer, "S18")
             elif group in self.flags:
@@ -472,26 +491,38 @@ class Picture:
             either((level, 0), y, x) if component else 0,
         )
 
-    def _cells(self, coder: Coder, split: CellStep, group: Place, number: int) -> None:
+    def _cells(
+        self, coder: Coder, split: CellStep, group: Place, number: int, chances: Chances | None
+    ) -> None:
         band = self.bands[number]
         flags = self.flags.get(group)
         for y in range(band.rows):
             for x in range(band.columns):
                 if flags is None or flags[y >> 2, x >> 2]:
-                    self._cell(coder, split, group, number, y, x)
+                    self._cell(coder, split, group, number, (y, x), chances)
 
     def _cell(
-        self, coder: Coder, split: CellStep, group: Place, number: int, y: int, x: int
+        self,
+        coder: Coder,
+        split: CellStep,
+        group: Place,
+        number: int,
+        place: Place,
+        chances: Chances | None,
     ) -> None:
+        y, x = place
         weights = self.weights.activity[split.step][number]
         features = self._features(number, y, x)
-        context = _bin(sum(a * b for a, b in zip(weights, features, strict=True)))
-        index = split.tables + BINS * number + context
+        activity = sum(a * b for a, b in zip(weights, features, strict=True))
+        index = split.tables + BINS * number + _bin(activity)
         before = self.cells[number].get((y, x), 0)
         if before == 0:
-            cell = _first_cell(coder, index) if split.step == 0 else coder.symbol(index + ZERO)
+            if chances:
+                cell = self._leaves_zero(coder, split, number, place, chances, activity)
+            else:
+                cell = _first_cell(coder, index) if split.step == 0 else coder.symbol(index + ZERO)
             if cell:
-                cell *= self._sign(coder, split, number, y, x)
+                cell *= self._sign(coder, split, number, place, chances)
         else:
             symbol = coder.symbol(index + (FIRST if abs(before) == 1 else OTHER))
             edge = split.zero_before + (abs(before) - 1) * split.width_before - split.zero
@@ -507,7 +538,68 @@ class Picture:
         self.cells[number][y, x] = cell
         self.magnitudes[number][y, x] = magnitude
 
-    def _sign(self, coder: Coder, split: CellStep, number: int, y: int, x: int) -> int:
+    def _leaves_zero(
+        self,
+        coder: Coder,
+        split: CellStep,
+        number: int,
+        place: Place,
+        chances: Chances,
+        activity: int,
+    ) -> int:
+        by_activity = ("split by activity", _bin(activity))
+        if not self.weights.mixes_splits:
+            return chances.alone(coder, by_activity)
+        y, x = place
+        band = self.bands[number]
+
+        def widths(of: int | None, y: int, x: int) -> int:
+            # a coefficient that stands for a relative is in cell 0
+            return (
+                min(3, self.magnitudes[of].get((y, x), 0) // split.width) if of is not None else 0
+            )
+
+        digits = [widths(band.parent, y >> 1, x >> 1)]
+        digits += [widths(of, y, x) for of in (*band.siblings, band.lightness)]
+        scaled = min(max(activity >> 10, 0), 1023)
+        near = scaled if scaled < 32 else min(32 + (scaled - 32) // 16, 63)
+        return chances.mixed(
+            coder,
+            "splits",
+            [
+                by_activity,
+                ("split by relatives", _in_base(4, digits)),
+                ("split by what is near", 4 * near + widths(number, y, x - 1)),
+            ],
+        )
+
+    def _sign(
+        self, coder: Coder, split: CellStep, number: int, place: Place, chances: Chances | None
+    ) -> int:
+        signs = self._signs(number, *place)
+        weights = self.weights.sign_weights[split.step][number]
+        lean = sum(weight * sign for weight, sign in zip(weights, signs, strict=True))
+        context = bisect.bisect_right(SIGN_EDGES, abs(lean))
+        likely = -1 if lean < 0 else 1
+        if chances is None:
+            wrong = coder.symbol(split.tables + SIGN + 8 * number + context)
+            return -likely if wrong else likely
+        around, related = signs[:4], [signs[8], signs[9], signs[10]]
+        plus = chances.mixed(
+            coder,
+            "signs",
+            [
+                ("sign by context", context),
+                ("sign by what is around", _sign_digits(around)),
+                ("sign by relatives and west", _sign_digits([*related, signs[0]])),
+                ("sign by relatives and north", _sign_digits([*related, signs[2]])),
+            ],
+            first_against=likely > 0,
+        )
+        return 1 if plus else -1
+
+    def _signs(self, number: int, y: int, x: int) -> list[int]:
+        """Return the signs that a sign context sees, in the order of its weights."""
         band, own = self.bands[number], self.cells[number]
         around = [own.get((y, x + dx), 0) for dx in (-1, 1)]
         around += [own.get((y + dy, x), 0) for dy in (-1, 1)]
@@ -519,13 +611,7 @@ class Picture:
             (band.parent, (y >> 1, x >> 1)),
         ):
             around.append(0 if relative is None else self.cells[relative].get(place, 0))
-        weights = self.weights.sign_weights[split.step][number]
-        lean = sum(
-            weight * ((cell > 0) - (cell < 0)) for weight, cell in zip(weights, around, strict=True)
-        )
-        context = bisect.bisect_right(SIGN_EDGES, abs(lean))
-        sign = -1 if lean < 0 else 1
-        return -sign if coder.symbol(split.tables + SIGN + 8 * number + context) else sign
+        return [(cell > 0) - (cell < 0) for cell in around]
 
     def _features(self, number: int, y: int, x: int) -> tuple[int, ...]:
         band, own = self.bands[number], self.magnitudes[number]
@@ -565,6 +651,99 @@ class CellStep:
     width_before: int
     zero: int
     zero_before: int
+
+    @property
+    def halves(self) -> bool:
+        """Whether splits of cell 0 and signs are coded with estimates."""
+        grows = self.zero_before - self.zero == self.width
+        return self.width_before == 2 * self.width and grows
+
+
+Kind = tuple[str, int]
+
+INPUTS = {"signs": range(4), "splits": range(4, 7)}
+"""Mixing weights of the two symbols that mixed estimates code."""
+
+
+class Chances:
+    """The estimates of one band in one step: shares and counts by kind and index, and mixing."""
+
+    def __init__(self, weights: Weights, split: CellStep, number: int):
+        def stored(table: int, bins: int) -> list[int]:
+            first = split.tables + table + bins * number
+            return [row[1] for row in weights.frequencies[first : first + bins]]
+
+        beside = (weights.shares[split.step][number], weights.counts[split.step][number])
+        kinds = {"split by activity": stored(ZERO, BINS), "sign by context": stored(SIGN, 8)}
+        self.count: dict[Kind, int] = {}
+        at = 0
+        for kind, size in (
+            ("sign by what is around", 81),
+            ("sign by relatives and west", 81),
+            ("sign by relatives and north", 81),
+            ("split by relatives", 256),
+            ("split by what is near", 256),
+        ):
+            shares, counts = (values[at : at + size] for values in beside)
+            kinds[kind] = shares
+            self.count |= {(kind, index): count for index, count in enumerate(counts)}
+            at += size
+        self.share: dict[Kind, int] = {
+            (kind, index): 64 * share
+            for kind, shares in kinds.items()
+            for index, share in enumerate(shares)
+        }
+        self.mixing = list(weights.mixing[split.step][number])
+
+    def alone(self, coder: Coder, estimate: Kind) -> int:
+        symbol = coder.bit(self.share[estimate] >> 6)
+        self._move(estimate, symbol)
+        return symbol
+
+    def mixed(
+        self, coder: Coder, of: str, estimates: list[Kind], first_against: bool = False
+    ) -> int:
+        """Read a symbol; a 1 may speak against the first estimate."""
+        odds = [_log_odds(self.share[estimate] >> 10) for estimate in estimates]
+        odds[0] *= -1 if first_against else 1
+        weights = [self.mixing[k] for k in INPUTS[of]]
+        mixed = sum(w * d for w, d in zip(weights, odds, strict=True)) >> 16
+        chance = _chance(max(-1535, min(1535, mixed)))
+        symbol = coder.bit(chance)
+        for k, d in zip(INPUTS[of], odds, strict=True):
+            moved = self.mixing[k] + (((65536 * symbol - chance) * d + 16384) >> 15)
+            self.mixing[k] = max(-131072, min(131072, moved))
+        for estimate in estimates:
+            turned = first_against and estimate == estimates[0]
+            self._move(estimate, 1 - symbol if turned else symbol)
+        return symbol
+
+    def _move(self, estimate: Kind, symbol: int) -> None:
+        shift = 7
+        if estimate in self.count:
+            shift = 1 + bisect.bisect_right(COUNT_EDGES, self.count[estimate])
+            self.count[estimate] = min(90, self.count[estimate] + 1)
+        target = (1 << 22) - 64 if symbol else 64
+        self.share[estimate] += (target - self.share[estimate]) >> shift
+
+
+@functools.cache
+def _log_odds(i: int) -> int:
+    return round(128 * math.log((i + 0.5) / (4095 - i + 0.5)))
+
+
+@functools.cache
+def _chance(log_odds: int) -> int:
+    return max(1, min(65535, round(65536 / (1 + math.exp(-log_odds / 128)))))
+
+
+def _in_base(base: int, digits: Sequence[int]) -> int:
+    return functools.reduce(lambda number, digit: base * number + digit, digits, 0)
+
+
+def _sign_digits(signs: Sequence[int]) -> int:
+    """Return the number to base 3 whose digits are 0, 1 for plus and 2 for minus."""
+    return _in_base(3, [2 if sign < 0 else sign for sign in signs])
 
 
 def _first_cell(coder: Coder, index: int) -> int:
