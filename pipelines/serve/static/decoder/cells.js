@@ -1,5 +1,6 @@
 /** Cell steps: every coefficient from one state of the scalar chain to the next finer one. */
 
+import { Estimates, inWidths, nearIndex } from "./estimates.js";
 import { BANDS, FLAG_GROUPS, bandNumber, bandOrigin } from "./geometry.js";
 
 const BINS = 24;
@@ -26,6 +27,11 @@ const FAR_BITS = 2;
 /** Return the bin of an activity that is shifted to the scale of the edges. */
 function binOf(scaled) {
   return scaled <= 0 ? 0 : BIN[scaled < LAST_EDGE ? scaled : LAST_EDGE];
+}
+
+/** Return a sign as a digit to base 3. */
+function digit(value) {
+  return value > 0 ? 1 : value < 0 ? 2 : 0;
 }
 
 /** A rectangle in a flat array, with a margin of zeros around it. */
@@ -83,6 +89,10 @@ export class CellCoder {
     this.zero = this.width - 1;
     this.widthBefore = widths[Math.max(step - 1, 0)];
     this.zeroBefore = step ? this.widthBefore - 1 : (FIRST_CELLS + 1) * this.width - 1;
+    const halves =
+      this.widthBefore === 2 * this.width && this.zeroBefore - this.zero === this.width;
+    /** Of splits of cell 0 and signs; null in a step that codes these with tables. */
+    this.estimates = halves ? new Estimates(coder, weights) : null;
   }
 
   /** Decode bands `first` to `end` - 1; return whether the step is possible: rule S18. */
@@ -161,7 +171,7 @@ export class CellCoder {
   }
 
   #decodeBand(band, level, component, orientation, group) {
-    const { coder, state, step, tables, zero, width, zeroBefore, widthBefore } = this;
+    const { coder, state, step, tables, zero, width, zeroBefore, widthBefore, estimates } = this;
     const { cell, magnitude: m, planes, blocks, flag, sum } = state;
     const { law } = this.weights;
     const { imul } = Math;
@@ -180,6 +190,8 @@ export class CellCoder {
     const zeroTable = tables + TABLES.zero + BINS * band;
     const firstTable = tables + TABLES.first + BINS * band;
     const otherTable = tables + TABLES.other + BINS * band;
+    const { mixesSplits } = this.weights;
+    estimates?.start(step * BANDS + band, zeroTable, tables + TABLES.sign + SIGN_BINS * band);
     for (let y = 0; y < plane.rows; y++) {
       const row = (shift >= 0 ? y << shift : y >> -shift) * state.positionColumns;
       for (let x = 0; x < plane.columns; x++) {
@@ -192,6 +204,8 @@ export class CellCoder {
         const own = m[at];
         const first = sibling1 ? m[sibling1.at(y, x)] : own;
         const second = sibling2 ? m[sibling2.at(y, x)] : first;
+        const above = parents ? m[parents.at(y >> 1, x >> 1)] : own;
+        const lightness = light ? m[light.at(y, x)] : own;
         const position = row + (shift >= 0 ? x << shift : x >> -shift);
         const activity =
           imul(w[0], m[at - 1]) + imul(w[1], m[at + 1]) +
@@ -199,18 +213,27 @@ export class CellCoder {
           imul(w[4], m[at - stride - 1] + m[at - stride + 1]) +
           imul(w[5], m[at + stride - 1] + m[at + stride + 1]) +
           imul(w[6], m[at - 2] + m[at - 2 * stride]) +
-          imul(w[7], parents ? m[parents.at(y >> 1, x >> 1)] : own) +
+          imul(w[7], above) +
           imul(w[8], first + second) +
-          imul(w[9], light ? m[light.at(y, x)] : own) +
+          imul(w[9], lightness) +
           imul(w[10], chroma ? m[chroma.at(y, x)] : own) +
           imul(w[11], law[BANDS * this.classMap[position] + band]) +
           w[12];
-        const bin = binOf(activity >> 10);
+        const scaled = activity >> 10;
+        const bin = binOf(scaled);
         const before = cell[at];
         const size = Math.abs(before);
         let number;
         if (step === 0) {
           number = this.#firstCell(zeroTable + bin, firstTable + bin, otherTable + bin);
+        } else if (before === 0 && estimates && mixesSplits) {
+          // relatives that do not exist are the coefficient itself, which is in cell 0
+          const relatives =
+            (inWidths(above, width) << 6) | (inWidths(first, width) << 4) |
+            (inWidths(second, width) << 2) | inWidths(lightness, width);
+          number = estimates.mixedSplit(bin, relatives, nearIndex(scaled, m[at - 1], width));
+        } else if (before === 0 && estimates) {
+          number = estimates.split(bin);
         } else if (before === 0) {
           number = coder.symbol(zeroTable + bin, 1 + spread);
         } else {
@@ -248,11 +271,15 @@ export class CellCoder {
     const { sign } = Math;
     const first = SIGN_FEATURES * (this.step * BANDS + band);
     const w = this.weights.signWeights;
+    const west = sign(cell[at - 1]);
+    const east = sign(cell[at + 1]);
+    const north = sign(cell[at - stride]);
+    const south = sign(cell[at + stride]);
     const context =
-      w[first] * sign(cell[at - 1]) +
-      w[first + 1] * sign(cell[at + 1]) +
-      w[first + 2] * sign(cell[at - stride]) +
-      w[first + 3] * sign(cell[at + stride]) +
+      w[first] * west +
+      w[first + 1] * east +
+      w[first + 2] * north +
+      w[first + 3] * south +
       w[first + 4] * sign(cell[at - 2]) +
       w[first + 5] * sign(cell[at + 2]) +
       w[first + 6] * sign(cell[at - 2 * stride]) +
@@ -263,6 +290,13 @@ export class CellCoder {
     const size = Math.abs(context);
     let bin = 0;
     while (bin < SIGN_EDGES.length && size >= SIGN_EDGES[bin]) bin++;
+    if (this.estimates) {
+      const relatives = 27 * digit(light) + 9 * digit(chroma) + 3 * digit(parent);
+      const around = 27 * digit(west) + 9 * digit(east) + 3 * digit(north) + digit(south);
+      return !this.estimates.sign(
+        bin, context >= 0, around, relatives + digit(west), relatives + digit(north),
+      );
+    }
     const wrong = this.coder.symbol(this.tables + TABLES.sign + SIGN_BINS * band + bin, 2) === 1;
     return (context < 0) !== wrong;
   }

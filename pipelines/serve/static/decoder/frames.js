@@ -4,7 +4,7 @@ import { ceilDivide } from "./geometry.js";
 import { LayerDamaged, NotReadable } from "./errors.js";
 
 const MAGIC = 0xb7;
-const VERSION = 5;
+const VERSION = 6;
 const MAX_PIXELS = 2 ** 28;
 const MAX_LAYER_BYTES = 2 ** 30;
 const FULL_SIZE = 3;

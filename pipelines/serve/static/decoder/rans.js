@@ -32,7 +32,24 @@ export class RansDecoder {
     let symbol = 0;
     while (symbol < count - 1 && slot >= starts[first + symbol + 1]) symbol++;
     const start = starts[first + symbol];
-    const frequency = starts[first + symbol + 1] - start;
+    this.#take(slot, start, starts[first + symbol + 1] - start);
+    return symbol;
+  }
+
+  /** Decode a symbol of two, of which 1 has a frequency, 1 to 65,535. */
+  bit(frequency) {
+    const slot = this.#low & 0xffff;
+    const start = 65536 - frequency;
+    if (slot >= start) {
+      this.#take(slot, start, frequency);
+      return 1;
+    }
+    this.#take(slot, 0, start);
+    return 0;
+  }
+
+  /** Take a symbol out of the state. */
+  #take(slot, start, frequency) {
     // x = frequency * (x >> 16) + slot - start: the products stay below 2 ** 53
     const upper = this.#high >>> 16;
     const lower = (((this.#high & 0xffff) << 16) | (this.#low >>> 16)) >>> 0;
@@ -44,7 +61,6 @@ export class RansDecoder {
       this.#low = this.#next < this.#words ? this.#view.getUint32(4 * this.#next, true) : 0;
       this.#next++;
     }
-    return symbol;
   }
 
   /** Decode a number in plain bits, the highest first. */

@@ -1,9 +1,11 @@
 /** The weights file of docs/stream.md: tables, class laws, steps, the learned lifting step and the backward network. */
 
 import { WeightsDamaged } from "./errors.js";
+import { MOST_COUNT, MOST_MIXING } from "./estimates.js";
 
-const FORMAT = 4;
+const FORMAT = 5;
 const SYMBOLS = 5;
+const TOTAL = 65536;
 export const PALETTE_TABLES = 18;
 export const CELL_TABLES = 4905;
 
@@ -26,6 +28,12 @@ export class Weights {
     this.activity = tensor("activity");
     this.flagActivity = tensor("flag_activity");
     this.signWeights = tensor("sign_weights");
+    this.mixesSplits = codec.mixes_splits;
+    this.estimates = {
+      shares: tensor("estimates.shares"),
+      counts: tensor("estimates.counts"),
+      mixing: tensor("estimates.mixing"),
+    };
     this.law = tensor("classes.law");
     this.classes = this.law.length / 57;
     this.mask = tensor("classes.mask");
@@ -37,12 +45,21 @@ export class Weights {
     this.#checkExactness();
   }
 
-  /** Refuse weights by which an activity could leave the range of exact integers. */
+  /** Return the frequency of symbol 1 in a table of two. */
+  frequencyOfOne(table) {
+    return TOTAL - this.starts[table * (SYMBOLS + 1) + 1];
+  }
+
+  /** Refuse weights by which an activity, or a sum of log-odds, could leave the range of exact integers. */
   #checkExactness() {
     const largest = (values) => values.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
     const sum = 48 * 130 * this.widths[0];
     const most = 9 * largest(this.flagActivity) * Math.max(2 * sum, largest(this.law));
     if (most >= EXACT) throw new WeightsDamaged("weights of blocks beyond what this reader adds up");
+    const { shares, counts, mixing } = this.estimates;
+    if (shares.includes(0) || largest(counts) > MOST_COUNT || largest(mixing) > MOST_MIXING) {
+      throw new WeightsDamaged("estimates that break rule W13");
+    }
   }
 
   /**
@@ -81,7 +98,7 @@ function startsOf(frequencies) {
   return starts;
 }
 
-const TYPES = { U16: Uint16Array, I16: Int16Array, I32: Int32Array, F32: Float32Array };
+const TYPES = { U8: Uint8Array, U16: Uint16Array, I16: Int16Array, I32: Int32Array, F32: Float32Array };
 
 function readTensor(buffer, base, entry, name) {
   if (!entry) throw new WeightsDamaged(`no tensor ${name}`);
