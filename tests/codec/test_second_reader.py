@@ -6,7 +6,6 @@ import json
 import struct
 import sys
 import zlib
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from safetensors.numpy import save_file
 from skimage import data
 
 from tests.helpers import second_reader
+from tests.helpers.odd_weights import write_odd_weights
 from tests.helpers.second_reader import (
     BLOCK,
     CELL_TABLES,
@@ -31,12 +31,10 @@ from tests.helpers.second_reader import (
 )
 from underpaint import Codec
 from underpaint.codec.entropy.state import CodedState
-from underpaint.codec.entropy.tables import TableLayout, frequencies_from_counts
 from underpaint.codec.errors import LayerDamaged, UnknownVersion, WeightsMismatch
 from underpaint.codec.transform.sizes import Size
 from underpaint.codec.transform.subbands import BANDS, bands_end, geometry, view
 from underpaint.codec.weights.header import PROFILES, SHIPPED
-from underpaint.codec.weights.loading import load_weights
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -268,50 +266,24 @@ def test_agrees_on_vectors(weights, path):
 
 
 @pytest.fixture(scope="module", params=PROFILES)
-def drawn(request, tmp_path_factory) -> tuple[Codec, Weights]:
-    """Weights that no training chose: steps in thirds and halves, extreme tables and estimates."""
-    with safe_open(PROFILES[request.param], "np") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        metadata = file.metadata()
-    config = json.loads(metadata["underpaint"])
-    config["codec"]["widths"] = [108, 36, 18, 6, 3, 1]
-    metadata["underpaint"] = json.dumps(config)
-    rng = np.random.default_rng(5)
-    tensors["activity"] >>= 2  # widths are larger: rule W10
-    chain = list(replace(load_weights(request.param).config, widths=(108, 36, 18, 6, 3, 1)).chain)
-    counts = rng.geometric(0.01, tensors["frequencies"].shape)
-    tables = frequencies_from_counts(counts, TableLayout(2, 6), chain)
-    extreme = (tables > 0).sum(1) == 2
-    extreme &= (np.arange(len(tables)) > 0) & (rng.random(len(tables)) < 0.2)
-    tables[extreme, 0] = rng.choice([1, 65535], extreme.sum())
-    tables[extreme, 1] = 65536 - tables[extreme, 0].astype(int)
-    tensors["frequencies"] = tables
-    for name, values, least, most in (
-        ("shares", (1, 2, 65535), 1, 65536), ("counts", (0, 89, 90), 0, 91),
-        ("mixing", (-131072, 0, 131072), -131072, 131073),
-    ):  # fmt: skip
-        before = tensors[f"estimates.{name}"]
-        anywhere = rng.integers(least, most, before.shape)
-        at_an_end = rng.choice(values, before.shape)
-        chosen = np.where(rng.random(before.shape) < 0.5, at_an_end, anywhere)
-        tensors[f"estimates.{name}"] = chosen.astype(before.dtype)
-    path = tmp_path_factory.mktemp("drawn") / "drawn.safetensors"
-    save_file(tensors, path, metadata)
+def odd(request, tmp_path_factory) -> tuple[Codec, Weights]:
+    path = tmp_path_factory.mktemp("odd") / "odd.safetensors"
+    write_odd_weights(request.param, path)
     weights = read_weights(path.read_bytes())
     assert weights.mixes_splits == (request.param == "fidelity")
     return Codec.load(str(path)), weights
 
 
 @pytest.mark.parametrize("name", PICTURES)
-def test_agrees_on_pictures_with_weights_that_no_training_chose(drawn, name):
-    codec, weights = drawn
+def test_agrees_on_pictures_with_weights_that_no_training_chose(odd, name):
+    codec, weights = odd
     layers = codec.encode([PICTURES[name]()])[0]
     _assert_agreement(codec, weights, list(layers), codec.layers)
 
 
 @pytest.mark.parametrize("rate", [0.05, 0.5])
-def test_agrees_on_symbols_that_no_writer_chose_with_weights_that_no_training_chose(drawn, rate):
-    codec, weights = drawn
+def test_agrees_on_symbols_that_no_writer_chose_with_weights_that_no_training_chose(odd, rate):
+    codec, weights = odd
     layers, broken = _thrown(weights, (40, 70), [4, 1, 2], Dice(weights, 0.3, rate, unflag=0))
     assert broken is None
     _assert_agreement(codec, weights, layers, codec.layers)

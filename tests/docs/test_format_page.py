@@ -11,13 +11,27 @@ import pytest
 from safetensors.numpy import load
 from skimage import data
 
+from tests.helpers.odd_weights import write_odd_weights
 from underpaint import Codec
 from underpaint.codec import errors
 from underpaint.codec.entropy.activity import BIN_EDGES, BIN_OF, FINE
+from underpaint.codec.entropy.estimates import (
+    ESTIMATES,
+    SHIFTS,
+    SIGN_AROUND,
+    SIGN_CONTEXT,
+    SIGN_NORTH,
+    SIGN_WEST,
+    SPLIT_NEAR,
+    SPLIT_RELATIVES,
+    STORED,
+    mixing_inputs,
+    stored_estimates,
+)
 from underpaint.codec.entropy.signs import SIGN_EDGES
 from underpaint.codec.entropy.tables import TableLayout
 from underpaint.codec.transform.subbands import band_index, bands_end, geometry, view
-from underpaint.codec.weights.header import SHIPPED
+from underpaint.codec.weights.header import PROFILES, SHIPPED
 
 ROOT = Path(__file__).parents[2]
 STREAM, ARCHIVE = (
@@ -25,9 +39,10 @@ STREAM, ARCHIVE = (
 )
 
 MODULE_NAMES = (
-    "bitstream", "limits", "entropy.activity", "entropy.coder", "entropy.palette_map_coder",
-    "entropy.rans", "entropy.significance", "entropy.signs", "palette.merging", "quantize.cells",
-    "transform.colour_rotation", "transform.subbands", "transform.wavelet", "weights.header",
+    "bitstream", "limits", "entropy.activity", "entropy.coder", "entropy.estimates",
+    "entropy.palette_map_coder", "entropy.rans", "entropy.significance", "entropy.signs",
+    "palette.merging", "quantize.cells", "transform.colour_rotation", "transform.subbands",
+    "transform.wavelet", "weights.header",
 )  # fmt: skip
 MODULES = [importlib.import_module(f"underpaint.codec.{name}") for name in MODULE_NAMES]
 
@@ -50,6 +65,25 @@ def test_bin_edges():
 def test_sign_edges():
     edges = tuple(map(int, re.search(r"^    ((?:\d+ ?){7})$", STREAM, re.MULTILINE)[1].split()))
     assert edges == SIGN_EDGES
+
+
+def test_estimates():
+    rows = re.findall(
+        r"^\| s.* \| (table `\w+`|\d+) \| (\d+) \| .* \| .* \|$", STREAM, re.MULTILINE
+    )
+    kinds = [int(start) for start, _ in rows if start.isdigit()]
+    sizes = [int(size) for _, size in rows]
+    starts = [SIGN_AROUND, SIGN_WEST, SIGN_NORTH, SPLIT_RELATIVES, SPLIT_NEAR]
+    assert sizes == np.diff([0, SIGN_CONTEXT, *starts, ESTIMATES]).tolist()
+    assert kinds == (np.array(starts) - STORED).tolist()
+    for mixes, (estimates, inputs) in {True: (755, 7), False: (243, 4)}.items():
+        assert (stored_estimates(mixes), mixing_inputs(mixes)) == (estimates, inputs)
+    for text in ("Q is 755 if `mixes_splits`, else 243", "R is 7 if `mixes_splits`, else 4"):
+        assert text in STREAM
+    edges = [
+        int(edge) for edge in re.search(r"at most the count: ((?:\d+ ?){6});", STREAM)[1].split()
+    ]
+    assert [1 + sum(count >= edge for edge in edges) for count in range(91)] == SHIFTS.tolist()
 
 
 def test_table_layout():
@@ -99,13 +133,12 @@ def test_rules_are_numbered_once_and_name_errors_and_tests_that_exist():
             assert hasattr(errors, error), f"{name} names {error}"
 
 
-@pytest.fixture(scope="module")
-def decode_symbols():
+def _decoder(path: Path):
     """The decoder on the page: a prefix of layers to turn, class maps and cells of each band."""
     page: dict = {}
     for block in re.findall(r"^```python\n(.*?)^```", STREAM, re.MULTILINE | re.DOTALL):
         exec(compile(block, "docs/stream.md", "exec"), page)
-    weights = SHIPPED.read_bytes()
+    weights = path.read_bytes()
     header = json.loads(weights[8 : 8 + int.from_bytes(weights[:8], "little")])
     config = json.loads(header["__metadata__"]["underpaint"])["codec"]
     weights_id = hashlib.sha256(weights).hexdigest()[:16]
@@ -114,12 +147,27 @@ def decode_symbols():
     )
 
 
+@pytest.fixture(scope="module")
+def decode_symbols():
+    return _decoder(SHIPPED)
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_the_decoder_on_the_page_agrees_with_odd_weights(profile, tmp_path):
+    path = tmp_path / "odd.safetensors"
+    write_odd_weights(profile, path)
+    _agrees(Codec.load(str(path)), _decoder(path), (33, 50), (), 0)
+
+
 @pytest.mark.parametrize(
     ("shape", "sizes", "level"),
     [((1, 1), (), 0), ((33, 90), (), 0), ((70, 90), (12, 30), 0), ((70, 90), (12, 30), 1)],
 )
 def test_the_decoder_on_the_page_agrees_with_the_codec(shape, sizes, level, decode_symbols):
-    codec = Codec.load()
+    _agrees(Codec.load(), decode_symbols, shape, sizes, level)
+
+
+def _agrees(codec, decode_symbols, shape, sizes, level):
     picture = data.astronaut()[60 : 60 + shape[0], 180 : 180 + shape[1]]
     stream = codec.encode([picture], sizes=sizes)[0]
     for layers in (1, 2, codec.layers):

@@ -217,6 +217,13 @@ def _west(weight: int):
     return change
 
 
+def _estimate(name: str, value: int):
+    def change(tensors, config):
+        tensors[f"estimates.{name}"][-1, 3, 2] = value
+
+    return change
+
+
 WIDEST_WEST = ((1 << 31) - 1) // (130 * 32 - 1)
 """Largest weight that a lone neighbour may have where the first state is 32 wide."""
 
@@ -310,6 +317,17 @@ BROKEN = {
     "W3 latents of other layers": lambda t, c: _moved(t, c, "latents.mean", lambda a: a[1:]),
     "W3 latents of other bands": lambda t, c: _moved(t, c, "latents.std", lambda a: a[:, :-1]),
     "W8 infinite mean": lambda t, c: _moved(t, c, "latents.mean", lambda a: a / np.float32(0)),
+    "W3 no mixed splits": lambda t, c: c["codec"].pop("mixes_splits"),
+    "W3 estimates of splits": lambda t, c: _set(c, ["codec", "mixes_splits"], True),
+    "W3 signed shares": lambda t, c: _moved(t, c, "estimates.shares", lambda a: a.astype(np.int16)),
+    "W3 wide counts": lambda t, c: _moved(t, c, "estimates.counts", lambda a: a.astype(np.uint16)),
+    "W3 mixing of other bands": lambda t, c: _moved(t, c, "estimates.mixing", lambda a: a[:, 1:]),
+    "W13 number": lambda t, c: _set(c, ["codec", "mixes_splits"], 0),
+    "W13 share": _estimate("shares", 0),
+    "W13 count": _estimate("counts", 91),
+    "W13 mixing weight": _estimate("mixing", 131073),
+    "W13 negative mixing weight": _estimate("mixing", -131073),
+    "W13 least mixing weight": _estimate("mixing", -(1 << 31)),
     "W11 zero": lambda t, c: _moved(t, c, "latents.std", lambda a: a * 0),
     "W11 negative": lambda t, c: _moved(t, c, "latents.std", lambda a: -a),
     "W11 almost": lambda t, c: _moved(t, c, "latents.std", lambda a: np.nextafter(a * 0 + 1, 0)),
@@ -369,6 +387,16 @@ def test_the_widest_weights_are_read():
     found = unpack_weights(_rewritten(_west(-WIDEST_WEST)))
     assert found.config.widths[0] == 32
     assert found.activity[0, 0, 0] == -WIDEST_WEST
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [("shares", (1, 65535)), ("counts", (0, 90)), ("mixing", (-131072, 131072))],
+)
+def test_the_ends_of_estimates_are_read(name, values):
+    for value in values:
+        found = unpack_weights(_rewritten(_estimate(name, value)))
+        assert getattr(found.estimates, name)[-1, 3, 2] == value
 
 
 @pytest.mark.parametrize("rule", BROKEN)

@@ -8,6 +8,7 @@ import json
 import shutil
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,11 @@ import torch
 from skimage import data
 
 from tests.golden.regenerate import FOLDER, VECTORS
+from tests.helpers.odd_weights import write_odd_weights
 from tests.helpers.predictions import predicting_weights
+from tests.helpers.second_reader import read_weights, states
 from underpaint import Codec
+from underpaint.codec.entropy.estimates import Estimates
 from underpaint.codec.weights.header import PROFILES
 from underpaint.codec.weights.loading import pack_weights
 
@@ -39,12 +43,17 @@ const digits = (byte) => byte.toString(16).padStart(2, "0");
 const hex = (bytes) => Array.from(new Uint8Array(bytes), digits).join("");
 const weights = await Weights.read(await buffer("weights.safetensors"));
 const predicting = await Weights.read(await buffer("predicting.safetensors"));
+const known = {
+  predicted: predicting,
+  "odd-perceptual": await Weights.read(await buffer("odd-perceptual.safetensors")),
+  "odd-fidelity": await Weights.read(await buffer("odd-fidelity.safetensors")),
+};
 
 window.symbolDigests = async (name, ends) => {
   const stream = new Uint8Array(await buffer(`${name}.underpaint`));
   const digests = [];
   for (const end of ends) {
-    const symbols = decodeSymbols(stream.subarray(0, end), weights);
+    const symbols = decodeSymbols(stream.subarray(0, end), known[name] ?? weights);
     digests.push(hex(await crypto.subtle.digest("SHA-256", digestInput(symbols))));
   }
   return digests;
@@ -52,8 +61,7 @@ window.symbolDigests = async (name, ends) => {
 
 window.probes = async (name, end, options, rows, columns) => {
   const stream = new Uint8Array(await buffer(`${name}.underpaint`)).subarray(0, end);
-  const known = name === "predicted" ? predicting : weights;
-  const { width, height, data, layers } = decode(stream, known, options);
+  const { width, height, data, layers } = decode(stream, known[name] ?? weights, options);
   const place = (i, count, side) => (count > 1 ? Math.floor((i * (side - 1)) / (count - 1)) : 0);
   const pixels = [];
   for (let i = 0; i < rows; i++) {
@@ -74,6 +82,15 @@ window.attempt = (bytes, options) => {
   }
 };
 
+window.refusal = async (url) => {
+  try {
+    await Weights.read(await buffer(url));
+    return null;
+  } catch (error) {
+    return error.message;
+  }
+};
+
 window.ready = true;
 """
 
@@ -83,14 +100,35 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
         pass
 
 
+Odd = dict[str, tuple[Path, tuple[bytes, ...]]]
+
+
 @pytest.fixture(scope="module")
-def page(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def odd(tmp_path_factory: pytest.TempPathFactory) -> Odd:
+    """Odd weights of each profile, and the layers of a crop of a photo with them."""
+    found = {}
+    for profile in PROFILES:
+        path = tmp_path_factory.mktemp("odd") / f"{profile}.safetensors"
+        write_odd_weights(profile, path)
+        (layers,) = Codec.load(str(path)).encode([data.coffee()[60:107, 200:265]], sizes=())
+        found[profile] = path, layers
+    return found
+
+
+@pytest.fixture(scope="module")
+def page(browser: Any, odd: Odd, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     folder = tmp_path_factory.mktemp("browser")
     shutil.copytree(DECODER, folder / "decoder")
     shutil.copy(PROFILES["perceptual"], folder / "weights.safetensors")
     weights = predicting_weights()
     (folder / "predicting.safetensors").write_bytes(pack_weights(weights))
     (folder / "predicted.underpaint").write_bytes(b"".join(_predicted()))
+    for profile in PROFILES:
+        shutil.copy(odd[profile][0], folder / f"odd-{profile}.safetensors")
+        (folder / f"odd-{profile}.underpaint").write_bytes(b"".join(odd[profile][1]))
+    for name, estimates in _broken(weights.estimates).items():
+        broken = pack_weights(replace(weights, estimates=estimates))
+        (folder / f"{name}.safetensors").write_bytes(broken)
     for name in VECTORS:
         shutil.copy(FOLDER / f"{name}.underpaint", folder)
     (folder / "main.js").write_text(SCRIPT)
@@ -112,6 +150,35 @@ def _predicted() -> tuple[bytes, ...]:
     """The layers of a crop of a photo, with weights that have a learned lifting step."""
     (layers,) = Codec(predicting_weights()).encode([data.coffee()[60:107, 200:265]], sizes=(20,))
     return layers
+
+
+def _broken(estimates: Estimates) -> dict[str, Estimates]:
+    """Return estimates that break rule W13, by the tensor that does."""
+    shares, counts, mixing = (
+        a.copy() for a in (estimates.shares, estimates.counts, estimates.mixing)
+    )
+    shares[3, 2, 1], counts[3, 2, 1], mixing[3, 2, 1] = 0, 91, -131073
+    return {
+        "shares": replace(estimates, shares=shares),
+        "counts": replace(estimates, counts=counts),
+        "mixing": replace(estimates, mixing=mixing),
+    }
+
+
+@pytest.mark.parametrize("name", ["shares", "counts", "mixing"])
+def test_estimates_that_break_a_rule_are_refused(page: Any, name: str) -> None:
+    assert "W13" in page.evaluate("(url) => refusal(url)", f"{name}.safetensors")
+    assert page.evaluate("(url) => refusal(url)", "predicting.safetensors") is None
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_symbols_with_odd_weights_are_those_of_the_second_reader(
+    page: Any, odd: Odd, profile: str
+) -> None:
+    path, layers = odd[profile]
+    known = [symbols.digest() for symbols in states(layers, read_weights(path.read_bytes()))]
+    ends = np.cumsum([len(layer) for layer in layers]).tolist()
+    assert page.evaluate("(all) => symbolDigests(...all)", [f"odd-{profile}", ends]) == known
 
 
 @pytest.mark.parametrize("refine", [False, True])
