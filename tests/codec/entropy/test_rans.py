@@ -22,7 +22,7 @@ def _tables(rng: np.random.Generator) -> np.ndarray:
 
 
 def _encode(tables, sums, symbols):
-    coder = rans.encoder(sums, symbols.size)
+    coder = rans.encoder(sums, np.ascontiguousarray(sums[:, 1]), symbols.size)
     _run(coder, tables, symbols.copy())
     return rans.pack_intervals(coder.intervals[: rans.recorded(coder)])
 

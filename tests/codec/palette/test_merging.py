@@ -154,7 +154,7 @@ def test_labels_round_trip(seed, height, width):
     frequencies[:, :2] = 1 << 15
     frequencies[3:, :2] = 20000, (1 << 16) - 20000
     sums = cumulative(frequencies)
-    coder = rans.encoder(sums, 64 * class_map.size)
+    coder = rans.encoder(sums, np.ascontiguousarray(sums[:, 1]), 64 * class_map.size)
     count = code_labels(coder, 1, coarse.labels.ravel(), fine.starts(), fine.labels.ravel(), width)
     payload = rans.pack_intervals(coder.intervals[: rans.recorded(coder)])
     decoder = rans.decoder(sums, np.ascontiguousarray(sums[:, 1]), payload)

@@ -15,14 +15,14 @@ from underpaint.codec.entropy.activity import (
     W_WEST,
     bin_of_activity,
 )
-from underpaint.codec.entropy.coder import EntropyCoder
-from underpaint.codec.quantize.cells import MOST_CHILDREN, Cells
+from underpaint.codec.quantize.cells import Cells
 from underpaint.codec.training.fit_activities import Samples, fit_activity_weights
 from underpaint.codec.training.fit_contexts import (
     coded_coefficients,
     integer_weights,
     magnitudes,
 )
+from underpaint.codec.training.fit_estimates import counted
 from underpaint.codec.training.fit_signs import sample_signs
 from underpaint.codec.transform.subbands import BANDS, geometry, view
 from underpaint.codec.weights.loading import load_weights
@@ -35,8 +35,7 @@ def test_coefficients_are_sampled_from_those_that_the_coder_codes():
     photo = data.astronaut()[:203, :317]  # bands of odd sides, blocks cut at the edges
     [symbols] = Codec(weights).quantised([photo])
     layout, tables = geometry(*photo.shape[:2]), weights.config.table_layout
-    counts = np.zeros((tables.count, MOST_CHILDREN), np.int64)
-    EntropyCoder(weights).count(symbols, layout, counts)
+    counts = counted(weights, [photo.shape], [symbols]).tables
     chain = weights.config.chain
     for step in range(1, tables.cell_steps):
         coded = coded_coefficients(layout, symbols.q, chain[step + 1])
