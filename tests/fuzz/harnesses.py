@@ -259,25 +259,29 @@ def run_walk(data: bytes) -> None:
 
 @cache
 def _small_weights() -> tuple[bytes, dict[str, np.ndarray], dict]:
-    """Shipped tables of one cell step and a network of two channels: a file of 50 kB."""
+    """Shipped tables of two cell steps and a network of two channels: a file of 220 kB."""
     data = SHIPPED.read_bytes()
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     config = json.loads(header["__metadata__"]["underpaint"])
     tensors = load(data)
     codec = config["codec"]
     layout = TableLayout(len(codec["palette_budgets"]), len(codec["widths"]))
-    codec["widths"] = codec["widths"][:1]
+    codec["widths"] = codec["widths"][:2]
     codec["palette_budgets"] = codec["palette_budgets"][:1]
-    codec["layers"] = [{"name": "all", "palette_steps": 1, "cell_steps": 1}]
+    codec["layers"] = [
+        {"name": "coarse", "palette_steps": 1, "cell_steps": 1},
+        {"name": "fine", "palette_steps": 0, "cell_steps": 1},
+    ]
     sizes = {name: 2 for name in config["network"] if name.endswith(("width", "hidden", "shared"))}
-    depths = {"coarse_depth": 1, "fine_depth": 1, "embedding": 2, "classes": 4, "layers": 1}
+    depths = {"coarse_depth": 1, "fine_depth": 1, "embedding": 2, "classes": 4, "layers": 2}
     config["network"] |= sizes | depths
     tables = tensors["frequencies"]
-    first, after = (int(layout.cells(step)[0]) for step in (0, 1))
+    first, after = (int(layout.cells(step)[0]) for step in (0, 2))
     tensors["frequencies"] = np.concatenate([tables[: layout.palette(1)], tables[first:after]])
-    per_step = ("activity", "flag_activity", "sign_weights", "centroids")
+    per_step = {"activity", "flag_activity", "sign_weights", "centroids"}
+    per_step |= {name for name in tensors if name.startswith("estimates.")}
     for name in (*per_step, "latents.mean", "latents.std"):
-        tensors[name] = tensors[name][:1]
+        tensors[name] = tensors[name][:2]
     for name in ("scale", "law", "mask", "embedding"):
         tensors[f"classes.{name}"] = tensors[f"classes.{name}"][:4]
     tensors = {name: array for name, array in tensors.items() if not name.startswith("network.")}

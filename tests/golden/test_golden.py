@@ -21,7 +21,7 @@ from underpaint import Codec
 from underpaint.codec.archive import Archive
 from underpaint.codec.bitstream import frames
 from underpaint.codec.decoder import Decoder
-from underpaint.codec.entropy.coder import EntropyCoder
+from underpaint.codec.entropy.coder import EntropyCoder, Tally
 from underpaint.codec.entropy.palette_map_coder import PALETTE_TABLES
 from underpaint.codec.entropy.state import CodedState, Symbols
 from underpaint.codec.weights.loading import load_weights
@@ -117,10 +117,11 @@ def test_tolerances_of_photos_are_small():
 
 def test_vectors_use_every_kind_of_table(weights):
     layout = weights.config.table_layout
-    counts = np.zeros((layout.count, 5), np.int64)
+    tally = Tally.empty(weights)
     for name in VECTORS:
         state = _decoded(weights, _vector(name)[1])
-        EntropyCoder(weights).count(Symbols(state.palettes, state.cell), state.layout, counts)
+        EntropyCoder(weights).count(Symbols(state.palettes, state.cell), state.layout, tally)
+    counts = tally.tables
     out_of_reach = {8, 10, 11, 17}
     for step in range(layout.palette_steps):
         start = layout.palette(step)
