@@ -17,14 +17,25 @@ BUDGETS = (0.4, 0.8, 1.2, 1.8)
 """Budgets of the drawn states in bits per position, coarsest first; a stream holds fewer states."""
 
 
+def _with_budgets(weights: Weights, budgets: Sequence[float]) -> Weights:
+    """Return weights of as many palette states as budgets; all have the tables of the first."""
+    config = replace(weights.config, palette_budgets=tuple(budgets))
+    known, tables = weights.config.table_layout, weights.frequencies
+    first, after = (known.palette(step) for step in (0, 1))
+    of_palettes = np.tile(tables[first:after], (len(budgets), 1))
+    frequencies = np.concatenate(
+        [tables[:first], of_palettes, tables[known.palette(known.palette_steps) :]]
+    )
+    return replace(weights, config=config, frequencies=frequencies)
+
+
 def draw_chain(weights: Weights, pixels: np.ndarray, budgets: Sequence[float] = BUDGETS) -> Figure:
     """Draw the chain of a uint8 [H, W, 3] photo, from the finest state on the left to the coarsest.
 
     Each entry is painted in its mean colour. Below each state is the transition matrix to the
     next: a row for each entry, a column for each entry of the next state.
     """
-    config = replace(weights.config, palette_budgets=tuple(budgets))
-    states = Codec(replace(weights, config=config)).quantised([pixels])[0].palettes[::-1]
+    states = Codec(_with_budgets(weights, budgets)).quantised([pixels])[0].palettes[::-1]
     columns = len(states) + 1
     height, width = pixels.shape[:2]
     figure = Figure(figsize=(3.1 * columns, 3.1 * height / width + 3.3), dpi=100, facecolor="white")
