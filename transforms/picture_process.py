@@ -30,7 +30,7 @@ from underpaint.codec import errors
 from underpaint.codec.errors import PictureDamaged, PictureError, PictureTooLarge
 from underpaint.codec.image_io.read import Picture, read_picture
 from underpaint.codec.limits import MAX_PIXELS
-from underpaint.codec.runtime.child_process import python_command
+from underpaint.codec.runtime.child_process import deaf_children, python_command
 
 _REQUEST = struct.Struct("<Q")
 _RESPONSE = struct.Struct("<I")
@@ -94,11 +94,11 @@ class PictureReader:
         """Return the helper process; start it unless it runs. The caller need not wait for it."""
         if self._process is None or self._process.poll() is not None:
             self.close()
-            self._process = subprocess.Popen(
-                python_command("underpaint.transforms.picture_process", *self._limits),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-            )
+            command = python_command("underpaint.transforms.picture_process", *self._limits)
+            with deaf_children():
+                self._process = subprocess.Popen(
+                    command, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+                )
         return self._process
 
 
@@ -193,7 +193,7 @@ def main() -> None:
     limit_memory(memory)
     requests, responses = sys.stdin.buffer, os.fdopen(os.dup(1), "wb", buffering=1 << 16)
     os.dup2(2, 1)  # decoders print to standard error, not into the responses
-    with contextlib.suppress(BrokenPipeError, KeyboardInterrupt, EOFError):
+    with contextlib.suppress(BrokenPipeError, EOFError):
         serve(requests, responses, most_pixels)
 
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -26,7 +25,8 @@ from importlib import metadata
 from pathlib import Path
 
 from underpaint.codec.runtime import compilation
-from underpaint.codec.runtime.child_process import python_command
+from underpaint.codec.runtime.child_process import child, python_command
+from underpaint.codec.runtime.parent_watch import end_with_parent
 from underpaint.codec.storage.download import cache_folder
 
 _SIDE = 64
@@ -104,7 +104,8 @@ def compile_ahead() -> None:
     numba has no cache, it only says so.
     """
     if not _is_marked():
-        subprocess.run(python_command(__name__), check=False)
+        with child(python_command(__name__)) as running:
+            running.wait()
 
 
 def numba_folder() -> Path | None:
@@ -162,6 +163,7 @@ def _main() -> None:
         print(f"compiling functions: {compilation.IN_MEMORY}", file=sys.stderr)
         return
     compilation.announce(sys.stderr)
+    end_with_parent()
     load_kernels()
     mark_as_cached()
 

@@ -26,6 +26,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         epilog="Readers that have the archive open must open it again, because the small files are "
         "deleted at the end; --keep leaves them to `underpaint sweep`. Run one compact at a time.",
     )
+    parser.set_defaults(stopped=options.GOES_ON)
     parser.add_argument(
         "--target-size",
         type=parse_size,

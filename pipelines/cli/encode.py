@@ -39,7 +39,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.set_defaults(beam_options=[])
+    parser.set_defaults(beam_options=[], stopped=options.GOES_ON)
     parser.add_argument(
         "photos",
         nargs="+",
@@ -235,10 +235,12 @@ def run(arguments: argparse.Namespace) -> int:
         from underpaint.codec.storage.download import with_digest
         from underpaint.pipelines.cli.summary import print_summary
         from underpaint.pipelines.jobs.encode import EncodeOptions, encode
-        from underpaint.pipelines.runners.dataflow import Submission
+        from underpaint.pipelines.runners.dataflow import Submission, is_dataflow
         from underpaint.transforms.sources import Choice
         from underpaint.transforms.sources.label_schema import stated_labels
 
+    if is_dataflow(arguments.runner):
+        arguments.stopped = "stopped; the job on Dataflow goes on"
     result = encode(
         EncodeOptions(
             inputs=tuple(arguments.photos),

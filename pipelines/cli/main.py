@@ -23,6 +23,7 @@ from underpaint.codec.errors import UnderpaintError, UsageError
 from underpaint.codec.runtime import compilation
 from underpaint.codec.runtime.child_process import SAFE_PATH
 from underpaint.codec.runtime.imports import keep_pandas_from_arrow
+from underpaint.codec.runtime.interrupts import STATUS
 from underpaint.codec.storage.extras import install_hint, missing_extra
 from underpaint.codec.storage.redaction import redact_logs, redacted
 from underpaint.pipelines.cli.console import shown
@@ -48,7 +49,7 @@ COMMANDS = (
 )
 """Modules of `pipelines.cli`, in the order of the help page."""
 
-DAMAGED, MISTAKEN, INTERRUPTED, UNREAD = 1, 2, 130, 141
+DAMAGED, MISTAKEN, INTERRUPTED, UNREAD = 1, 2, STATUS, 141
 """Exit statuses: something failed or is damaged; a mistake in the command line; Ctrl-C; what reads
 the output has closed the pipe."""
 
@@ -104,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _complain(f"{os.fsdecode(error.filename)}: {error.strerror}", DAMAGED)
         return _complain(error, DAMAGED)
     except KeyboardInterrupt:
-        return _complain("stopped", INTERRUPTED)
+        return _complain(getattr(known, "stopped", "stopped"), INTERRUPTED)
     except Exception as error:
         if isinstance(error, ImportError) and (extra := missing_extra(error)):
             return _complain(f"this needs {error.name}: {install_hint(extra)}", MISTAKEN)

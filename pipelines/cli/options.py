@@ -25,6 +25,8 @@ exit status: 0 success, 1 something failed or is damaged, 2 a mistake in the com
 stopped by Ctrl-C, 141 the output was not read to its end.
 """
 
+GOES_ON = "stopped; the same command goes on from here"
+"""Default `stopped` of a command that resumes: what it says after Ctrl-C."""
 
 LONGEST_LINE = 100
 """Most columns of a line of help."""

@@ -10,6 +10,7 @@ from typing import Any, get_args
 from underpaint.codec.errors import UsageError
 from underpaint.codec.training.settings import PROFILES, Kept
 from underpaint.pipelines.cli.console import count
+from underpaint.pipelines.cli.options import GOES_ON
 from underpaint.pipelines.cli.outputs import check_file
 
 EXAMPLES = """\
@@ -29,6 +30,7 @@ def add_parser(subparsers: Any) -> None:
             "not given."
         ),
     )
+    parser.set_defaults(stopped=GOES_ON)
     parser.add_argument(
         "photos", nargs="+", metavar="PHOTOS", help="folders (searched recursively) or files"
     )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from underpaint.codec.errors import MeasurementFailed
-from underpaint.codec.runtime.child_process import python_command
+from underpaint.codec.runtime.child_process import child, python_command
 from underpaint.pipelines.evaluation.measurement import CODEC, load_codec
 from underpaint.pipelines.evaluation.photos import Photo, find_photos, spread
 from underpaint.pipelines.evaluation.speed import Setting, throughputs
@@ -124,8 +124,9 @@ def codec_figures(photos: list[Photo], settings: Settings) -> Iterator[Figure]:
 def _inspect(archive: Path) -> dict[str, float]:
     """Return the output of `underpaint inspect --json`."""
     command = python_command("underpaint", "inspect", str(archive), "--json")
-    done = subprocess.run(command, stdout=subprocess.PIPE, check=False)
-    if done.returncode:
-        raise MeasurementFailed(f"underpaint inspect ended with status {done.returncode}")
-    parsed: dict[str, float] = json.loads(done.stdout)
+    with child(command, stdout=subprocess.PIPE) as running:
+        told, _ = running.communicate()
+    if running.returncode:
+        raise MeasurementFailed(f"underpaint inspect ended with status {running.returncode}")
+    parsed: dict[str, float] = json.loads(told)
     return parsed

@@ -12,9 +12,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ import torch
 
 from underpaint import Codec
 from underpaint.codec.errors import UsageError
+from underpaint.codec.runtime.child_process import ProcessPool
 from underpaint.pipelines.evaluation.peers import Peer, peer_named
 from underpaint.pipelines.evaluation.photos import Photo
 from underpaint.pipelines.evaluation.scores import Score, scores_named
@@ -80,7 +79,7 @@ def measure_photos(
         yield from map(_measure_photo, jobs)
         return
     use_one_thread()
-    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=single_thread) as pool:
+    with ProcessPool(workers, single_thread) as pool:
         yield from pool.map(_measure_photo, jobs)
 
 

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from underpaint.codec.errors import MeasurementFailed
+from underpaint.codec.runtime.child_process import deaf_children
 from underpaint.pipelines.evaluation.measurement import CODEC, load_codec, single_thread
 from underpaint.pipelines.evaluation.peers import peer_named
 from underpaint.pipelines.runners.worker import use_one_thread
@@ -80,8 +81,9 @@ def throughputs(
         )
         for share in _shares(photos, workers)
     ]
-    for process in processes:
-        process.start()
+    with deaf_children():
+        for process in processes:
+            process.start()
     replies: list[dict[Timed, tuple[list[float], int]]] = []
     try:
         while len(replies) < workers:

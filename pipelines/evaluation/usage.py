@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import psutil
 
 from underpaint.codec.errors import MeasurementFailed
-from underpaint.codec.runtime.child_process import python_command
+from underpaint.codec.runtime.child_process import child, python_command
 
 SAMPLE_SECONDS = 0.1
 
@@ -36,12 +36,12 @@ def measured_run(arguments: Sequence[str]) -> Usage:
     command = python_command("underpaint", *arguments)
     start = time.perf_counter()
     peak = 0
-    with subprocess.Popen(command, stdout=sys.stderr) as child:
-        root = psutil.Process(child.pid)
+    with child(command, stdout=sys.stderr) as running:
+        root = psutil.Process(running.pid)
         while True:
             peak = max(peak, _resident(root))
             try:
-                status = child.wait(SAMPLE_SECONDS)
+                status = running.wait(SAMPLE_SECONDS)
             except subprocess.TimeoutExpired:
                 continue
             break

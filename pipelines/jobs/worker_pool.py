@@ -9,13 +9,13 @@ import multiprocessing
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, TypeVar
 
 from underpaint.codec.archive import Row
 from underpaint.codec.errors import UsageError, WeightsMismatch
 from underpaint.codec.reconstruct.preload import compile_ahead
-from underpaint.codec.runtime.child_process import safe_path
+from underpaint.codec.runtime.child_process import ProcessPool
 from underpaint.codec.weights.loading import matching
 
 if TYPE_CHECKING:
@@ -95,11 +95,7 @@ def work(
         return
     compile_ahead()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    context = multiprocessing.get_context("spawn")
-    with (
-        safe_path(),
-        ProcessPoolExecutor(workers, context, _load, (weights, device, tensors)) as pool,
-    ):
+    with ProcessPool(workers, _load, (weights, device, tensors)) as pool:
         waiting: deque[Future[Answer]] = deque()
         for task in tasks:
             waiting.append(pool.submit(function, task))
@@ -123,8 +119,8 @@ def layers_of(rows: Sequence[Row]) -> tuple[tuple[bytes, ...], ...]:
 def _load(weights: str | None, device: str, tensors: bool) -> None:
     global _codec, _loaded
     if _loaded != (weights, device, tensors):
+        from underpaint.codec.runtime.parent_watch import end_with_parent
         from underpaint.transforms.device import load_codec
-        from underpaint.transforms.parent_watch import end_with_parent
 
         if multiprocessing.parent_process() is not None:
             end_with_parent()

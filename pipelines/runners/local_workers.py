@@ -18,6 +18,8 @@ from apache_beam.runners.portability.fn_api_runner.worker_handlers import (
     WorkerHandler,
 )
 
+from underpaint.codec.runtime.child_process import deaf_children
+
 PERIOD_S = 0.2
 """Seconds between two attempts to notify those who wait for a worker that has ended."""
 
@@ -47,7 +49,7 @@ class LocalWorkerHandler(SubprocessSdkWorkerHandler):
         super().stop_worker()
 
     def _run(self) -> None:
-        with suppress(RuntimeError):  # raised for the exit status
+        with suppress(RuntimeError), deaf_children():  # raised for the exit status
             self.worker.run()
         self.data_conn.close()
         while not self._closing.wait(PERIOD_S):

@@ -39,8 +39,8 @@ def main() -> None:
     if os.environ.get(QUIET):
         logging.disable(logging.CRITICAL)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # errors reach the driver through the runner
+    from underpaint.codec.runtime.parent_watch import end_with_parent
     from underpaint.codec.storage.redaction import redact_logs
-    from underpaint.transforms.parent_watch import end_with_parent
 
     redact_logs()
     end_with_parent()

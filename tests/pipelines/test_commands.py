@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -382,30 +380,6 @@ def test_a_job_that_breaks_says_why_in_one_line(made: Path, tmp_path: Path) -> N
     lines = [line for line in done.stderr.splitlines() if not any(p in line for p in progress)]
     assert len(lines) == 1, done.stderr
     assert lines[0].startswith("underpaint: the job broke: FileExistsError")
-
-
-@pytest.mark.slow
-def test_ctrl_c_while_workers_encode_is_130(tmp_path: Path) -> None:
-    folder, rng = tmp_path / "photos", np.random.default_rng(3)
-    folder.mkdir()
-    for number in range(40):
-        noise = rng.integers(0, 256, (900, 900, 3), np.uint8)
-        Image.fromarray(noise).save(folder / f"{number:02}.png")
-    command = [sys.executable, "-P", "-m", "underpaint", "encode", str(folder)]
-    command += ["--output", str(tmp_path / "archive"), "--workers", "2", "--unit-size", "9k"]
-    running = subprocess.Popen(
-        command, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )  # fmt: skip
-    commits = tmp_path / "archive" / "commits"
-    until = time.monotonic() + 240
-    while not (commits.is_dir() and len(list(commits.iterdir())) > 2):  # the workers encode
-        assert running.poll() is None
-        assert time.monotonic() < until
-        time.sleep(0.05)
-    os.killpg(running.pid, signal.SIGINT)
-    _, told = running.communicate(timeout=120)
-    assert running.returncode == 130, told
-    assert told.splitlines()[-1] == "underpaint: stopped"
 
 
 @pytest.mark.parametrize("command", ["encode", "decode", "inspect", "verify", "sweep", ""])

@@ -5,15 +5,14 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from underpaint.codec.image_io.read import read_picture
+from underpaint.codec.runtime.child_process import ProcessPool
 from underpaint.pipelines.evaluation.curves import rate_at
 from underpaint.pipelines.evaluation.measurement import CODEC, PeerCache, load_codec, single_thread
 from underpaint.pipelines.evaluation.peers import peer_named, peers_named
@@ -126,7 +125,7 @@ def _in_processes(jobs: Sequence[Job], workers: int) -> Iterator[PhotoLooks]:
     if workers == 1:
         yield from map(_look_at_photo, jobs)
         return
-    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=single_thread) as pool:
+    with ProcessPool(workers, single_thread) as pool:
         yield from pool.map(_look_at_photo, jobs)
 
 
