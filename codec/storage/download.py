@@ -79,7 +79,7 @@ def fetch(location: str) -> bytes:
     fs, path = file_system(address.url, **session_options(address.url))
     local = isinstance(fs, LocalFileSystem)
     if address.sha256 is None or local:
-        return _matching(_read(fs, path, local), address)
+        return _matching(_read(fs, path, address.url, local), address)
     folder = cache_folder()
     folder.mkdir(parents=True, exist_ok=True)
     kept = folder / address.sha256
@@ -88,7 +88,7 @@ def fetch(location: str) -> bytes:
             data = kept.read_bytes()
             if _digest(data) == address.sha256:
                 return data
-        data = _matching(_read(fs, path, local), address)
+        data = _matching(_read(fs, path, address.url, local), address)
         _put(kept, data)
     return data
 
@@ -116,13 +116,13 @@ def _checked(digest: str) -> str:
     return digest.lower()
 
 
-def _read(fs: fsspec.AbstractFileSystem, path: str, local: bool) -> bytes:
+def _read(fs: fsspec.AbstractFileSystem, path: str, url: str, local: bool) -> bytes:
     def read() -> bytes:
         with fs.open(path, "rb") as file:
             data: bytes = file.read(MAX_FETCHED_BYTES + 1)
         return data
 
-    data = read() if local else with_retries(read)
+    data = read() if local else with_retries(read, url)
     if len(data) > MAX_FETCHED_BYTES:
         raise UsageError(f"{path}: more than {MAX_FETCHED_BYTES} bytes")
     return data

@@ -14,6 +14,8 @@ from urllib.request import url2pathname
 import fsspec
 
 from underpaint.codec.errors import UsageError
+from underpaint.codec.storage.retries import waiting
+from underpaint.codec.storage.stores import store_options
 
 EXTRAS = {
     "aiohttp": "http",
@@ -109,8 +111,10 @@ def file_system(url: str, **options: Any) -> tuple[fsspec.AbstractFileSystem, st
     if "::" in url and not is_chain(url):  # fsspec would split the local path
         fs = fsspec.filesystem("file", **options)
         return fs, fs._strip_protocol(os.path.join(os.getcwd(), url))
+    options = {**store_options(url), **options}
     try:
-        return fsspec.core.url_to_fs(url, **options)
+        with waiting(url if "://" in url else ""):  # a store's client may ask for credentials
+            return fsspec.core.url_to_fs(url, **options)
     except ImportError as error:
         extra = SCHEMES.get(url.partition("://")[0].rpartition("::")[2])
         if extra is None:

@@ -213,11 +213,13 @@ class Storage:
     def _retried(self, call: Callable[[], T]) -> T:
         """Return `call()`, retried; web servers that refuse or keep silent are not asked again."""
         if not self._is_web:
-            return with_retries(call)
-        try:
-            return with_retries(call, transient=lambda e: is_transient(e) and not is_final(e))
-        except Exception as error:
-            raise plain_error(error, self.root) from None
+            return with_retries(call, self.root)
+        return with_retries(
+            call,
+            self.root,
+            transient=lambda error: is_transient(error) and not is_final(error),
+            named=plain_error,
+        )
 
     @contextmanager
     def scratch(self, name: str) -> Iterator[str]:

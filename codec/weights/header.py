@@ -63,6 +63,8 @@ def fetch_weights(path: str | None) -> bytes:
     location = str(PROFILES.get(path or "", SHIPPED if path is None else path))
     try:
         return fetch(location)
+    except ConnectionError as error:  # it names the address
+        raise UsageError(f"weights: {error}") from error
     except OSError as error:
         reason = error.strerror or type(error).__name__
         profiles = ", ".join(PROFILES)

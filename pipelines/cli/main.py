@@ -24,6 +24,7 @@ from underpaint.codec.runtime import compilation
 from underpaint.codec.runtime.child_process import SAFE_PATH
 from underpaint.codec.runtime.imports import keep_pandas_from_arrow
 from underpaint.codec.runtime.interrupts import STATUS
+from underpaint.codec.storage import retries
 from underpaint.codec.storage.extras import install_hint, missing_extra
 from underpaint.codec.storage.redaction import redact_logs, redacted
 from underpaint.pipelines.cli.console import shown
@@ -76,6 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     atexit.register(gc.freeze)  # skip a last collection over all objects of torch and Beam
     redact_logs()
     compilation.announce(sys.stderr)
+    retries.announce(lambda text: print(shown(text), file=sys.stderr))
     log_level = logging.getLogger().level
     parser = build_parser()
     words = sys.argv[1:] if arguments is None else arguments
@@ -115,6 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return DAMAGED
     finally:
         compilation.announce(None)
+        retries.announce(None)
         logging.getLogger().setLevel(log_level)  # encode silences Beam
     return status
 

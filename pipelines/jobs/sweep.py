@@ -15,8 +15,8 @@ from underpaint.codec.storage.files import Storage
 def sweep_archive(root: str, *, older_than_s: float, dry_run: bool = False) -> dict[str, int]:
     """Remove leftovers that have not changed for `older_than_s` seconds; return names and sizes."""
     storage = Storage(root)
-    plans = _plans(storage)
-    if not committed_units(storage) and not plans:
+    committed, plans = committed_units(storage), _plans(storage)
+    if not committed and not plans:
         raise NotAnArchive(f"{root}: no archive there")
     swept = {}
     for name, size in {**orphans(storage), **plans}.items():

@@ -16,6 +16,7 @@ from underpaint.codec.archive import Row
 from underpaint.codec.errors import UsageError, WeightsMismatch
 from underpaint.codec.reconstruct.preload import compile_ahead
 from underpaint.codec.runtime.child_process import ProcessPool
+from underpaint.codec.weights.header import check_made_with
 from underpaint.codec.weights.loading import matching
 
 if TYPE_CHECKING:
@@ -53,11 +54,12 @@ def find_weights(weights: str | None, device: str, wanted: str, *, tensors: bool
     """
     found = matching(weights, wanted)
     _load(found, device, tensors)
-    have = worker_codec().weights_id
-    if wanted and have != wanted:
-        error = WeightsMismatch(f"the archive needs weights {wanted}, these are {have}")
+    try:
+        check_made_with(wanted, worker_codec().weights_id)
+    except WeightsMismatch as error:
         known = weights is not None and matching(None, wanted) is not None
-        raise UsageError(f"{error}: {'leave out' if known else 'give them with'} --weights")
+        hint = "leave out" if known else "give those that made it with"
+        raise UsageError(f"the archive is {error}: {hint} --weights") from None
     return found
 
 

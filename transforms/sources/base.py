@@ -155,7 +155,7 @@ def read_bytes(uri: str, limits_of_time: TimeLimits = DEFAULT_LIMITS) -> bytes:
     data: bytes = (
         download(fs, path, limit + 1, limits_of_time)
         if is_web(fs)
-        else with_retries(lambda: fs.cat_file(path, start=0, end=limit + 1))
+        else with_retries(lambda: fs.cat_file(path, start=0, end=limit + 1), uri)
     )
     if len(data) > limit:
         raise PictureTooLarge(f"source of more than {limit} bytes")
@@ -169,7 +169,7 @@ def read_head(uri: str) -> bytes:
         _check_regular(path)
         with open(path, "rb", buffering=0) as file:
             return file.read(HEAD_BYTES)
-    return with_retries(lambda: fs.cat_file(path, start=0, end=HEAD_BYTES))  # type: ignore[no-any-return]
+    return with_retries(lambda: fs.cat_file(path, start=0, end=HEAD_BYTES), uri)  # type: ignore[no-any-return]
 
 
 def folder_label(key: str) -> dict[str, str]:

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from underpaint.codec.errors import UsageError
 from underpaint.codec.storage.extras import file_system, is_chain
+from underpaint.codec.storage.retries import with_retries
 from underpaint.codec.storage.web import DEFAULT_LIMITS, TimeLimits
 from underpaint.transforms.records import (
     UNKNOWN,
@@ -207,9 +208,10 @@ def _resolve(text: str) -> _Input:
         path = _normal(path)
     if is_web(fs):
         return _Input(text, fs, "", "web", path if is_chain(text) else text)
-    if fs.isdir(path):
+    kind = with_retries(lambda: _kind(fs, path), text)
+    if kind == "directory":
         return _Input(text, fs, path.rstrip("/") or "/", "folder", path)
-    if fs.exists(path):
+    if kind:
         return _Input(text, fs, posixpath.dirname(path), "file", path)
     if any(letter in path for letter in "*?["):
         fixed = path[: min(path.find(letter) for letter in "*?[" if letter in path)]
@@ -218,6 +220,17 @@ def _resolve(text: str) -> _Input:
             raise UsageError(f"no such folder: {to_uri(fs, root, text)}")
         return _Input(text, fs, root, "glob", path)
     raise UsageError(f"no such file or folder: {text}")
+
+
+def _kind(fs: fsspec.AbstractFileSystem, path: str) -> str:
+    """Return "directory", "file" or another kind of what is at a path; "" if nothing is there.
+
+    Raises the errors of a store that does not answer, which `fs.exists` takes for "nothing there".
+    """
+    try:
+        return str(fs.info(path)["type"])
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
 
 
 def _normal(path: str) -> str:
@@ -291,7 +304,7 @@ def _entries(each: _Input) -> Iterator[Entry]:
     if each.kind == "web":
         yield Entry(each.path)
     elif each.kind == "file":
-        yield _entry(each, each.path, each.fs.info(each.path))
+        yield _entry(each, each.path, with_retries(lambda: each.fs.info(each.path), each.text))
     elif each.kind == "folder":
         yield from walk(each.fs, each.path)
     else:
@@ -300,7 +313,7 @@ def _entries(each: _Input) -> Iterator[Entry]:
 
 def _globbed(each: _Input) -> Iterator[Entry]:
     """Yield the matches of a pattern; a folder among them is walked."""
-    found = each.fs.glob(each.path, detail=True)
+    found = with_retries(lambda: each.fs.glob(each.path, detail=True), each.text)
     walked: set[str] = set()
     for path in sorted(found):
         if any(parent in walked for parent in parents(path)):

@@ -73,7 +73,7 @@ def raw_stream(fs: fsspec.AbstractFileSystem, path: str) -> IO[bytes]:
     """An opened file; of this machine, one that reads what is asked for and no more."""
     if is_local(fs):
         return open(path, "rb", buffering=0)
-    return with_retries(lambda: fs.open(path, "rb"))  # type: ignore[no-any-return]
+    return with_retries(lambda: fs.open(path, "rb"), fs.unstrip_protocol(path))  # type: ignore[no-any-return]
 
 
 def unpacked(file: IO[bytes] | Forward, compression: str) -> IO[bytes]:

@@ -61,6 +61,8 @@ class Table:
             return kept(uri, _table)
         except FileNotFoundError:
             raise UsageError(f"no such file: {uri}") from None
+        except ConnectionError:  # it names the address
+            raise
         except (OSError, EOFError, ValueError, pa.ArrowException, PictureDamaged) as error:
             raise UsageError(f"{uri}: not a table ({error})") from None
 

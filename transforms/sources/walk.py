@@ -16,6 +16,7 @@ from typing import Any
 
 import fsspec
 
+from underpaint.codec.storage.retries import with_retries
 from underpaint.transforms.records import UNKNOWN
 from underpaint.transforms.sources.addresses import is_local
 from underpaint.transforms.sources.kinds import reserved_name
@@ -117,7 +118,8 @@ def _contains(folder: str, path: str) -> bool:
 def _remote(fs: fsspec.AbstractFileSystem, folder: str, hidden: bool) -> Iterator[Entry]:
     """The same on a store of objects; the few that have links report them."""
     try:
-        entries = sorted(fs.ls(folder, detail=True), key=lambda entry: str(entry["name"]))
+        listed = with_retries(lambda: fs.ls(folder, detail=True), fs.unstrip_protocol(folder))
+        entries = sorted(listed, key=lambda entry: str(entry["name"]))
     except OSError:
         yield Entry(folder)
         return
