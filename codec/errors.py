@@ -150,6 +150,12 @@ class ArchiveDamaged(ArchiveError):
     code = "archive-damaged"
 
 
+class FileMissing(ArchiveDamaged):
+    """A file of the archive is not there."""
+
+    code = "file-missing"
+
+
 class UnknownArchiveVersion(ArchiveError):
     """The archive needs a version or a feature of the format that this reader does not know."""
 

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from underpaint.codec.archive.label_columns import Named, joined_names
 from underpaint.codec.archive.record_json import Pointer, decode_pointer, encode_pointer
-from underpaint.codec.archive.records import COMMITS, DATA, MANIFEST, Commit
+from underpaint.codec.archive.records import COMMITS, DATA, JOB, MANIFEST, Commit
 from underpaint.codec.archive.unit_columns import check_table, digest
 from underpaint.codec.archive.unit_file import WHOLE_UNITS, UnitFile, write_units
 from underpaint.codec.archive.units import Units
@@ -128,10 +128,16 @@ def read_manifest(storage: Storage) -> Manifest:
         if storage.is_local and not os.path.lexists(storage.path("").rstrip("/") or "/"):
             raise NotAnArchive(f"{storage.root}: no such folder") from None
         if storage.is_local and storage.file_names(COMMITS):
+            if JOB in storage.file_names(""):
+                raise NotAnArchive(
+                    f"{storage.root}: its {MANIFEST} is lost; the command that encoded it writes "
+                    "it again from the commit records and encodes nothing anew; `underpaint verify "
+                    "--repair --output NEW` writes it in a copy"
+                ) from None
             raise NotAnArchive(
                 f"{storage.root}: not published yet: an encode is running, or was stopped and "
-                "continues when its command is given again; or its manifest was lost, which "
-                "`underpaint verify --repair` restores"
+                "continues when its command is given again; `underpaint verify --repair --output "
+                "NEW` copies what it has written so far"
             ) from None
         raise NotAnArchive(f"{storage.root}: no archive there (no {MANIFEST})") from None
     pointer = decode_pointer(data, f"{storage.root}/{MANIFEST}")

@@ -443,7 +443,10 @@ class Archive:
             return found[0].filter(pa.array(found[1] == place.row)) if found else None
 
     def _check_columns(self, names: Sequence[str]) -> None:
-        known = self.schema.names if self.files else names
+        try:
+            known = self.schema.names if self.files else names
+        except ArchiveDamaged:  # of every file: reading them says so
+            return
         unknown = [name for name in names if name not in known]
         if unknown:
             if EMBEDDING in unknown:

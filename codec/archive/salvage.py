@@ -14,7 +14,7 @@ from underpaint.codec.archive.parquet.ranges import RangeReader
 from underpaint.codec.archive.records import FileEntry
 from underpaint.codec.archive.tables import joined
 from underpaint.codec.bitstream import PictureHeader, unpack_stream
-from underpaint.codec.errors import ArchiveDamaged, StreamError
+from underpaint.codec.errors import ArchiveDamaged, FileMissing, StreamError
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Damage:
     path: str
     """The data file, below the archive."""
     row_group: int | None
-    """Index of the row group in the file; None if the damage concerns the whole file."""
+    """Index of the row group in the file; None if the whole file is lost."""
     key: str | None
     """Key of the image; None if the row group cannot be read, not even its keys."""
     layer: int | None
@@ -36,11 +36,12 @@ class Damage:
     """Number of rows concerned: those of the row group if it cannot be read."""
 
     def __str__(self) -> str:
+        reason = self.reason.removeprefix(f"{self.path}: ")
         if self.row_group is None:
-            return f"{self.path}: {self.reason}"
+            return f"{self.path}: {reason}"
         what = f"picture {self.key!r}" if self.key is not None else f"row group {self.row_group}"
         part = f" from layer {self.layer + 1}" if self.layer is not None else ""
-        return f"{self.path}: {what}{part}: {self.reason}"
+        return f"{self.path}: {what}{part}: {reason}"
 
 
 OnDamage = Callable[[Damage], None]
@@ -67,7 +68,8 @@ def salvage(
 
     def lost(key: str | None, layer: int | None, reason: object) -> None:
         rows = 1 if key is not None else entry.row_groups[group]
-        report(Damage(entry.path, group, key, layer, str(reason), rows))
+        lost_group = None if isinstance(reason, FileMissing) else group
+        report(Damage(entry.path, lost_group, key, layer, str(reason), rows))
 
     try:
         known = reader.read(entry, group, ["key", "states"])

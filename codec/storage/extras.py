@@ -93,11 +93,16 @@ def require_extras(command: str, *extras: str) -> None:
 def is_chain(address: str) -> bool:
     """Return whether an address is an fsspec chain, `zip://a.jpg::gs://bucket/b.zip`.
 
-    A local path is none, whatever its name is: it begins with a slash or exists.
+    A local path is none, whatever its name is: it begins with a slash, or exists, or does not
+    begin with the name of a file system (`o::ut` is a path, `zip::ut` is none, `./zip::ut` is one).
     """
     if "::" not in address or address.startswith("/"):
         return False
-    return "://" in address or not os.path.lexists(address)
+    if "://" in address:
+        return True
+    return address.partition("::")[0] in fsspec.available_protocols() and not os.path.lexists(
+        address
+    )
 
 
 def file_system(url: str, **options: Any) -> tuple[fsspec.AbstractFileSystem, str]:
@@ -110,9 +115,9 @@ def file_system(url: str, **options: Any) -> tuple[fsspec.AbstractFileSystem, st
         raise UsageError("a path is empty")
     if "::" in url and not is_chain(url):  # fsspec would split the local path
         fs = fsspec.filesystem("file", **options)
-        return fs, fs._strip_protocol(os.path.join(os.getcwd(), url))
-    options = {**store_options(url), **options}
+        return fs, fs._strip_protocol(os.path.abspath(url))
     try:
+        options = {**store_options(url), **options}
         with waiting(url if "://" in url else ""):  # a store's client may ask for credentials
             return fsspec.core.url_to_fs(url, **options)
     except ImportError as error:

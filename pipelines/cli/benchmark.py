@@ -10,7 +10,7 @@ from underpaint.codec.errors import UsageError
 from underpaint.codec.storage.extras import require_extras
 from underpaint.pipelines.cli import options
 from underpaint.pipelines.cli.console import count
-from underpaint.pipelines.cli.outputs import check_file
+from underpaint.pipelines.cli.outputs import check_file, check_folder
 
 EXAMPLES = """\
   underpaint benchmark photos --json figures.json
@@ -50,6 +50,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; 0, or an error of `codec.errors`."""
     check_file("--json", arguments.json)
+    check_folder("--folder", arguments.folder)
     require_extras("benchmark", "evaluate", "pipeline")
     from underpaint.pipelines.evaluation.benchmark import Settings, benchmark
 

@@ -42,7 +42,9 @@ def run(arguments: argparse.Namespace) -> int:
     from underpaint.codec.archive import Archive
     from underpaint.codec.archive.tools.compact import compact
     from underpaint.pipelines.cli.console import plural, size_text
+    from underpaint.pipelines.cli.outputs import check_archive
 
+    check_archive(arguments.archive)
     done = compact(arguments.archive, arguments.target_size, keep=arguments.keep)
     statistics = Archive.open(arguments.archive).statistics()
     print(

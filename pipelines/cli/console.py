@@ -26,8 +26,8 @@ CAUSES_SHOWN = 3
 """Number of failure causes that the progress line names."""
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
-_MOST_BYTES = 1 << 63
-"""Limits of memory are below, in 64 bits."""
+_MOST_BYTES = 10**15
+"""A petabyte is more than any machine has."""
 
 
 def size_text(count: float) -> str:

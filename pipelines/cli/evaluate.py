@@ -96,6 +96,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; 0, or an error of `codec.errors`."""
     check_folder("--output", arguments.output)
+    check_folder("--cache", arguments.cache)
     require_extras("evaluate", "evaluate")
     from underpaint.pipelines.evaluation.report import Settings, evaluate
 

@@ -18,6 +18,7 @@ import traceback
 from collections.abc import Sequence
 from importlib import metadata
 from types import ModuleType
+from typing import NoReturn
 
 from underpaint.codec.errors import UnderpaintError, UsageError
 from underpaint.codec.runtime import compilation
@@ -86,9 +87,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return MISTAKEN
     known, rest = parser.parse_known_args(words)
     if not all(words):  # what a shell makes of "$UNSET": as a path, it would be the current folder
-        parser.error("an argument is empty")
+        known.parser.error("an argument is empty")
     if rest and not hasattr(known, "beam_options"):
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+        known.parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if hasattr(known, "beam_options"):
         known.beam_options = rest
     if arguments is None:  # the process is this command's own
@@ -122,9 +123,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose complaints are one line; those of the commands are of this class too."""
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with one line that says what is wrong and where the options are described."""
+        self.exit(_complain(f"{message}; see {self.prog} --help", MISTAKEN))
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command line."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="underpaint",
         description="Lossy image compression for corpora: pictures are stored in layers, and a job "
         "reads only the layers that it needs.",
@@ -141,7 +150,7 @@ def build_parser() -> argparse.ArgumentParser:
             module.add_parser(subparsers)
             for added in set(subparsers.choices) - before:
                 command = subparsers.choices[added]
-                command.set_defaults(run=module.run)
+                command.set_defaults(run=module.run, parser=command)
                 command.allow_abbrev = False
                 command.formatter_class = Paragraphs
                 examples = f"examples:\n{module.EXAMPLES}"

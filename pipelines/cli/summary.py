@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import sys
 from typing import TYPE_CHECKING
@@ -58,6 +59,9 @@ def print_summary(result: EncodeResult, output: str) -> None:
         print(f"failed: {shown(letter.key)}: {shown(why)}", file=sys.stderr)
     if result.failed > len(result.letters):
         print(f"failed: … and {result.failed - len(result.letters):,} more", file=sys.stderr)
+    if result.failed:
+        told = shlex.quote(redacted(output))
+        print(f"failures with their reasons: underpaint inspect {told} --failed", file=sys.stderr)
     if any(MISSING in (letter.message or "") for letter in result.letters):
         hint = install_hint("heif")
         print(f"HEIC pictures need {hint}; then encode --retry-failed", file=sys.stderr)

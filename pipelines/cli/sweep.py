@@ -36,8 +36,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(arguments: argparse.Namespace) -> int:
     """Sweep; 0."""
+    from underpaint.pipelines.cli.outputs import check_archive
     from underpaint.pipelines.jobs.sweep import sweep_archive
 
+    if not arguments.dry_run:
+        check_archive(arguments.archive)
     swept = sweep_archive(
         arguments.archive, older_than_s=arguments.older_than * 3600, dry_run=arguments.dry_run
     )

@@ -11,7 +11,7 @@ from underpaint.codec.errors import UsageError
 from underpaint.codec.training.settings import PROFILES, Kept
 from underpaint.pipelines.cli.console import count
 from underpaint.pipelines.cli.options import GOES_ON
-from underpaint.pipelines.cli.outputs import check_file
+from underpaint.pipelines.cli.outputs import check_file, check_folder
 
 EXAMPLES = """\
   underpaint train photos --output own.safetensors --device cuda
@@ -135,6 +135,7 @@ def run(args: argparse.Namespace) -> int:
     if bool(args.teacher_weight) != bool(args.teacher):
         raise UsageError("--teacher and --teacher-weight belong together: give both or neither")
     check_file("--output", args.output)
+    check_folder("--run-folder", args.run_folder)
     device = available_device(args.device)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_flush_denormal(True)  # denormal floats made a step four times slower

@@ -31,7 +31,7 @@ from underpaint.codec.storage.files import Storage
 from underpaint.codec.storage.redaction import redacted
 from underpaint.codec.transform.sizes import DEFAULT_SIZES, check_sizes
 from underpaint.codec.weights.header import WeightsHeader, fetch_weights, named, read_header
-from underpaint.pipelines.cli.console import ProgressLine, shown
+from underpaint.pipelines.cli.console import ProgressLine, plural, shown, size_text
 from underpaint.pipelines.jobs.commit_watch import CommitWatch
 from underpaint.pipelines.runners import dataflow
 from underpaint.pipelines.runners.local_workers import silent_threads
@@ -56,6 +56,9 @@ from underpaint.transforms.sources.labels import label_name, renamed_text
 
 REMOTE_MEMORY = 3 << 30
 """Default memory for pictures in a worker of a cluster, in bytes."""
+
+LEAST_MEMORY = 64_000_000
+"""Least memory for pictures in one process, in bytes: room for a photo of half a megapixel."""
 
 UNITS_FOR_A_PROCESS = 8
 """Fewest units for each additional process, by default: fewer do not pay for its start."""
@@ -407,6 +410,12 @@ def _shown(
 
 
 def _memory_of_a_worker(given: int | None, local_workers: int | None) -> int:
+    """Return the bytes that pictures may take in one process; UsageError for too few."""
+    if given is not None and given < LEAST_MEMORY * (local_workers or 1):
+        raise UsageError(
+            f"--memory: {size_text(given)} for {plural(local_workers or 1, 'worker')}, where "
+            f"each needs {size_text(LEAST_MEMORY)} or more; give more, or fewer --workers"
+        )
     if local_workers is None:
         return given or REMOTE_MEMORY
     if given is None:

@@ -60,8 +60,9 @@ def verify(options: VerifyOptions, report: Callable[[str], None]) -> VerifyResul
     found: list[str] = []
 
     def damage(what: object) -> None:
-        found.append(str(what))
-        report(str(what))
+        if str(what) not in found:  # each row group of a lost file is reported
+            found.append(str(what))
+            report(str(what))
 
     def tasks() -> Iterator[_Task]:
         for group in batches(archive.rows(labels=True, on_damage=damage)):
@@ -95,7 +96,8 @@ def verify(options: VerifyOptions, report: Callable[[str], None]) -> VerifyResul
         for key in archive.duplicate_keys():
             damage(f"key {key!r} is there more than once")
     except ArchiveDamaged as error:
-        if str(error) not in found:
+        path = str(error).partition(": ")[0]
+        if not any(text.startswith(f"{path}: ") for text in found):
             damage(error)
     for changed in archive.check_files():  # bytes that no reader uses, such as the page index
         if not any(text.startswith(changed.path) for text in found):

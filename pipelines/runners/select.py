@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 from collections.abc import Sequence
+from contextlib import redirect_stderr
 
 from apache_beam.options.pipeline_options import (
     GoogleCloudOptions,
@@ -62,12 +64,15 @@ def check_options(flags: Sequence[str], runner: str) -> None:
 
     The options of Google Cloud and of its machines have none on the local runner.
     """
+    told = io.StringIO()
     try:
-        options = PipelineOptions(list(flags))
-        known = options.get_all_options()
-        retained = options.get_all_options(retain_unknown_options=True)
+        with redirect_stderr(told):  # Beam prints all its options before what is wrong
+            options = PipelineOptions(list(flags))
+            known = options.get_all_options()
+            retained = options.get_all_options(retain_unknown_options=True)
     except SystemExit:
-        raise UsageError(f"options that Beam does not take: {' '.join(flags)}") from None
+        reason = told.getvalue().rpartition("error: ")[2].strip() or " ".join(flags)
+        raise UsageError(f"an option of Beam: {reason}") from None
     loose = [flag for at, flag in enumerate(flags) if not flag.startswith("-") and not at]
     unknown = loose + [f"--{name}" for name in sorted(set(retained) - set(known))]
     if unknown:

@@ -296,11 +296,38 @@ def test_a_damaged_layer_is_found_and_costs_what_is_finer(
     assert underpaint("decode", archive, *tensors, "--texture", 1) == 2
 
 
-def test_a_missing_data_file_is_found(archive: Path, tmp_path: Path) -> None:
+def test_a_missing_data_file_is_one_damage(
+    archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (path,) = archive.glob("data/*.parquet")
     path.unlink()
+    capsys.readouterr()
     assert underpaint("verify", archive) == 1
+    told = capsys.readouterr().out.splitlines()
+    assert told[0] == f"damaged: data/{path.name}: the file is missing"
+    assert told[1].endswith(": 0 pictures, 0 layers good, 1 damage")
     assert underpaint("decode", archive, "--output", tmp_path / "out") == 1
+
+
+def test_a_lost_manifest_is_named_and_written_again(
+    made: Path, archive: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = archive / "manifest.json"
+    before = Archive.open(archive).statistics()
+    commits = sorted((archive / "commits").iterdir())
+    manifest.unlink()
+    capsys.readouterr()
+    assert underpaint("inspect", archive) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"underpaint: {archive}: its manifest.json is lost; the command that")
+    assert encode(made / "photos", "--output", archive) == 1
+    assert Archive.open(archive).statistics() == before
+    assert sorted((archive / "commits").iterdir()) == commits
+    manifest.unlink()
+    (archive / "job.json").unlink()
+    capsys.readouterr()
+    assert underpaint("inspect", archive) == 2
+    assert "not published yet: an encode is running, or was stopped" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("kept", [0, 0.7])
@@ -317,6 +344,8 @@ def test_a_missing_or_cut_data_file_of_two_costs_all_its_pictures(
     if kept:
         path.write_bytes(data[: int(kept * len(data))])
     capsys.readouterr()
+    assert underpaint("verify", archive) == 1
+    assert "2 damages" not in capsys.readouterr().out
     assert underpaint("decode", archive, "--output", tmp_path / "out") == 1
     assert f"damaged 0, lost {lost}\n" in capsys.readouterr().out
     assert underpaint("export", archive, "--output", tmp_path / "shards") == 1

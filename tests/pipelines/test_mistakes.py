@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
+import os
+import shlex
+import shutil
 import socket
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -79,6 +84,72 @@ def test_cuda_without_a_gpu_gets_one_line(
     assert told == "underpaint: device 'cuda': PyTorch finds no CUDA GPU here; use cpu"
 
 
+OPTIONS = {
+    "an option that does not exist": (
+        ("decode", "archive", "--output", "out", "--nosuch", "3"),
+        "unrecognized arguments: --nosuch 3; see underpaint decode --help",
+    ),
+    "a command that does not exist": (("encoed",), "argument COMMAND: invalid choice: 'encoed'"),
+    "nothing to write to": (
+        ("decode", "archive"),
+        "the following arguments are required: --output; see underpaint decode --help",
+    ),
+    "a format that does not exist": (
+        ("decode", "archive", "--output", "out", "--format", "gif"),
+        "argument --format: invalid choice: 'gif'",
+    ),
+    "no memory": (
+        ("encode", "photos", "--output", "out", "--memory", "0"),
+        "argument --memory: not a size: '0' (try 512M or 4G); see underpaint encode --help",
+    ),
+    "negative memory": (
+        ("encode", "photos", "--output", "out", "--memory", "-5G"),
+        "argument --memory: ",
+    ),
+    "memory of no machine": (
+        ("encode", "photos", "--output", "out", "--memory", "1" + "0" * 23),
+        "argument --memory: more than any machine has: ",
+    ),
+}
+"""Command lines that the parser refuses."""
+
+
+@pytest.mark.parametrize("case", OPTIONS)
+def test_a_mistake_in_an_option_is_one_line_without_the_usage(
+    case: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words, expected = OPTIONS[case]
+    with pytest.raises(SystemExit) as stopped:
+        main(list(words))
+    assert stopped.value.code == 2
+    [told] = capfd.readouterr().err.splitlines()
+    assert told.startswith(f"underpaint: {expected}")
+    assert told.endswith("--help")
+
+
+def test_an_option_of_beam_is_refused_in_one_line(
+    archive: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    command = ("encode", archive.parent / "photos", "--output", tmp_path / "out")
+    assert underpaint(*command, "--direct_running_mode", "abc") == 2
+    [told] = capfd.readouterr().err.splitlines()
+    assert told.startswith(
+        "underpaint: an option of Beam: argument --direct_running_mode: invalid choice: 'abc'"
+    )
+
+
+def test_memory_that_no_photo_fits_is_refused(
+    archive: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    command = ("encode", archive.parent / "photos", "--output", tmp_path / "out", "--workers", 2)
+    assert underpaint(*command, "--memory", "100M") == 2
+    assert capfd.readouterr().err == (
+        "underpaint: --memory: 100 MB for 2 workers, where each needs 64 MB or more; give more, or "
+        "fewer --workers\n"
+    )
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     "words",
     [("encode", "", "--output", "out"), ("encode", "photos", "--output", ""), ("inspect", "")],
@@ -113,6 +184,15 @@ BLOCKED = {
     "a sheet in no folder": ("view", "ARCHIVE", "--picture", "EMPTY/no/sheet.png"),
     "weights that are a folder": ("train", "FILE", "--output", "EMPTY"),
     "figures in no folder": ("benchmark", "FILE", "--json", "EMPTY/no/figures.json"),
+    "encode where no folders are": ("encode", "EMPTY", "--output", "/proc/x/y"),
+    "decode where no folders are": ("decode", "ARCHIVE", "--output", "/proc/x"),
+    "a page where no files are": ("view", "ARCHIVE", "--html", "/proc/x"),
+    "weights where no files are": ("train", "FILE", "--output", "/proc/x"),
+    "a run in a file": ("train", "FILE", "--output", "EMPTY/w", "--run-folder", "FILE/run"),
+    "a folder with a long name": ("merge", "ARCHIVE", "--output", "EMPTY/" + "n" * 300),
+    "a page with a long name": ("view", "ARCHIVE", "--html", "EMPTY/" + "n" * 300),
+    "a cache in a file": ("evaluate", "FILE", "--output", "EMPTY", "--cache", "FILE/cache"),
+    "an archive in a file": ("benchmark", "FILE", "--folder", "FILE/archive"),
 }
 """Command lines whose output cannot be written."""
 
@@ -139,6 +219,44 @@ def test_an_output_that_cannot_be_written_is_named_before_any_work(
     assert len(shown.err.splitlines()) == 1
     assert not shown.out
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["EMPTY", "FILE"]
+
+
+@pytest.mark.parametrize("command", ["compact", "sweep"])
+def test_an_archive_that_cannot_be_changed_is_named_before_any_work(
+    command: str,
+    archive: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    copy = tmp_path / "archive"
+    shutil.copytree(archive, copy)
+
+    def refuse(*, dir: str) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    before = {path: path.stat().st_mtime_ns for path in copy.rglob("*")}
+    assert underpaint(command, copy) == 2
+    assert capfd.readouterr().err == (
+        f"underpaint: ARCHIVE {copy}: cannot write there: read-only file system\n"
+    )
+    assert {path: path.stat().st_mtime_ns for path in copy.rglob("*")} == before
+
+
+def test_the_end_of_encode_names_the_command_that_shows_failures(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "bad.jpg").write_bytes(b"\xff\xd8\xff\xe0nothing")
+    output = tmp_path / "my archive"
+    command = ("encode", tmp_path / "photos", "--output", output, "--workers", 1)
+    assert underpaint(*command) == 1
+    told = capfd.readouterr().err
+    [line] = [line for line in told.splitlines() if "inspect" in line]
+    assert line == f"failures with their reasons: underpaint inspect '{output}' --failed"
+    assert underpaint(*shlex.split(line.partition(": underpaint ")[2])) == 0
+    assert capfd.readouterr().out.startswith("bad.jpg")
 
 
 def test_decode_does_not_overwrite_unless_asked(

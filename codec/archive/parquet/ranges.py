@@ -28,7 +28,7 @@ from underpaint.codec.archive.parquet.pages import BlobPages, blob_pages
 from underpaint.codec.archive.parquet.unpacking import check_unpacked
 from underpaint.codec.archive.records import FAILED, FileEntry
 from underpaint.codec.archive.schema import breach, is_blob
-from underpaint.codec.errors import ArchiveDamaged
+from underpaint.codec.errors import ArchiveDamaged, FileMissing
 from underpaint.codec.storage.files import Storage
 
 WASTE = 0.04
@@ -370,7 +370,7 @@ class RangeReader:
         try:
             data = self.storage.read_range(entry.path, start, stop)
         except FileNotFoundError:
-            raise ArchiveDamaged(f"{entry.path}: the file is missing") from None
+            raise FileMissing(f"{entry.path}: the file is missing") from None
         self.counter.add(fetched=len(data), requests=1)
         if len(data) != stop - start:
             raise ArchiveDamaged(f"{entry.path}: cut, {len(data)} of {stop - start} bytes there")

@@ -62,7 +62,7 @@ class LayerDataset(IterableDataset[Sample]):
 
     With `batch_size`, batches come ready, as `collate` makes them: pictures and latents of several
     sizes are padded, with a mask. Give the loader `batch_size=None` then. Otherwise let it batch
-    with `collate_fn=collate`.
+    with `collate_fn=collate`, or it ends in "stack expects each tensor to be equal size".
 
     **Resuming.** `state_dict()` records the consumed positions of the epoch. `load_state_dict()`
     takes one such state, a list of the states of all ranks, or a StatefulDataLoader's state (or a

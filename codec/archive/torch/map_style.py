@@ -30,6 +30,9 @@ class LayerMap(Dataset[Sample | None]):
     `LayerDataset`. "position" is the index. A damaged image raises ArchiveDamaged or LayerDamaged;
     with `on_damage` it is reported and its sample is None.
 
+    A DataLoader forms batches with `collate_fn=collate`; without it, it ends in "stack expects each
+    tensor to be equal size" where pictures have several sizes.
+
     `options` are described in `SampleOptions`.
     """
 

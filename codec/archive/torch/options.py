@@ -20,6 +20,7 @@ from underpaint.codec.arguments import (
     check_keywords,
 )
 from underpaint.codec.errors import UsageError
+from underpaint.codec.limits import MAX_PIXELS, MAX_SIDE
 
 Output = Literal["image", "latent", "bytes", "pil"]
 
@@ -145,7 +146,13 @@ def _shape(exact: Any) -> tuple[int, int] | None:
         height, width = exact
     except (TypeError, ValueError):
         raise UsageError(f"exact: want a height and a width, not {exact!r}") from None
-    return as_size("exact", height), as_size("exact", width)
+    shape = as_size("exact", height), as_size("exact", width)
+    if max(shape) > MAX_SIDE or shape[0] * shape[1] > MAX_PIXELS:
+        raise UsageError(
+            f"exact: {shape}; a picture has sides of at most {MAX_SIDE:,} pixels, and at most "
+            f"{MAX_PIXELS:,} pixels"
+        )
+    return shape
 
 
 def _check_output(options: SampleOptions) -> None:

@@ -116,6 +116,9 @@ def test_a_local_path_is_no_chain(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert not is_chain(path.name)
     assert is_chain(f"zip://a.jpg::{path}")
     assert is_chain(f"simplecache::{path}")
+    for new in ("o::ut", "./zip::new", "2026-01-01::zip"):
+        assert not is_chain(new)
+        assert file_system(new)[1] == str(tmp_path / new)
     for address in (path.name, str(path)):
         fs, opened = file_system(address)
         assert (opened, fs.cat_file(opened)) == (str(path), b"x")

@@ -75,6 +75,15 @@ def test_batches_hold_the_samples_and_zeros(root: Path, output: Any, names: list
                 assert not rest.any()
 
 
+def test_the_pages_name_what_a_loader_without_collate_ends_in(root: Path) -> None:
+    said = "stack expects each tensor to be equal size"
+    with pytest.raises(RuntimeError, match=said):
+        next(iter(DataLoader(LayerMap(root, output="image"), batch_size=ROWS)))
+    page = Path(__file__).parents[4] / "docs" / "reading.md"
+    for text in (page.read_text(), LayerDataset.__doc__, LayerMap.__doc__):
+        assert said in " ".join((text or "").split())
+
+
 def test_pictures_of_one_shape_have_a_mask_without_gaps(root: Path) -> None:
     [batch] = LayerDataset(root, output="image", exact=(24, 32), batch_size=ROWS)
     assert batch["image"].shape == (ROWS, 3, 24, 32)
