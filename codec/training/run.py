@@ -65,11 +65,13 @@ def train(
     keep: Kept = "network",
     teacher: Path | None = None,
     lifting: LiftingPlan = NO_LIFTING,
+    network_from: Path | None = None,
 ) -> Weights:
     """Train weights from photos and write them to `output`; resumes what the folder `run` holds.
 
     `start_from` is a weights file of which the run keeps the parts `keep`. The training goes on
-    from its network, which is pruned to the sizes of the plan. `teacher` is a weights file whose
+    from its network, or from that of the weights file `network_from`, which is pruned to the sizes
+    of the plan. `teacher` is a weights file whose
     network is imitated, see `TrainingPlan.teacher_weight`. A new learned lifting step is trained if
     `lifting` has steps. Raises UsageError if there are too few photos, if `run` was started with
     other settings, or if the network is smaller than the plan's.
@@ -103,7 +105,8 @@ def train(
         pictures, lambda picture: codec.quantised([picture])[0], plan.crop, drawn, plan.drawn
     )
     samples = Samples(weights, source, plan, device)
-    network = _start(earlier.network if earlier else None, samples)
+    further = unpack_weights(network_from.read_bytes()) if network_from else earlier
+    network = _start(further.network if further else None, samples)
     taught_by = unpack_weights(teacher.read_bytes()).network if teacher else None
     trainer = NetworkTrainer(
         network, samples, run / "network", device, measure, features, taught_by

@@ -8,7 +8,13 @@ from pathlib import Path
 from typing import Any, get_args
 
 from underpaint.codec.errors import UsageError
-from underpaint.codec.training.settings import PROFILES, Kept
+from underpaint.codec.training.settings import (
+    PROFILES,
+    Kept,
+    LiftingPlan,
+    Recipe,
+    TrainingPlan,
+)
 from underpaint.pipelines.cli.console import count
 from underpaint.pipelines.cli.options import GOES_ON
 from underpaint.pipelines.cli.outputs import check_file, check_folder
@@ -69,6 +75,12 @@ def add_parser(subparsers: Any) -> None:
         help="weights file whose network is trained further, pruned to the sizes below",
     )
     parser.add_argument(
+        "--network-from",
+        type=Path,
+        metavar="FILE",
+        help="with --start-from, weights file whose network is trained further in place of its own",
+    )
+    parser.add_argument(
         "--keep",
         choices=get_args(Kept),
         help=(
@@ -121,6 +133,18 @@ def _defaults(name: str, place: int) -> str:
     return "default: " + ", ".join(f"{profile} {text}" for profile, text in texts.items())
 
 
+def settings_of(args: argparse.Namespace) -> tuple[Recipe, TrainingPlan, LiftingPlan]:
+    """Return the settings of the profile, with the options that are given in their place."""
+
+    def chosen(settings: Any) -> Any:
+        given = {option.name: getattr(args, option.name) for option in fields(settings)}
+        given = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
+        return replace(settings, **{k: v for k, v in given.items() if v is not None})
+
+    recipe, plan, lifting = map(chosen, PROFILES[args.profile])
+    return recipe, plan, lifting
+
+
 def run(args: argparse.Namespace) -> int:
     """Train and print where the weights are; returns 0."""
     import logging
@@ -132,6 +156,8 @@ def run(args: argparse.Namespace) -> int:
 
     if args.keep and args.start_from is None:
         raise UsageError("--keep wants weights to keep parts of: --start-from FILE")
+    if args.network_from and args.start_from is None:
+        raise UsageError("--network-from wants weights for all but the network: --start-from FILE")
     if bool(args.teacher_weight) != bool(args.teacher):
         raise UsageError("--teacher and --teacher-weight belong together: give both or neither")
     check_file("--output", args.output)
@@ -141,17 +167,12 @@ def run(args: argparse.Namespace) -> int:
     torch.set_flush_denormal(True)  # denormal floats made a step four times slower
     if args.threads:
         torch.set_num_threads(args.threads)
-
-    def chosen(settings: Any) -> Any:
-        given = {option.name: getattr(args, option.name) for option in fields(settings)}
-        given = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
-        return replace(settings, **{k: v for k, v in given.items() if v is not None})
-
-    recipe, plan, lifting = map(chosen, PROFILES[args.profile])
+    recipe, plan, lifting = settings_of(args)
     run_folder = args.run_folder or args.output.with_name(args.output.name + ".run")
     weights = train(
         args.photos, args.output, run_folder, recipe, plan,
         device, args.start_from, args.keep or "network", args.teacher, lifting,
+        args.network_from,
     )  # fmt: skip
     print(f"{args.output}: weights {weights.id}")
     return 0
