@@ -17,14 +17,8 @@ from underpaint.pipelines.cli.main import build_parser
 from underpaint.pipelines.cli.train import settings_of
 
 ROOT = Path(__file__).parents[2]
-NETWORK = (
-    "coarse_width",
-    "coarse_hidden",
-    "coarse_depth",
-    "fine_width",
-    "fine_hidden",
-    "fine_depth",
-)
+SIZES = ("width", "hidden", "depth")
+NETWORK = tuple(f"{part}_{size}" for part in ("coarse", "fine") for size in SIZES)
 RECORDER = """#!{python}
 import json, pathlib, sys
 words = sys.argv[1:]
@@ -80,11 +74,9 @@ def test_settings_are_those_on_record(runs: list[argparse.Namespace]) -> None:
         for part, settings in parts.items():
             now = json.loads(json.dumps(asdict(settings)))
             then = {key: value for key, value in record.get(part, {}).items() if key not in UNLIKE}
-            if (
-                name == "perceptual"
-            ):  # its record has the steps of another run, which it did not use
-                then = {k: v for k, v in then.items() if "steps" not in k or k == "steps"}
-                then.pop("chroma_step", None), then.pop("power", None)
+            if name == "perceptual":  # on record are steps of another run: it did not use them
+                unused = ("level_steps", "chroma_step", "power")
+                then = {key: value for key, value in then.items() if key not in unused}
             if (chroma := then.pop("chroma_step", None)) is not None:
                 then |= {f"{which}_chroma_steps": [chroma] * 7 for which in ("first", "second")}
             if "learning_rate" in then and not plan.steps:
