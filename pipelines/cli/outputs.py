@@ -11,7 +11,6 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from underpaint.codec.archive.records import COMMITS, DATA, MANIFEST, UNITS
 from underpaint.codec.errors import UsageError
 from underpaint.codec.storage.files import Storage
 
@@ -69,6 +68,8 @@ def check_folder(option: str, folder: str | os.PathLike[str] | None) -> None:
 
 def check_archive(archive: str) -> None:
     """UsageError unless files of a local archive can be changed in their place."""
+    from underpaint.codec.archive.records import COMMITS, DATA, MANIFEST, UNITS
+
     storage = Storage(archive)
     if storage.is_local and os.path.exists(storage.path(MANIFEST)):
         check_folder("ARCHIVE", archive)

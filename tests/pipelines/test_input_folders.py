@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import pytest
@@ -120,13 +121,13 @@ def test_an_input_is_looked_up_once(
 ) -> None:
     fsspec.filesystem("memory").put(str(photos / "2019"), "/looked-up", recursive=True)
     asked: list[str] = []
-    isdir = MemoryFileSystem.isdir
+    info = MemoryFileSystem.info
 
-    def asking(self: MemoryFileSystem, path: str) -> bool:
+    def asking(self: MemoryFileSystem, path: str, **options: Any) -> Any:
         asked.append(path)
-        return bool(isdir(self, path))
+        return info(self, path, **options)
 
-    monkeypatch.setattr(MemoryFileSystem, "isdir", asking)
+    monkeypatch.setattr(MemoryFileSystem, "info", asking)
     assert (
         underpaint("encode", "memory://looked-up", "--output", tmp_path / "out", "--dry-run") == 0
     )
