@@ -86,11 +86,14 @@ from() { # NAME: the file of an earlier run
         --keep all --steps 2400 --learning-rate 1e-3
     run fidelity-drawn fidelity $large \
         --start-from "$(from fidelity-large)" --keep all --steps 2400 --learning-rate 1e-3
-    run fidelity fidelity $large --start-from "$(from fidelity-drawn)" --keep all --steps 350 \
+    run fidelity-flat fidelity $large --start-from "$(from fidelity-drawn)" --keep all --steps 350 \
         --learning-rate 5e-4 --warm-up 20 --drawn 0.4
     run perceptual-steps perceptual $photographs $small \
         --start-from "$(from perceptual-fitted)" --keep classes --steps 0
-    run perceptual perceptual $small --start-from "$(from perceptual-steps)" --keep all \
+    run perceptual-refined perceptual $small --start-from "$(from perceptual-steps)" --keep all \
         --steps 1400 --learning-rate 1e-3 --pattern-weight 0.3 \
         --extractor "$extractor" --extractor-input caffe
+    run perceptual perceptual $small --start-from "$(from perceptual-refined)" \
+        --keep classes --steps 0
+    run fidelity fidelity $large --start-from "$(from fidelity-flat)" --keep classes --steps 0
 }

@@ -62,7 +62,7 @@ def test_each_run_starts_from_files_of_runs_before(runs: list[argparse.Namespace
         if network:  # a network can be pruned, and not grown
             assert all(sizes[name] <= made[network][name] for name in NETWORK), run.output
         made[run.output] = sizes
-    assert [path.stem for path in made][-3:] == ["fidelity", "perceptual-steps", "perceptual"]
+    assert [path.stem for path in made][-3:] == ["perceptual-refined", "perceptual", "fidelity"]
 
 
 def test_settings_are_those_on_record(runs: list[argparse.Namespace]) -> None:
@@ -74,7 +74,7 @@ def test_settings_are_those_on_record(runs: list[argparse.Namespace]) -> None:
         for part, settings in parts.items():
             now = json.loads(json.dumps(asdict(settings)))
             then = {key: value for key, value in record.get(part, {}).items() if key not in UNLIKE}
-            if name == "perceptual":  # on record are steps of another run: it did not use them
+            if name == "perceptual-refined":  # on record are steps of another run: it did not use them
                 unused = ("level_steps", "chroma_step", "power")
                 then = {key: value for key, value in then.items() if key not in unused}
             if (chroma := then.pop("chroma_step", None)) is not None:
