@@ -74,7 +74,7 @@ def test_settings_are_those_on_record(runs: list[argparse.Namespace]) -> None:
         for part, settings in parts.items():
             now = json.loads(json.dumps(asdict(settings)))
             then = {key: value for key, value in record.get(part, {}).items() if key not in UNLIKE}
-            if name == "perceptual-refined":  # on record are steps of another run: it did not use them
+            if name == "perceptual-refined":  # its record names unused steps
                 unused = ("level_steps", "chroma_step", "power")
                 then = {key: value for key, value in then.items() if key not in unused}
             if (chroma := then.pop("chroma_step", None)) is not None:
