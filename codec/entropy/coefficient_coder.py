@@ -33,11 +33,7 @@ from underpaint.codec.entropy.estimates import SIGN_INPUTS
 from underpaint.codec.entropy.halving import code_halves, set_relatives, start_estimates
 from underpaint.codec.entropy.rans import COUNT, DECODE, code_bits, code_symbol
 from underpaint.codec.entropy.significance import clear_flags, code_flags
-from underpaint.codec.entropy.signs import (
-    SIGN_BINS,
-    bin_of_sign_context,
-    sign_context,
-)
+from underpaint.codec.entropy.signs import SIGN_BINS, bin_of_sign_context, sign_context
 from underpaint.codec.entropy.steps import Band, Row
 from underpaint.codec.quantize.cells import BEYOND, FAR_BITS, FAR_GROUPS, NEAR_CELLS
 from underpaint.codec.runtime.jit import kernel, unsigned

@@ -57,12 +57,13 @@ def verify(options: VerifyOptions, report: Callable[[str], None]) -> VerifyResul
     archive = Archive.open(options.archive)
     statistics = archive.statistics()
     weights = find_weights(options.weights, options.device, archive.weights_id, tensors=False)
-    found: list[str] = []
+    found: dict[str, None] = {}  # in order, each once: every row group of a lost file is reported
 
     def damage(what: object) -> None:
-        if str(what) not in found:  # each row group of a lost file is reported
-            found.append(str(what))
-            report(str(what))
+        text = str(what)
+        if text not in found:
+            found[text] = None
+            report(text)
 
     def tasks() -> Iterator[_Task]:
         for group in batches(archive.rows(labels=True, on_damage=damage)):
