@@ -32,6 +32,7 @@ from underpaint.codec.transform.colour_rotation import (
     find_rotations,
     rotate_colours,
 )
+from underpaint.codec.transform.colours import NO_SHEAR, Shear
 from underpaint.codec.transform.pictures import bands_and_low, pad_to_blocks
 from underpaint.codec.transform.prediction import Predictions
 from underpaint.codec.transform.subbands import Geometry, geometry
@@ -82,7 +83,11 @@ class Spectrum:
 
 
 def transform(
-    pixels: torch.Tensor, steps: np.ndarray, profile: str | None, step: Step = unobserved
+    pixels: torch.Tensor,
+    steps: np.ndarray,
+    profile: str | None,
+    shear: Shear = NO_SHEAR,
+    step: Step = unobserved,
 ) -> Spectrum:
     """Transform RGB in 0..255, float32 [N, 3, H, W], sides multiples of 16.
 
@@ -90,7 +95,7 @@ def transform(
     the weights decides whether colours are rotated; with None they are not.
     """
     with step(TRANSFORM):
-        bands, low = bands_and_low(pixels)
+        bands, low = bands_and_low(pixels, shear)
         rotations = find_rotations(bands, profile)
         bands = rotate_colours(bands, rotations)
     with step(ENERGIES):
@@ -149,8 +154,8 @@ class Analysis:
     def inspect(self, images: Sequence[np.ndarray]) -> Inspected:
         """Return what images of one padded size show before their classes are chosen."""
         pixels = pad_to_blocks(images, self._device)
-        profile = self._weights.config.profile
-        spectrum = transform(pixels, self._weights.steps, profile, self._step)
+        config = self._weights.config
+        spectrum = transform(pixels, self._weights.steps, config.profile, config.shear, self._step)
         layouts = [geometry(*image.shape[:2]) for image in images]
         return Inspected(spectrum, self._positions(spectrum), layouts)
 

@@ -29,6 +29,7 @@ from underpaint.codec.palette.step_choice import costs_by_sight
 from underpaint.codec.reconstruct.dequantise import dequantise
 from underpaint.codec.ssimulacra2 import Ssimulacra2
 from underpaint.codec.transform.band_lists import band_group
+from underpaint.codec.transform.colours import Shear
 from underpaint.codec.transform.pictures import bands_picture
 from underpaint.codec.transform.prediction import Predictions
 from underpaint.codec.transform.subbands import DYADIC_LEVELS
@@ -120,7 +121,7 @@ class Search:
         known = dequantise(self._weights, [state], self._device)
         predictions = Predictions(self._prediction, [state.rotation], state.cell_step)
         bands = predictions.complete(known.coefficients())
-        return Coded(sum(map(len, stream)), known.cells, bands)
+        return Coded(sum(map(len, stream)), known.cells, bands, self._weights.config.shear)
 
     def pixels(self, image: np.ndarray) -> torch.Tensor:
         """Return a picture as float32 [3, H, W] on the device."""
@@ -129,15 +130,19 @@ class Search:
 
 @dataclass(frozen=True)
 class Coded:
-    """A decoded state of one picture: its bytes, cells int16 and bands float32 [1, 3, ...]."""
+    """A decoded state of one picture: its bytes, cells int16 and bands float32 [1, 3, ...].
+
+    `shear` is that of the colours of the bands.
+    """
 
     size: int
     cells: list[torch.Tensor]
     bands: list[torch.Tensor]
+    shear: Shear
 
     def pixels(self, symbols: Symbols, shape: tuple[int, ...]) -> torch.Tensor:
         """Return the picture, float32 [3, H, W] in 0..255."""
-        (picture,) = bands_picture(self.bands, [symbols.rotation])
+        (picture,) = bands_picture(self.bands, [symbols.rotation], self.shear)
         return picture[:, : shape[0], : shape[1]].clamp(0, 255)
 
     def count(self) -> torch.Tensor:

@@ -64,7 +64,7 @@ class TextureFeatures:
         """See `Extractor`."""
         pixels = torch.from_numpy(np.ascontiguousarray(fitted)).to(self._device)
         pixels = pixels.permute(0, 3, 1, 2).float()
-        spectrum = transform(pixels, self._weights.steps, profile=None)
+        spectrum = transform(pixels, self._weights.steps, None, self._weights.config.shear)
         layout = torch.nn.functional.adaptive_avg_pool2d(spectrum.colours, GRID)
         energies = spectrum.energies_by_position.clip(LEAST_ENERGY)
         by_position = energies.reshape(len(energies), -1, TEXTURE_BANDS)

@@ -71,10 +71,11 @@ class TorchBackend:
             add_texture(bands, decoded, expected, texture)
         rotations = [state.rotation for state in states]
         shapes = [(state.layout.height, state.layout.width) for state in states]
+        shear = self._weights.config.shear
         pixels = (
-            small_pictures(bands, rotations, finest, shapes)
+            small_pictures(bands, rotations, finest, shapes, shear)
             if finest > 1
-            else bands_picture(bands, rotations)
+            else bands_picture(bands, rotations, shear)
         )
         return [
             picture[:, :height, :width].clamp_(0, 255).round_().to(torch.uint8)

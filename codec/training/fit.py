@@ -225,7 +225,7 @@ def _with_centroids(
     for photo, image in zip(photos, symbols, strict=False):
         masks = torch.from_numpy(weights.classes.mask[image.palettes[0].class_map])[None, None]
         pixels = pad_to_blocks([photo], torch.device("cpu"))
-        bands = picture_bands(pixels, [image.rotation])
+        bands = picture_bands(pixels, [image.rotation], config.shear)
         steps = step_bands(weights.steps, masks)
         predictions = Predictions(prediction, [image.rotation], len(config.widths))
         bands = closed_loop(weights).quantise(bands, steps, predictions).residuals

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from underpaint.codec.analysis import transform
+from underpaint.codec.analysis import Spectrum, transform
 from underpaint.codec.palette.semantic_head import HEAD_INPUTS, SemanticHead, head_inputs
 from underpaint.codec.quantize.quantizer import step_bands
 from underpaint.codec.training.pseudo_labels import fuse, pseudo_labels
@@ -26,7 +26,7 @@ from underpaint.codec.training.semantic_layers import SemanticLayers
 from underpaint.codec.training.settings import Recipe
 from underpaint.codec.training.texture_features import texture_features
 from underpaint.codec.transform.band_lists import band_group
-from underpaint.codec.transform.colour_rotation import ColourRotation
+from underpaint.codec.transform.colours import Shear
 from underpaint.codec.transform.pictures import bands_picture, pad_to_blocks
 from underpaint.codec.transform.subbands import BLOCK, DYADIC_LEVELS
 
@@ -78,13 +78,13 @@ def sample_positions(
     rows: list[list[np.ndarray]] = []
     for index, photo in enumerate(photos):
         pixels = pad_to_blocks([photo], torch.device("cpu"))
-        spectrum = transform(pixels, steps, recipe.profile)
+        spectrum = transform(pixels, steps, recipe.profile, recipe.shear)
         energies = spectrum.energies_by_position[0]
         fields = [energies, head_inputs(spectrum.head_inputs()[0])]
         fields.append(texture_features(pixels[0]).numpy())
         changes = np.zeros((*energies.shape[:2], 0), np.float32)
         if extractor is not None:
-            coarse = _coarsened(spectrum.bands, steps, spectrum.rotations)
+            coarse = _coarsened(spectrum, steps, recipe.shear)
             layers = extractor(_as_picture(pixels))
             changes = _changes(layers, extractor(_as_picture(coarse)), pixels, coarse)
             fields += layers
@@ -104,14 +104,13 @@ def _as_picture(pixels: torch.Tensor) -> np.ndarray:
     return pixels[0].clamp(0, 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
 
 
-def _coarsened(
-    bands: list[torch.Tensor], steps: np.ndarray, rotations: Sequence[ColourRotation]
-) -> torch.Tensor:
+def _coarsened(spectrum: Spectrum, steps: np.ndarray, shear: Shear) -> torch.Tensor:
     """Round bands in rotated colours to a coarse state's steps and go back to pixels."""
+    bands = spectrum.bands
     flat = torch.ones(1, 1, *bands[band_group(DYADIC_LEVELS).start].shape[2:])
     coarse = [COARSE_WIDTH * step for step in step_bands(steps, flat)]
     rounded = [(band / step).round() * step for band, step in zip(bands, coarse, strict=True)]
-    return bands_picture(rounded, rotations)
+    return bands_picture(rounded, spectrum.rotations, shear)
 
 
 def _changes(

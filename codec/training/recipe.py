@@ -40,6 +40,7 @@ def codec_config(recipe: Recipe) -> CodecConfig:
         smoothing=recipe.smoothing,
         profile=recipe.profile,
         mixes_splits=recipe.mixes_splits,
+        shear=recipe.shear,
     )
 
 

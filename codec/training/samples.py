@@ -20,6 +20,7 @@ from underpaint.codec.reconstruct.network import BackwardNetwork
 from underpaint.codec.reconstruct.network_shape import NetworkShape
 from underpaint.codec.training.settings import TrainingPlan
 from underpaint.codec.transform.colour_rotation import ColourRotation
+from underpaint.codec.transform.colours import Shear
 from underpaint.codec.transform.pictures import bands_picture, picture_bands
 from underpaint.codec.transform.prediction import Predictions
 from underpaint.codec.transform.subbands import BLOCK
@@ -151,6 +152,7 @@ class Batch:
     predictions of details, by the learned lifting step in this state
     class_maps  int64 [N, crop / 16, crop / 16]
     last_layer  int64 [N]
+    shear       of the colours of the bands
     """
 
     draw: Draw
@@ -160,6 +162,7 @@ class Batch:
     predictions: Predictions
     class_maps: torch.Tensor
     last_layer: torch.Tensor
+    shear: Shear
 
     def estimate(self, network: BackwardNetwork) -> list[torch.Tensor]:
         """Return the bands that a network estimates: levels 1 and 2, and the low band at 1/4."""
@@ -172,7 +175,7 @@ class Batch:
 
     def picture(self, bands: list[torch.Tensor]) -> torch.Tensor:
         """Return the pictures of bands as a decoder shows them, clipped to 0..255; as `pixels`."""
-        return bands_picture(bands, self.draw.rotations).clamp(0, 255)
+        return bands_picture(bands, self.draw.rotations, self.shear).clamp(0, 255)
 
 
 class Samples:
@@ -217,7 +220,7 @@ class Samples:
         weights, config, stage = self._weights, self._weights.config, draw.stage
         pixels = draw.pixels.to(self._device)
         state = config.chain[stage.step]
-        bands = picture_bands(pixels, draw.rotations)
+        bands = picture_bands(pixels, draw.rotations, config.shear)
         masks = torch.from_numpy(weights.classes.mask[draw.mask_map][:, None])
         steps = step_bands(weights.steps, masks.to(self._device))
         finest = Predictions(self._prediction, draw.rotations, len(config.widths))
@@ -232,4 +235,5 @@ class Samples:
             replace(finest, step=stage.step),
             torch.from_numpy(draw.class_map).long().to(self._device),
             torch.full((len(pixels),), stage.layer, device=self._device),
+            config.shear,
         )

@@ -49,6 +49,9 @@ class Recipe:
     mixes_splits: bool = _option(
         False, "mix several estimates for splits of the zero cell: fewer bits, slower decoding"
     )
+    shear: tuple[float, float] = _option(
+        (0.0, 0.0), "how much of the two chroma components lightness contains"
+    )
     classes: int = _option(64, "size of the codebook of texture classes")
     palette_budgets: tuple[float, ...] = _option(
         (0.9, 1.6), "maximal bits for each position of the class map, one number a palette state"
@@ -174,6 +177,7 @@ PROFILES = {
             masking=0.8,
             knee=4.0,
             power=0.75,
+            shear=(0.125, 0.5),
         ),
         TrainingPlan(ssim_weight=0.6, feature_weight=0.15),
         LiftingPlan(),

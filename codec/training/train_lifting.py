@@ -72,7 +72,7 @@ class _Batch:
     ) -> None:  # fmt: skip
         self.rotations, self.pixels = rotations, pixels[0, 0].numel()
         masks = torch.from_numpy(weights.classes.mask[mask_map][:, None]).to(pixels.device)
-        self.bands = picture_bands(pixels, rotations)
+        self.bands = picture_bands(pixels, rotations, weights.config.shear)
         self.steps = step_bands(weights.steps, masks)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from underpaint.codec.transform.colour_rotation import ColourRotation, rotate_colours
-from underpaint.codec.transform.colours import to_opponent, to_rgb
+from underpaint.codec.transform.colours import NO_SHEAR, Shear, to_opponent, to_rgb
 from underpaint.codec.transform.resampling import small_pixels
 from underpaint.codec.transform.subbands import BLOCK, DYADIC_LEVELS, LEVELS
 from underpaint.codec.transform.wavelet import analyse, synthesise
@@ -33,26 +33,28 @@ def pad_to_blocks(images: Sequence[np.ndarray], device: torch.device) -> torch.T
 
 
 def picture_bands(
-    pixels: torch.Tensor, rotations: Sequence[ColourRotation] = ()
+    pixels: torch.Tensor, rotations: Sequence[ColourRotation] = (), shear: Shear = NO_SHEAR
 ) -> list[torch.Tensor]:
     """Transform float RGB [N, 3, H, W] in 0..255 to subbands, colours rotated where given."""
-    return rotate_colours(bands_and_low(pixels)[0], rotations)
+    return rotate_colours(bands_and_low(pixels, shear)[0], rotations)
 
 
-def bands_and_low(pixels: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
+def bands_and_low(
+    pixels: torch.Tensor, shear: Shear = NO_SHEAR
+) -> tuple[list[torch.Tensor], torch.Tensor]:
     """Return the subbands of pixels in opponent colours, and the low band at 1/16 resolution.
 
     The two coarsest levels are the subbands of that low band, float [N, 3, H / 16, W / 16].
     """
-    *fine, low = analyse(to_opponent(pixels), DYADIC_LEVELS)
+    *fine, low = analyse(to_opponent(pixels, shear), DYADIC_LEVELS)
     return [*fine, *analyse(low, LEVELS - DYADIC_LEVELS)], low
 
 
 def bands_picture(
-    bands: list[torch.Tensor], rotations: Sequence[ColourRotation] = ()
+    bands: list[torch.Tensor], rotations: Sequence[ColourRotation] = (), shear: Shear = NO_SHEAR
 ) -> torch.Tensor:
     """Invert `picture_bands`."""
-    return to_rgb(synthesise(rotate_colours(bands, rotations, inverse=True)))
+    return to_rgb(synthesise(rotate_colours(bands, rotations, inverse=True)), shear)
 
 
 def small_pictures(
@@ -60,6 +62,7 @@ def small_pictures(
     rotations: Sequence[ColourRotation],
     finest: int,
     shapes: Sequence[tuple[int, int]],
+    shear: Shear = NO_SHEAR,
 ) -> list[torch.Tensor]:
     """Return the pictures that bands from level `finest` on give, float RGB [3, H', W'] each.
 
@@ -67,6 +70,6 @@ def small_pictures(
     """
     lows = synthesise(rotate_colours(bands, rotations, finest, inverse=True))
     return [
-        to_rgb(small_pixels(low[None], shape, finest - 1))[0]
+        to_rgb(small_pixels(low[None], shape, finest - 1), shear)[0]
         for low, shape in zip(lows, shapes, strict=True)
     ]

@@ -9,6 +9,7 @@ from underpaint.codec.entropy.tables import TableLayout
 from underpaint.codec.palette.merging import MergeWeights
 from underpaint.codec.quantize.cells import Cells, chain, root
 from underpaint.codec.quantize.compander import Compander
+from underpaint.codec.transform.colours import Shear
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class CodecConfig:
     profile          name of the training goal
     mixes_splits     whether several estimates are mixed for splits of the zero cell: fewer bits,
                      slower decoding
+    shear            of opponent colours, see `transform.colours`
     """
 
     widths: tuple[int, ...]
@@ -47,6 +49,7 @@ class CodecConfig:
     smoothing: float
     profile: str
     mixes_splits: bool
+    shear: Shear
 
     @cached_property
     def chain(self) -> tuple[Cells, ...]:

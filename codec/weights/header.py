@@ -26,7 +26,7 @@ PROFILES = {
 SHIPPED = next(iter(PROFILES.values()))
 """The default weights."""
 
-WEIGHTS_FORMAT = 5
+WEIGHTS_FORMAT = 6
 """Version of the format of weights files."""
 
 METADATA = "underpaint"

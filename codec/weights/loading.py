@@ -165,6 +165,11 @@ def _prediction(found: dict[str, Any], config: CodecConfig) -> PredictionShape |
     return PredictionShape(tuple(shape.widths), shape.states)
 
 
+def _pair(values: list[float]) -> tuple[float, float]:
+    first, second = values
+    return first, second
+
+
 def _config(codec: dict[str, Any]) -> CodecConfig:
     if unknown := codec.keys() - {field.name for field in fields(CodecConfig)}:
         raise WeightsDamaged(f"unknown configuration {', '.join(sorted(unknown))}", rule="W3")
@@ -178,4 +183,5 @@ def _config(codec: dict[str, Any]) -> CodecConfig:
         smoothing=codec["smoothing"],
         profile=codec["profile"],
         mixes_splits=codec["mixes_splits"],
+        shear=_pair(codec["shear"]),
     )

@@ -58,6 +58,8 @@ def check_config(config: CodecConfig) -> None:
         raise WeightsDamaged(f"the compander has factors {factors}", rule="W8")
     if type(config.mixes_splits) is not bool:
         raise WeightsDamaged(f"mixes_splits is {config.mixes_splits!r}, no bool", rule="W13")
+    if any(type(part) not in (int, float) or not abs(part) <= 1 for part in config.shear):
+        raise WeightsDamaged(f"a shear of colours of {config.shear}", rule="W14")
     costs = (*asdict(config.merge).values(), config.evidence)
     if any(type(value) not in (int, float) or not 0 <= value < math.inf for value in costs):
         raise WeightsDamaged(f"merge weights or evidence of {costs}", rule="W9")

@@ -84,7 +84,7 @@ def read_weights(data: bytes) -> Weights:
     (length,) = struct.unpack_from("<Q", data)
     header = json.loads(data[8 : 8 + length])
     config = json.loads(header["__metadata__"]["underpaint"])
-    if config["format"] != 5:
+    if config["format"] != 6:
         raise ValueError(f"weights of format {config['format']}")
 
     def tensor(name: str) -> list:

@@ -19,7 +19,7 @@ from underpaint.codec.reconstruct.cpu.latents import write_low_band
 from underpaint.codec.reconstruct.cpu.state import StateArrays
 from underpaint.codec.runtime.jit import kernel
 from underpaint.codec.transform.colour_rotation import ColourRotation
-from underpaint.codec.transform.colours import MID_GREY, OPPONENT, mix_colours
+from underpaint.codec.transform.colours import MID_GREY, NO_SHEAR, OPPONENT, Shear, mix_colours
 from underpaint.codec.transform.lifting import (
     HALVES,
     HIGH_HALF,
@@ -108,9 +108,11 @@ class PictureSynthesis:
         state: StateArrays,
         rotation: ColourRotation,
         predictor: DetailPredictor | None = None,
+        shear: Shear = NO_SHEAR,
     ) -> None:
-        """Take a state, the rotation of its colours, and what predicts its details, if any."""
+        """Take a state, how its colours are rotated and sheared, and what predicts its details."""
         self._state, self._rotation, self._predictor = state, rotation, predictor
+        self._shear = np.array(shear, np.float32)
         rows, columns = state.masks.shape
         self.positions = rows, columns
         width = columns << DYADIC_LEVELS >> (state.finest - 1)
@@ -168,7 +170,7 @@ class PictureSynthesis:
         if any(self._rotation):
             mix_colours(low, self._rotation.inverse_matrix(), low)
         details = self.details(1, low)
-        _write_picture(self._state, changes, details, low, self._scratch, picture)
+        _write_picture(self._state, changes, details, low, self._scratch, self._shear, picture)
 
     def write_small_picture(
         self, low: np.ndarray, sides: tuple[int, int], level: int, picture: np.ndarray
@@ -184,7 +186,7 @@ class PictureSynthesis:
         columns = max(low.shape[2], picture.shape[2])
         rows = np.empty((2, COMPONENTS, columns + TAPS), np.float32)
         colours = np.empty((COMPONENTS, columns), np.uint8)
-        _write_small_picture(low, gain, along_y, along_x, rows, colours, picture)
+        _write_small_picture(low, gain, along_y, along_x, rows, colours, self._shear, picture)
 
 
 @kernel(forceinline=True)
@@ -398,7 +400,7 @@ def _join_level(state, changes, details, level, low, scratch, joined):
 
 
 @kernel()
-def _write_picture(state, changes, details, low, scratch, picture):
+def _write_picture(state, changes, details, low, scratch, shear, picture):
     """Join the finest level of all components, row by row, and write the picture."""
     n, half = low.shape[1:]
     height = picture.shape[1]
@@ -415,13 +417,14 @@ def _write_picture(state, changes, details, low, scratch, picture):
             inverse_columns_fused(ring, _RING - 1, k, n, n, 2 * half)
         if k > 1:
             for y in range(2 * k - 4, min(2 * k - 2, height)):
-                _to_rgb(rings[0, y % _RING], rings[1, y % _RING], rings[2, y % _RING], colours)
+                at = y % _RING
+                _to_rgb(rings[0, at], rings[1, at], rings[2, at], shear, colours)
                 for colour in range(3):
                     _interleave(colours[colour, : 2 * half], picture[colour, y])
 
 
 @kernel(fastmath=_FUSED)
-def _write_small_picture(low, gain, along_y, along_x, rows, colours, picture):
+def _write_small_picture(low, gain, along_y, along_x, rows, colours, shear, picture):
     """Resample a low band along y and x, times `gain`, and write the picture, row by row.
 
     `rows` float32 [2, 3, columns + 4] and `colours` uint8 [3, columns] are scratch memory.
@@ -444,7 +447,8 @@ def _write_small_picture(low, gain, along_y, along_x, rows, colours, picture):
             row[0] = row[1]
             row[columns + 1] = row[columns + 2] = row[columns]
             _resample_row(row, along_x, rows[1, component, :width])
-        _to_rgb(rows[1, 0, :width], rows[1, 1, :width], rows[1, 2, :width], colours[:, :width])
+        made = rows[1, :, :width]
+        _to_rgb(made[0], made[1], made[2], shear, colours[:, :width])
         for colour in range(3):
             for x in range(width):
                 picture[colour, y, x] = colours[colour, x]
@@ -472,10 +476,11 @@ def _resample_row(row, along, result):
 
 
 @kernel(fastmath=_FUSED)
-def _to_rgb(lights, reds, greens, colours):
+def _to_rgb(lights, reds, greens, shear, colours):
     """Convert a row of opponent colours, float32, to red, green and blue, uint8 [3, columns]."""
+    of_red, of_green = _LIGHT * shear[0], _LIGHT * shear[1]
     for x in range(colours.shape[1]):
-        grey = lights[x] * _LIGHT + _GREY
+        grey = lights[x] * _LIGHT + _GREY - reds[x] * of_red - greens[x] * of_green
         magenta = grey - greens[x] * _MAGENTA
         colours[0, x] = _byte(magenta + reds[x] * _RED_BLUE)
         colours[1, x] = _byte(grey + greens[x] * _GREEN)

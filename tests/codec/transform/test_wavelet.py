@@ -33,6 +33,17 @@ def test_colour_transform_is_orthonormal():
     assert to_opponent(torch.full((1, 3, 1, 1), 128.0)).abs().max() < 1e-4
 
 
+def test_shear_changes_lightness_alone():
+    rgb = torch.rand(2, 3, 4, 5, dtype=torch.float64) * 255
+    plain, sheared = to_opponent(rgb), to_opponent(rgb, (0.125, 0.5))
+    torch.testing.assert_close(to_rgb(sheared, (0.125, 0.5)), rgb, rtol=0, atol=1e-10)
+    torch.testing.assert_close(sheared[:, 1:], plain[:, 1:])
+    added = 0.125 * plain[:, 1] + 0.5 * plain[:, 2]
+    torch.testing.assert_close(sheared[:, 0], plain[:, 0] + added)
+    grey = torch.full((1, 3, 1, 1), 200.0, dtype=torch.float64)
+    torch.testing.assert_close(to_opponent(grey, (0.125, 0.5)), to_opponent(grey))
+
+
 @pytest.mark.slow
 def test_wavelet_is_nearly_orthonormal():
     """An error in a coefficient costs about as much in pixels, whatever its band."""

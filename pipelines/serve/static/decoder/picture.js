@@ -44,7 +44,9 @@ export function reconstruct(symbols, weights, { shrinkLevel = 0, refine = false 
     if (shrinkLevel === 0) refineFine(levels, planes, features);
   }
   joinTo(shrinkLevel);
-  if (shrinkLevel === 0) return colours(planes, symbols.header.height, symbols.header.width);
+  if (shrinkLevel === 0) {
+    return colours(planes, weights.shear, symbols.header.height, symbols.header.width);
+  }
   rotateBack(planes, symbols.angles);
   const { height, width } = symbols.header;
   for (const plane of planes) {
@@ -52,7 +54,7 @@ export function reconstruct(symbols, weights, { shrinkLevel = 0, refine = false 
   }
   const small = planes.map((plane) => resampled(plane, height, width, shrinkLevel));
   const sides = shrunkSides(symbols.header, shrinkLevel);
-  return colours(small, sides.height, sides.width);
+  return colours(small, weights.shear, sides.height, sides.width);
 }
 
 /** The bands of a picture, at their reconstruction points until a network moves them. */
@@ -106,12 +108,13 @@ function rotate(p, q, angle) {
   }
 }
 
-/** Return RGBA of opponent colours, without padding. */
-function colours([light, first, second], height, width) {
+/** Return RGBA of sheared opponent colours, without padding. */
+function colours([light, first, second], [firstShare, secondShare], height, width) {
   const data = new Uint8ClampedArray(4 * height * width); // clips, and rounds halves to even
   for (let y = 0, to = 0; y < height; y++) {
     for (let x = 0, at = y * light.columns; x < width; x++, at++) {
-      const grey = 128 + light.data[at] / Math.sqrt(3);
+      const chroma = firstShare * first.data[at] + secondShare * second.data[at];
+      const grey = 128 + (light.data[at] - chroma) / Math.sqrt(3);
       const c1 = first.data[at] / Math.SQRT2;
       const c2 = second.data[at] / Math.sqrt(6);
       data[to++] = grey + c1 - c2;

@@ -3,7 +3,7 @@
 import { WeightsDamaged } from "./errors.js";
 import { MOST_COUNT, MOST_MIXING } from "./estimates.js";
 
-const FORMAT = 5;
+const FORMAT = 6;
 const SYMBOLS = 5;
 const TOTAL = 65536;
 export const PALETTE_TABLES = 18;
@@ -29,6 +29,7 @@ export class Weights {
     this.flagActivity = tensor("flag_activity");
     this.signWeights = tensor("sign_weights");
     this.mixesSplits = codec.mixes_splits;
+    this.shear = codec.shear;
     this.estimates = {
       shares: tensor("estimates.shares"),
       counts: tensor("estimates.counts"),
