@@ -23,9 +23,11 @@ large="--coarse-width 160 --coarse-hidden 320 --coarse-depth 4 --fine-width 64 -
     --fine-depth 4 --shared 16"
 small="--coarse-width 96 --coarse-hidden 96 --coarse-depth 2 --fine-width 64 --fine-hidden 64
     --fine-depth 4 --shared 8"
+# lightness of equal shares of red, green and blue, as all runs had before `perceptual-sheared`
+equal="--shear 0 0"
 # steps of `perceptual` before they were searched along their gradient
 steps="--level-steps 0.8 1.7 1 0.75 0.65 0.62 0.8 --first-chroma-steps 1.2 1.2 1.2 1.2 1.2 1.2 1.2
-    --second-chroma-steps 1.2 1.2 1.2 1.2 1.2 1.2 1.2 --diagonal-steps 1 1 1 1 1 1 --power 0.7"
+    --second-chroma-steps 1.2 1.2 1.2 1.2 1.2 1.2 1.2 --diagonal-steps 1 1 1 1 1 1 --power 0.7 $equal"
 # runs before drawn pictures, and before contexts were fitted on 300 photos
 photographs="--drawn 0"
 early="$photographs --context-photos 150"
@@ -88,12 +90,18 @@ from() { # NAME: the file of an earlier run
         --start-from "$(from fidelity-large)" --keep all --steps 2400 --learning-rate 1e-3
     run fidelity-flat fidelity $large --start-from "$(from fidelity-drawn)" --keep all --steps 350 \
         --learning-rate 5e-4 --warm-up 20 --drawn 0.4
-    run perceptual-steps perceptual $photographs $small \
+    run perceptual-steps perceptual $photographs $small $equal \
         --start-from "$(from perceptual-fitted)" --keep classes --steps 0
-    run perceptual-refined perceptual $small --start-from "$(from perceptual-steps)" --keep all \
+    run perceptual-refined perceptual $small $equal \
+        --start-from "$(from perceptual-steps)" --keep all \
         --steps 1400 --learning-rate 1e-3 --pattern-weight 0.3 \
         --extractor "$extractor" --extractor-input caffe
-    run perceptual perceptual $small --start-from "$(from perceptual-refined)" \
+    run perceptual-estimates perceptual $small $equal --start-from "$(from perceptual-refined)" \
         --keep classes --steps 0
+    run perceptual-sheared perceptual $small --start-from "$(from perceptual-estimates)" \
+        --keep classes --steps 0
+    run perceptual perceptual $small --start-from "$(from perceptual-sheared)" --keep all \
+        --steps 1600 --learning-rate 1e-3 --pattern-weight 0.3 \
+        --extractor "$extractor" --extractor-input caffe
     run fidelity fidelity $large --start-from "$(from fidelity-flat)" --keep classes --steps 0
 }
