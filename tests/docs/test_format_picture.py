@@ -165,7 +165,7 @@ class _Reader:
         low = _inverse(scaled(0)[0], scaled(6), scaled(5))
         if shrink > 2:
             low = low if shrink == 4 else joined(low, 4)
-            return _coloured(_resampled(_turned_back(low, turn), shrink))
+            return self._coloured(_resampled(_turned_back(low, turn), shrink))
         x = np.arcsinh(np.concatenate([low / unit, seen(4), _fold(seen(3))]))
         x = self._trunk("coarse", np.concatenate([x, low / 1024, embedded]), s - 1)
         change = self._linear("coarse_out", x)
@@ -175,14 +175,22 @@ class _Reader:
         quarter = joined(low, 4, 3)
         if shrink:
             quarter = quarter if shrink == 2 else joined(quarter, 2)
-            return _coloured(_resampled(_turned_back(quarter, turn), shrink))
+            return self._coloured(_resampled(_turned_back(quarter, turn), shrink))
         y = np.arcsinh(np.concatenate([quarter / unit, seen(2), _fold(seen(1))]))
         y = np.concatenate([y, _unfold(self._linear("share", x), 4)])
         change = self._linear("fine_out", self._trunk("fine", y, s - 1))
         quarter = quarter + unit * change[:3]
         move(2, change[3:12])
         move(1, _unfold(change[12:]))
-        return _coloured(joined(_turned_back(joined(quarter, 2), turn), 1))
+        return self._coloured(joined(_turned_back(joined(quarter, 2), turn), 1))
+
+    def _coloured(self, samples: np.ndarray) -> np.ndarray:
+        light, c1, c2 = samples
+        p, q = self.codec["shear"]
+        light = light - p * c1 - q * c2
+        grey, c1, c2 = 128 + light / 3**0.5, c1 / 2**0.5, c2 / 6**0.5
+        rgb = np.stack([grey + c1 - c2, grey + 2 * c2, grey - c1 - c2], -1)
+        return np.rint(np.clip(rgb, 0, 255)).astype(np.uint8)
 
 
 def _turned_back(samples: np.ndarray, turn: np.ndarray) -> np.ndarray:
@@ -193,13 +201,6 @@ def _turned_back(samples: np.ndarray, turn: np.ndarray) -> np.ndarray:
     light, c1 = light * cos_b - c1 * sin_b, light * sin_b + c1 * cos_b
     c1, c2 = c1 * cos_a - c2 * sin_a, c1 * sin_a + c2 * cos_a
     return np.stack([light, c1, c2])
-
-
-def _coloured(samples: np.ndarray) -> np.ndarray:
-    light, c1, c2 = samples
-    grey, c1, c2 = 128 + light / 3**0.5, c1 / 2**0.5, c2 / 6**0.5
-    rgb = np.stack([grey + c1 - c2, grey + 2 * c2, grey - c1 - c2], -1)
-    return np.rint(np.clip(rgb, 0, 255)).astype(np.uint8)
 
 
 def _resampled(low: np.ndarray, shrink: int) -> np.ndarray:
