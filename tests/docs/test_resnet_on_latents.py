@@ -39,7 +39,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_it_tells_two_photos_apart(root: Path) -> None:
-    network, loss = example.train(str(root), label="photo", layers=2, epochs=6)
+    network, loss = example.train(str(root), label="photo", layers=2, epochs=12)
     assert loss < 0.2  # that of guessing is 0.69
     network.eval()
     [batch] = LayerDataset(root, layers=2, normalize=True, label="photo", batch_size=PICTURES)
