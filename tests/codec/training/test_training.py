@@ -201,9 +201,9 @@ def test_no_photos_is_one_clear_line(tmp_path):
 
 def test_weights_of_another_format_are_refused():
     data = SHIPPED.read_bytes()
-    assert data.count(b'\\"format\\": 5') == 1
+    assert data.count(b'\\"format\\": 6') == 1
     with pytest.raises(WeightsDamaged) as caught:
-        unpack_weights(data.replace(b'\\"format\\": 5', b'\\"format\\": 3'))
+        unpack_weights(data.replace(b'\\"format\\": 6', b'\\"format\\": 3'))
     assert caught.value.rule == "W2"
 
 
