@@ -422,8 +422,13 @@ class _Work:
             listed_twice = (row.key, row.source_uri) in self._written
             if listed_twice or self._settings.on_conflict != RENAME:
                 raise
-            key, notes = key_for(row.key, row.source_uri), (*row.notes, note_of(row.key))
-            self._writer.add(replace(row, key=key, notes=notes))
+            notes = (*row.notes, note_of(row.key))
+            try:
+                key = key_for(row.key, row.source_uri)
+                self._writer.add(replace(row, key=key, notes=notes))
+            except DuplicateKey:  # a third member of one name in a shard
+                key = key_for(row.key, f"{row.source_uri} {row.source_sha256.hex()}")
+                self._writer.add(replace(row, key=key, notes=notes))
         if self._unit.shard is None:
             self._written.add((row.key, row.source_uri))
 

@@ -235,6 +235,7 @@ def _rewrite(
         schema = reader.footer(unit.data).schema
         labels = label_fields(schema)
         writer = ArchiveWriter.like(storage.root, target, labels, options=storage.options)
+        changes = _without_clashes(changes, reader, unit)
         with suppress(UnitConflict), writer:
             for group in range(len(unit.data.row_groups)):
                 table = _renamed(reader.read(unit.data, group, schema.names), changes)
@@ -244,6 +245,24 @@ def _rewrite(
         report(f"keys of several rows stay: {error}")
         return False
     return True
+
+
+def _without_clashes(
+    changes: Mapping[str, str | None], reader: RangeReader, unit: Commit
+) -> dict[str, str | None]:
+    """Return changes whose new keys no other row of the unit has."""
+    taken = {key for *_, keys in _key_groups(reader, unit) for key in keys.to_pylist()}
+    found = dict(changes)
+    for key, new in sorted(changes.items()):
+        if new is None:
+            continue
+        number = 1
+        while new in taken:
+            number += 1
+            new = key_for(key, f"{changes[key]} {number}")
+        taken.add(new)
+        found[key] = new
+    return found
 
 
 def _next_name(unit: str) -> str:

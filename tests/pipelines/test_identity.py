@@ -17,13 +17,13 @@ from tests.helpers.pictures import underpaint
 from underpaint.codec.archive import Archive
 
 
-def write_tar(path: Path, *numbers: int) -> None:
+def write_tar(path: Path, *numbers: int, name: str = "") -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with tarfile.open(path, "w") as tar:
         for place, number in enumerate(numbers):
             out = io.BytesIO()
             Image.fromarray(data.astronaut()[number : number + 32, :48]).save(out, "PNG")
-            member = tarfile.TarInfo(f"{place}.png")
+            member = tarfile.TarInfo(name or f"{place}.png")
             member.size = out.tell()
             out.seek(0)
             tar.addfile(member, out)
@@ -60,6 +60,15 @@ def test_shards_of_one_name_are_all_kept(tmp_path: Path) -> None:
         assert encode(archive, tmp_path / "2019") == 0
         assert encode(archive, tmp_path / "2020") == 0
         assert len(sources(archive)) == 5
+    assert underpaint("verify", archive) == 0
+
+
+def test_all_different_members_of_one_name_are_kept(tmp_path: Path) -> None:
+    archive = tmp_path / "archive"
+    write_tar(tmp_path / "shard.tar", 0, 50, 100, 150, name="x.png")
+    for _ in range(2):
+        assert encode(archive, tmp_path / "shard.tar") == 0
+        assert len(sources(archive)) == 4
     assert underpaint("verify", archive) == 0
 
 

@@ -93,6 +93,16 @@ def test_the_first_source_keeps_the_key_and_the_others_are_renamed(tmp_path: Pat
     assert [letter.key for letter in archive.dead_letters()] == ["lost"]
 
 
+def test_a_new_key_that_stands_in_the_unit_is_not_given_again(tmp_path: Path) -> None:
+    taken = key_for("a.jpg", "/z/a.jpg")
+    write(tmp_path, "one", [row("a.jpg", "/z/a.jpg"), row(taken, "/z/other.jpg")])
+    write(tmp_path, "two", [row("a.jpg", "/m/a.jpg")])
+    publish(str(tmp_path))
+    found = sources(tmp_path)
+    assert sorted(found.values()) == ["/m/a.jpg", "/z/a.jpg", "/z/other.jpg"]
+    assert (found["a.jpg"], found[taken]) == ("/m/a.jpg", "/z/other.jpg")
+
+
 def test_a_row_that_was_written_twice_is_kept_once(tmp_path: Path) -> None:
     write(tmp_path, "one", [row("a", "/a"), row("b", "/b")])
     write(tmp_path, "two", [row("a", "/a"), row("b", "/b"), row("c", "/c")])
