@@ -272,6 +272,8 @@ class SampleMaker:
     def _bytes(self, units: Units) -> np.ndarray:
         """Return the bytes of the columns that the samples need, of each data file."""
         layers, sizes = len(self._by_layer), len(self.archive.sizes)
+        if not units.files:  # no picture could be stored
+            return np.zeros(0, np.int64)
         if sizes == 1:
             return units.data_numbers("layer_bytes")[:, :layers].sum(1)
         by_size = units.data_numbers("size_bytes").reshape(len(units.files), sizes, -1)

@@ -341,3 +341,22 @@ def test_mistakes_get_one_line(root: Path, other: Path) -> None:
         reader(root, where="layer_0 == 'a'")
     with pytest.raises(UsageError, match="layer_0"):
         reader(root, where=pc.field("layer_0") == b"a")
+
+
+@pytest.mark.parametrize("sizes", [(0,), (256, 512, 0)])
+def test_archives_without_pictures_give_no_samples(
+    root: Path, tmp_path: Path, sizes: tuple[int, ...]
+) -> None:
+    none = tmp_path / "none"
+    with ArchiveWriter(none, "unit", layers=("coarse", "fine"), weights_id="0" * 16, sizes=sizes):
+        pass
+    publish(str(none))
+    for shuffle in ("windows", "full"):
+        empty = reader(none, shuffle=shuffle, where="width > 3", batch_size=2)
+        assert (len(empty), list(empty)) == (0, [])
+    assert (len(LayerMap(none, output="bytes")), list(LayerMap(none, output="bytes"))) == (0, [])
+    expected = {row.key for row in Archive.open(root).rows()}
+    for archives in ([none, root], [root, none]):
+        samples = list(reader(archives, labels=False))
+        assert len(samples) == len(reader(archives)) == ROWS
+        assert set(keys(samples)) == expected
