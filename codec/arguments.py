@@ -12,6 +12,9 @@ from typing import SupportsFloat, SupportsIndex
 
 from underpaint.codec.errors import UsageError
 
+_MOST_DIGITS = 18
+"""Most digits of a whole number from outside: any of as many fits 64 bits."""
+
 
 def as_names(argument: str, names: str | Iterable[str]) -> tuple[str, ...]:
     """Return the names that an argument holds; a text is one name, and not a list of letters.
@@ -32,6 +35,16 @@ def as_names(argument: str, names: str | Iterable[str]) -> tuple[str, ...]:
         if not isinstance(name, str):
             raise UsageError(f"{argument}: want texts, not {name!r} ({type(name).__name__})")
     return found
+
+
+def whole_number(text: str) -> int | None:
+    """Return the whole number, 0 or more, that a text from outside writes, or None if it is none.
+
+    Only the digits 0 to 9 count, at most 18: `str.isdigit` holds for texts that `int` refuses, such
+    as a superscript, and `int` takes spaces, underscores and digits of other scripts.
+    """
+    digits = text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS
+    return int(text) if digits else None
 
 
 def as_integer(argument: str, number: SupportsIndex) -> int:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from underpaint.codec.arguments import whole_number
 from underpaint.codec.transform.subbands import BLOCK
 
 BATCH_PIXELS = 1 << 19
@@ -37,8 +38,7 @@ def most_threads() -> int:
     """Return torch's number of threads, or the number that it would take if it was imported."""
     if "torch" in sys.modules:
         return int(sys.modules["torch"].get_num_threads())
-    given = os.environ.get("OMP_NUM_THREADS", "")
-    return int(given) if given.isdecimal() and int(given) else os.cpu_count() or 1
+    return whole_number(os.environ.get("OMP_NUM_THREADS", "")) or os.cpu_count() or 1
 
 
 def in_threads(function: Callable[[Job], Answer], jobs: Sequence[Job]) -> list[Answer]:

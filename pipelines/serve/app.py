@@ -37,6 +37,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from underpaint.codec.arguments import whole_number
 from underpaint.codec.errors import ArchiveDamaged, NoSuchKey, UnderpaintError, UsageError
 from underpaint.codec.image_io.read import WRITE_SUFFIX, write_picture
 from underpaint.codec.storage.redaction import redacted
@@ -148,8 +149,8 @@ class _Api:
 
     def _is_large(self, request: Request) -> bool:
         """Return whether a request may decode a large picture: in full, or at a large size."""
-        size = request.query_params.get("size", "0")
-        small = size.isdigit() and 0 < int(size[:9]) <= 1024
+        size = whole_number(request.query_params.get("size", "0"))
+        small = size is not None and 0 < size <= 1024
         return request.url.path.startswith(("/api/picture", "/api/state", "/api/map")) and not small
 
     def _archive(self, request: Request) -> Any:

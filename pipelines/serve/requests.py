@@ -5,6 +5,7 @@ from __future__ import annotations
 from starlette.requests import Request
 
 from underpaint.codec.archive import Archive
+from underpaint.codec.arguments import whole_number
 from underpaint.codec.errors import UsageError
 from underpaint.pipelines.serve.corpus import LONGEST_TEXT, Filter
 
@@ -12,8 +13,6 @@ MOST_ROWS = 500
 """Most rows of one answer."""
 
 MOST_FILTERS = 8
-
-_LONGEST_NUMBER = 15
 
 
 def number(
@@ -23,10 +22,9 @@ def number(
     text = request.query_params.get(name)
     if text is None and default is not None:
         return default
-    text = text or ""
-    if not (text.isascii() and text.isdigit() and len(text) <= _LONGEST_NUMBER):
+    value = whole_number(text or "")
+    if value is None:
         raise UsageError(f"{name}: want an integer from {least} to {most}")
-    value = int(text)
     if not least <= value <= most:
         raise UsageError(f"{name}: {value}; want {least} to {most}")
     return value
@@ -34,10 +32,10 @@ def number(
 
 def row_number(request: Request) -> int:
     """Return the number of the picture in the path; UsageError."""
-    text = request.path_params["number"]
-    if not (text.isascii() and text.isdigit() and len(text) <= _LONGEST_NUMBER):
+    number = whole_number(request.path_params["number"])
+    if number is None:
         raise UsageError("want the number of a picture")
-    return int(text)
+    return number
 
 
 def state(request: Request, archive: Archive) -> tuple[int, int | None]:

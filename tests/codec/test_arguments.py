@@ -21,6 +21,7 @@ from underpaint.codec.arguments import (
     check_choice,
     check_flags,
     check_function,
+    whole_number,
 )
 from underpaint.codec.errors import UsageError
 
@@ -131,3 +132,13 @@ def test_locations_are_texts_or_paths() -> None:
             UsageError, match=r"^weights: want a name, a path or a URL as a text, not "
         ):
             as_location("weights", wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("0", 0), ("007", 7), ("9" * 18, 10**18 - 1), *((text, None) for text in (
+        "", "-1", "+1", " 1", "1_0", "1.0", "x", "\u00b2", "\u0663", "9" * 19, "9" * 5000,
+    ))],
+)  # fmt: skip
+def test_only_plain_digits_are_a_whole_number(text: str, number: int | None) -> None:
+    assert whole_number(text) == number

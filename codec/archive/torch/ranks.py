@@ -7,7 +7,7 @@ import os
 import torch
 from torch.utils.data import get_worker_info
 
-from underpaint.codec.arguments import as_integer, as_size
+from underpaint.codec.arguments import as_integer, as_size, whole_number
 from underpaint.codec.errors import UsageError
 
 
@@ -45,9 +45,9 @@ def _of_environment() -> tuple[int, int]:
     said = ", ".join(f"{name}={os.environ[name]!r}" for name in names if name in os.environ)
     if len(texts) == 1:
         raise UsageError(f"environment: {said} alone; set both RANK and WORLD_SIZE, or neither")
-    if not all(text.isdecimal() for text in texts):
+    rank, world_size = map(whole_number, texts)
+    if rank is None or world_size is None:
         raise UsageError(f"environment: {said}: want two whole numbers")
-    rank, world_size = map(int, texts)
     if rank >= world_size:
         raise UsageError(f"environment: {said}: want RANK from 0 to WORLD_SIZE - 1")
     return rank, world_size

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
+from underpaint.codec.arguments import whole_number
 from underpaint.codec.errors import UsageError
 from underpaint.pipelines.evaluation.tasks.network import Network
 
@@ -54,9 +55,10 @@ def read_mask_classes(path: Path) -> np.ndarray:
     table = np.zeros(256, np.uint8)
     table[0] = UNKNOWN
     for line in path.read_text(encoding="utf-8").splitlines():
-        number, colon, name = line.strip().partition(":")
-        if colon and number.isdigit() and int(number) < 256 and name.strip() in voc:
-            table[int(number)] = voc[name.strip()]
+        value, colon, name = line.strip().partition(":")
+        number = whole_number(value)
+        if colon and number is not None and number < 256 and name.strip() in voc:
+            table[number] = voc[name.strip()]
     if not (table[1:] > 0).any():
         raise UsageError(f"{path}: names no class that the network knows")
     return table

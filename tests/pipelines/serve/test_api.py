@@ -185,7 +185,9 @@ def test_histograms_count_every_picture(url: str) -> None:
     [
         "api/picture/-1", "api/picture/150", "api/picture/1e3", "api/picture/" + "9" * 4000,
         "api/picture/0?layers=0", "api/picture/0?layers=7", "api/picture/0?layers=x",
-        "api/picture/0?size=-4", "api/picture/0?size=99999999", "api/picture/0?format=gif",
+        "api/picture/0?size=-4", "api/picture/0?layers=2&size=%C2%B2", "api/picture/%C2%B2",
+        "api/state/0?layers=%D9%A1", "api/picture/0?size=1_0", "api/rows?start=%C2%B2&stop=3",
+        "api/picture/0?size=99999999", "api/picture/0?format=gif",
         "api/picture/%D9%A3", "api/rows", "api/rows?start=0&stop=501", "api/rows?start=5&stop=4",
         "api/rows?start=0&stop=9&label=kind", "api/rows?start=0&stop=9&label=nothing%1Fx",
         "api/rows?start=0&stop=9&q=" + "x" * 3000, "api/values?label=key",
