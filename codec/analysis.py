@@ -92,7 +92,8 @@ def transform(
     """Transform RGB in 0..255, float32 [N, 3, H, W], sides multiples of 16.
 
     `steps` float32 [BANDS], finest quantisation steps, the unit of texture energies. `profile` of
-    the weights decides whether colours are rotated; with None they are not.
+    the weights decides whether colours are rotated; with None they are not. `shear` is that of
+    their colours.
     """
     with step(TRANSFORM):
         bands, low = bands_and_low(pixels, shear)

@@ -422,13 +422,12 @@ class _Work:
             listed_twice = (row.key, row.source_uri) in self._written
             if listed_twice or self._settings.on_conflict != RENAME:
                 raise
-            notes = (*row.notes, note_of(row.key))
+            other = replace(row, notes=(*row.notes, note_of(row.key)))
             try:
-                key = key_for(row.key, row.source_uri)
-                self._writer.add(replace(row, key=key, notes=notes))
+                self._writer.add(replace(other, key=key_for(row.key, row.source_uri)))
             except DuplicateKey:  # a third member of one name in a shard
-                key = key_for(row.key, f"{row.source_uri} {row.source_sha256.hex()}")
-                self._writer.add(replace(row, key=key, notes=notes))
+                content = f"{row.source_uri} {row.source_sha256.hex()}"
+                self._writer.add(replace(other, key=key_for(row.key, content)))
         if self._unit.shard is None:
             self._written.add((row.key, row.source_uri))
 

@@ -22,6 +22,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -67,6 +68,13 @@ class _Occurrence:
         return bool(self.sha256) and mine == theirs
 
 
+class _Renaming(NamedTuple):
+    """A row that gets another key: its source, and the key that it gets if that is free."""
+
+    source_uri: str
+    key: str
+
+
 def key_for(key: str, uri: str, digits: int = 8) -> str:
     """Return a key for a picture whose own key is taken: with a hash of its URI.
 
@@ -110,7 +118,7 @@ def rewrite_conflicting(
         repeated = keys.repeated()
     if not len(repeated):
         return False
-    changes = _decided(_occurrences(reader, suspects(), repeated), report)
+    changes = _decided(_occurrences(reader, suspects(), repeated))
     rewritten = [
         _rewrite(storage, reader, unit, changes[unit.unit], report)
         for unit in suspects()
@@ -187,10 +195,10 @@ def _occurrences(
 
 
 def _decided(
-    conflicts: Mapping[str, Sequence[_Occurrence]], report: Callable[[str], None]
-) -> dict[str, dict[str, str | None]]:
-    """Return unit -> key -> new key (None: leave the row out)."""
-    changes: defaultdict[str, dict[str, str | None]] = defaultdict(dict)
+    conflicts: Mapping[str, Sequence[_Occurrence]],
+) -> dict[str, dict[str, _Renaming | None]]:
+    """Return unit -> key -> its renaming (None: leave the row out)."""
+    changes: defaultdict[str, dict[str, _Renaming | None]] = defaultdict(dict)
     for key, rows in sorted(conflicts.items()):
         kept: list[_Occurrence] = []
         latest = max((row.generation for row in rows if row.supersedes), default=0)
@@ -202,9 +210,7 @@ def _decided(
                 changes[row.unit][key] = None
                 continue
             if kept:
-                new = _new_key(key, row, kept)
-                changes[row.unit][key] = new
-                report(f"{key}: the key of several sources; {row.source_uri} is stored as {new}")
+                changes[row.unit][key] = _Renaming(row.source_uri, _new_key(key, row, kept))
             kept.append(row)
     return dict(changes)
 
@@ -221,7 +227,7 @@ def _rewrite(
     storage: Storage,
     reader: RangeReader,
     unit: Commit,
-    changes: Mapping[str, str | None],
+    changes: Mapping[str, _Renaming | None],
     report: Callable[[str], None],
 ) -> bool:
     """Commit a unit in place of another, with some rows renamed or left out.
@@ -235,10 +241,10 @@ def _rewrite(
         schema = reader.footer(unit.data).schema
         labels = label_fields(schema)
         writer = ArchiveWriter.like(storage.root, target, labels, options=storage.options)
-        changes = _without_clashes(changes, reader, unit)
+        keys = _new_keys(changes, reader, unit, report)
         with suppress(UnitConflict), writer:
             for group in range(len(unit.data.row_groups)):
-                table = _renamed(reader.read(unit.data, group, schema.names), changes)
+                table = _renamed(reader.read(unit.data, group, schema.names), keys)
                 if table.num_rows:
                     writer.add_group(table)
     except ArchiveDamaged as error:
@@ -247,21 +253,26 @@ def _rewrite(
     return True
 
 
-def _without_clashes(
-    changes: Mapping[str, str | None], reader: RangeReader, unit: Commit
+def _new_keys(
+    changes: Mapping[str, _Renaming | None],
+    reader: RangeReader,
+    unit: Commit,
+    report: Callable[[str], None],
 ) -> dict[str, str | None]:
-    """Return changes whose new keys no other row of the unit has."""
+    """Return key -> new key (None: leave the row out); no other row of the unit has a new key."""
     taken = {key for *_, keys in _key_groups(reader, unit) for key in keys.to_pylist()}
-    found = dict(changes)
-    for key, new in sorted(changes.items()):
-        if new is None:
+    found: dict[str, str | None] = {}
+    for key, renaming in sorted(changes.items()):
+        if renaming is None:
+            found[key] = None
             continue
-        number = 1
+        new, number = renaming.key, 1
         while new in taken:
             number += 1
-            new = key_for(key, f"{changes[key]} {number}")
+            new = key_for(key, f"{renaming.key} {number}")
         taken.add(new)
         found[key] = new
+        report(f"{key}: the key of several sources; {renaming.source_uri} is stored as {new}")
     return found
 
 

@@ -272,11 +272,10 @@ class SampleMaker:
     def _bytes(self, units: Units) -> np.ndarray:
         """Return the bytes of the columns that the samples need, of each data file."""
         layers, sizes = len(self._by_layer), len(self.archive.sizes)
-        if not units.files:  # no picture could be stored
-            return np.zeros(0, np.int64)
+        stored = len(self.archive.layer_names)
         if sizes == 1:
             return units.data_numbers("layer_bytes")[:, :layers].sum(1)
-        by_size = units.data_numbers("size_bytes").reshape(len(units.files), sizes, -1)
+        by_size = units.data_numbers("size_bytes").reshape(-1, sizes, stored)
         return by_size[:, : len(self.layer_columns) // layers, :layers].sum((1, 2))
 
     def _decoded(

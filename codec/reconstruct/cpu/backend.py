@@ -137,7 +137,7 @@ class CpuBackend:
     def _synthesis(self, state: CodedState) -> PictureSynthesis:
         predictor = self._predictor(state.cell_step)
         shear = self._weights.config.shear
-        return PictureSynthesis(self._arrays(state), state.rotation, predictor, shear)
+        return PictureSynthesis(self._arrays(state), state.rotation, shear, predictor)
 
     def _arrays(self, state: CodedState) -> StateArrays:
         return state_arrays(self._weights, self._state_tables(state.cell_step), state)

@@ -19,7 +19,7 @@ from underpaint.codec.reconstruct.cpu.latents import write_low_band
 from underpaint.codec.reconstruct.cpu.state import StateArrays
 from underpaint.codec.runtime.jit import kernel
 from underpaint.codec.transform.colour_rotation import ColourRotation
-from underpaint.codec.transform.colours import MID_GREY, NO_SHEAR, OPPONENT, Shear, mix_colours
+from underpaint.codec.transform.colours import MID_GREY, OPPONENT, Shear, mix_colours
 from underpaint.codec.transform.lifting import (
     HALVES,
     HIGH_HALF,
@@ -107,8 +107,8 @@ class PictureSynthesis:
         self,
         state: StateArrays,
         rotation: ColourRotation,
+        shear: Shear,
         predictor: DetailPredictor | None = None,
-        shear: Shear = NO_SHEAR,
     ) -> None:
         """Take a state, how its colours are rotated and sheared, and what predicts its details."""
         self._state, self._rotation, self._predictor = state, rotation, predictor
