@@ -84,7 +84,8 @@ class LayerDataset(IterableDataset[Sample]):
 
     Args:
         archive: an open archive, a local path or an fsspec URL; or a sequence of them. Samples of
-            several have the labels that all archives have, and "archive", the index of theirs.
+            several have the layers (unless fewer are asked for) and the labels that all archives
+            have, and "archive", the index of theirs.
         mix: proportions of several archives, for example [0.7, 0.3]. An epoch then ends when the
             first archive has given all of its images once; the next one goes on in the others where
             it stopped, so that each image of an archive comes once before any comes again. None:

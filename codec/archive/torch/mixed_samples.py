@@ -17,8 +17,10 @@ from underpaint.codec.errors import NoSuchKey, UsageError, WeightsMismatch
 class MixedMaker:
     """Loads row groups of one archive or several, and converts their rows to samples.
 
-    With several, samples hold the labels that all archives have, and "archive", the index of
-    theirs. The option `keys` is looked up in all archives, and each must be in one at least.
+    With several, samples hold as many layers as all archives have, unless fewer are asked for, the
+    labels that all archives have, and "archive", the index of theirs. The option `keys` is looked
+    up in all archives, and each must be in one at least. Raises UsageError for more layers than an
+    archive has.
     """
 
     def __init__(self, archives: Sequence[Archive], options: SampleOptions) -> None:
@@ -38,8 +40,10 @@ class MixedMaker:
         """Number of row groups of each archive and of those before it."""
 
     def __str__(self) -> str:
-        first = self.makers[0]
-        return f"{first.content}, {int(self.rows.sum()):,} images"
+        held = [maker for maker in self.makers if len(maker.archive)] or self.makers[:1]
+        counts = sorted({len(maker.archive.layer_names) for maker in held})
+        of = " or ".join(map(str, counts))
+        return f"{held[0].content_of(of)}, {int(self.rows.sum()):,} images"
 
     @property
     def identity(self) -> str:
@@ -82,6 +86,7 @@ def _own(archive: Archive, archives: Sequence[Archive], options: SampleOptions) 
     if len(archives) == 1:
         return options
     own: SampleOptions = {**options}
+    own["layers"] = _layers(archive, archives, options["layers"])
     if options["labels"] is True:
         others = [set(one.label_names) for one in archives]
         common = set.intersection(*others)
@@ -89,6 +94,19 @@ def _own(archive: Archive, archives: Sequence[Archive], options: SampleOptions) 
     if options["keys"] is not None:
         own["keys"] = [key for key in options["keys"] if key in archive]
     return own
+
+
+def _layers(archive: Archive, archives: Sequence[Archive], asked: int | None) -> int | None:
+    """Return the layers to read of one of several archives; UsageError if it has too few."""
+    if not len(archive):
+        return None
+    most = min(len(one.layer_names) for one in archives if len(one))
+    if asked is not None and asked > len(archive.layer_names):
+        raise UsageError(
+            f"layers: {asked}; {archive.storage.root} has layers 1 to {len(archive.layer_names)}: "
+            f"ask for at most {most}, which all archives have"
+        )
+    return most if asked is None else asked
 
 
 def _check_comparable(archives: Sequence[Archive]) -> None:

@@ -124,13 +124,12 @@ class SampleMaker:
         return {**self.__dict__, "_codec": None}
 
     def __str__(self) -> str:
-        return f"{self.content}, {int(self.rows.sum())} images"
+        content = self.content_of(str(len(self.archive.layer_names)))
+        return f"{content}, {int(self.rows.sum())} images"
 
-    @property
-    def content(self) -> str:
-        """Content of the samples, in words."""
-        layers, count = len(self._by_layer), len(self.archive.layer_names)
-        return f"{self._options['output']}, layers 1 to {layers} of {count}"
+    def content_of(self, layers: str) -> str:
+        """Content of the samples, in words; `layers` says how many layers there are to read."""
+        return f"{self._options['output']}, layers 1 to {len(self._by_layer)} of {layers}"
 
     @property
     def identity(self) -> str:

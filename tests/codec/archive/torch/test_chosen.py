@@ -33,7 +33,7 @@ def make(
     rows: int,
     *,
     first: int = 0,
-    layer_bytes: tuple[int, int] = (60, 200),
+    layer_bytes: tuple[int, ...] = (60, 200),
     group_bytes: int = 1200,
     classes: int = 20,
     extra: str = "",
@@ -43,7 +43,8 @@ def make(
     labels = [("cls", pa.int64()), *([(extra, pa.string())] if extra else [])]
     for unit in range(2):
         with ArchiveWriter(
-            root, f"unit-{unit}", layers=("coarse", "fine"), weights_id="0" * 16,
+            root, f"unit-{unit}", layers=[f"L{n}" for n in range(len(layer_bytes))],
+            weights_id="0" * 16,
             label_schema=pa.schema(labels), row_group_bytes=group_bytes,
         ) as writer:  # fmt: skip
             for index in range(unit * rows // 2, (unit + 1) * rows // 2):
@@ -240,6 +241,37 @@ def test_archives_without_proportions_come_whole(root: Path, other: Path) -> Non
     assert sorted(keys(one)) == ["000003", "001004"]
     with pytest.raises(NoSuchKey, match="'no' in any of 2 archives"):
         reader([root, other], keys=["000003", "no"])
+
+
+@pytest.mark.parametrize("counts", [(2, 1), (1, 2), (3, 2, 1), (2, 3), (2, 2)])
+def test_archives_of_several_have_the_layers_that_all_have(
+    tmp_path: Path, counts: tuple[int, ...]
+) -> None:
+    roots = [
+        make(tmp_path / f"{at}", 20, first=1000 * at, layer_bytes=(60, 200, 90)[:count])
+        for at, count in enumerate(counts)
+    ]
+    none = tmp_path / "none"
+    with ArchiveWriter(none, "unit", layers=["only"], weights_id="0" * 16):
+        pass
+    publish(str(none))
+    common, most = min(counts), max(counts)
+    of = " or ".join(map(str, sorted(set(counts))))
+    for archives in (roots, [none, *roots], [*roots, none]):
+        dataset = LayerDataset(archives, output="bytes", labels=False)
+        samples = list(dataset)
+        assert len(samples) == 20 * len(counts)
+        assert {len(sample["layers"]) for sample in samples} == {common}
+        assert f"bytes, layers 1 to {common} of {of}, " in repr(dataset)
+        assert {
+            len(sample["layers"]) for sample in LayerDataset(archives, layers=1, output="bytes")
+        } == {1}
+        if most > common:
+            short = roots[next(at for at, count in enumerate(counts) if count < most)]
+            with pytest.raises(UsageError) as caught:
+                LayerDataset(archives, layers=most, output="bytes")
+            assert str(caught.value).startswith(f"layers: {most}; {short} has layers 1 to ")
+            assert str(caught.value).endswith(f"ask for at most {common}, which all archives have")
 
 
 def test_batches_of_several_archives_come_ready_from_workers(root: Path, other: Path) -> None:
