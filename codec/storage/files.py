@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -32,6 +33,12 @@ _MEDIA_TYPE_OPTION = {"gs": "content_type", "s3": "ContentType"}
 
 TEMPORARY_PREFIX = ".tmp-"
 """Prefix of unfinished local files; readers ignore them and `sweep` removes them."""
+
+_TEMPORARY = re.compile(re.escape(TEMPORARY_PREFIX) + r".*-([0-9]+)-[0-9a-f]{12}", re.DOTALL)
+"""Whole names of unfinished local files, with the process that writes them."""
+
+_LONGEST_BASE = 100
+"""Most bytes of a file's name in the name of its unfinished file; file systems take 255 in all."""
 
 
 class Storage:
@@ -238,12 +245,23 @@ class Storage:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
+    def clear_unfinished(self) -> None:
+        """Remove the unfinished files that killed writers left here and in folders below.
+
+        Those of processes that run on this machine stay. Object stores have no such files.
+        """
+        for folder, _, names in os.walk(self._base or "/") if self.is_local else ():
+            for named in filter(None, map(_TEMPORARY.fullmatch, names)):
+                if not _is_running(int(named[1])):
+                    os.unlink(os.path.join(folder, named[0]))
+
     @contextmanager
     def _temporary(self, name: str) -> Iterator[str]:
         folder, base = os.path.split(self.path(name))
         os.makedirs(folder, exist_ok=True)
+        base = os.fsencode(base)[:_LONGEST_BASE].decode(errors="ignore")
         suffix = f"{os.getpid()}-{random.SystemRandom().getrandbits(48):012x}"
-        temporary = os.path.join(folder, f"{TEMPORARY_PREFIX}{base[:100]}-{suffix}")
+        temporary = os.path.join(folder, f"{TEMPORARY_PREFIX}{base}-{suffix}")
         try:
             yield temporary
         finally:
@@ -265,6 +283,17 @@ class Storage:
                 os.replace(temporary, self.path(name))
             _sync_folder(os.path.dirname(self.path(name)))
         return True
+
+
+def _is_running(process: int) -> bool:
+    """Return whether a process of this id runs on this machine."""
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # of another user
+        return True
+    return True
 
 
 def _protocols(fs: fsspec.AbstractFileSystem) -> tuple[str, ...]:

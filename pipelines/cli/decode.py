@@ -40,11 +40,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         default="png",
         help="format of the files: pictures, or tensors without synthesis (default: %(default)s)",
     )
-    parser.add_argument(
-        "--overwrite",
-        action="store_true",
-        help="write to a folder that is not empty, and replace files of equal names",
-    )
+    options.add_overwrite(parser)
     parser.add_argument(
         "--levels",
         type=int,

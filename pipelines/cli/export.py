@@ -40,11 +40,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "page that shows a sample of the pictures.",
     )
     target = parser.add_mutually_exclusive_group(required=True)
-    target.add_argument("--output", metavar="FOLDER", help="empty folder, local or URL")
+    target.add_argument("--output", metavar="FOLDER", help="folder, local or URL")
     target.add_argument(
         "--html",
         metavar="FOLDER",
-        help="write a page, index.html, with a sample of the pictures as JPEG files to this empty "
+        help="write a page, index.html, with a sample of the pictures as JPEG files to this "
         "folder, local or URL; the page holds no script and loads nothing else",
     )
     parser.add_argument(
@@ -77,6 +77,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         action="store_true",
         help="write the original files, which encode --keep-source stored, under their own names",
     )
+    options.add_overwrite(parser)
     options.add_layers(parser)
     options.add_size(parser)
     options.add_selection(parser)
@@ -112,7 +113,12 @@ def run(arguments: argparse.Namespace) -> int:
             raise UsageError(
                 "--original: choose no rows, the originals of all pictures are written"
             )
-        done = export_originals(arguments.archive, arguments.output, on_damage=report)
+        done = export_originals(
+            arguments.archive,
+            arguments.output,
+            overwrite=arguments.overwrite,
+            on_damage=report,
+        )
     elif arguments.html:
         if selection != EVERYTHING:
             raise UsageError("--html: choose no rows, a sample of all pictures is shown")
@@ -164,6 +170,7 @@ def _sheet(arguments: argparse.Namespace, report: Callable[[Damage], None]) -> E
         layers=arguments.layers,
         size=arguments.size,
         archive_url=arguments.archive_url,
+        overwrite=arguments.overwrite,
         weights=arguments.weights,
         device=arguments.device,
         on_damage=report,
@@ -184,6 +191,7 @@ def _exported(
         size=arguments.size,
         selection=selection,
         shard_bytes=arguments.shard_size or SHARD_BYTES,
+        overwrite=arguments.overwrite,
         weights=arguments.weights,
         device=arguments.device,
         on_damage=report,

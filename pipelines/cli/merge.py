@@ -22,6 +22,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "differ. The same command resumes a run that was stopped.",
     )
     parser.add_argument("archives", nargs="+", metavar="ARCHIVE", help="local folder or URL")
+    parser.set_defaults(stopped=options.GOES_ON)
     options.add_new_archive(parser)
 
 

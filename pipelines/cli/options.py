@@ -57,6 +57,16 @@ def archive() -> argparse.ArgumentParser:
     return parser
 
 
+def add_overwrite(parser: argparse._ActionsContainer) -> None:
+    """`--overwrite`."""
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="write to a folder that is not empty, and replace files of equal names; what a killed "
+        "run left unfinished there is removed, all other files stay",
+    )
+
+
 def add_layers(parser: argparse._ActionsContainer) -> None:
     """`--layers N`: the layers that a command reads."""
     parser.add_argument(

@@ -33,6 +33,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="keep what pictures of a short side of N pixels need: the archive's sizes up to the "
         "first that reaches N (default: all sizes)",
     )
+    parser.set_defaults(stopped=options.GOES_ON)
     options.add_new_archive(parser)
 
 

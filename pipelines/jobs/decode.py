@@ -7,7 +7,6 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import numpy as np
 from underpaint.codec.archive import Archive, Damage, Row
 from underpaint.codec.archive.selection import EVERYTHING, Selection
 from underpaint.codec.archive.tools.output_names import OutputNames, unusable
+from underpaint.codec.archive.tools.targets import leads_out, prepare
 from underpaint.codec.codec import COARSE_LEVELS
 from underpaint.codec.errors import LayerDamaged, UnderpaintError, UsageError
 from underpaint.codec.image_io.read import WRITE_SUFFIX, write_picture
@@ -141,11 +141,7 @@ def decode(options: DecodeOptions) -> DecodeResult:
         archive, options.layers, size=options.size, labels=False, on_damage=warnings.damage
     )
     storage = Storage(options.output)
-    if not options.overwrite and storage.holds_anything():
-        raise UsageError(
-            f"{options.output}: the folder is not empty; choose another one, or give --overwrite "
-            "to replace files of equal names"
-        )
+    prepare(storage, overwrite=options.overwrite)
     weights = find_weights(
         options.weights, options.device, archive.weights_id, tensors=options.tensors
     )
@@ -287,18 +283,11 @@ def _put(storage: Storage, name: str, data: bytes) -> None:
     if not storage.is_local:
         storage.put(name, data)
         return
-    root = os.path.realpath(storage.path(""))
-    path = os.path.join(root, name)
-    folder = os.path.dirname(path)
-    if os.path.commonpath([root, os.path.realpath(folder)]) != root:
+    if leads_out(storage, name):
         raise UnderpaintError(f"{name!r} leads out of the output folder by a link: left out")
-    temporary = f"{path}.{os.getpid()}.part"
     try:
-        os.makedirs(folder, exist_ok=True)
-        with open(temporary, "wb") as file:
-            file.write(data)
-        os.replace(temporary, path)
+        with storage.scratch(name) as temporary:
+            Path(temporary).write_bytes(data)
+            os.replace(temporary, storage.path(name))
     except (FileExistsError, NotADirectoryError, IsADirectoryError):
-        with suppress(OSError):
-            os.remove(temporary)
         raise UnderpaintError(f"{name!r} is in the way of another picture: left out") from None

@@ -31,7 +31,7 @@ from underpaint.codec.archive.salvage import Damage, OnDamage
 from underpaint.codec.archive.tools.bytes_table import bytes_table
 from underpaint.codec.archive.tools.export import Exported
 from underpaint.codec.archive.tools.sample import sampled_rows
-from underpaint.codec.archive.tools.targets import check_empty
+from underpaint.codec.archive.tools.targets import check_inside, prepare
 from underpaint.codec.codec import Codec
 from underpaint.codec.errors import ArchiveDamaged, LayerDamaged, StreamError, UsageError
 from underpaint.codec.foreign_text import clipped
@@ -89,14 +89,15 @@ class Table:
 
 
 class _Folder:
-    """An empty folder that is written to; counts files and bytes."""
+    """A folder that is written to; counts files and bytes."""
 
-    def __init__(self, target: str | os.PathLike[str]) -> None:
+    def __init__(self, target: str | os.PathLike[str], overwrite: bool) -> None:
         self._storage = Storage(target)
-        check_empty(self._storage)
+        prepare(self._storage, overwrite=overwrite)
         self.files = self.bytes = 0
 
     def put(self, name: str, data: bytes) -> None:
+        check_inside(self._storage, name)
         self._storage.put(name, data, media_type(name))
         self.files += 1
         self.bytes += len(data)
@@ -110,6 +111,7 @@ def export_sheet(
     layers: int | None = None,
     size: int | None = None,
     archive_url: str | None = None,
+    overwrite: bool = False,
     weights: str | None = None,
     device: str = "cpu",
     on_damage: OnDamage | None = None,
@@ -118,8 +120,8 @@ def export_sheet(
     """Write a sample of an archive, evenly spread over its rows, as a page with JPEG files.
 
     Args:
-        target: empty folder, local or a URL.
-        layers, weights, device: as in `export`.
+        target: folder, local or a URL.
+        layers, overwrite, weights, device: as in `export`.
         size: short side in pixels, as in `Codec.decode` (None: SIZE, or what the archive has).
         archive_url: address of the archive for browsers, relative to the page or absolute; None:
             the page shows its JPEG files only.
@@ -134,7 +136,7 @@ def export_sheet(
         size = min(SIZE, archive.sizes[-1] or SIZE)
     archive.layer_columns(layers, size)
     shown = layers or len(archive.layer_names)
-    folder = _Folder(target)
+    folder = _Folder(target, overwrite)
     codec = Codec.load_for(archive.weights_id, weights, device=device)
     tiles: list[Tile] = []
     places: list[dict[str, Any] | None] = []

@@ -274,6 +274,48 @@ def test_decode_does_not_overwrite_unless_asked(
     assert all(path.read_bytes() != data for path, data in before.items())
 
 
+DEAD = 2**22 + 1  # more than any process id of Linux
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (("decode", "--output"), ""),
+        (("export", "--output"), ""),
+        (("export", "--as", "folder", "--output"), ""),
+        (("export", "--html"), "pictures/"),
+    ],
+)
+def test_a_killed_run_begins_again_with_overwrite(
+    archive: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    words: tuple[str, ...],
+    name: str,
+) -> None:
+    command, *others = words
+    out = tmp_path / "out"
+    again = (command, archive, *others, out)
+    assert underpaint(*again) == 0
+    whole = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    assert len(whole) > 1 or command == "export"
+    for path in whole:  # as a kill leaves them
+        path.write_bytes(b"old")
+    left = out / f"{name}.tmp-x.png-{DEAD}-0123456789ab"
+    running = out / f"{name}.tmp-x.png-{os.getpid()}-0123456789ab"
+    own = [out / f"{name}{mine}" for mine in (".tmp-mine", "notes.txt", ".tmp-x-12-0123456789aX")]
+    for path in (left, running, *own):
+        path.write_bytes(b"half")
+    capfd.readouterr()
+    assert underpaint(*again) == 2
+    assert "not empty; choose another one, or give --overwrite" in capfd.readouterr().err
+    assert left.exists()
+    assert underpaint(*again, "--overwrite") == 0
+    assert {path: path.read_bytes() for path in whole} == whole
+    found = {path for path in out.rglob("*") if path.is_file()}
+    assert found == {*whole, running, *own}
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_a_missing_gpu_leaves_nothing_behind(
     archive: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]

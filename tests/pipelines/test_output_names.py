@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from underpaint import Codec
 from underpaint.codec.archive import ArchiveWriter, Row, publish
-from underpaint.codec.archive.tools.output_names import OutputNames
+from underpaint.codec.archive.tools.output_names import LONGEST_PART, OutputNames
 from underpaint.pipelines.cli.main import main
 
 
@@ -54,9 +54,11 @@ def test_names_are_distinct_and_stay_below(keys: list[str]) -> None:
 def _archive(root: Path, keys: list[str]) -> None:
     codec = Codec.load()
     streams = codec.encode([np.full((16, 16, 3), 9, np.uint8)] * len(keys), layers=1)
-    with ArchiveWriter(root, "u", layers=codec.layer_names, weights_id=codec.weights_id) as writer:
+    with ArchiveWriter(
+        root, "u", layers=codec.layer_names, weights_id=codec.weights_id, keep_source=True
+    ) as writer:
         for key, layers in zip(keys, streams, strict=True):
-            writer.add(Row(key, layers, 16, 16))
+            writer.add(Row(key, layers, 16, 16, source=b"original"))
     publish(root)
 
 
@@ -73,6 +75,33 @@ def test_pictures_do_not_follow_a_link_out_of_the_folder(
     assert "leads out of the output folder by a link" in capsys.readouterr().err
     assert list((tmp_path / "elsewhere").iterdir()) == []
     assert (tmp_path / "out" / "good.png").is_file()
+
+
+@pytest.mark.parametrize("options", [["--as", "folder"], ["--original"], ["--html"]])
+def test_exports_do_not_follow_a_link_out_of_the_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str]
+) -> None:
+    _archive(tmp_path / "archive", ["pictures/evil.jpg"])
+    for folder in ("out", "elsewhere"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "out" / "pictures").symlink_to(tmp_path / "elsewhere")
+    command = ["export", str(tmp_path / "archive"), "--overwrite"]
+    command += options if options == ["--html"] else [*options, "--output"]
+    assert main([*command, str(tmp_path / "out")]) == 2
+    assert "leads out of this folder by a link; remove the link" in capsys.readouterr().err
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+@pytest.mark.parametrize("letter", ["n", "é", "写", "\U0001f5bc"])
+def test_the_longest_names_are_written(tmp_path: Path, letter: str) -> None:
+    name = letter * (LONGEST_PART // len(letter.encode()))
+    _archive(tmp_path / "archive", [name])
+    for command in (["decode"], ["export", "--original"]):
+        out = tmp_path / command[0]
+        words = [*command, str(tmp_path / "archive"), "--output", str(out)]
+        assert main(words) == 0
+        [path] = out.iterdir()
+        assert path.name == name + (".png" if command == ["decode"] else "")
 
 
 def test_a_picture_in_the_way_of_another_costs_that_one_only(

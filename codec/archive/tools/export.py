@@ -22,7 +22,7 @@ from underpaint.codec.archive.reader import Archive
 from underpaint.codec.archive.rows import Row
 from underpaint.codec.archive.salvage import Damage, OnDamage
 from underpaint.codec.archive.selection import EVERYTHING, Selection
-from underpaint.codec.archive.tools.targets import check_empty
+from underpaint.codec.archive.tools.targets import check_inside, prepare
 from underpaint.codec.codec import Codec
 from underpaint.codec.errors import LayerDamaged, StreamError, UsageError
 from underpaint.codec.image_io.read import WRITE_SUFFIX, write_picture
@@ -57,6 +57,7 @@ def export(
     size: int | None = None,
     selection: Selection = EVERYTHING,
     shard_bytes: int = SHARD_BYTES,
+    overwrite: bool = False,
     weights: str | None = None,
     device: str = "cpu",
     on_damage: OnDamage | None = None,
@@ -71,6 +72,7 @@ def export(
         format: "png", "jpeg", "webp"; or the layers themselves: "underpaint", one file of a
             picture, or "layers", a file each (`NAME.layer_0` …).
         shard_bytes: a tar is closed once it holds this many bytes.
+        overwrite: whether the folder may hold files, which are replaced where names are equal.
         weights, device: as in `Codec.load`; not needed for layers.
         on_damage: called with each image that is left out; None: the error is raised.
         progress: called with the number of images so far.
@@ -88,7 +90,7 @@ def export(
     archive = Archive.open(source)
     archive.layer_columns(layers, size)
     storage = Storage(target)
-    check_empty(storage)
+    prepare(storage, overwrite=overwrite)
     rows = selection.rows(archive, layers, size=size, on_damage=on_damage)
     files: Iterator[tuple[Row, Members]]
     if format == "layers":
@@ -226,6 +228,7 @@ class _Folder:
         """Do nothing: the pictures are complete, only their list is missing."""
 
     def _put(self, name: str, content: bytes) -> None:
+        check_inside(self._storage, name)
         self._storage.put(name, content)
         self.files += 1
         self.bytes += len(content)

@@ -11,7 +11,7 @@ from underpaint.codec.archive.salvage import Damage, OnDamage
 from underpaint.codec.archive.schema import SOURCE
 from underpaint.codec.archive.tools.export import Exported
 from underpaint.codec.archive.tools.output_names import OutputNames
-from underpaint.codec.archive.tools.targets import check_empty
+from underpaint.codec.archive.tools.targets import check_inside, prepare
 from underpaint.codec.errors import ArchiveDamaged, UsageError
 from underpaint.codec.storage.files import Storage
 
@@ -20,6 +20,7 @@ def export_originals(
     source: str | os.PathLike[str],
     target: str | os.PathLike[str],
     *,
+    overwrite: bool = False,
     on_damage: OnDamage | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Exported:
@@ -29,11 +30,13 @@ def export_originals(
     written. No layer is read.
 
     Args:
-        target: empty folder, local or a URL.
+        target: folder, local or a URL.
+        overwrite: whether the folder may hold files, which are replaced where names are equal.
         on_damage: called with each image that is not written; None: ArchiveDamaged is raised.
         progress: called with the number of files so far.
 
-    Raises UsageError if the archive keeps no originals, or if the folder is not empty.
+    Raises UsageError if the archive keeps no originals, or if the folder is not empty and is not
+    to be overwritten.
     """
     archive, storage = Archive.open(source), Storage(target)
     if not archive.manifest.keeps_source:
@@ -41,7 +44,7 @@ def export_originals(
             f"{archive.storage.root}: holds no original files; `underpaint encode --keep-source` "
             "stores them"
         )
-    check_empty(storage)
+    prepare(storage, overwrite=overwrite)
     names = OutputNames(None)
     files = written = 0
 
@@ -66,6 +69,7 @@ def export_originals(
             if reason or name is None:
                 lost(group.path, group.index, key.as_py(), reason)
                 continue
+            check_inside(storage, name)
             storage.put(name, data)
             files += 1
             written += len(data)

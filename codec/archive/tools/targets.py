@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 from underpaint.codec.archive.commits import committed_units
@@ -51,7 +52,34 @@ def check_no_other_files(target: Storage) -> None:
             raise UsageError(f"{target.root}: holds files, and no archive; choose another folder")
 
 
-def check_empty(target: Storage) -> None:
-    """Raise UsageError if a folder holds anything, folders included."""
-    if target.holds_anything():
-        raise UsageError(f"{target.root}: the folder is not empty; choose another one")
+def prepare(target: Storage, *, overwrite: bool) -> None:
+    """Raise UsageError if a folder holds anything, also folders, unless it is to be overwritten.
+
+    Then the unfinished files of a run that was killed are removed. All others stay, until files of
+    equal names take their place.
+    """
+    if overwrite:
+        target.clear_unfinished()
+    elif target.holds_anything():
+        raise UsageError(
+            f"{target.root}: the folder is not empty; choose another one, or give --overwrite to "
+            "replace files of equal names"
+        )
+
+
+def leads_out(target: Storage, name: str) -> bool:
+    """Return whether a link in a local folder leads the path `name` out of it."""
+    if not target.is_local:
+        return False
+    root = os.path.realpath(target.path(""))
+    folder = os.path.realpath(os.path.dirname(target.path(name)))
+    return os.path.commonpath([root, folder]) != root
+
+
+def check_inside(target: Storage, name: str) -> None:
+    """Raise UsageError if a link in a local folder leads the path `name` out of it."""
+    if leads_out(target, name):
+        raise UsageError(
+            f"{target.root}: {name!r} leads out of this folder by a link; remove the link, or "
+            "choose another folder"
+        )
