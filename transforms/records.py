@@ -101,6 +101,9 @@ class Skipped:
 EMPTY_SHARD = "empty shard"
 """Reason for which a shard without records is counted as skipped."""
 
+LISTED_TWICE = "listed twice"
+"""Reason for which a file or member that was read already in the same run is counted as skipped."""
+
 
 def skipped_text(reasons: Mapping[str, int]) -> str:
     """Return counts of skipped files as text: "skipped 12: .txt 9, .mov 3"."""

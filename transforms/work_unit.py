@@ -48,6 +48,7 @@ from underpaint.transforms.prefetch import Prefetcher, Ready
 from underpaint.transforms.progress import Counts, ProgressStore, peak_memory
 from underpaint.transforms.records import (
     EMPTY_SHARD,
+    LISTED_TWICE,
     Item,
     NotAPicture,
     Record,
@@ -234,7 +235,7 @@ class _Work:
         self._known_types = {item.name: item.type for item in settings.labels}
         self._missing: dict[str, None] = dict.fromkeys(unit.only or ())
         self._written: set[tuple[str, str]] = set()
-        """Key and URI of the loose pictures written so far."""
+        """Key and `_identity` of the pictures written so far."""
 
     def run(
         self, found: Iterator[Record | Skipped], prefetcher: Prefetcher, exclusions: Exclusions
@@ -368,6 +369,9 @@ class _Work:
             embedding=embedding,
             source=ready.data if self._settings.keep_source else None,
         )
+        if (row.key, _identity(row)) in self._written:
+            self._skip(LISTED_TWICE)
+            return
         try:
             self._add(row)
         except (RowInvalid, DuplicateKey) as error:
@@ -414,22 +418,19 @@ class _Work:
     def _add(self, row: Row) -> None:
         """Write a row, under another key if the unit holds another picture of its key.
 
-        Raises DuplicateKey for a loose picture that the unit lists twice.
+        Raises DuplicateKey where the policy on conflicts is not to rename.
         """
         try:
             self._writer.add(row)
         except DuplicateKey:
-            listed_twice = (row.key, row.source_uri) in self._written
-            if listed_twice or self._settings.on_conflict != RENAME:
+            if self._settings.on_conflict != RENAME:
                 raise
             other = replace(row, notes=(*row.notes, note_of(row.key)))
             try:
                 self._writer.add(replace(other, key=key_for(row.key, row.source_uri)))
             except DuplicateKey:  # a third member of one name in a shard
-                content = f"{row.source_uri} {row.source_sha256.hex()}"
-                self._writer.add(replace(other, key=key_for(row.key, content)))
-        if self._unit.shard is None:
-            self._written.add((row.key, row.source_uri))
+                self._writer.add(replace(other, key=key_for(row.key, _identity(row))))
+        self._written.add((row.key, _identity(row)))
 
     def _fail(self, record: Record, stage: str, error: Exception) -> None:
         duplicate = isinstance(error, _Duplicate)
@@ -465,6 +466,11 @@ class _Work:
 
 class _Duplicate(Exception):
     """The archive or the inputs hold a picture of the same bytes under another key."""
+
+
+def _identity(row: Row) -> str:
+    """Return a text that is the same for the same record of the same source."""
+    return f"{row.source_uri} {row.source_sha256.hex()} {sorted(row.labels.items())}"
 
 
 def _trace(error: Exception) -> str:

@@ -72,6 +72,33 @@ def test_all_different_members_of_one_name_are_kept(tmp_path: Path) -> None:
     assert underpaint("verify", archive) == 0
 
 
+@pytest.mark.parametrize(
+    ("contents", "kept", "repeated"),
+    [((0, 0), 1, 1), ((0, 50, 100, 100), 3, 1), ((0, 50, 0, 50, 100), 3, 2)],
+)
+def test_equal_members_of_one_name_are_one_picture(
+    tmp_path: Path, contents: tuple[int, ...], kept: int, repeated: int
+) -> None:
+    archive = tmp_path / "archive"
+    write_tar(tmp_path / "shard.tar", *contents, name="x.png")
+    for _ in range(2):
+        assert encode(archive, tmp_path / "shard.tar", "--strict") == 0
+        opened = Archive.open(archive)
+        assert (len(opened), opened.statistics().failed) == (kept, 0)
+        assert opened.statistics().skipped == {"listed twice": repeated}
+
+
+def test_a_file_that_several_inputs_list_is_one_picture(photos: Path, tmp_path: Path) -> None:
+    archive = tmp_path / "archive"
+    one = photos / "2019" / "IMG_1.png"
+    inputs = (photos, f"{photos}/*/*_1.png", one, photos / "2020", photos / "2020", one)
+    assert encode(archive, *inputs, "--strict") == 0
+    opened = Archive.open(archive)
+    assert sorted(sources(archive).values()) == sorted(map(str, photos.rglob("*.png")))
+    assert opened.statistics().failed == 0
+    assert opened.statistics().skipped == {"listed twice": 10}
+
+
 def test_a_changed_file_is_a_failure_that_is_said_once(
     photos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -140,6 +140,55 @@ def test_a_folder_that_a_glob_matches_is_walked(tmp_path: Path) -> None:
     assert len({record.uri for record in everything}) == len(everything) == 3
 
 
+TREE = {"a/1.jpg": jpeg(1), "a/b/2.jpg": jpeg(2), "a/t.txt": b"x", "3.jpg": jpeg(3)}
+TREE |= {"a/s.tar": tar_of({"4.jpg": jpeg(4)}), "a/.h/5.jpg": jpeg(5)}
+
+
+@pytest.mark.parametrize("remote", [False, True])
+@pytest.mark.parametrize(
+    ("inputs", "pictures", "reasons"),
+    [
+        (("a", "a"), "1 2 4", {"listed twice": 5, ".txt": 1, "dot file": 1}),
+        (("a", "a/b", "a/b"), "1 2 4", {"listed twice": 2, ".txt": 1, "dot file": 1}),
+        (("a", "a/1.jpg"), "1 2 4", {"listed twice": 1, ".txt": 1, "dot file": 1}),
+        (("a/1.jpg", "a"), "1 2 4", {"listed twice": 1, ".txt": 1, "dot file": 1}),
+        (("a/*.jpg", "a"), "1 2 4", {"listed twice": 1, ".txt": 1, "dot file": 1}),
+        (("a", "a/*.tar"), "1 2 4", {"listed twice": 1, ".txt": 1, "dot file": 1}),
+        (("a/1.jpg", "a/?.jpg", "a/1.jpg"), "1", {"listed twice": 2}),
+        (("a/s.tar", "a/s.tar"), "4", {"listed twice": 1}),
+        (("3.jpg", "*.jpg", "a/b", "a/b/*"), "2 3", {"listed twice": 2}),
+        (("a", "a/.h"), "1 2 4 5", {".txt": 1, "dot file": 1}),
+        (("a", "a/.h/5.jpg"), "1 2 4 5", {".txt": 1, "dot file": 1}),
+        (("a/*.txt", "a/b"), "2", {".txt": 1}),
+    ],
+)
+def test_what_several_inputs_list_is_one_input(
+    tmp_path: Path,
+    remote: bool,
+    inputs: tuple[str, ...],
+    pictures: str,
+    reasons: dict[str, int],
+) -> None:
+    base = str(tmp_path)
+    fill(tmp_path, TREE)
+    if remote:
+        base = f"memory:/{tmp_path}"
+        fsspec.filesystem("memory").pipe({f"{tmp_path}/{name}": TREE[name] for name in TREE})
+    found = [f"{base}/{name}" for name in inputs]
+    records = read_all(found)
+    assert sorted(map(outcome, records)) == sorted(jpeg(int(n)) for n in pictures.split())
+    assert len({record.key for record in records}) == len(records)
+    assert skipped(found) == reasons
+
+
+def test_a_name_makes_a_file_an_input_whatever_a_folder_says_of_it(tmp_path: Path) -> None:
+    fill(tmp_path, {"t.txt": b"text", "u.csv": b"url\nv.jpg\n", "v.jpg": jpeg(1)})
+    for inputs in (["", "t.txt", "u.csv"], ["u.csv", "t.txt", ""]):
+        found = [tmp_path / name for name in inputs]
+        assert Counter(map(outcome, read_all(found))) == {b"text": 1, jpeg(1): 2}
+        assert skipped(found) == {"listed twice": 2}
+
+
 def test_a_remote_folder_opens_nothing_to_list_it(monkeypatch: pytest.MonkeyPatch) -> None:
     store = fsspec.filesystem("memory")
     store.pipe({f"/remote/{n}": v for n, v in {"a.jpg": jpeg(1), "b": jpeg(2), "c": b"x"}.items()})

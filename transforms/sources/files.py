@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
+from itertools import repeat
 from types import MappingProxyType
 from typing import Any
 
@@ -19,6 +20,7 @@ from underpaint.codec.storage.extras import file_system, is_chain
 from underpaint.codec.storage.retries import with_retries
 from underpaint.codec.storage.web import DEFAULT_LIMITS, TimeLimits
 from underpaint.transforms.records import (
+    LISTED_TWICE,
     UNKNOWN,
     Item,
     NotAPicture,
@@ -52,6 +54,7 @@ from underpaint.transforms.sources.kinds import (
     suffix_of,
 )
 from underpaint.transforms.sources.recognition import is_picture
+from underpaint.transforms.sources.repeats import Repeats
 from underpaint.transforms.sources.roots import key_prefixes
 from underpaint.transforms.sources.spool import Spool
 from underpaint.transforms.sources.walk import Entry, version_of, walk
@@ -92,6 +95,11 @@ class _Input:
     def folder(self) -> str:
         """The address of the root as an archive remembers it; "" for a web address."""
         return as_stored(to_uri(self.fs, self.root, self.text).rstrip("/")) if self.root else ""
+
+    def uri_of(self, path: str) -> str:
+        """Return the address of a file below the root, by the path that the archive knows."""
+        known = _known_path(path, self.links)
+        return self.chain + to_uri(self.fs, known, self.text)
 
 
 @dataclass(frozen=True)
@@ -161,20 +169,31 @@ class Inputs:
     def find(self) -> Iterator[Found]:
         """Yield every file of the inputs in order, skipped ones included.
 
-        A folder that lies in another input folder is not listed twice.
+        A file that several inputs list is yielded for each of them, all but once as skipped.
         """
-        for each in _outer(self._resolved):
+        outer, left_out = _divided(self._resolved)
+        repeats = Repeats(
+            (each.folder for each in outer if each.root),
+            (each.folder for each in left_out),
+            (each.uri_of(each.path) for each in outer if each.kind in ("file", "web")),
+        )
+        for each in outer:
             prefix = self.folders[each.folder] if each.root else ""
             named = each.kind in ("file", "web") or bool(each.chain)
             for entry in _entries(each):
                 below = posixpath.relpath(entry.path, each.root) if each.root else entry.path
                 if each.kind == "web":
                     below = address_key(entry.path)
-                path = _known_path(entry.path, each.links)
-                uri = each.chain + to_uri(each.fs, path, each.text)
+                uri = each.uri_of(entry.path)
+                twice = repeats.before(each.folder, uri, entry.skipped, named=named)
+                skipped = LISTED_TWICE if twice else entry.skipped
                 remote = not is_local(each.fs)
                 key = clean_key(prefix + below)
-                yield Found(key, uri, entry.size, named, entry.skipped, remote, entry.version)
+                found = Found(key, uri, entry.size, named, skipped, remote, entry.version)
+                yield found
+                if each.kind == "folder":
+                    again = replace(found, skipped=LISTED_TWICE)
+                    yield from repeat(again, repeats.again(as_stored(uri)))
 
 
 def loose(found: Found) -> Item | Skipped:
@@ -286,8 +305,8 @@ def _known_path(path: str, links: Iterable[tuple[str, str]]) -> str:
     return path
 
 
-def _outer(inputs: Sequence[_Input]) -> Iterator[_Input]:
-    """Yield the inputs, without folders that are named twice or are listed with another one."""
+def _divided(inputs: Sequence[_Input]) -> tuple[list[_Input], list[_Input]]:
+    """Return the inputs to list, and folders that are named twice or are listed with another one."""
     folders = {each.folder: each for each in inputs if each.kind == "folder"}
 
     def listed_elsewhere(each: _Input) -> bool:
@@ -295,9 +314,12 @@ def _outer(inputs: Sequence[_Input]) -> Iterator[_Input]:
         below = (each.folder[len(parent) + 1 :] for parent in outer)
         return folders[each.folder] is not each or not all(map(reserved_name, below))
 
+    outer: list[_Input] = []
+    left_out: list[_Input] = []
     for each in inputs:
-        if each.kind != "folder" or not listed_elsewhere(each):
-            yield each
+        inner = each.kind == "folder" and listed_elsewhere(each)
+        (left_out if inner else outer).append(each)
+    return outer, left_out
 
 
 def _entries(each: _Input) -> Iterator[Entry]:
