@@ -306,7 +306,7 @@ def _known_path(path: str, links: Iterable[tuple[str, str]]) -> str:
 
 
 def _divided(inputs: Sequence[_Input]) -> tuple[list[_Input], list[_Input]]:
-    """Return the inputs to list, and folders that are named twice or are listed with another one."""
+    """Return the inputs to list, and folders that are named twice or lie in another input."""
     folders = {each.folder: each for each in inputs if each.kind == "folder"}
 
     def listed_elsewhere(each: _Input) -> bool:
