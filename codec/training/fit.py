@@ -19,6 +19,7 @@ from underpaint.codec.entropy.significance import FLAG_FEATURES
 from underpaint.codec.entropy.signs import SIGN_FEATURES
 from underpaint.codec.entropy.state import Symbols
 from underpaint.codec.entropy.tables import frequencies_from_counts
+from underpaint.codec.errors import UsageError
 from underpaint.codec.palette.classes import MAGNITUDE_UNIT, TEXTURE_INDEX, TextureClasses
 from underpaint.codec.palette.semantic_head import SemanticHead
 from underpaint.codec.quantize.cell_tables import CENTROID_KINDS
@@ -43,6 +44,7 @@ from underpaint.codec.transform.pictures import pad_to_blocks, picture_bands
 from underpaint.codec.transform.prediction import Predictions
 from underpaint.codec.transform.subbands import (
     BANDS,
+    BLOCK,
     FLAG_GROUPS,
     LEVEL,
     LEVELS,
@@ -89,6 +91,18 @@ def fit_weights(
     weights = _with_centroids(weights, photos[:_CENTROID_PHOTOS], symbols)
     weights = with_latent_statistics(weights, photos[: recipe.latent_photos])
     return replace(weights, id=content_id(pack_weights(weights)))
+
+
+def check_classes(photos: Sequence[np.ndarray], recipe: Recipe) -> None:
+    """Raise UsageError if fewer positions are sampled of photos than a recipe has classes."""
+    sides = [[-(-side // BLOCK) for side in photo.shape[:2]] for photo in photos]
+    counts = [rows * columns for rows, columns in sides[: recipe.class_photos]]
+    count = sum(min(_POSITIONS_PER_PHOTO, positions) for positions in counts)
+    if count < recipe.classes:
+        raise UsageError(
+            f"--classes {recipe.classes}: more than the {count} positions that are sampled of the "
+            "photos; give fewer classes, more photos or more --class-photos"
+        )
 
 
 def _learned(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from underpaint.codec.errors import PictureError, UsageError
 from underpaint.codec.image_io.read import PICTURE_SUFFIXES, read_picture
+
+log = logging.getLogger(__name__)
 
 SMALLEST_SIDE = 96
 """Least side in pixels; smaller photos hold little texture and are left out."""
@@ -32,12 +35,26 @@ def find_photos(paths: Sequence[str]) -> list[Path]:
     return sorted(found)
 
 
-def load_photos(paths: Sequence[Path]) -> Iterator[np.ndarray]:
-    """Yield uint8 [H, W, 3] of each photo that can be read and is large enough."""
+def load_photos(paths: Sequence[Path]) -> list[np.ndarray]:
+    """Return uint8 [H, W, 3] of each photo that can be read and is large enough.
+
+    The others are counted in the log, and those that cannot be read are named.
+    """
+    photos, unreadable, small = [], 0, 0
     for path in paths:
         try:
             pixels = read_picture(path.read_bytes()).pixels
-        except PictureError:
+        except (PictureError, OSError) as error:
+            unreadable += 1
+            log.warning("left out: %s: %s", path, error)
             continue
         if min(pixels.shape[:2]) >= SMALLEST_SIDE:
-            yield pixels
+            photos.append(pixels)
+        else:
+            small += 1
+    if unreadable or small:
+        log.warning(
+            "left out %d of %d photos: %d cannot be read, %d have a side below %d pixels",
+            unreadable + small, len(paths), unreadable, small, SMALLEST_SIDE,
+        )  # fmt: skip
+    return photos

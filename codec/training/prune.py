@@ -36,7 +36,7 @@ def pruned(
     `shape` has the classes, layers and embedding of the network. Raises ValueError if another size
     is larger than that of the network.
     """
-    if any(asdict(shape)[name] > size for name, size in asdict(network.shape).items()):
+    if larger_size(network.shape, shape):
         raise ValueError(f"cannot prune {network.shape} to {shape}")
     moments = _input_moments(network, samples)
     smaller = BackwardNetwork(shape)
@@ -53,6 +53,12 @@ def pruned(
         inputs = torch.cat([torch.arange(own), own + features])
         _copy(network.fine_in, smaller.fine_in, channels, inputs, moments["fine_in"])
     return smaller
+
+
+def larger_size(shape: NetworkShape, wanted: NetworkShape) -> str | None:
+    """Return the name of a size that is larger in `wanted` than in `shape`, or None."""
+    sizes = asdict(wanted)
+    return next((name for name, size in asdict(shape).items() if sizes[name] > size), None)
 
 
 def _prune_trunk(

@@ -9,13 +9,10 @@ photos -> fit (head, classes, contexts, tables, centroids, latents) -> fitted.sa
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -25,14 +22,21 @@ from underpaint.codec.errors import UsageError
 from underpaint.codec.metrics import ms_ssim_of_pictures, psnr
 from underpaint.codec.reconstruct.network import BackwardNetwork
 from underpaint.codec.training.drawn import drawn_pictures
-from underpaint.codec.training.fit import fit_weights
+from underpaint.codec.training.fit import check_classes, fit_weights
 from underpaint.codec.training.latent_statistics import with_latent_statistics
 from underpaint.codec.training.perceptual import FeatureDistance
 from underpaint.codec.training.photos import find_photos, load_photos
-from underpaint.codec.training.prune import pruned
+from underpaint.codec.training.run_record import RECORD, run_record
 from underpaint.codec.training.samples import CropSource, Samples
-from underpaint.codec.training.semantic_layers import extractor_label
+from underpaint.codec.training.semantic_layers import SemanticLayers
 from underpaint.codec.training.settings import Kept, LiftingPlan, Recipe, TrainingPlan
+from underpaint.codec.training.start import (
+    check_start,
+    check_teacher,
+    plan_shape,
+    start_network,
+    weights_of,
+)
 from underpaint.codec.training.step_log import append_rows
 from underpaint.codec.training.train_lifting import LiftingTrainer
 from underpaint.codec.training.train_network import NetworkTrainer
@@ -61,32 +65,43 @@ def train(
     recipe: Recipe,
     plan: TrainingPlan,
     device: torch.device,
-    start_from: Path | None = None,
+    start_from: str | None = None,
     keep: Kept = "network",
-    teacher: Path | None = None,
+    teacher: str | None = None,
     lifting: LiftingPlan = NO_LIFTING,
-    network_from: Path | None = None,
+    network_from: str | None = None,
 ) -> Weights:
     """Train weights from photos and write them to `output`; resumes what the folder `run` holds.
 
-    `start_from` is a weights file of which the run keeps the parts `keep`. The training goes on
-    from its network, or from that of the weights file `network_from`, which is pruned to the sizes
-    of the plan. `teacher` is a weights file whose
-    network is imitated, see `TrainingPlan.teacher_weight`. A new learned lifting step is trained if
-    `lifting` has steps. Raises UsageError if there are too few photos, if `run` was started with
-    other settings, or if the network is smaller than the plan's.
+    `start_from` names weights of which the run keeps the parts `keep`. The training goes on from
+    their network, or from that of the weights `network_from`, which is pruned to the sizes of the
+    plan. `teacher` names weights whose network is imitated, see `TrainingPlan.teacher_weight`. Each
+    is a path, a URL or the name of a profile. A new learned lifting step is trained if `lifting`
+    has steps.
+
+    Raises UsageError, before anything is fitted or written, if photos, weights or the extractor are
+    missing or do not fit the settings, or if `run` was started with other settings.
     """
-    run.mkdir(parents=True, exist_ok=True)
-    _same_settings(run / "settings.json", recipe, plan, lifting)
     paths = find_photos(photos)
-    order = np.random.default_rng(recipe.seed).permutation(len(paths))
-    held_out = list(load_photos([paths[i] for i in order[::HELD_OUT_EVERY]][:MOST_HELD_OUT]))
-    kept = [paths[i] for place, i in enumerate(order) if place % HELD_OUT_EVERY]
-    pictures = list(load_photos(kept))
-    if len(pictures) < 2 or not held_out:
-        raise UsageError(f"too few photos to train on: {len(pictures)}")
-    log.info("%d photos to train on, %d held out", len(pictures), len(held_out))
-    earlier = unpack_weights(start_from.read_bytes()) if start_from else None
+    earlier = weights_of("--start-from", start_from)
+    further = weights_of("--network-from", network_from)
+    taught_by = weights_of("--teacher", teacher)
+    shape = plan_shape(plan, recipe, earlier, keep)
+    check_start("--network-from", further, shape)
+    check_start("--start-from", None if further else earlier, shape)
+    check_teacher("--teacher", taught_by, shape)
+    learns = earlier is None or keep == "network"
+    features = _features(recipe, plan, device, learns)
+    record = run_record(run, recipe, plan, lifting)
+    start = further or earlier
+    crops = [("--lifting-crop", lifting.lifting_crop)] if lifting.lifting_steps else []
+    if plan.steps or (start and start.network_shape != shape):
+        crops.append(("--crop", plan.crop))
+    pictures, held_out = _photos(paths, recipe.seed, crops)
+    if learns:
+        check_classes(pictures, recipe)
+    run.mkdir(parents=True, exist_ok=True)
+    (run / RECORD).write_text(record, "utf-8")
     weights = _fitted(run / "fitted.safetensors", pictures, recipe, earlier, keep)
     if lifting.lifting_steps:
         weights = _with_lifting(run, weights, pictures, held_out, recipe, lifting, device)
@@ -95,22 +110,16 @@ def train(
     def measure(step: int, network: BackwardNetwork) -> None:
         _measure(run / "held_out.csv", step, weights.with_network(network), held_out)
 
-    features = None
-    if plan.feature_weight and not recipe.extractor:
-        log.info("no extractor: the loss has no share of features")
-    elif plan.feature_weight:
-        features = FeatureDistance(recipe.extractor, recipe.extractor_input, device)
     drawn = _drawn(pictures, plan) if plan.drawn and plan.steps else []
     source = CropSource(
         pictures, lambda picture: codec.quantised([picture])[0], plan.crop, drawn, plan.drawn
     )
     samples = Samples(weights, source, plan, device)
-    further = unpack_weights(network_from.read_bytes()) if network_from else earlier
-    network = _start(further.network if further else None, samples)
-    taught_by = unpack_weights(teacher.read_bytes()).network if teacher else None
+    network = start_network(start, samples)
     trainer = NetworkTrainer(
-        network, samples, run / "network", device, measure, features, taught_by
-    )
+        network, samples, run / "network", device, measure, features,
+        taught_by.network if taught_by else None,
+    )  # fmt: skip
     trained = weights.with_network(trainer.run())
     data = pack_weights(trained)
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -122,7 +131,7 @@ def train(
     ):
         if place.exists():
             shutil.copy(place, output.with_name(f"{output.stem}-{name}.csv"))
-    shutil.copy(run / "settings.json", output.with_name(f"{output.stem}-settings.json"))
+    shutil.copy(run / RECORD, output.with_name(f"{output.stem}-settings.json"))
     log.info("wrote %s, weights %s", output, content_id(data))
     return unpack_weights(data)
 
@@ -132,18 +141,42 @@ def _drawn(photos: Sequence[np.ndarray], plan: TrainingPlan) -> list[np.ndarray]
     return drawn_pictures(photos, DRAWN_PICTURES, 2 * plan.crop, rng)
 
 
-def _start(earlier: BackwardNetwork | None, samples: Samples) -> BackwardNetwork:
-    """Return the network to start with, in the sizes of the plan; see `train` for errors."""
-    shape = samples.network_shape
-    if earlier is None:
-        torch.manual_seed(samples.plan.seed)
-        return BackwardNetwork(shape)
-    if earlier.shape == shape:
-        return earlier
-    try:
-        return pruned(earlier, shape, samples.typical_inputs())
-    except ValueError as error:
-        raise UsageError(f"--start-from: {error}") from None
+def _features(
+    recipe: Recipe, plan: TrainingPlan, device: torch.device, fits_head: bool
+) -> FeatureDistance | None:
+    """Open the extractor, and return the distance in its features if the plan asks for it."""
+    if not recipe.extractor:
+        if plan.feature_weight:
+            log.info("no extractor: the loss has no share of features")
+        return None
+    if fits_head:
+        SemanticLayers(recipe.extractor, recipe.extractor_input)
+    if not plan.feature_weight or not plan.steps:
+        return None
+    return FeatureDistance(recipe.extractor, recipe.extractor_input, device)
+
+
+def _photos(
+    paths: Sequence[Path], seed: int, crops: Sequence[tuple[str, int]]
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Load the photos to train on and those held out; UsageError if they are too few or small.
+
+    `crops` are sides of crops, with the options that set them.
+    """
+    order = np.random.default_rng(seed).permutation(len(paths))
+    held_out = load_photos([paths[i] for i in order[::HELD_OUT_EVERY]][:MOST_HELD_OUT])
+    kept = load_photos([paths[i] for place, i in enumerate(order) if place % HELD_OUT_EVERY])
+    if not held_out and kept:
+        held_out.append(kept.pop())
+    if len(kept) < 2:
+        count = len(kept) + len(held_out)
+        raise UsageError(f"too few photos to train on: {count}; want 3 or more")
+    for option, crop in crops:
+        for group, pictures in (("photo", kept), ("held-out photo", held_out)):
+            if max(min(picture.shape[:2]) for picture in pictures) < crop:
+                raise UsageError(f"{option} {crop}: no {group} has sides of so many pixels")
+    log.info("%d photos to train on, %d held out", len(kept), len(held_out))
+    return kept, held_out
 
 
 def _with_lifting(
@@ -174,28 +207,6 @@ def _with_lifting(
         device,
     )
     return _fitted(path, pictures, recipe, plain.with_prediction(trainer.run()), "classes")
-
-
-def _same_settings(path: Path, recipe: Recipe, plan: TrainingPlan, lifting: LiftingPlan) -> None:
-    """Write the settings of a run; raises UsageError if it was started with others.
-
-    The number of steps may change; the record lists all numbers.
-    """
-    settings: dict[str, Any] = {"recipe": asdict(recipe), "plan": asdict(plan)}
-    if lifting.lifting_steps:
-        settings["lifting"] = asdict(lifting)
-    settings["recipe"]["extractor"] = extractor_label(recipe.extractor)
-    settings = json.loads(json.dumps(settings))
-    lengths = [plan.steps]
-    if path.exists():
-        known = json.loads(path.read_text())
-        before = known.pop("steps_asked_for", [known["plan"]["steps"]])
-        lengths = before if before[-1] == plan.steps else [*before, plan.steps]
-        known["plan"]["steps"] = plan.steps
-        if known != settings:
-            raise UsageError(f"{path.parent} was started with other settings: see {path}")
-    settings["steps_asked_for"] = lengths
-    path.write_text(json.dumps(settings, indent=2) + "\n")
 
 
 def _fitted(

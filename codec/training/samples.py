@@ -191,12 +191,9 @@ class Samples:
     @property
     def network_shape(self) -> NetworkShape:
         """The shape of the plan's network for these weights."""
-        sizes = {
-            name: getattr(self.plan, name)
-            for name in NetworkShape.__dataclass_fields__
-            if hasattr(self.plan, name)
-        }
-        return NetworkShape(self._weights.classes.count, len(self._weights.config.layers), **sizes)
+        return self.plan.network_shape(
+            self._weights.classes.count, len(self._weights.config.layers)
+        )
 
     def typical_inputs(self) -> Iterator[Batch]:
         """Yield batches of all states."""

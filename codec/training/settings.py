@@ -6,16 +6,41 @@ Plain values only, so that the command line can list them without loading torch.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
+
+from underpaint.codec.errors import UsageError
+from underpaint.codec.limits import (
+    MAX_CLASSES,
+    MAX_HEAD_WIDTH,
+    MAX_LAYERS,
+    MAX_NETWORK_DEPTH,
+    MAX_NETWORK_WIDTH,
+    MAX_PREDICTION_WIDTH,
+)
+from underpaint.codec.reconstruct.network_shape import NetworkShape
+from underpaint.codec.training.options import check_options, option, seed
+from underpaint.codec.transform.prediction_shape import MOST_LEVELS
 
 Kept = Literal["network", "classes", "all"]
 """Parts of earlier weights that a run keeps: the network; the classes, the semantic head and the
 learned lifting step too; or all but the statistics of latents."""
 
 
-def _option(default: Any, text: str) -> Any:
-    return field(default=default, metadata={"help": text})
+EXTRACTOR_INPUTS = ("imagenet", "caffe", "unit")
+"""Pixel values that an extractor may expect, see `semantic_layers.PREPARATIONS`."""
+
+LEAST_CROP = 64
+"""Least side of a crop in pixels."""
+
+MOST_EMBEDDING = 117
+"""Longest embedding: the principal axes of the head's inputs, of which there are so many."""
+
+FACTOR = {"least": 0.001, "most": 1000}
+"""Values of factors on quantisation steps."""
+
+WEIGHT = {"least": 0, "most": 1e6}
+"""Values of weights of costs."""
 
 
 @dataclass(frozen=True)
@@ -24,108 +49,169 @@ class Recipe:
 
     profile: str = "fidelity"
     """Name of the profile."""
-    finest_step: float = _option(
-        10.0, "quantisation step of the finest state, in orthonormal coefficients"
+    finest_step: float = option(
+        10.0,
+        "quantisation step of the finest state, in orthonormal coefficients",
+        least=0.01,
+        most=1e4,
     )
-    level_steps: tuple[float, ...] = _option(
-        (1.0,) * 7, "factors on the step for the low band and levels 1 (finest) to 6"
+    level_steps: tuple[float, ...] = option(
+        (1.0,) * 7, "factors on the step for the low band and levels 1 (finest) to 6", **FACTOR
     )
-    first_chroma_steps: tuple[float, ...] = _option(
-        (1.0,) * 7, "factors, on top of these, on the steps of the first chroma component"
+    first_chroma_steps: tuple[float, ...] = option(
+        (1.0,) * 7, "factors, on top of these, on the steps of the first chroma component", **FACTOR
     )
-    second_chroma_steps: tuple[float, ...] = _option(
-        (1.0,) * 7, "factors, on top of these, on the steps of the second chroma component"
+    second_chroma_steps: tuple[float, ...] = option(
+        (1.0,) * 7,
+        "factors, on top of these, on the steps of the second chroma component",
+        **FACTOR,
     )
-    diagonal_steps: tuple[float, ...] = _option(
+    diagonal_steps: tuple[float, ...] = option(
         (1.0,) * 6,
         "factors, on top of these, on the steps of diagonal details of lightness, levels 1 to 6",
+        **FACTOR,
     )
-    masking: float = _option(0.0, "exponent of a class's texture energy in its quantisation steps")
-    salience: float = _option(
-        0.0, "exponent of a class's salience for the extractor in its steps; needs --extractor"
+    masking: float = option(
+        0.0, "exponent of a class's texture energy in its quantisation steps", least=0, most=10
     )
-    knee: float = _option(8.0, "knee of the compander, in finest steps")
-    power: float = _option(1.0, "power of the compander; 1 means uniform quantisation")
-    mixes_splits: bool = _option(
+    salience: float = option(
+        0.0,
+        "exponent of a class's salience for the extractor in its steps; needs --extractor",
+        least=0,
+        most=10,
+    )
+    knee: float = option(8.0, "knee of the compander, in finest steps", **FACTOR)
+    power: float = option(
+        1.0, "power of the compander; 1 means uniform quantisation", least=0.1, most=10
+    )
+    mixes_splits: bool = option(
         False, "mix several estimates for splits of the zero cell: fewer bits, slower decoding"
     )
-    shear: tuple[float, float] = _option(
-        (0.0, 0.0), "how much of the two chroma components lightness contains"
+    shear: tuple[float, float] = option(
+        (0.0, 0.0), "how much of the two chroma components lightness contains", least=-1, most=1
     )
-    classes: int = _option(64, "size of the codebook of texture classes")
-    palette_budgets: tuple[float, ...] = _option(
-        (0.9, 1.6), "maximal bits for each position of the class map, one number a palette state"
+    classes: int = option(64, "size of the codebook of texture classes", least=1, most=MAX_CLASSES)
+    palette_budgets: tuple[float, ...] = option(
+        (0.9, 1.6),
+        "maximal bits for each position of the class map, one number a palette state",
+        **WEIGHT,
     )
-    smoothing: float = _option(
-        12.0, "cost of a border between classes in the map, in bits of texture"
+    smoothing: float = option(
+        12.0, "cost of a border between classes in the map, in bits of texture", **WEIGHT
     )
-    evidence: float = _option(
-        20.0, "weight of semantics in the choice of a class, in bits of texture"
+    evidence: float = option(
+        20.0, "weight of semantics in the choice of a class, in bits of texture", **WEIGHT
     )
-    merge_latent: float = _option(
-        1.0, "weight of additional bits in the cost of merging two palette entries"
+    merge_latent: float = option(
+        1.0, "weight of additional bits in the cost of merging two palette entries", **WEIGHT
     )
-    merge_texture: float = _option(
-        30.0, "weight of the texture distance in the cost of merging two palette entries"
+    merge_texture: float = option(
+        30.0, "weight of the texture distance in the cost of merging two palette entries", **WEIGHT
     )
-    merge_semantic: float = _option(
-        30.0, "weight of the semantic distance in the cost of merging two palette entries"
+    merge_semantic: float = option(
+        30.0, "weight of the semantic distance in the cost of merging two palette entries", **WEIGHT
     )
-    merge_colour: float = _option(
-        0.0, "weight of the colour distance in the cost of merging two palette entries"
+    merge_colour: float = option(
+        0.0, "weight of the colour distance in the cost of merging two palette entries", **WEIGHT
     )
-    extractor: str = _option(
+    extractor: str = option(
         "",
         "path or URL of an ONNX network that teaches semantics; without it, only texture is used",
     )
-    extractor_input: str = _option(
-        "imagenet", "pixel values that the extractor expects: imagenet, caffe or unit"
+    extractor_input: str = option(
+        "imagenet",
+        "pixel values that the extractor expects: imagenet, caffe or unit",
+        choices=EXTRACTOR_INPUTS,
     )
-    pseudo_labels: int = _option(
-        128, "number of pseudo-labels that the semantic head is trained on"
+    pseudo_labels: int = option(
+        128, "number of pseudo-labels that the semantic head is trained on", least=1
     )
-    contrastive_steps: int = _option(1500, "steps of contrastive learning of the semantic head")
-    embedding: int = _option(16, "length of the embeddings of the semantic head")
-    head_width: int = _option(64, "number of hidden units of the semantic head")
-    class_photos: int = _option(300, "number of photos for fitting the classes")
-    class_rounds: int = _option(20, "rounds of expectation maximisation of the classes")
-    context_photos: int = _option(300, "number of photos for fitting the weights of contexts")
-    latent_photos: int = _option(300, "number of photos for the statistics of latents")
-    seed: int = 1
+    contrastive_steps: int = option(
+        1500, "steps of contrastive learning of the semantic head", least=0
+    )
+    embedding: int = option(
+        16, "length of the embeddings of the semantic head", least=1, most=MOST_EMBEDDING
+    )
+    head_width: int = option(
+        64, "number of hidden units of the semantic head", least=1, most=MAX_HEAD_WIDTH
+    )
+    class_photos: int = option(300, "number of photos for fitting the classes", least=1)
+    class_rounds: int = option(20, "rounds of expectation maximisation of the classes", least=1)
+    context_photos: int = option(
+        300, "number of photos for fitting the weights of contexts", least=1
+    )
+    latent_photos: int = option(300, "number of photos for the statistics of latents", least=1)
+    seed: int = seed()
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for a value that an option may not have."""
+        check_options(self)
+        if self.salience and not self.extractor:
+            raise UsageError("--salience: no effect without --extractor; give both or neither")
 
 
 @dataclass(frozen=True)
 class TrainingPlan:
     """How the backward network is trained."""
 
-    steps: int = _option(10_000, "optimiser steps")
-    batch: int = _option(8, "crops in each step")
-    crop: int = _option(160, "side of a crop in pixels, a multiple of 32")
-    drawn: float = _option(0.15, "share of crops of drawn pictures: flat colours, text, charts")
-    learning_rate: float = _option(1.5e-3, "peak learning rate; it decays to zero along a cosine")
-    warm_up: int = _option(200, "steps of linear warm-up")
-    average: float = _option(0.998, "decay of the moving average of the weights")
-    ssim_weight: float = _option(0.0, "share of 1 - MS-SSIM in the loss; the rest is squared error")
-    feature_weight: float = _option(
-        0.0, "share of the distance in the extractor's features in the loss"
+    steps: int = option(10_000, "optimiser steps", least=0)
+    batch: int = option(8, "crops in each step", least=1)
+    crop: int = option(
+        160, "side of a crop in pixels, a multiple of 32", least=LEAST_CROP, multiple_of=32
     )
-    feature_layers: int = _option(3, "largest number of layers to which --feature-weight applies")
-    pattern_weight: float = _option(
-        0.1, "weight of the penalty on patterns that repeat on the grid of positions"
+    drawn: float = option(
+        0.15, "share of crops of drawn pictures: flat colours, text, charts", least=0, most=1
     )
-    checkpoint_every: int = _option(250, "steps between checkpoints")
-    measure_every: int = _option(1000, "steps between measurements on held-out photos")
-    teacher_weight: float = _option(
-        0.0, "share of the distance to the pictures of --teacher in the loss"
+    learning_rate: float = option(
+        1.5e-3, "peak learning rate; it decays to zero along a cosine", above=0, most=1
     )
-    coarse_width: int = _option(96, "channels of the network's trunk at 1/16 of the sides")
-    coarse_hidden: int = _option(96, "hidden units of its blocks")
-    coarse_depth: int = _option(2, "number of its blocks")
-    fine_width: int = _option(64, "channels of the network's trunk at 1/4 of the sides")
-    fine_hidden: int = _option(64, "hidden units of its blocks")
-    fine_depth: int = _option(4, "number of its blocks")
-    shared: int = _option(8, "channels that the fine trunk takes from the coarse one")
-    seed: int = 1
+    warm_up: int = option(200, "steps of linear warm-up", least=0)
+    average: float = option(0.998, "decay of the moving average of the weights", least=0, below=1)
+    ssim_weight: float = option(
+        0.0, "share of 1 - MS-SSIM in the loss; the rest is squared error", least=0, most=1
+    )
+    feature_weight: float = option(
+        0.0, "share of the distance in the extractor's features in the loss", least=0, most=1
+    )
+    feature_layers: int = option(
+        3, "largest number of layers to which --feature-weight applies", least=0, most=MAX_LAYERS
+    )
+    pattern_weight: float = option(
+        0.1, "weight of the penalty on patterns that repeat on the grid of positions", **WEIGHT
+    )
+    checkpoint_every: int = option(250, "steps between checkpoints", least=1)
+    measure_every: int = option(1000, "steps between measurements on held-out photos", least=1)
+    teacher_weight: float = option(
+        0.0, "share of the distance to the pictures of --teacher in the loss", least=0, most=1
+    )
+    coarse_width: int = option(
+        96, "channels of the network's trunk at 1/16 of the sides", least=1, most=MAX_NETWORK_WIDTH
+    )
+    coarse_hidden: int = option(96, "hidden units of its blocks", least=1, most=MAX_NETWORK_WIDTH)
+    coarse_depth: int = option(2, "number of its blocks", least=1, most=MAX_NETWORK_DEPTH)
+    fine_width: int = option(
+        64, "channels of the network's trunk at 1/4 of the sides", least=1, most=MAX_NETWORK_WIDTH
+    )
+    fine_hidden: int = option(64, "hidden units of its blocks", least=1, most=MAX_NETWORK_WIDTH)
+    fine_depth: int = option(4, "number of its blocks", least=1, most=MAX_NETWORK_DEPTH)
+    shared: int = option(
+        8, "channels that the fine trunk takes from the coarse one", least=1, most=MAX_NETWORK_WIDTH
+    )
+    seed: int = seed()
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for a value that an option may not have."""
+        check_options(self)
+        if self.ssim_weight + self.feature_weight > 1:
+            raise UsageError(
+                f"--ssim-weight {self.ssim_weight} and --feature-weight {self.feature_weight}: "
+                "shares of the loss, want at most 1 together"
+            )
+
+    def network_shape(self, classes: int, layers: int) -> NetworkShape:
+        """Return the shape of the plan's network for so many classes and layers."""
+        names = NetworkShape.__dataclass_fields__.keys() & self.__dataclass_fields__.keys()
+        return NetworkShape(classes, layers, **{name: getattr(self, name) for name in names})
 
     def rate_at(self, step: int) -> float:
         """Return the learning rate of a step: linear warm-up, then a cosine to zero."""
@@ -139,20 +225,34 @@ class TrainingPlan:
 class LiftingPlan:
     """How the learned lifting step is trained, before contexts are fitted to what it leaves."""
 
-    lifting_steps: int = _option(0, "optimiser steps of the learned lifting step; 0 does without")
-    lifting_widths: tuple[int, ...] = _option(
-        (16, 24, 32, 32), "channels of the learned lifting step at levels 1 (finest) to 4"
+    lifting_steps: int = option(
+        0, "optimiser steps of the learned lifting step; 0 does without", least=0
     )
-    lifting_batch: int = _option(8, "crops in each of these steps")
-    lifting_crop: int = _option(160, "side of these crops in pixels, a multiple of 32")
-    lifting_rate: float = _option(2e-3, "peak learning rate of these steps")
-    lifting_warm_up: int = _option(
-        300, "first of these steps, in which only the estimate of bits is trained"
+    lifting_widths: tuple[int, ...] = option(
+        (16, 24, 32, 32),
+        "channels of the learned lifting step at levels 1 (finest) to 4",
+        least=1,
+        most=MAX_PREDICTION_WIDTH,
+        lengths=tuple(range(1, MOST_LEVELS + 1)),
     )
-    lifting_measure_every: int = _option(
-        500, "number of these steps between checkpoints and measurements on held-out photos"
+    lifting_batch: int = option(8, "crops in each of these steps", least=1)
+    lifting_crop: int = option(
+        160, "side of these crops in pixels, a multiple of 32", least=LEAST_CROP, multiple_of=32
     )
-    seed: int = 1
+    lifting_rate: float = option(2e-3, "peak learning rate of these steps", above=0, most=1)
+    lifting_warm_up: int = option(
+        300, "first of these steps, in which only the estimate of bits is trained", least=0
+    )
+    lifting_measure_every: int = option(
+        500,
+        "number of these steps between checkpoints and measurements on held-out photos",
+        least=1,
+    )
+    seed: int = seed()
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for a value that an option may not have."""
+        check_options(self)
 
     def rate_at(self, step: int) -> float:
         """Return the learning rate of a step: none in the warm-up, then a cosine to zero."""

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+from underpaint.codec.errors import UsageError
 
 
 def append_rows(path: Path, fields: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -15,6 +18,15 @@ def append_rows(path: Path, fields: Sequence[str], rows: Iterable[Sequence[objec
         if fresh:
             writer.writerow(fields)
         writer.writerows(rows)
+
+
+def check_loss(loss: float, step: int, option: str) -> None:
+    """Raise UsageError if the loss of a step is not finite; `option` sets its learning rate."""
+    if not math.isfinite(loss):
+        raise UsageError(
+            f"step {step}: the loss is not finite, the training has diverged; give a lower "
+            f"{option} or other weights of the loss, and another --run-folder"
+        )
 
 
 def drop_rows_after(path: Path, step: int) -> None:

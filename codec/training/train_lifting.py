@@ -28,7 +28,7 @@ from underpaint.codec.training.checkpoint import restore_checkpoint, save_checkp
 from underpaint.codec.training.residual_bits import ResidualBits
 from underpaint.codec.training.samples import CropSource, cell_index
 from underpaint.codec.training.settings import LiftingPlan
-from underpaint.codec.training.step_log import append_rows, drop_rows_after
+from underpaint.codec.training.step_log import append_rows, check_loss, drop_rows_after
 from underpaint.codec.transform.band_lists import band_group
 from underpaint.codec.transform.colour_rotation import ColourRotation
 from underpaint.codec.transform.pictures import picture_bands
@@ -120,6 +120,7 @@ class LiftingTrainer:
         while self._done < self._plan.lifting_steps:
             losses.append(self._train_step())
             self._done += 1
+            check_loss(losses[-1], self._done, "--lifting-rate")
             if self._done == self._plan.lifting_warm_up:
                 self.plain_bits.load_state_dict(self.bits.state_dict())
             if self._done % LOG_EVERY == 0:

@@ -25,7 +25,7 @@ from underpaint.codec.reconstruct.network import BackwardNetwork
 from underpaint.codec.training.checkpoint import restore_checkpoint, save_checkpoint
 from underpaint.codec.training.perceptual import FeatureDistance
 from underpaint.codec.training.samples import Batch, Draw, Samples
-from underpaint.codec.training.step_log import append_rows, drop_rows_after
+from underpaint.codec.training.step_log import append_rows, check_loss, drop_rows_after
 from underpaint.codec.transform.subbands import BLOCK, DYADIC_LEVELS, ORIENTATIONS
 from underpaint.codec.transform.wavelet import synthesise
 
@@ -97,6 +97,7 @@ class NetworkTrainer:
                     ahead.append(pool.submit(self._samples.draw, self._step + len(ahead)))
                 figures.append(self._train_step(ahead.popleft().result()))
                 self._step += 1
+                check_loss(figures[-1][0], self._step, "--learning-rate")
                 if self._step % LOG_EVERY == 0:
                     pace = (time.monotonic() - started) / (self._step - begun_at)
                     self._log(pace, *np.mean(figures, 0).tolist())

@@ -70,15 +70,16 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument(
         "--start-from",
-        type=Path,
-        metavar="FILE",
-        help="weights file whose network is trained further, pruned to the sizes below",
+        metavar="WEIGHTS",
+        help=(
+            "weights whose network is trained further, pruned to the sizes below: a file, a URL or "
+            "the name of a profile"
+        ),
     )
     parser.add_argument(
         "--network-from",
-        type=Path,
-        metavar="FILE",
-        help="with --start-from, weights file whose network is trained further in place of its own",
+        metavar="WEIGHTS",
+        help="with --start-from, weights whose network is trained further in place of their own",
     )
     parser.add_argument(
         "--keep",
@@ -92,33 +93,32 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument(
         "--teacher",
-        type=Path,
-        metavar="FILE",
-        help="weights file whose network is imitated, see --teacher-weight",
+        metavar="WEIGHTS",
+        help="weights whose network is imitated, see --teacher-weight",
     )
     for title, place in (("recipe", 0), ("training plan", 1), ("learned lifting step", 2)):
         group = parser.add_argument_group(title)
         for option in fields(next(iter(PROFILES.values()))[place]):
             if "help" in option.metadata:
-                default: Any = option.default
-                many = isinstance(default, tuple)
                 group.add_argument(
                     f"--{option.name.replace('_', '-')}",
-                    type=type(default[0]) if many else type(default),
-                    nargs=len(default) if many else None,
-                    metavar=_metavar(default),
                     help=f"{option.metadata['help']} ({_defaults(option.name, place)})",
+                    **_kind(option.default),
                 )
     parser.add_argument(
         "--seed", type=int, metavar="N", help="seed of the random numbers (default: 1)"
     )
 
 
-def _metavar(default: object) -> str:
-    """Return the placeholder of an option's value in the help text."""
-    if isinstance(default, str):
-        return "TEXT"
-    return "N" if isinstance(default, int) else "X"
+def _kind(default: Any) -> dict[str, Any]:
+    """Return what argparse is told of an option: what it takes, by its default."""
+    if isinstance(default, bool):
+        return {"action": argparse.BooleanOptionalAction}
+    several = isinstance(default, tuple)
+    sample = default[0] if several else default
+    placeholder = {str: "TEXT", int: "N", float: "X"}[type(sample)]
+    number = {"nargs": len(default)} if several else {}
+    return {"type": type(sample), "metavar": placeholder, **number}
 
 
 def _defaults(name: str, place: int) -> str:
@@ -155,9 +155,12 @@ def run(args: argparse.Namespace) -> int:
     from underpaint.codec.training.run import train
 
     if args.keep and args.start_from is None:
-        raise UsageError("--keep wants weights to keep parts of: --start-from FILE")
+        raise UsageError("--keep wants weights to keep parts of: --start-from WEIGHTS")
     if args.network_from and args.start_from is None:
-        raise UsageError("--network-from wants weights for all but the network: --start-from FILE")
+        raise UsageError(
+            "--network-from wants weights for all but the network: --start-from WEIGHTS"
+        )
+    recipe, plan, lifting = settings_of(args)
     if bool(args.teacher_weight) != bool(args.teacher):
         raise UsageError("--teacher and --teacher-weight belong together: give both or neither")
     check_file("--output", args.output)
@@ -167,7 +170,6 @@ def run(args: argparse.Namespace) -> int:
     torch.set_flush_denormal(True)  # denormal floats made a step four times slower
     if args.threads:
         torch.set_num_threads(args.threads)
-    recipe, plan, lifting = settings_of(args)
     run_folder = args.run_folder or args.output.with_name(args.output.name + ".run")
     weights = train(
         args.photos, args.output, run_folder, recipe, plan,

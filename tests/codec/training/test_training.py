@@ -20,6 +20,7 @@ from underpaint.codec.training.residual_bits import ResidualBits
 from underpaint.codec.training.run import train
 from underpaint.codec.training.samples import CropSource, Samples
 from underpaint.codec.training.settings import LiftingPlan, Recipe, TrainingPlan
+from underpaint.codec.training.step_log import check_loss
 from underpaint.codec.training.train_lifting import LiftingTrainer
 from underpaint.codec.training.train_network import NetworkTrainer, pattern
 from underpaint.codec.weights.header import SHIPPED
@@ -99,7 +100,7 @@ def test_a_run_with_a_lifting_step_fits_what_it_leaves(photos, tmp_path):
     assert "lifting" in json.loads((tmp_path / "weights-settings.json").read_text())
     kept = train(
         [str(photos)], tmp_path / "kept.safetensors", tmp_path / "second", RECIPE, PLAN,
-        torch.device("cpu"), output, "classes",
+        torch.device("cpu"), str(output), "classes",
     )  # fmt: skip
     for name, array in kept.prediction_parameters.items():
         assert np.array_equal(array, weights.prediction_parameters[name])
@@ -218,7 +219,7 @@ def test_classes_that_are_kept_are_those_of_the_weights_begun_with(photos, tmp_p
         RECIPE,
         plan,
         torch.device("cpu"),
-        SHIPPED,
+        str(SHIPPED),
         "classes",
     )
     for name in ("mask", "embedding"):
@@ -241,7 +242,7 @@ def test_all_that_is_kept_stays_but_the_statistics_of_latents(photos, tmp_path, 
     output = tmp_path / "weights.safetensors"
     found = train(
         [str(photos)], output, tmp_path / "run", replace(RECIPE, latent_photos=3),
-        replace(PLAN, steps=0), torch.device("cpu"), SHIPPED, "all",
+        replace(PLAN, steps=0), torch.device("cpu"), str(SHIPPED), "all",
     )  # fmt: skip
     known = load_weights(None)
     for name, array in known.arrays().items():
@@ -259,3 +260,10 @@ def test_a_pattern_is_what_repeats_with_the_grid():
     grid = torch.from_numpy(rng.normal(0, 1, (16, 16))).repeat(4, 6)
     assert pattern(rough + 30) < 0.5
     assert pattern(grid.expand(4, 3, 64, 96) + 30).item() == pytest.approx(grid.var(correction=0))
+
+
+@pytest.mark.parametrize("loss", [float("nan"), float("inf")])
+def test_a_training_that_diverges_says_so(loss):
+    check_loss(1e30, 4, "--learning-rate")
+    with pytest.raises(UsageError, match=r"step 5: .* diverged; give a lower --learning-rate "):
+        check_loss(loss, 5, "--learning-rate")
