@@ -82,7 +82,7 @@ class Recipe:
     )
     knee: float = option(8.0, "knee of the compander, in finest steps", **FACTOR)
     power: float = option(
-        1.0, "power of the compander; 1 means uniform quantisation", least=0.1, most=10
+        1.0, "power of the compander; 1 means uniform quantisation", least=0.1, most=4
     )
     mixes_splits: bool = option(
         False, "mix several estimates for splits of the zero cell: fewer bits, slower decoding"
