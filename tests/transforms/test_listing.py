@@ -160,6 +160,11 @@ TREE |= {"a/s.tar": tar_of({"4.jpg": jpeg(4)}), "a/.h/5.jpg": jpeg(5)}
         (("a", "a/.h"), "1 2 4 5", {".txt": 1, "dot file": 1}),
         (("a", "a/.h/5.jpg"), "1 2 4 5", {".txt": 1, "dot file": 1}),
         (("a/*.txt", "a/b"), "2", {".txt": 1}),
+        (("a/*",), "1 2 4", {".txt": 1, "dot file": 1}),
+        (("a/**",), "1 2 4", {".txt": 1, "dot file": 1}),
+        (("*/*/*",), "2", {"dot file": 1}),
+        (("a/.h/*",), "5", {}),
+        (("a/*", "a"), "1 2 4", {"listed twice": 5, ".txt": 1, "dot file": 1}),
     ],
 )
 def test_what_several_inputs_list_is_one_input(

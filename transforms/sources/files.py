@@ -334,21 +334,25 @@ def _entries(each: _Input) -> Iterator[Entry]:
 
 
 def _globbed(each: _Input) -> Iterator[Entry]:
-    """Yield the matches of a pattern; a folder among them is walked."""
+    """Yield the matches of a pattern; a folder among them is walked.
+
+    As in a folder that is an input, what is hidden below the fixed part of the pattern is skipped.
+    """
     found = with_retries(lambda: each.fs.glob(each.path, detail=True), each.text)
     walked: set[str] = set()
     for path in sorted(found):
         if any(parent in walked for parent in parents(path)):
             continue
         info = found[path]
+        reason = reserved_name(posixpath.relpath(path, each.root) if each.root else path)
         kind = info["type"]
         if kind not in ("file", "directory"):  # a link or the like
             kind = "directory" if each.fs.isdir(path) else "file"
         if kind == "directory":
             walked.add(path)
-            yield from walk(each.fs, path)
+            yield from walk(each.fs, path, hidden=bool(reason))
             continue
-        yield _entry(each, path, info, reserved_name(posixpath.basename(path)))
+        yield _entry(each, path, info, reason)
 
 
 def _entry(each: _Input, path: str, info: Mapping[str, Any], skipped: str = "") -> Entry:

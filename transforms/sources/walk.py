@@ -54,16 +54,16 @@ def version_of(info: Mapping[str, Any]) -> str:
     return ""
 
 
-def walk(fs: fsspec.AbstractFileSystem, folder: str) -> Iterator[Entry]:
+def walk(fs: fsspec.AbstractFileSystem, folder: str, *, hidden: bool = False) -> Iterator[Entry]:
     """The files below a folder, a folder at a time, so that memory does not grow with their number.
 
-    A folder that cannot be listed is an entry itself: reading it gives the error.
+    `hidden` says that the folder itself is hidden, so that its files are skipped. A folder that cannot be listed is an entry itself: reading it gives the error.
     """
     folder = folder.rstrip("/") or "/"
     if is_local(fs):
-        yield from _LocalWalk(folder).entries(folder)
+        yield from _LocalWalk(folder).entries(folder, hidden)
     else:
-        yield from _remote(fs, folder, hidden=False)
+        yield from _remote(fs, folder, hidden)
 
 
 class _LocalWalk:
