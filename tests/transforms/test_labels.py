@@ -465,3 +465,51 @@ def test_a_parquet_file_without_bytes_is_a_table_of_addresses(tmp_path: Path) ->
     pq.write_table(pa.table({"url": ["1.jpg"], "n": [7]}), tmp_path / "a.parquet")
     (found,) = read_all([tmp_path / "a.parquet"])
     assert (found.key, found.uri, found.labels) == ("1.jpg", f"{tmp_path}/1.jpg", {"n": 7})
+
+
+MIXED = {
+    "a.tar": tar_of({"1.jpg": jpeg(1), "1.cls": b"01"}),
+    "b.zip": zip_of({"2.jpg": jpeg(2), "2.cls": b"cat"}),
+    "c.zip": zip_of({"3.jpg": jpeg(3), "3.cls": b"7"}),
+    "d.csv": b"url,cls\n4.jpg,07\n",
+    "e.jsonl": b'{"url": "5.jpg", "cls": 1.5}\n',
+}
+
+
+@pytest.mark.parametrize(
+    ("names", "kind", "found"),
+    [
+        ("a.tar b.zip", "string", ["01", "cat"]),
+        ("b.zip a.tar", "string", ["cat", "01"]),
+        ("a.tar c.zip", "int64", [1, 7]),
+        ("a.tar d.csv", "string", ["01", "07"]),
+        ("a.tar e.jsonl", "double", [1.0, 1.5]),
+        ("c.zip d.csv e.jsonl", "string", ["7", "07", "1.5"]),
+        ("a.tar b.zip c.zip d.csv", "string", ["01", "cat", "7", "07"]),
+    ],
+)
+def test_numbers_and_text_of_several_kinds_of_input_are_text(
+    tmp_path: Path, names: str, kind: str, found: list[Any]
+) -> None:
+    paths = [write(tmp_path / name, MIXED[name]) for name in names.split()]
+    sources = open_sources([str(path) for path in paths], Choice())
+    assert all(str(source.labels().field("cls").type) == kind for source in sources)
+    assert str(all_labels(sources).field("cls").type) == kind
+    records = read_all(paths)
+    assert values(records, "cls") == found
+    assert not any(record.notes for record in records)
+
+
+def test_labels_that_clash_are_named_with_both_inputs(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"image": [jpeg(1)], "at": [True]}), tmp_path / "a.parquet")
+    pq.write_table(pa.table({"image": [jpeg(2)], "at": ["now"]}), tmp_path / "b.parquet")
+    write(tmp_path / "c.csv", "url,at\n3.jpg,now\n")
+    for other in ("b.parquet", "c.csv"):
+        with pytest.raises(UsageError) as caught:
+            open_sources([str(tmp_path / "a.parquet"), str(tmp_path / other)], Choice())
+        text = str(caught.value)
+        assert f"'at' is bool in {tmp_path}/a.parquet, and string in {tmp_path}/{other}" in text
+        assert "--label at:string" in text
+        choice = Choice(labels=(parse_label("at:string"),))
+        read = read_all([tmp_path / "a.parquet", tmp_path / other], choice)
+        assert values(read, "at") == ["true", "now"]

@@ -50,7 +50,8 @@ _TABLES = frozenset(SHARD_SUFFIXES["parquet"] + SHARD_SUFFIXES["manifest"])
 def open_sources(inputs: Inputs | Sequence[str], choice: Choice) -> tuple[Source, ...]:
     """Return the sources that read the inputs.
 
-    UsageError if an input is missing, if nothing is found, or for an option that no source uses.
+    A label has one type in all of them. UsageError if an input is missing, if nothing is found, for
+    an option that no source uses, or if labels clash.
     """
     choice.check()
     if ":" in choice.kind:
@@ -88,7 +89,8 @@ def open_sources(inputs: Inputs | Sequence[str], choice: Choice) -> tuple[Source
     sources: list[Source] = [files] if items or reasons else []
     sources += [_shard_source(kind, tuple(found), choice) for kind, found in shards.items()]
     check_used(choice, [source.kind for source in sources if source is not files or items])
-    return tuple(sources)
+    labels = all_labels(sources)
+    return tuple(source.with_labels(labels) for source in sources)
 
 
 def kind_of(found: Found, wanted: str) -> str:
@@ -119,8 +121,21 @@ def listed(sources: Sequence[Source]) -> Iterator[Item | Shard | Part | Skipped]
 
 
 def all_labels(sources: Iterable[Source]) -> pa.Schema:
-    """Return the label columns of all sources; UsageError if two disagree on a type."""
-    return merged(source.labels() for source in sources)
+    """Return the label columns of all sources: numbers widen, and with text they are text.
+
+    UsageError if two disagree on another type.
+    """
+    sources = list(sources)
+    return merged([source.labels() for source in sources], [*map(_name_of, sources)], to_text=True)
+
+
+def _name_of(source: Source) -> str:
+    """Return the inputs of a source, for messages."""
+    shards: Sequence[Shard] = getattr(source, "shards", ())
+    if not shards:
+        return f"the {source.kind or type(source).__name__}"
+    more = f" and {len(shards) - 1:,} more" if len(shards) > 1 else ""
+    return f"{shards[0].uri}{more}"
 
 
 def _folders_of(key: str) -> Iterator[str]:

@@ -85,6 +85,10 @@ class Source(ABC):
         """Return the label columns; the values of `Record.labels` have these types."""
         return pa.schema([])
 
+    def with_labels(self, schema: pa.Schema) -> Source:
+        """Return the source with the types that `schema` has for its label columns."""
+        return self
+
     def settings(self) -> str:
         """Return the options that change a shard's records; they are part of the units' names."""
         return ""

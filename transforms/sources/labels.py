@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import Any, TypeVar
 
 import numpy as np
@@ -66,14 +67,21 @@ class Labels:
     """Names of columns whose types the user states: they never widen."""
 
     @staticmethod
-    def of(schemas: Iterable[pa.Schema], declared: Declared = ()) -> Labels:
+    def of(
+        schemas: Iterable[pa.Schema],
+        declared: Declared = (),
+        inputs: Sequence[str] = (),
+        *,
+        to_text: bool = False,
+    ) -> Labels:
         """Combine all columns of all schemas; numbers widen; declared types take precedence.
 
-        UsageError if two schemas clash in a type that is not declared.
+        UsageError if two schemas clash in a type that is not declared; see `merged`.
         """
         types = {label_name(name): parse_type(kind) for name, kind in declared}
         found = [[item for item in schema if item.name not in types] for schema in schemas]
-        schema = merged([*map(pa.schema, found), pa.schema(list(types.items()))])
+        schemas = [*map(pa.schema, found), pa.schema(list(types.items()))]
+        schema = merged(schemas, inputs, to_text=to_text)
         return Labels(schema, frozenset(types))
 
     def extended(self, schema: pa.Schema) -> Labels:
@@ -82,6 +90,11 @@ class Labels:
         for item in schema:
             types[item.name] = self.column_type(item.name, item.type)
         return Labels(pa.schema(list(types.items())), self.stated)
+
+    def retyped(self, schema: pa.Schema) -> Labels:
+        """Return these columns with the types that `schema` has for them."""
+        types = [(name, schema.field(name).type) for name in self.schema.names]
+        return Labels(pa.schema(types), self.stated)
 
     def column_type(self, name: str, kind: pa.DataType) -> pa.DataType:
         """Return the type of a column once it is to hold values of `kind` too.
@@ -238,25 +251,50 @@ def look_at(shards: Sequence[Shard], look: Callable[[Shard], T]) -> list[T]:
     return found
 
 
-def merged(schemas: Iterable[pa.Schema]) -> pa.Schema:
-    """Combine all columns of all schemas; numbers widen; UsageError if types clash."""
+def merged(
+    schemas: Iterable[pa.Schema], inputs: Sequence[str] = (), *, to_text: bool = False
+) -> pa.Schema:
+    """Combine all columns of all schemas; numbers widen; UsageError if types clash.
+
+    Args:
+        schemas: the columns of each input.
+        inputs: the name of each input, for the message of the error.
+        to_text: whether numbers and text together are text.
+    """
+    found: dict[str, tuple[pa.DataType, str]] = {}
+    for index, schema in enumerate(schemas):
+        name = inputs[index] if index < len(inputs) else ""
+        twice = next((each for each in schema.names if schema.names.count(each) > 1), None)
+        if twice is not None:
+            raise UsageError(f"{name}: two columns are called {twice!r}")
+        for item in schema:
+            kind, first = found.get(item.name, (item.type, name))
+            together = _together(kind, item.type, to_text)
+            if together is None:
+                raise UsageError(
+                    f"labels of the inputs do not fit together: {item.name!r} is {kind} in "
+                    f"{first}, and {item.type} in {name}; state one type, as with "
+                    f"--label {item.name}:string"
+                )
+            found[item.name] = (together, first)
+    return pa.schema([(name, kind) for name, (kind, _) in found.items()])
+
+
+def _together(one: pa.DataType, other: pa.DataType, to_text: bool) -> pa.DataType | None:
+    """Return the type of a column that has both types; None if they clash."""
+    numbers = [kind for kind in (one, other) if widened(kind, kind) is not None]
+    if to_text and len(numbers) == 1 and any(map(_is_text, (one, other))):
+        return pa.string()
     try:
-        return pa.unify_schemas(list(schemas), promote_options="permissive")
-    except pa.ArrowException as error:
-        reason = str(error).splitlines()[0]
-        raise UsageError(
-            f"labels of the inputs do not fit together: {reason}; state the type with "
-            "--label NAME:TYPE"
-        ) from None
+        schemas = [pa.schema([("", kind)]) for kind in (one, other)]
+        return pa.unify_schemas(schemas, promote_options="permissive").field(0).type
+    except pa.ArrowException:
+        return None
 
 
 def union(kinds: Iterable[pa.DataType]) -> pa.DataType:
     """Return one type for all of these: the wider number, else text, which holds them as JSON."""
-    schemas = [pa.schema([("", kind)]) for kind in kinds]
-    try:
-        return pa.unify_schemas(schemas, promote_options="permissive").field(0).type
-    except pa.ArrowException:
-        return pa.string()
+    return reduce(lambda one, other: _together(one, other, False) or pa.string(), kinds)
 
 
 def inferred(values: Iterable[Any]) -> pa.DataType:

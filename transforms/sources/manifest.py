@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -108,7 +108,8 @@ class ManifestSource(Source):
             )
         schemas = [_stated_labels(table, url, key) for table in tables]
         schemas.append(_inferred_labels(types, url, key))
-        columns = Labels.of(schemas, declared)
+        inputs = [table.uri for table in tables] + ["the JSON lines"]
+        columns = Labels.of(schemas, declared, inputs, to_text=True)
         return ManifestSource(shards, url, key, columns, limits_of_time, tuple(spools))
 
     def listing(self) -> Iterator[Shard | Part | Skipped]:
@@ -128,6 +129,10 @@ class ManifestSource(Source):
     def labels(self) -> pa.Schema:
         """Return the other columns: text in CSV, typed by the schema in Parquet."""
         return self.columns.schema
+
+    def with_labels(self, schema: pa.Schema) -> ManifestSource:
+        """See `Source`."""
+        return replace(self, columns=self.columns.retyped(schema))
 
     def settings(self) -> str:
         """Return the names of the address and key columns."""

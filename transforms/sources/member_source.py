@@ -44,6 +44,11 @@ class MemberSource(Source):
         """Return one column for each extension."""
         return self.rules.labels.schema
 
+    def with_labels(self, schema: pa.Schema) -> Self:
+        """See `Source`."""
+        labels = self.rules.labels.retyped(schema)
+        return replace(self, rules=replace(self.rules, labels=labels))
+
     def settings(self) -> str:
         """Return how members become records."""
         return f"{self.rules.picture} {self.rules.last_dot}"

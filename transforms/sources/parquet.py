@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import IO, Any
 
 import pyarrow as pa
@@ -73,11 +73,9 @@ class ParquetSource(Source):
             if name is not None and name not in schema.names:
                 have = ", ".join(schema.names)
                 raise UsageError(f"{shards[0].uri}: no column {name!r}; there are {have}")
-        labels = [
-            label_columns(schema, picture, key)
-            for schema in look_at(shards, lambda shard: read_schema(shard.uri))
-        ]
-        return ParquetSource(shards, picture, key, Labels.of(labels, declared))
+        found = dict(look_at(shards, lambda shard: (shard.uri, read_schema(shard.uri))))
+        labels = [label_columns(schema, picture, key) for schema in found.values()]
+        return ParquetSource(shards, picture, key, Labels.of(labels, declared, list(found)))
 
     def listing(self) -> Iterator[Shard]:
         """Yield the shards."""
@@ -86,6 +84,10 @@ class ParquetSource(Source):
     def labels(self) -> pa.Schema:
         """Return the other columns, with their types."""
         return self.columns.schema
+
+    def with_labels(self, schema: pa.Schema) -> ParquetSource:
+        """See `Source`."""
+        return replace(self, columns=self.columns.retyped(schema))
 
     def settings(self) -> str:
         """Return the names of the picture and key columns."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import IO, Any
 
@@ -95,6 +95,10 @@ class TFRecordSource(Source):
     def labels(self) -> pa.Schema:
         """One list column a feature, but for the picture's."""
         return self.columns.schema
+
+    def with_labels(self, schema: pa.Schema) -> TFRecordSource:
+        """See `Source`."""
+        return replace(self, columns=self.columns.retyped(schema))
 
     def settings(self) -> str:
         """The features that make picture and key."""

@@ -57,7 +57,8 @@ def version_of(info: Mapping[str, Any]) -> str:
 def walk(fs: fsspec.AbstractFileSystem, folder: str, *, hidden: bool = False) -> Iterator[Entry]:
     """The files below a folder, a folder at a time, so that memory does not grow with their number.
 
-    `hidden` says that the folder itself is hidden, so that its files are skipped. A folder that cannot be listed is an entry itself: reading it gives the error.
+    `hidden` says that the folder itself is hidden, so that its files are skipped. A folder that
+    cannot be listed is an entry itself: reading it gives the error.
     """
     folder = folder.rstrip("/") or "/"
     if is_local(fs):
