@@ -50,7 +50,7 @@ from underpaint.codec.image_io.tiff import (
     keep_structure,
     read_first_directory,
 )
-from underpaint.codec.image_io.unreadable import raw_photo, unreadable_format
+from underpaint.codec.image_io.unreadable import raw_photo, text_format, unreadable_format
 from underpaint.codec.limits import (
     MAX_JPEG_SCANS,
     MAX_PICTURE_PARTS,
@@ -81,7 +81,11 @@ def scan(data: bytes) -> Header:
         raise UnsupportedFormat(f"{name} is not read")
     if is_tga(data):
         return scan_tga(data)
-    raise UnsupportedFormat(f"no known picture format begins with the bytes {data[:8].hex(' ')}")
+    text = text_format(data)
+    raise UnsupportedFormat(
+        f"no known picture format begins with the bytes {data[:8].hex(' ')}"
+        + (f"; it is {text}" if text else "")
+    )
 
 
 def _scan_jpeg(data: bytes) -> Header:

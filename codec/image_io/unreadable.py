@@ -1,4 +1,4 @@
-"""Names of picture formats that are recognised but not read."""
+"""Names of picture formats that are recognised but not read, and of texts in their place."""
 
 from __future__ import annotations
 
@@ -33,6 +33,17 @@ _SIGNATURES = tuple(
         (rb"(\xef\xbb\xbf)?\s*(<\?xml.{0,200}?\?>\s*)?(<!.{0,400}?>\s*)*<svg[\s>]", "SVG"),
     )
 )
+_TEXTS = (
+    (
+        re.compile(rb"(\xef\xbb\xbf)?\s*(<!doctype html|<html)[\s>]", re.IGNORECASE),
+        "an HTML page: the folders of a web server cannot be listed, so name the pictures, or list "
+        "their addresses in a table",
+    ),
+    (
+        re.compile(rb"(\xef\xbb\xbf)?\s*(\[\s*)?\{\s*[\"}]"),
+        "JSON: a table of addresses is a .jsonl file, with one object in each line",
+    ),
+)
 _MAKE, _SUB_DIRECTORIES, _SUBFILE_TYPE, _DNG_VERSION = 271, 330, 254, 50706
 _SENSOR_PHOTOMETRICS = {32803: "of a colour filter array", 34892: "of linear sensor data"}
 
@@ -41,6 +52,14 @@ def unreadable_format(data: bytes) -> str | None:
     """Return the name of a format that is known but not read; None for others."""
     for signature, name in _SIGNATURES:
         if signature.match(data):
+            return name
+    return None
+
+
+def text_format(data: bytes) -> str | None:
+    """Return what a text is that is often taken for a picture, and a remedy; None for others."""
+    for beginning, name in _TEXTS:
+        if beginning.match(data):
             return name
     return None
 

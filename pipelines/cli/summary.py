@@ -13,7 +13,7 @@ from underpaint.codec.image_io.heif import MISSING
 from underpaint.codec.storage.extras import install_hint
 from underpaint.codec.storage.redaction import redacted
 from underpaint.pipelines.cli.console import plural, shown, size_text, table, time_text
-from underpaint.transforms.records import left_out_text, skipped_text
+from underpaint.transforms.records import EMPTY_SHARD, left_out_text, skipped_text
 
 if TYPE_CHECKING:
     from underpaint.codec.archive import Statistics
@@ -44,7 +44,7 @@ def print_summary(result: EncodeResult, output: str) -> None:
         *([("rate", f"{rate:.2f} Mpx/s", "")] if counts.pixels else []),
     ]
     if not (counts.images or counts.failed or counts.duplicates):
-        print("nothing to do: the archive holds these inputs already; its rows keep their settings")
+        print(_nothing_done(result))
     print(table(rows))
     if statistics.images:
         print(f"\n{layers_table(statistics)}")
@@ -77,6 +77,17 @@ def print_summary(result: EncodeResult, output: str) -> None:
         print(f"{plural(old, 'failure')} of earlier runs: {hint}", file=sys.stderr)
     images = plural(statistics.images, "picture")
     print(f"\n{redacted(output)}: {images} of weights {statistics.weights_id}")
+
+
+def _nothing_done(result: EncodeResult) -> str:
+    """Return why a run had nothing to do."""
+    empty = result.counts.skipped.get(EMPTY_SHARD, 0)
+    without = f"{plural(empty, 'input')} without records" if empty else ""
+    if not (result.statistics.images or result.failed):
+        return f"nothing to do: the inputs hold no pictures{without and f' ({without})'}"
+    if empty:
+        return f"nothing to do: {without}; the archive holds all others already"
+    return "nothing to do: the archive holds these inputs already; its rows keep their settings"
 
 
 def layers_table(statistics: Statistics) -> str:

@@ -15,6 +15,7 @@ from PIL import Image
 from skimage import data
 
 from tests.helpers.pictures import underpaint
+from tests.helpers.shards import tar_of, zip_of
 from underpaint.codec.archive import Archive
 from underpaint.codec.archive.tools.trim import trim
 
@@ -141,3 +142,26 @@ def test_shards_without_records_are_counted_as_skipped(
         assert (statistics.images, statistics.failed) == (1, 0)
         assert statistics.skipped == {"empty shard": 8}
     assert underpaint("verify", archive) == 0
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.parquet", "a.tar", "a.zip"])
+def test_an_input_without_records_is_called_so(
+    corpus: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], name: str
+) -> None:
+    path = tmp_path / name
+    if name == "a.parquet":
+        pq.write_table(pa.table({"image": pa.array([], pa.binary())}), path)
+    else:
+        contents = {"a.csv": b"url,cls\n", "a.tar": tar_of({}), "a.zip": zip_of({})}
+        path.write_bytes(contents[name])
+    assert underpaint("encode", path, "--output", tmp_path / "new") == 0
+    said = capfd.readouterr().out
+    assert "nothing to do: the inputs hold no pictures (1 input without records)" in said
+    (corpus / "broken.jpg").unlink()
+    assert underpaint("encode", corpus, "--output", tmp_path / "a") == 0
+    capfd.readouterr()
+    assert underpaint("encode", path, "--output", tmp_path / "a") == 0
+    said = capfd.readouterr().out
+    assert "nothing to do: 1 input without records; the archive holds all others" in said
+    assert underpaint("encode", path, "--output", tmp_path / "a") == 0
+    assert "nothing to do: the archive holds these inputs already" in capfd.readouterr().out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -377,6 +378,21 @@ def test_odd_rows_of_a_table_lose_nothing(tmp_path: Path) -> None:
         read_all([write(tmp_path / "b.csv", "url,t,t\n")])
     with pytest.raises(UsageError, match="UTF-16"):
         read_all([write(tmp_path / "c.csv", "url\n1.jpg\n".encode("utf-16"))])
+
+
+@pytest.mark.parametrize("text", ["", "\n", "\ufeff"])
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.jsonl", "a.csv.gz"])
+def test_an_empty_table_is_called_so(tmp_path: Path, text: str, name: str) -> None:
+    content = gzip.compress(text.encode()) if name.endswith(".gz") else text
+    with pytest.raises(UsageError, match=rf"{name}: the table is empty"):
+        open_sources([str(write(tmp_path / name, content))], Choice())
+
+
+@pytest.mark.parametrize("text", ['[{"url": "1.jpg"}]', "\ufeff [\n", "[]"])
+@pytest.mark.parametrize("name", ["a.json", "a.csv", "a.jsonl"])
+def test_a_list_in_json_is_no_table(tmp_path: Path, text: str, name: str) -> None:
+    with pytest.raises(UsageError, match=rf"{name}: .*one object in each line \(\.jsonl\)"):
+        open_sources([str(write(tmp_path / name, text))], Choice(kind="manifest"))
 
 
 def test_fitting_notes_what_it_leaves_out() -> None:

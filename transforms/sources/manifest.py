@@ -100,6 +100,8 @@ class ManifestSource(Source):
                 kinds = _spooled_types(shard, spool)
                 names |= dict.fromkeys(kinds)
                 types.append(kinds)
+        if not names:
+            raise UsageError(f"{shards[0].uri}: the table is empty: nothing names its columns")
         url = url or next((name for name in URL_COLUMNS if name in names), None)
         if url is None or url not in names or (key and key not in names):
             have = ", ".join(names)

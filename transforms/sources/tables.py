@@ -106,7 +106,13 @@ def _table(uri: str) -> Table:
         head = lines.readline(limits.MAX_TABLE_ROW_BYTES + 1)
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise ValueError("it is in UTF-16; save it as UTF-8")
-    if head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"{"):
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if start.startswith(b"["):
+        raise UsageError(
+            f"{uri}: a list in JSON is no table; write one object in each line (.jsonl), without "
+            "brackets around them"
+        )
+    if start.startswith(b"{"):
         return Table(uri, "jsonl", ())
     delimiter = _delimiter(uri, head)
     header: list[str] = next(_csv_rows(io.BytesIO(head), delimiter), ([], ()))[0]

@@ -680,7 +680,23 @@ def test_row_empty():
     ],
 )
 def test_row_unknown(data):
-    with pytest.raises(UnsupportedFormat, match="no known picture format"):
+    with pytest.raises(UnsupportedFormat, match=r"no known picture format begins [^;]*$"):
+        read_picture(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"<!DOCTYPE HTML><html>", "HTML page: .* cannot be listed"),
+        (b'\xef\xbb\xbf\n<html lang="en">', "HTML page: .* cannot be listed"),
+        (b'[{"url": "1.jpg"}]', r"JSON: .*\.jsonl"),
+        (b' {\n "url": ["1.jpg"]}', r"JSON: .*\.jsonl"),
+    ],
+)
+def test_a_text_in_place_of_a_picture_is_named(data, said):
+    with pytest.raises(
+        UnsupportedFormat, match=f"no known picture format begins .*; it is.*{said}"
+    ):
         read_picture(data)
 
 
