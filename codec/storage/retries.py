@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
 from underpaint.codec.errors import UnderpaintError
@@ -86,9 +87,11 @@ def with_retries(
 ) -> T:
     """Return `call()`; retry transient errors with exponential waits and jitter.
 
-    `name` is the address that the call asks for. It is named while the call waits. Errors of the
-    network and of clients are then raised as OSError with the address, the reason and a remedy (or
-    as `named` makes of them); answers of the store, such as FileNotFoundError, as they are.
+    A server that asks for a longer wait is given it; one that asks for more than `MOST_S` is not
+    called again. `name` is the address that the call asks for. It is named while the call waits.
+    Errors of the network and of clients are then raised as OSError with the address, the reason and
+    a remedy (or as `named` makes of them); answers of the store, such as FileNotFoundError, as they
+    are.
     """
     with waiting(name) as wait:
         for attempt in range(1, attempts + 1):
@@ -96,15 +99,30 @@ def with_retries(
                 return call()
             except Exception as raised:
                 error = _behind(raised)
-                late = time.monotonic() - wait.begin > MOST_S
+                asked = asked_wait(error)
+                late = time.monotonic() - wait.begin + asked > MOST_S
                 if attempt == attempts or late or not transient(error):
                     plain = (named or _named)(error, name)
                     if plain is raised:
                         raise
                     raise plain from error
                 wait.reason = f"{_text(error)}; attempt {attempt + 1} of {attempts}"
-            time.sleep(wait_s * 2 ** (attempt - 1) * random.uniform(0.5, 1.0))
+            time.sleep(max(asked, wait_s * 2 ** (attempt - 1) * random.uniform(0.5, 1.0)))
     raise AssertionError("unreachable")
+
+
+def asked_wait(error: BaseException) -> float:
+    """Return for how many seconds a server asks not to be called again; 0 if it does not say.
+
+    Its header Retry-After has seconds or a date (RFC 9110, section 10.2.3).
+    """
+    text = str((getattr(error, "headers", None) or {}).get("Retry-After", "")).strip()
+    if text.isascii() and text.isdecimal():
+        return float(text[:9])
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
+    except (ValueError, OverflowError):
+        return 0.0
 
 
 class ClientLog(logging.Handler):

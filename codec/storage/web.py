@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import fsspec
 from fsspec.asyn import sync
 
-from underpaint.codec.storage.retries import with_retries
+from underpaint.codec.storage.retries import asked_wait, is_transient, with_retries
 
 WEB = ("http://", "https://")
 """Beginnings of web addresses."""
@@ -50,6 +50,11 @@ DEAD_S = 300.0
 """How long a dead host is not asked again, in seconds."""
 
 
+_AGAIN = "try again later"
+_OPEN_IT = "open the address in a browser to see where it leads"
+_NO_ADDRESS = "not a valid web address; correct it in its table or command"
+
+
 class HostDead(ConnectionError):
     """A host did not answer a short while ago, and was not asked again."""
 
@@ -76,8 +81,13 @@ def session_options(
 
 
 def host_of(url: str) -> str:
-    """Return host and port of an address, without user and password."""
-    return urlsplit(url).netloc.rpartition("@")[2]
+    """Return host and port of an address, without user and password; ConnectionError for none."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # ValueError for one that no host has
+        return parts.netloc.rpartition("@")[2]
+    except ValueError:
+        raise ConnectionError(f"{url}: {_NO_ADDRESS}") from None
 
 
 def download(
@@ -106,7 +116,11 @@ def download(
         return data
 
     try:
-        return with_retries(attempt)
+        return with_retries(
+            attempt,
+            transient=lambda error: is_transient(error) and not is_final(error),
+            named=lambda error, _: plain_error(error, url),
+        )
     except _Final as final:
         raise final.error from None
 
@@ -161,9 +175,14 @@ def _hosts() -> _Hosts:
 def is_final(error: BaseException) -> bool:
     """Return whether asking a web server again would only take more time.
 
-    That is the case if it did not answer in time, or if no connection came about.
+    That is the case if it did not answer in time, if no connection came about, or if it sends the
+    client elsewhere for nothing.
     """
-    return isinstance(error, TimeoutError) or _is_unreachable(error)
+    import aiohttp
+
+    led = aiohttp.InvalidURL | aiohttp.RedirectClientError | aiohttp.TooManyRedirects
+    astray = isinstance(error, led)
+    return isinstance(error, TimeoutError) or astray or _is_unreachable(error)
 
 
 def plain_error(error: Exception, url: str) -> Exception:
@@ -174,8 +193,26 @@ def plain_error(error: Exception, url: str) -> Exception:
         return TimeoutError(f"{url}: the server did not answer in time")
     if _is_unreachable(error):
         return ConnectionError(f"{url}: {_unreachable_text(error)}")
+    if isinstance(error, aiohttp.TooManyRedirects):
+        return OSError(f"{url}: the server redirects in a circle; {_OPEN_IT}")
+    if isinstance(error, aiohttp.RedirectClientError):
+        return OSError(f"{url}: the server redirects to what is no web address; {_OPEN_IT}")
+    if isinstance(error, aiohttp.InvalidURL):
+        return OSError(f"{url}: {_NO_ADDRESS}")
     if isinstance(error, aiohttp.ClientResponseError):
-        return OSError(f"{url}: HTTP {error.status} {error.message}")
+        if isinstance(error.__cause__, aiohttp.http.HttpProcessingError):
+            return OSError(f"{url}: the server's answer is not valid HTTP; {_AGAIN}")
+        asked = asked_wait(error)
+        later = f"; it asks for a wait of {asked:.0f} s; {_AGAIN}" if asked else ""
+        return OSError(f"{url}: HTTP {error.status} {error.message}{later}")
+    if isinstance(error, aiohttp.ClientPayloadError):
+        coded = "encoding" in str(error)
+        what = (
+            "its content encoding is not valid" if coded else "it does not have its stated length"
+        )
+        return OSError(f"{url}: the server's answer is damaged: {what}; {_AGAIN}")
+    if isinstance(error, aiohttp.ClientError):
+        return ConnectionError(f"{url}: the server closed the connection; {_AGAIN}")
     return error
 
 

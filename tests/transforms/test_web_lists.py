@@ -8,17 +8,29 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from functools import partial
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tests.helpers.reading import outcome, read_all
-from tests.helpers.shards import jpeg
+from tests.helpers.shards import jpeg, zip_of
+from underpaint.codec.errors import RangesUnsupported
 from underpaint.codec.storage import web
 from underpaint.transforms.sources import Choice
 
+WAITS = {
+    "short": "7",
+    "long": "3600",
+    "past": "Fri, 31 Dec 1999 23:59:59 GMT",
+    "future": "Fri, 31 Dec 2199 23:59:59 GMT",
+    "odd": "soon",
+}
 FAST = web.TimeLimits(connect_s=1.0, stall_s=1.0, total_s=5.0)
 
 
@@ -41,9 +53,24 @@ class Handler(BaseHTTPRequestHandler):
             status, data = 503, b""
         elif self.path.startswith("/gone"):
             status, data = 404, b"gone"
+        elif self.path.startswith("/wait") and self.asked[self.path] < 2:
+            status, data = 429, b""
+        elif self.path.startswith(("/circle", "/file")):
+            status, data = 302, b""
         self.send_response(status)
-        length = 10**6 if self.path.startswith(("/trickle", "/cut")) else len(data)
+        length: object = len(data)
+        if self.path.startswith(("/trickle", "/cut")):
+            length = 10**6
+        elif self.path.startswith("/length"):
+            length = "many"
         self.send_header("Content-Length", str(length))
+        if status == 429:
+            self.send_header("Retry-After", WAITS[self.path.partition("_")[2]])
+        elif status == 302:
+            target = "file:///etc/hosts" if self.path.startswith("/file") else self.path
+            self.send_header("Location", target)
+        elif self.path.startswith("/coded"):
+            self.send_header("Content-Encoding", "gzip")
         self.end_headers()
         if self.path.startswith("/trickle"):
             for _ in range(60):
@@ -138,3 +165,79 @@ def test_answers_are_final_and_busy_servers_are_asked_again(tmp_path: Path, serv
     assert found == [FileNotFoundError, jpeg(3)]
     assert Handler.asked["/gone.jpg"] == 1
     assert isinstance(outcomes(tmp_path / "b.csv", [f"{server}/cut.jpg"])[0], type)
+
+
+@pytest.mark.parametrize(
+    ("path", "said", "requests"),
+    [
+        ("/circle.jpg", "the server redirects in a circle", None),
+        ("/file.jpg", "the server redirects to what is no web address", 1),
+        ("/cut.jpg", "the server's answer is damaged: it does not have its stated length", None),
+        ("/coded.jpg", "the server's answer is damaged: its content encoding is not valid", None),
+        ("/length.jpg", "the server's answer is not valid HTTP", 1),
+        ("/wait_long", "HTTP 429 Too Many Requests; it asks for a wait of 3600 s", 1),
+        ("/wait_future", r"HTTP 429 Too Many Requests; it asks for a wait of \d+ s", 1),
+    ],
+)
+def test_an_answer_that_is_none_is_one_line_with_its_address(
+    tmp_path: Path, server: str, path: str, said: str, requests: int | None
+) -> None:
+    (tmp_path / "a.csv").write_text(f"url\n{server}{path}\n")
+    (record,) = read_all([tmp_path / "a.csv"])
+    with pytest.raises(OSError, match=f"^{server}{path}: {said}; ") as caught:
+        record.fetch()
+    assert str(caught.value).isprintable()
+    assert requests is None or Handler.asked[path] == requests
+
+
+@pytest.mark.parametrize("url", ["http://[bad]/x", "http://127.0.0.1:99999/x", "http:///x.jpg"])
+def test_an_address_that_is_none_costs_its_row_alone(tmp_path: Path, server: str, url: str) -> None:
+    (tmp_path / "a.csv").write_text(f"url\n{server}/1.jpg\n{url}\n{server}/2.jpg\n")
+    first, wrong, last = read_all([tmp_path / "a.csv"])
+    assert (first.fetch(), last.fetch()) == (jpeg(1), jpeg(2))
+    with pytest.raises(OSError, match="not a valid web address; correct it") as caught:
+        wrong.fetch()
+    assert str(caught.value).startswith(url)
+
+
+@pytest.mark.parametrize("wait", ["short", "past", "odd"])
+def test_a_server_that_asks_for_a_wait_is_given_it(
+    tmp_path: Path, server: str, wait: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    sleep = time.sleep
+
+    def noted(seconds: float) -> None:
+        waits.append(seconds)
+        sleep(min(seconds, 0.05))
+
+    monkeypatch.setattr(time, "sleep", noted)
+    (tmp_path / "a.csv").write_text(f"url\n{server}/wait_{wait}\n")
+    (record,) = read_all([tmp_path / "a.csv"])
+    assert record.fetch() == jpeg(0)
+    assert waits.count(7.0) == (wait == "short")
+    assert max(each for each in waits if each != 7.0) <= 1.0
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.zip"])
+def test_a_shard_of_a_server_without_ranges_names_the_server(tmp_path: Path, name: str) -> None:
+    class Whole(SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    noise = np.random.default_rng(0).bytes(12 << 20)
+    if name == "a.zip":
+        (tmp_path / name).write_bytes(zip_of({"1.jpg": jpeg(1), "2.txt": noise, "3.jpg": jpeg(3)}))
+    else:
+        table = pa.table({"image": [jpeg(1), noise]})
+        pq.write_table(table, tmp_path / name, compression="none")
+    handler = partial(Whole, directory=str(tmp_path))
+    running = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=running.serve_forever, daemon=True).start()
+    try:
+        address = f"http://127.0.0.1:{running.server_port}/{name}"
+        with pytest.raises(RangesUnsupported, match=f"^{address}: the server sends whole files"):
+            read_all([address])
+    finally:
+        running.shutdown()
+        running.server_close()

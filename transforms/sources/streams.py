@@ -19,10 +19,11 @@ from typing import IO, Any, TypeVar, cast
 import fsspec
 import pyarrow as pa
 
+from underpaint.codec.errors import RangesUnsupported
 from underpaint.codec.storage.extras import file_system, is_chain
 from underpaint.codec.storage.retries import with_retries
 from underpaint.codec.storage.web import session_options
-from underpaint.transforms.sources.addresses import is_local
+from underpaint.transforms.sources.addresses import is_local, is_web
 from underpaint.transforms.sources.tf_example import starts_record
 
 T = TypeVar("T")
@@ -73,7 +74,8 @@ def raw_stream(fs: fsspec.AbstractFileSystem, path: str) -> IO[bytes]:
     """An opened file; of this machine, one that reads what is asked for and no more."""
     if is_local(fs):
         return open(path, "rb", buffering=0)
-    return with_retries(lambda: fs.open(path, "rb"), fs.unstrip_protocol(path))  # type: ignore[no-any-return]
+    file = with_retries(lambda: fs.open(path, "rb"), fs.unstrip_protocol(path))
+    return cast(IO[bytes], _WebFile(file, path)) if is_web(fs) else file  # type: ignore[no-any-return]
 
 
 def unpacked(file: IO[bytes] | Forward, compression: str) -> IO[bytes]:
@@ -166,6 +168,56 @@ class Forward(io.RawIOBase):
             data[-LOOKBACK:] if len(data) >= LOOKBACK else (self._behind + data)[-LOOKBACK:]
         )
         return data
+
+
+class _WebFile(io.RawIOBase):
+    """A file of a web server: RangesUnsupported where it would have to send a byte range and sends
+    whole files alone.
+    """
+
+    def __init__(self, file: Any, url: str) -> None:
+        super().__init__()
+        self._file, self._url = file, url
+
+    def readable(self) -> bool:
+        """True."""
+        return True
+
+    def seekable(self) -> bool:
+        """True, within the limits of the server."""
+        return True
+
+    def tell(self) -> int:
+        """The place of reading."""
+        return int(self._file.tell())
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Set the place of reading."""
+        with self._ranges():
+            return int(self._file.seek(offset, whence))
+
+    def read(self, size: int = -1, /) -> bytes:
+        """As many bytes as are asked for, fewer only at the end of the file."""
+        with self._ranges():
+            return bytes(self._file.read(size))
+
+    def close(self) -> None:
+        """Close the file below."""
+        if not self.closed:
+            self._file.close()
+        super().close()
+
+    @contextmanager
+    def _ranges(self) -> Iterator[None]:
+        try:
+            yield
+        except ValueError as error:
+            if "range requests" not in str(error) and "Cannot seek" not in str(error):
+                raise
+            raise RangesUnsupported(
+                f"{self._url}: the server sends whole files where a byte range is requested; use a "
+                "server that supports ranges, or copy the file to a local folder"
+            ) from None
 
 
 class Opened:
