@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from underpaint import Codec
 from underpaint.codec.archive import ArchiveWriter, Row, publish
-from underpaint.codec.archive.tools.output_names import LONGEST_PART, OutputNames
+from underpaint.codec.archive.tools.output_names import LONGEST_PART, OutputNames, unusable
 from underpaint.pipelines.cli.main import main
 
 
@@ -113,3 +113,25 @@ def test_a_picture_in_the_way_of_another_costs_that_one_only(
     told = capsys.readouterr().err
     assert "'a.png/b.png' is in the way of another picture: left out" in told
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "c.png"]
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("t/dup/../esc.jpg", "the part '..'"),
+        ("../esc.jpg", "the part '..'"),
+        ("a/./b.jpg", "the part '.'"),
+        ("a\\\\..\\\\b.jpg", "an empty part"),
+        ("a//b.jpg", "an empty part"),
+        ("/a.jpg", "an empty part"),
+        ("c:/a.jpg", "the letter of a drive"),
+        ("a\0.jpg", "a zero byte"),
+        (f"a/{'x' * (LONGEST_PART + 1)}", f"longer than the {LONGEST_PART} bytes"),
+        ("t/dup/..esc.jpg", ""),
+        ("cc:/a b.jpg", ""),
+    ],
+)
+def test_a_key_without_a_name_says_why(key: str, said: str) -> None:
+    assert (OutputNames(".png").name(key) is None) == bool(said)
+    assert said in unusable(key)
+    assert bool(unusable(key)) == bool(said)

@@ -368,3 +368,18 @@ def test_what_lies_in_a_folder_is_what_is_listed(
 def _stem(name: str) -> str:
     folder, _, base = name.rpartition("/")
     return f"{folder}/{base.partition('.')[0]}"
+
+
+@pytest.mark.parametrize("links", [1, 2])
+def test_a_link_to_itself_is_said_at_once(
+    tmp_path: Path, links: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(links):
+        (tmp_path / f"{number}.jpg").symlink_to(f"{(number + 1) % links}.jpg")
+    waits: list[float] = []
+    monkeypatch.setattr("underpaint.codec.storage.retries.random.uniform", waits.append)
+    with pytest.raises(UsageError, match=rf"{tmp_path}/0\.jpg: a link that leads to itself"):
+        open_sources([str(tmp_path / "0.jpg")], Choice())
+    with pytest.raises(UsageError, match="the name is longer than"):
+        open_sources([str(tmp_path / ("x" * 300))], Choice())
+    assert not waits

@@ -448,3 +448,16 @@ def test_closed_spans_of_a_stream_have_names_of_their_own(folder: Path) -> None:
     assert len(set(names)) == len(names) > 10
     assert sum(closed.records for closed, _ in parts) == 200
     assert sum(closed.size for closed, _ in parts) <= shard.size
+
+
+def test_a_zip_without_its_end_is_called_cut(tmp_path: Path) -> None:
+    whole = shards.zip_of({f"{number}.jpg": shards.jpeg(number) for number in range(5)})
+    for name, content, said in (
+        ("cut.zip", whole[: len(whole) // 2], "the zip file is cut short"),
+        ("late.zip", whole[:-10], "the zip file is cut short"),
+        ("none.zip", b"hello" * 99, "File is not a zip file"),
+    ):
+        (tmp_path / name).write_bytes(content)
+        (record,) = read_all([tmp_path / name])
+        with pytest.raises(ShardCut, match=f"^{said}"):
+            record.fetch()

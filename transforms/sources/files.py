@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import posixpath
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -58,6 +59,12 @@ from underpaint.transforms.sources.repeats import Repeats
 from underpaint.transforms.sources.roots import key_prefixes
 from underpaint.transforms.sources.spool import Spool
 from underpaint.transforms.sources.walk import Entry, version_of, walk
+
+_IMPOSSIBLE = {
+    errno.ELOOP: "a link that leads to itself, by way of others or at once",
+    errno.ENAMETOOLONG: "the name is longer than that of a file may be",
+}
+"""Error of a file system -> why there is no file at a path."""
 
 
 @dataclass(frozen=True)
@@ -244,12 +251,17 @@ def _resolve(text: str) -> _Input:
 def _kind(fs: fsspec.AbstractFileSystem, path: str) -> str:
     """Return "directory", "file" or another kind of what is at a path; "" if nothing is there.
 
-    Raises the errors of a store that does not answer, which `fs.exists` takes for "nothing there".
+    Raises the errors of a store that does not answer, which `fs.exists` takes for "nothing there",
+    and UsageError for a path that no file can have.
     """
     try:
         return str(fs.info(path)["type"])
     except (FileNotFoundError, NotADirectoryError):
         return ""
+    except OSError as error:
+        if error.errno not in _IMPOSSIBLE:
+            raise
+        raise UsageError(f"{path}: {_IMPOSSIBLE[error.errno]}") from None
 
 
 def _normal(path: str) -> str:

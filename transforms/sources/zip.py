@@ -53,6 +53,9 @@ class ZipSource(MemberSource):
         """Runs of whole samples, by the directory of the zip."""
         try:
             archive = _directory(shard)
+        except PictureDamaged as error:
+            yield Span(0, 0, 0, 0, max(shard.size, 0), broken=str(error))
+            return
         except _ZIP_ERRORS as error:
             yield Span(0, 0, 0, 0, max(shard.size, 0), broken=f"{type(error).__name__}: {error}")
             return
@@ -89,7 +92,7 @@ def _peek(shard: Shard, rules: SampleRules) -> dict[str, pa.DataType]:
         return label_types(samples(members, rules), rules)
     except FileNotFoundError:
         raise UsageError(f"no such file: {target_of(shard)}") from None
-    except _ZIP_ERRORS:
+    except (PictureDamaged, *_ZIP_ERRORS):
         return {}  # a damaged shard is a dead letter of its own when it is read
 
 
@@ -99,7 +102,18 @@ def _directory(shard: Shard) -> zipfile.ZipFile:
 
 
 def _opened(uri: str) -> zipfile.ZipFile:
-    return zipfile.ZipFile(raw_file(uri, buffered=False))
+    """Open a zip; PictureDamaged where its directory is missing or does not make sense."""
+    file = raw_file(uri, buffered=False)
+    try:
+        return zipfile.ZipFile(file)
+    except zipfile.BadZipFile as error:
+        file.seek(0)
+        begun = file.read(4) == b"PK\3\4"
+        if not zipfile.is_zipfile(file) and begun:
+            raise PictureDamaged(
+                "the zip file is cut short: the directory at its end is missing; fetch it again"
+            ) from None
+        raise PictureDamaged(f"the zip file is damaged: {error}" if begun else str(error)) from None
 
 
 def _members(

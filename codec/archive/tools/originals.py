@@ -10,7 +10,7 @@ from underpaint.codec.archive.reader import Archive
 from underpaint.codec.archive.salvage import Damage, OnDamage
 from underpaint.codec.archive.schema import SOURCE
 from underpaint.codec.archive.tools.export import Exported
-from underpaint.codec.archive.tools.output_names import OutputNames
+from underpaint.codec.archive.tools.output_names import OutputNames, unusable
 from underpaint.codec.archive.tools.targets import check_inside, prepare
 from underpaint.codec.errors import ArchiveDamaged, UsageError
 from underpaint.codec.storage.files import Storage
@@ -65,7 +65,7 @@ def export_originals(
             elif digest.is_valid and hashlib.sha256(data).digest() != digest.as_py():
                 reason = "the stored original does not match its SHA-256"
             elif name is None:
-                reason = "its key is no path below a folder"
+                reason = unusable(key.as_py())
             if reason or name is None:
                 lost(group.path, group.index, key.as_py(), reason)
                 continue

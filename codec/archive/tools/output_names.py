@@ -9,12 +9,25 @@ LONGEST_PART = 240
 
 
 def unusable(key: str) -> str:
-    """Return why `OutputNames.name` finds no name for a key."""
-    if any(len(part.encode()) > LONGEST_PART for part in key.replace("\\", "/").split("/")):
+    """Return why a key is no path below the output folder; "" if it is one."""
+    parts = _parts(key)
+    if any(len(part.encode()) > LONGEST_PART for part in parts):
         return (
             f"a part of the key is longer than the {LONGEST_PART} bytes that a file name may have"
         )
-    return "no path below the output folder"
+    if ":" in parts[0] and len(parts[0].split(":", 1)[0]) == 1:
+        return "the key begins with the letter of a drive"
+    for part in parts:
+        if part in ("", ".", ".."):
+            named = f"the part {part!r}" if part else "an empty part"
+            return f"the key has {named}, which is no name of a file or folder"
+        if "\0" in part:
+            return "the key has a zero byte, which no file name may have"
+    return ""
+
+
+def _parts(key: str) -> list[str]:
+    return key.replace("\\", "/").split("/")
 
 
 class OutputNames:
@@ -30,16 +43,10 @@ class OutputNames:
         self._taken: set[str] = set()
 
     def name(self, key: str) -> str | None:
-        """Return the relative path, with `/`; None if the key is no path or leads out of the
-        folder.
-        """
-        parts = key.replace("\\", "/").split("/")
-        drive = ":" in parts[0] and len(parts[0].split(":", 1)[0]) == 1
-        if drive or any(part in ("", ".", "..") or "\0" in part for part in parts):
+        """Return the relative path, with `/`; None if the key is `unusable`."""
+        if unusable(key):
             return None
-        if any(len(part.encode()) > LONGEST_PART for part in parts):
-            return None
-        path = "/".join(parts)
+        path = "/".join(_parts(key))
         stem, own = posixpath.splitext(path)
         suffix = own if self._suffix is None else self._suffix
         base = stem if self._suffix is None else path

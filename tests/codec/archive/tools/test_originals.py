@@ -46,7 +46,7 @@ def test_what_cannot_be_written_is_named_and_the_rest_is(tmp_path: Path) -> None
     export_originals(tmp_path / "archive", tmp_path / "out", on_damage=lost.append)
     assert {(damage.key, damage.reason) for damage in lost} == {
         ("a.jpg", "the stored original does not match its SHA-256"),
-        ("../up.jpg", "its key is no path below a folder"),
+        ("../up.jpg", "the key has the part '..', which is no name of a file or folder"),
         ("none.jpg", "its original was not stored"),
     }
     assert len([path for path in (tmp_path / "out").rglob("*") if path.is_file()]) == 3
