@@ -388,6 +388,14 @@ def test_an_empty_table_is_called_so(tmp_path: Path, text: str, name: str) -> No
         open_sources([str(write(tmp_path / name, content))], Choice())
 
 
+def test_other_types_together_are_text_and_text_stays_as_it_is(tmp_path: Path) -> None:
+    mixed = [1, "1", '"1"', 1.5, True, None, [1, "a"], {"b": "ü"}]
+    found = ["1", "1", '"1"', "1.5", "true", None, '[1, "a"]', '{"b": "ü"}']
+    path = jsonl(tmp_path / "a.jsonl", [{"n": value} for value in mixed])
+    assert columns(path) == {"n": "string"}
+    assert values(read_all([path]), "n") == found
+
+
 @pytest.mark.parametrize("text", ['[{"url": "1.jpg"}]', "\ufeff [\n", "[]"])
 @pytest.mark.parametrize("name", ["a.json", "a.csv", "a.jsonl"])
 def test_a_list_in_json_is_no_table(tmp_path: Path, text: str, name: str) -> None:
