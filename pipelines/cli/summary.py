@@ -14,6 +14,7 @@ from underpaint.codec.storage.extras import install_hint
 from underpaint.codec.storage.redaction import redacted
 from underpaint.pipelines.cli.console import plural, shown, size_text, table, time_text
 from underpaint.transforms.records import EMPTY_SHARD, left_out_text, skipped_text
+from underpaint.transforms.sources.kinds import ENCODED
 
 if TYPE_CHECKING:
     from underpaint.codec.archive import Statistics
@@ -50,6 +51,12 @@ def print_summary(result: EncodeResult, output: str) -> None:
         print(f"\n{layers_table(statistics)}")
     if statistics.skipped:
         print(shown(skipped_text(statistics.skipped)), file=sys.stderr)
+    if ENCODED in statistics.skipped:
+        print(
+            f"{ENCODED}: .underpaint files hold layers of pictures; Pillow opens them (import "
+            "underpaint.pillow), and merge joins the archives that they came from",
+            file=sys.stderr,
+        )
     for line in left_out_text(counts.labels_left_out):
         print(shown(line), file=sys.stderr)
     for cause, count in statistics.failures.items():

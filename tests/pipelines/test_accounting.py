@@ -165,3 +165,18 @@ def test_an_input_without_records_is_called_so(
     assert "nothing to do: 1 input without records; the archive holds all others" in said
     assert underpaint("encode", path, "--output", tmp_path / "a") == 0
     assert "nothing to do: the archive holds these inputs already" in capfd.readouterr().out
+
+
+def test_files_of_underpaint_are_not_encoded_again(
+    corpus: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (corpus / "broken.jpg").unlink()
+    assert underpaint("encode", corpus, "--output", tmp_path / "a") == 0
+    assert "Pillow opens them" not in capfd.readouterr().err
+    said = ("export", tmp_path / "a", "--as", "folder", "--format", "underpaint")
+    assert underpaint(*said, "--output", corpus / "exported") == 0
+    count = len(list(corpus.rglob("*.underpaint")))
+    assert count == 3
+    assert underpaint("encode", corpus, "--output", tmp_path / "b") == 0
+    assert "encoded already: .underpaint files hold layers" in capfd.readouterr().err
+    assert Archive.open(tmp_path / "b").statistics().skipped["encoded already"] == count

@@ -47,6 +47,9 @@ OTHER_FILES = frozenset(
 )
 """Suffixes of files that are not pictures. On a remote store such a file is not opened."""
 
+ENCODED = "encoded already"
+"""Reason for which a file that holds the layers of a picture is skipped."""
+
 VIDEO_SUFFIXES = frozenset(
     {".mov", ".mp4", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp"}
     | {".mts", ".m2ts"}
@@ -95,8 +98,13 @@ def reserved_name(name: str) -> str:
 
 
 def skip_reason(uri: str) -> str:
-    """Return the reason under which a file that is not a picture is counted: its suffix, if any."""
+    """Return the reason under which a file that is not a picture is counted: its suffix, if any.
+
+    A file of Underpaint has a reason of its own.
+    """
     suffix = suffix_of(uri)
+    if suffix == ".underpaint":
+        return ENCODED
     if not suffix:
         return "no suffix"
     plain = re.fullmatch(r"\.(?=\d*[a-z])[a-z0-9_+-]{1,12}", suffix)
