@@ -150,6 +150,12 @@ class ArchiveDamaged(ArchiveError):
     code = "archive-damaged"
 
 
+class ArchiveChanged(ArchiveError):
+    """Another archive, or none, is in the place of the one that was opened."""
+
+    code = "archive-changed"
+
+
 class FileMissing(ArchiveDamaged):
     """A file of the archive is not there."""
 

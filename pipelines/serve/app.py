@@ -38,7 +38,13 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from underpaint.codec.arguments import whole_number
-from underpaint.codec.errors import ArchiveDamaged, NoSuchKey, UnderpaintError, UsageError
+from underpaint.codec.errors import (
+    ArchiveChanged,
+    ArchiveDamaged,
+    NoSuchKey,
+    UnderpaintError,
+    UsageError,
+)
 from underpaint.codec.image_io.read import WRITE_SUFFIX, write_picture
 from underpaint.codec.storage.redaction import redacted
 from underpaint.pipelines.serve import requests
@@ -128,11 +134,15 @@ class _Api:
             self._waiting += 1
             try:
                 limiter = self._large if self._is_large(request) else self._workers
-                value = await anyio.to_thread.run_sync(answer, request, limiter=limiter)
+                value = await anyio.to_thread.run_sync(
+                    self._answered, answer, request, limiter=limiter
+                )
             except NoSuchKey:
                 return JSONResponse({"error": "no picture with this key"}, 404)
             except UsageError as error:
                 return JSONResponse({"error": redacted(str(error))}, 400)
+            except ArchiveChanged as error:
+                return JSONResponse({"error": redacted(str(error))}, 409)
             except UnderpaintError as error:
                 return JSONResponse({"error": redacted(str(error))}, 500)
             except OSError as error:  # of the store
@@ -146,6 +156,14 @@ class _Api:
             return Response(body, 200, {"cache-control": "no-store"}, "application/json")
 
         return endpoint
+
+    def _answered(self, answer: Answer, request: Request) -> Any:
+        """Return the answer; ArchiveChanged rather than what a replaced archive seems to lack."""
+        try:
+            return answer(request)
+        except (ArchiveDamaged, OSError):
+            self._corpus.check_unchanged()
+            raise
 
     def _is_large(self, request: Request) -> bool:
         """Return whether a request may decode a large picture: in full, or at a large size."""
@@ -184,6 +202,7 @@ class _Api:
         try:
             stored = self._corpus.stored_layers(number)
         except ArchiveDamaged as error:
+            self._corpus.check_unchanged()
             stored = {}
             notes.append(str(error))
         return {

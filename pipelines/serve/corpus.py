@@ -30,7 +30,13 @@ from underpaint.codec.archive.tools.search import embeddings, near_duplicates
 from underpaint.codec.archive.tools.view import StateView, state_of
 from underpaint.codec.archive.unit_columns import digest
 from underpaint.codec.codec import Codec
-from underpaint.codec.errors import ArchiveDamaged, UnderpaintError, UsageError
+from underpaint.codec.errors import (
+    ArchiveChanged,
+    ArchiveDamaged,
+    NotAnArchive,
+    UnderpaintError,
+    UsageError,
+)
 from underpaint.codec.storage.redaction import redacted
 from underpaint.codec.transform.sizes import shrink_level, shrunk_sides
 from underpaint.pipelines.serve.cache import Cache
@@ -85,8 +91,23 @@ class Corpus:
         self._found = Cache(FOUND_CACHE_BYTES)
         self._states = Cache(STATE_CACHE_BYTES)
         self._damaged: set[tuple[int, int]] = set()
-        self.version = digest(archive.manifest.units.column("content"))[:12]
+        self.version = _version(archive)
         """Changes with the content of the archive: part of the addresses of pictures."""
+
+    def check_unchanged(self) -> None:
+        """Raise ArchiveChanged if another archive, or none, is in the place of the one opened.
+
+        Reads the manifest: for use where something cannot be read.
+        """
+        try:
+            now = _version(Archive(self.archive.storage))
+        except NotAnArchive:
+            now = ""
+        if now != self.version:
+            raise ArchiveChanged(
+                f"{self.archive.storage.root}: the archive has changed since it was opened; end "
+                "`underpaint serve` and start it again"
+            )
 
     # rows
 
@@ -96,10 +117,14 @@ class Corpus:
         A row of a damaged file has its number and `damaged`, why it cannot be read.
         """
         found: list[dict[str, Any]] = []
+        intact = True
         for number in wanted:
             try:
                 key, width, height = self._listed(number)
             except ArchiveDamaged as error:
+                if intact:
+                    self.check_unchanged()
+                    intact = False
                 text = clipped(redacted(str(error)))
                 found.append({"n": number, "key": f"{number}", "damaged": text})
                 continue
@@ -244,7 +269,9 @@ class Corpus:
         try:
             return self.archive.data.read_group(span.file, span.group, names)
         except ArchiveDamaged:
-            self._damaged.add((span.file, span.group))
+            if (span.file, span.group) not in self._damaged:
+                self.check_unchanged()
+                self._damaged.add((span.file, span.group))
             return None
 
     def label_values(self, name: str) -> tuple[list[tuple[str, int]], int]:
@@ -370,6 +397,10 @@ class Corpus:
                 name: clipped(getattr(letter, name))
                 for name in ("key", "source_uri", "stage", "error", "message")
             }
+
+
+def _version(archive: Archive) -> str:
+    return digest(archive.manifest.units.column("content"))[:12]
 
 
 def parts_of(ranges: Sequence[Sequence[Range | None]]) -> list[list[list[int] | None]]:

@@ -440,6 +440,24 @@ def test_damage_costs_the_damaged_part_alone(root: Path, tmp_path: Path) -> None
         assert found["count"] < 100
 
 
+@pytest.mark.parametrize("change", ["replaced", "removed"])
+def test_an_archive_that_was_replaced_is_said_to_have_changed(change: str, tmp_path: Path) -> None:
+    place = make_gallery(tmp_path / "archive", 8, distinct=2)
+    if change == "replaced":
+        make_gallery(tmp_path / "other", 6, distinct=1)
+    with served(place) as url:
+        shutil.rmtree(place)
+        if change == "replaced":
+            (tmp_path / "other").rename(place)
+        for path in ("rows?start=0&stop=5&q=0000", "values?label=kind", "picture/7", "row/7"):
+            status, _, body = fetched(url, f"api/{path}")
+            assert (path, status) == (path, 409)
+            assert json.loads(body)["error"] == (
+                f"{place}: the archive has changed since it was opened; end `underpaint serve` and "
+                "start it again"
+            )
+
+
 def test_the_command_names_its_mistakes(
     root: Path, url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
