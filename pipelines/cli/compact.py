@@ -7,6 +7,9 @@ import argparse
 from underpaint.pipelines.cli import options
 from underpaint.pipelines.cli.console import parse_size
 
+LEAST_TARGET = 10**6
+"""Least size of a joined file, in bytes: with less, no file of a real archive would be joined."""
+
 EXAMPLES = """\
   underpaint compact archive
   underpaint compact gs://bucket/archive --target-size 1G
@@ -24,7 +27,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "runs of encode still know which inputs are done. The same command resumes a run that was "
         "stopped.",
         epilog="Readers that have the archive open must open it again, because the small files are "
-        "deleted at the end; --keep leaves them to `underpaint sweep`. Run one compact at a time.",
+        "deleted at the end. --keep leaves them: `underpaint sweep` deletes them, and so does a "
+        "later compact without --keep. Run one compact at a time.",
     )
     parser.set_defaults(stopped=options.GOES_ON)
     parser.add_argument(
@@ -32,7 +36,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         type=parse_size,
         default=256 << 20,
         metavar="SIZE",
-        help="largest data file to make; files of less than half of it are joined (default: 256M)",
+        help="largest data file to make, at least 1M; files of less than half of it are joined "
+        "(default: 256M)",
     )
     parser.add_argument("--keep", action="store_true", help="do not delete the small files")
 
@@ -41,9 +46,12 @@ def run(arguments: argparse.Namespace) -> int:
     """Compact; 0."""
     from underpaint.codec.archive import Archive
     from underpaint.codec.archive.tools.compact import compact
+    from underpaint.codec.errors import UsageError
     from underpaint.pipelines.cli.console import plural, size_text
     from underpaint.pipelines.cli.outputs import check_archive
 
+    if arguments.target_size < LEAST_TARGET:
+        raise UsageError(f"--target-size: {size_text(arguments.target_size)}; want 1M or more")
     check_archive(arguments.archive)
     done = compact(arguments.archive, arguments.target_size, keep=arguments.keep)
     statistics = Archive.open(arguments.archive).statistics()

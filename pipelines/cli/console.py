@@ -113,6 +113,17 @@ def seconds(text: str) -> float:
     return value
 
 
+def hours(text: str) -> float:
+    """Parse a number of hours, 0 or more (argparse type)."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"not a number of hours, 0 or more: {text!r}")
+    return value
+
+
 def time_text(span: float) -> str:
     """Return a time span as "42 s", "3 min 05 s", "5 h 12 min" or "2 d 03 h"."""
     whole = round(span)

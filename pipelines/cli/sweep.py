@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from underpaint.pipelines.cli import options
-from underpaint.pipelines.cli.console import plural, shown, size_text
+from underpaint.pipelines.cli.console import hours, plural, shown, size_text
 
 EXAMPLES = """\
   underpaint sweep archive --dry-run
@@ -24,7 +24,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument(
         "--older-than",
-        type=float,
+        type=hours,
         default=24.0,
         metavar="HOURS",
         help="keep younger files, which a running job may need (default: 24)",

@@ -54,6 +54,10 @@ CASES = {
         ("search", "ARCHIVE", "--like", "0.png"),
         "no embeddings; encode with --embedding NAME",
     ),
+    "data files of a byte": (
+        ("compact", "ARCHIVE", "--target-size", "1"),
+        "--target-size: 1 B; want 1M or more",
+    ),
     "no archive": (("inspect", "OUT"), "no such folder"),
     "an empty folder": (("encode", "EMPTY", "--output", "OUT"), "no pictures or shards in"),
 }
@@ -109,6 +113,14 @@ OPTIONS = {
     "memory of no machine": (
         ("encode", "photos", "--output", "out", "--memory", "1" + "0" * 23),
         "argument --memory: more than any machine has: ",
+    ),
+    "files of the future": (
+        ("sweep", "archive", "--older-than", "-1"),
+        "argument --older-than: not a number of hours, 0 or more: '-1'",
+    ),
+    "files of no age": (
+        ("sweep", "archive", "--older-than", "nan"),
+        "argument --older-than: not a number of hours, 0 or more: 'nan'",
     ),
 }
 """Command lines that the parser refuses."""

@@ -63,8 +63,9 @@ def compact(
     latest generation of its parts, so that no row is replaced that was written after another run
     began. Jobs that add to the archive may run at the same time, another `compact` may not. A
     reader that opened the archive before has to open it again, unless `keep` leaves the small files
-    to `sweep`. `report` is called with the number of files joined so far, and of all that will be.
-    Raises NotAnArchive, ArchiveDamaged for a file that cannot be read, or UsageError.
+    to `sweep`, or to the next `compact` without it. `report` is called with the number of files
+    joined so far, and of all that will be. Raises NotAnArchive, ArchiveDamaged for a file that
+    cannot be read, or UsageError.
     """
     if target_bytes < 1:
         raise UsageError(f"a data file of {target_bytes} bytes")
