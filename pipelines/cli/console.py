@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TextIO
 
+from underpaint.codec.arguments import whole_number
 from underpaint.codec.errors import UsageError
 from underpaint.codec.foreign_text import escaped
 from underpaint.codec.transform.sizes import check_sizes
@@ -70,11 +71,8 @@ def parse_share(text: str) -> float:
 
 def positive(text: str) -> int:
     """Parse an integer of at least 1 (argparse type)."""
-    try:
-        value = int(text)
-    except ValueError:
-        value = 0
-    if value < 1:
+    value = whole_number(text)
+    if not value:
         raise argparse.ArgumentTypeError(f"not an integer of at least 1: {text!r}")
     return value
 
@@ -83,7 +81,7 @@ def sizes(text: str) -> tuple[int, ...]:
     """Parse "256,512" as short sides in pixels, "none" as no size (argparse type)."""
     if text.strip().lower() == "none":
         return ()
-    found = tuple(positive(item) for item in text.split(","))
+    found = tuple(positive(item.strip()) for item in text.split(","))
     try:
         check_sizes(found)
     except UsageError as error:
@@ -93,11 +91,8 @@ def sizes(text: str) -> tuple[int, ...]:
 
 def count(text: str) -> int:
     """Parse an integer of at least 0 (argparse type)."""
-    try:
-        value = int(text)
-    except ValueError:
-        value = -1
-    if value < 0:
+    value = whole_number(text)
+    if value is None:
         raise argparse.ArgumentTypeError(f"not an integer of at least 0: {text!r}")
     return value
 

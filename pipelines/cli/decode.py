@@ -6,7 +6,7 @@ import argparse
 
 from underpaint.codec.errors import UsageError
 from underpaint.pipelines.cli import options
-from underpaint.pipelines.cli.console import plural, size_text, time_text
+from underpaint.pipelines.cli.console import count, plural, size_text, time_text
 from underpaint.pipelines.cli.outputs import check_folder
 
 EXAMPLES = """\
@@ -43,13 +43,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     options.add_overwrite(parser)
     parser.add_argument(
         "--levels",
-        type=int,
+        type=count,
         choices=range(5),
         help="wavelet levels in latents: C is 3, 12, 48, 192 or 768 (default: 2, C is 48)",
     )
     parser.add_argument(
         "--texture",
-        type=int,
+        type=count,
         metavar="SEED",
         help="add random fine texture, so that coarse pictures look more natural",
     )

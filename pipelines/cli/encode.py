@@ -8,7 +8,14 @@ import logging
 from underpaint.codec.runtime.imports import hidden, without_collection
 from underpaint.codec.transform.sizes import DEFAULT_SIZES
 from underpaint.pipelines.cli import options
-from underpaint.pipelines.cli.console import parse_share, parse_size, positive, seconds, sizes
+from underpaint.pipelines.cli.console import (
+    count,
+    parse_share,
+    parse_size,
+    positive,
+    seconds,
+    sizes,
+)
 from underpaint.pipelines.cli.outputs import check_folder
 from underpaint.pipelines.runners.worker import use_one_thread
 
@@ -111,7 +118,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     stored.add_argument(
         "--effort",
-        type=int,
+        type=count,
         choices=(1, 2, 3),
         default=1,
         help="rate-distortion optimisation: 2 and 3 need 5 to 7 %% fewer bytes with all layers, at "

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from underpaint.codec.archive import Archive
 
 
+DEFAULT_COUNT = 10
+"""Pictures that are listed with --like."""
+
 EXAMPLES = """\
   underpaint search archive --like photo.jpg
   underpaint search archive --duplicates 0.98
@@ -40,14 +43,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--duplicates",
         type=parse_share,
         metavar="SIMILARITY",
-        help="list all pairs with at least this cosine similarity, such as 0.98 or 98%%",
+        help="list all pairs with at least this cosine similarity, such as 0.98 or 98%%; the most "
+        "similar come first",
     )
     parser.add_argument(
         "--count",
         type=positive,
-        default=10,
         metavar="N",
-        help="number of pictures to list (default: 10)",
+        help=f"with --like: number of pictures to list (default: {DEFAULT_COUNT})",
     )
     parser.add_argument(
         "--embedding",
@@ -73,7 +76,9 @@ def run(arguments: argparse.Namespace) -> int:
 def _pairs(archive: Archive, arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     from underpaint.codec.archive.tools.search import near_duplicates
 
-    for key, match in near_duplicates(archive, arguments.duplicates):
+    _refuse_idle(arguments, "with --duplicates", "count", "embedding", "weights")
+    pairs = near_duplicates(archive, arguments.duplicates)
+    for key, match in sorted(pairs, key=lambda pair: -pair[1].similarity):
         yield {"similarity": round(match.similarity, 4), "key": key, "like": match.key}
 
 
@@ -85,10 +90,22 @@ def _like(archive: Archive, arguments: argparse.Namespace) -> Iterator[dict[str,
         vector, own = archive.embedding(arguments.like), arguments.like
     except NoSuchKey:
         vector, own = _photo_vector(archive, arguments), None
-    matches = nearest(archive, vector, arguments.count + (own is not None))
-    matches = [match for match in matches if match.key != own][: arguments.count]
+    else:
+        _refuse_idle(arguments, "on a picture of the archive", "embedding", "weights")
+    count = arguments.count or DEFAULT_COUNT
+    matches = nearest(archive, vector, count + (own is not None))
+    matches = [match for match in matches if match.key != own][:count]
     for match in matches:
         yield {"similarity": round(match.similarity, 4), "key": match.key}
+
+
+def _refuse_idle(arguments: argparse.Namespace, where: str, *names: str) -> None:
+    """UsageError if one of some options is given, which have no effect there."""
+    from underpaint.codec.errors import UsageError
+
+    idle = [f"--{name}" for name in names if getattr(arguments, name) is not None]
+    if idle:
+        raise UsageError(f"{', '.join(idle)}: no effect {where}; leave it out")
 
 
 def _photo_vector(archive: Archive, arguments: argparse.Namespace) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""`trim`, `merge`, `compact`, `export` and `view` on the command line."""
+"""`trim`, `merge`, `compact`, `export`, `view` and `search` on the command line."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.helpers.galleries import make_gallery
 from tests.helpers.pictures import encode, make_photos, underpaint
 from underpaint.codec.archive import Archive, ArchiveWriter, Row, publish
 from underpaint.codec.codec import Codec
@@ -223,3 +224,44 @@ def test_decode_and_export_choose_rows(tmp_path: Path, capsys: pytest.CaptureFix
         assert message in error
         assert "Traceback" not in error
         assert not (tmp_path / "none").exists()
+
+
+@pytest.fixture(scope="module")
+def embedded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An archive with embeddings; the keys of rows 20 and later are their numbers."""
+    return make_gallery(tmp_path_factory.mktemp("embedded") / "archive", 24, distinct=1)
+
+
+def test_pairs_of_like_pictures_come_most_similar_first(
+    embedded: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    assert main(["search", str(embedded), "--duplicates", "0.9", "--json"]) == 0
+    pairs = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    cosines = [pair["similarity"] for pair in pairs]
+    assert len(set(cosines)) > 10
+    assert cosines == sorted(cosines, reverse=True)
+    assert {pair["key"] for pair in pairs} | {pair["like"] for pair in pairs} == set(
+        Archive.open(embedded).keys()
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--like", "000023.jpg", "--embedding", "nosuch"), "--embedding: no effect on a picture"),
+        (("--like", "000023.jpg", "--weights", "fidelity"), "--weights: no effect on a picture"),
+        (("--duplicates", "0.9", "--count", "3"), "--count: no effect with --duplicates"),
+        (("--duplicates", "0.9", "--weights", "x"), "--weights: no effect with --duplicates"),
+    ],
+)
+def test_options_that_a_search_does_without_are_refused(
+    words: tuple[str, ...],
+    told: str,
+    embedded: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    capsys.readouterr()
+    assert main(["search", str(embedded), *words]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"underpaint: {told}")

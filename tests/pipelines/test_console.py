@@ -14,6 +14,7 @@ from underpaint.codec.archive import ArchiveWriter, DeadLetter, Row, publish
 from underpaint.codec.bitstream import PictureHeader
 from underpaint.pipelines.cli.console import (
     ProgressLine,
+    count,
     parse_share,
     parse_size,
     positive,
@@ -45,6 +46,14 @@ def test_shares_and_counts() -> None:
     assert (parse_share("1%"), parse_share("0.25"), positive("3")) == (0.01, 0.25, 3)
     for parse, text in ((parse_share, "2"), (parse_share, "x"), (positive, "0"), (positive, "x")):
         with pytest.raises(argparse.ArgumentTypeError):
+            parse(text)
+
+
+@pytest.mark.parametrize("text", [" 3", "1_0", "٣", "³", "+3", "-3", "", "9" * 19])
+def test_whole_numbers_are_plain_digits(text: str) -> None:
+    assert (positive("10"), count("0"), count("007")) == (10, 0, 7)
+    for parse in (positive, count):
+        with pytest.raises(argparse.ArgumentTypeError, match="not an integer"):
             parse(text)
 
 
