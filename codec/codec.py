@@ -240,7 +240,7 @@ class Codec:
 
         With `size`, as in `decode`, only what a picture of this size needs is looked at.
         """
-        self._decoder.state(stream, Size.of(size, None))
+        self._decoder.state(_checked_stream(stream), Size.of(size, None))
 
     def symbols(self, stream: Sequence[bytes]) -> list[np.ndarray]:
         """Return the decoded integers of one image: colour rotation, class maps, then cells.
@@ -249,7 +249,7 @@ class Codec:
         one flat int16 array in coding order, with the margins of `transform.subbands`. They are
         equal on every machine, device and library version.
         """
-        state = self._decoder.state(stream)
+        state = self._decoder.state(_checked_stream(stream))
         rotation = np.array(state.rotation, np.int16)
         return [rotation, *(palette.class_map for palette in state.palettes), state.cell]
 
@@ -290,6 +290,17 @@ def _checked_streams(streams: Sequence[Sequence[bytes]]) -> Sequence[Sequence[by
     for stream in streams:
         if isinstance(stream, bytes):
             raise UsageError("want a list of images: pass [row.layers] for a single one")
-        if not isinstance(stream, Sequence) or isinstance(stream, str):
-            raise UsageError(f"want the layers of each image, not {type(stream).__name__}")
+        _checked_stream(stream)
     return streams
+
+
+def _checked_stream(stream: Sequence[bytes]) -> Sequence[bytes]:
+    """Return the layers of one image; UsageError for anything but a sequence of bytes."""
+    if not isinstance(stream, Sequence) or isinstance(stream, str | bytes | bytearray):
+        raise UsageError(f"want the layers of each image, not {type(stream).__name__}")
+    for number, layer in enumerate(stream, 1):
+        try:
+            memoryview(layer)
+        except TypeError:
+            raise UsageError(f"layer {number}: want bytes, not {type(layer).__name__}") from None
+    return stream

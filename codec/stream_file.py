@@ -60,13 +60,17 @@ def read_stream_file(data: bytes) -> StreamFile:
     is malformed. A later part whose end is missing is left out.
     """
     layers: list[list[bytes]] = []
-    cut = False
+    cut, whole, rest = False, False, len(data)
     try:
         for frame in frames([data]):
             if frame.size == 0:
                 layers.append([])
             layers[-1].append(frame.tobytes())
+            whole, rest = frame.last, rest - frame.nbytes
     except LayerDamaged as error:
+        if error.rule != CUT and whole:
+            behind = f"{rest:,} byte{'' if rest == 1 else 's'} after the last whole part"
+            raise LayerDamaged(error.layer, error.rule, f"{behind}: {error.reason}") from None
         if error.rule != CUT or not layers:
             raise
         cut = True

@@ -127,6 +127,8 @@ def read_manifest(storage: Storage) -> Manifest:
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         if storage.is_local and not os.path.lexists(storage.path("").rstrip("/") or "/"):
             raise NotAnArchive(f"{storage.root}: no such folder") from None
+        if storage.is_local and os.path.isfile(storage.path("").rstrip("/")):
+            raise NotAnArchive(f"{storage.root}: a file; give the folder of an archive") from None
         if storage.is_local and storage.file_names(COMMITS):
             if JOB in storage.file_names(""):
                 raise NotAnArchive(

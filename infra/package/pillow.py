@@ -16,6 +16,7 @@ that are whole, and a file that was exported for a smaller size as the picture o
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable
 from io import BytesIO
 from os import PathLike, fspath
 from types import NoneType
@@ -241,11 +242,24 @@ def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
     file.write(b"".join(stream))
 
 
+def _save_all(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
+    """Write an image of one frame; OSError for more, which `save_all` asks for."""
+    more = getattr(image, "encoderinfo", {}).get("append_images")
+    more = (
+        [one for one in more if isinstance(one, Image.Image)] if isinstance(more, Iterable) else []
+    )
+    frames = sum(getattr(one, "n_frames", 1) for one in (image, *more))
+    if frames > 1:
+        raise OSError(f"cannot write {frames} frames as {FORMAT}: a file holds one picture")
+    _save(image, file, filename)
+
+
 def _is_integer(value: object) -> bool:
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
 Image.register_open(FORMAT, UnderpaintImageFile, _accept)
 Image.register_save(FORMAT, _save)
+Image.register_save_all(FORMAT, _save_all)
 Image.register_extension(FORMAT, EXTENSION)
 Image.register_mime(FORMAT, MIME_TYPE)

@@ -70,7 +70,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--format",
         choices=("png", "jpeg", "webp", "underpaint", "layers"),
         help="pictures; or the layers as they are stored, in one file of a picture (underpaint) or "
-        "a file each (layers) (default: png)",
+        "a file each (layers: NAME.layer_1 and on) (default: png)",
     )
     parser.add_argument(
         "--original",

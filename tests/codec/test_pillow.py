@@ -275,7 +275,7 @@ def test_options_of_other_formats_have_no_effect(photo):
         assert given.getvalue() == plain.getvalue()
 
 
-@pytest.mark.parametrize("mode", ["RGBA", "LA", "I", "F", "I;16", "YCbCr"])
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "I", "F", "I;16", "YCbCr", "HSV", "RGBX"])
 def test_save_refuses_what_it_would_lose(mode):
     with pytest.raises(OSError, match="convert the image"):
         Image.new(mode, (8, 8)).save(io.BytesIO(), "UNDERPAINT")
@@ -360,3 +360,14 @@ class TestOtherTools:
         found = datasets.ImageFolder(folder, is_valid_file=lambda path: path.endswith("underpaint"))
         assert found.classes == ["cat", "dog"]
         assert [image.size for image, _ in found] == [(463, 391)] * 3
+
+
+def test_save_all_writes_one_frame_and_refuses_more(photo, tmp_path):
+    image, path = Image.fromarray(photo), tmp_path / "photo.underpaint"
+    image.save(path, save_all=True)
+    with Image.open(path) as picture:
+        assert picture.size == image.size
+    for options in ({"save_all": True, "append_images": [image]}, {"append_images": [image]}):
+        with pytest.raises(OSError, match="cannot write 2 frames as UNDERPAINT: a file holds one"):
+            image.save(tmp_path / "more.underpaint", **options)
+    assert not (tmp_path / "more.underpaint").exists()

@@ -75,3 +75,11 @@ def test_a_malformed_part_is_not_taken_for_the_end(layers):
         read_stream_file(layers[0] + layers[2])
     with pytest.raises(UnknownVersion):
         read_stream_file(layers[0][:1] + b"\x7f" + layers[0][2:])
+
+
+@pytest.mark.parametrize(
+    ("more", "told"), [(b"\xff", "1 byte after"), (b"\xff" * 5, "5 bytes after")]
+)
+def test_bytes_after_the_end_are_counted(layers, more, told):
+    with pytest.raises(LayerDamaged, match=f"^layer 7: {told} the last whole part: "):
+        read_stream_file(b"".join(layers) + more)

@@ -58,6 +58,10 @@ CASES = {
         ("compact", "ARCHIVE", "--target-size", "1"),
         "--target-size: 1 B; want 1M or more",
     ),
+    "the manifest instead of its folder": (
+        ("inspect", "MANIFEST"),
+        "manifest.json: a file; give the folder of an archive",
+    ),
     "no archive": (("inspect", "OUT"), "no such folder"),
     "an empty folder": (("encode", "EMPTY", "--output", "OUT"), "no pictures or shards in"),
 }
@@ -71,6 +75,7 @@ def test_a_mistake_gets_one_line(
     empty = tmp_path / "empty"
     empty.mkdir()
     names = {"ARCHIVE": archive, "OUT": tmp_path / "out", "EMPTY": empty}
+    names["MANIFEST"] = archive / "manifest.json"
     assert underpaint(*(names.get(word, word) for word in words)) == 2
     told = capfd.readouterr().err.strip()
     assert expected in told

@@ -70,7 +70,7 @@ def export(
         selection: the images to write.
         form: tar shards for WebDataset, or a folder of pictures with `metadata.jsonl`.
         format: "png", "jpeg", "webp"; or the layers themselves: "underpaint", one file of a
-            picture, or "layers", a file each (`NAME.layer_0` …).
+            picture, or "layers", a file each (`NAME.layer_1` …).
         shard_bytes: a tar is closed once it holds this many bytes.
         overwrite: whether the folder may hold files, which are replaced where names are equal.
         weights, device: as in `Codec.load`; not needed for layers.
@@ -130,7 +130,7 @@ def export_name(key: str) -> str:
 
 
 def _blobs(row: Row) -> Members:
-    return [(f".layer_{layer}", blob) for layer, blob in enumerate(row.layers)]
+    return [(f".layer_{layer}", blob) for layer, blob in enumerate(row.layers, 1)]
 
 
 @dataclass(frozen=True)

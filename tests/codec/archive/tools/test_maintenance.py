@@ -192,7 +192,7 @@ def test_no_exported_label_stands_for_the_name_of_a_file(tmp_path: Path) -> None
     publish(tmp_path / "in")
     export(tmp_path / "in", tmp_path / "out", form="folder", format="layers")
     line = json.loads((tmp_path / "out" / "metadata.jsonl").read_text())
-    assert (line["file_name"], line["layers"]) == ("k.layer_0", 1)
+    assert (line["file_name"], line["layers"]) == ("k.layer_1", 1)
     found = {name: value for name, value in line.items() if name.startswith("label_")}
     assert found == {
         "label_file_name": "../../etc/passwd",
@@ -227,7 +227,7 @@ def test_export_of_the_layers_themselves(
     with tarfile.open(tmp_path / "shard-000000.tar") as tar:
         members = {info.name: tar.extractfile(info).read() for info in tar}  # type: ignore[union-attr]
     for row in Archive.open(root).rows(layers=2):
-        for layer, blob in enumerate(row.layers):
+        for layer, blob in enumerate(row.layers, 1):
             assert members[f"{export_name(row.key)}.layer_{layer}"] == blob
 
 
