@@ -16,6 +16,7 @@ from underpaint.codec.bitstream import (
     frames,
     picture_header,
 )
+from underpaint.codec.counts import plural
 from underpaint.codec.errors import LayerDamaged
 from underpaint.codec.transform.levels import DYADIC_LEVELS
 from underpaint.codec.transform.sizes import shrunk_sides
@@ -69,7 +70,7 @@ def read_stream_file(data: bytes) -> StreamFile:
             whole, rest = frame.last, rest - frame.nbytes
     except LayerDamaged as error:
         if error.rule != CUT and whole:
-            behind = f"{rest:,} byte{'' if rest == 1 else 's'} after the last whole part"
+            behind = f"{plural(rest, 'byte')} after the last whole part"
             raise LayerDamaged(error.layer, error.rule, f"{behind}: {error.reason}") from None
         if error.rule != CUT or not layers:
             raise

@@ -35,6 +35,7 @@ from underpaint.codec.arguments import (
     check_flags,
     check_function,
 )
+from underpaint.codec.counts import plural
 from underpaint.codec.errors import ArchiveDamaged, NoSuchKey, UsageError
 from underpaint.codec.storage.files import Storage
 
@@ -126,8 +127,8 @@ class Archive:
         layers, sizes = len(self.layer_names), [str(size) for size in self.sizes if size]
         sizes += ["full"] if FULL in self.sizes else []
         return (
-            f"Archive({str(self.storage.root)!r}, {len(self):,} pictures, {layers} layers, "
-            f"sizes {', '.join(sizes)})"
+            f"Archive({str(self.storage.root)!r}, {plural(len(self), 'picture')}, "
+            f"{plural(layers, 'layer')}, sizes {', '.join(sizes)})"
         )
 
     def __iter__(self) -> Iterator[Row]:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import TextIO
 
 from underpaint.codec.arguments import whole_number
+from underpaint.codec.counts import plural as plural
 from underpaint.codec.errors import UsageError
 from underpaint.codec.foreign_text import escaped
 from underpaint.codec.transform.sizes import check_sizes
@@ -38,11 +39,6 @@ def size_text(count: float) -> str:
             return f"{count:.0f} B" if unit == "B" else f"{count:.3g} {unit}"
         count /= 1000
     return f"{count:.4g} TB"
-
-
-def plural(count: int, noun: str) -> str:
-    """Return a count with its noun: "1 picture", "2,000 pictures"."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def parse_size(text: str) -> int:

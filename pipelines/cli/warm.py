@@ -16,8 +16,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "warm",
         help="compile the inner loops ahead of their first use",
         description="Compile the inner loops of the codec for this machine and keep them in "
-        "numba's cache. It takes about a minute, once after each installation; the first command "
-        "that needs them does the same otherwise.",
+        "numba's cache. It takes one to two minutes, once after each installation; the first "
+        "command that needs them does the same otherwise.",
         epilog="The environment variable NUMBA_CACHE_DIR names another folder for the cache.",
     )
 

@@ -1,6 +1,6 @@
 """The web application of the gallery: a page, and the interface that it reads an archive through.
 
-Only GET is answered, and only these addresses:
+Only GET and HEAD are answered, and only these addresses:
 
     /                      the page; /gallery.css, /gallery.js and others, its style and scripts
     /api/archive           layers, sizes, labels and totals of the archive

@@ -33,6 +33,7 @@ from underpaint.codec.archive.tools.export import Exported
 from underpaint.codec.archive.tools.sample import sampled_rows
 from underpaint.codec.archive.tools.targets import check_inside, prepare
 from underpaint.codec.codec import Codec
+from underpaint.codec.counts import plural
 from underpaint.codec.errors import ArchiveDamaged, LayerDamaged, StreamError, UsageError
 from underpaint.codec.foreign_text import clipped
 from underpaint.codec.image_io.read import write_picture
@@ -236,7 +237,7 @@ def _page(
     shown = "All" if len(tiles) == len(archive) else f"{len(tiles):,} of"
     span = "layer 1" if layers == 1 else f"layers 1 to {layers}"
     summary = (
-        f"{shown} {len(archive):,} pictures, decoded from {span}; "
+        f"{shown} {plural(len(archive), 'picture')}, decoded from {span}; "
         f"the archive has {statistics.file_bytes:,} bytes"
     )
     heads, rows = bytes_table(statistics)

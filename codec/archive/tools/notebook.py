@@ -18,6 +18,7 @@ from underpaint.codec.archive.tools.bytes_table import bytes_table
 from underpaint.codec.archive.tools.sample import sampled_rows
 from underpaint.codec.bitstream import picture_header
 from underpaint.codec.codecs import SHARED
+from underpaint.codec.counts import plural
 from underpaint.codec.errors import LayerDamaged, UnderpaintError
 from underpaint.codec.foreign_text import clipped
 from underpaint.codec.reconstruct.backend import Latents
@@ -52,7 +53,7 @@ def archive_html(archive: Archive) -> str:
     statistics = archive.statistics()
     heads, rows = bytes_table(statistics)
     return _render(
-        title=f"{len(archive):,} pictures, {statistics.file_bytes:,} bytes",
+        title=f"{plural(len(archive), 'picture')}, {plural(statistics.file_bytes, 'byte')}",
         sheet=sheet,
         sheet_text="A few pictures of the archive",
         problem=problem,

@@ -34,6 +34,7 @@ from underpaint.codec.archive.tools.leftovers import Report, find_units
 from underpaint.codec.archive.tools.targets import check_no_other_files
 from underpaint.codec.archive.united_reader import UnitedReader
 from underpaint.codec.archive.writer import ArchiveWriter
+from underpaint.codec.counts import plural
 from underpaint.codec.errors import ArchiveDamaged, NotAnArchive, RowInvalid, UsageError
 from underpaint.codec.storage.files import Storage
 
@@ -132,7 +133,7 @@ def _repair_unit(
     if entry and not _readable(reader, unit, report):
         done.lost += unit.rows
         done.lost_units += 1
-        report(f"unit {unit.unit}: all of its {unit.rows:,} pictures are lost")
+        report(f"unit {unit.unit}: lost as a whole, {plural(unit.rows, 'picture')}")
         return
     done.units += 1
     with ArchiveWriter.like(target.root, unit, labels, options=target.options) as writer:

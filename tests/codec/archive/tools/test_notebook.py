@@ -105,6 +105,8 @@ def test_what_cannot_be_decoded_is_named(tmp_path: Path) -> None:
     publish(tmp_path)
     archive = Archive.open(tmp_path)
     assert "cannot be shown" in archive._repr_html_()
+    assert ">1 picture, " in archive._repr_html_()
+    assert "1 picture, 1 layer, " in repr(archive)
     assert "cannot be shown" in (next(archive.rows())._repr_html_() or "")
     assert archive._repr_png_() is None
     assert next(archive.rows())._repr_png_() is None

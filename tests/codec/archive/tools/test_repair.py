@@ -145,7 +145,7 @@ def test_a_cut_file_costs_its_unit_which_is_left_to_be_made_again(root: Path) ->
     done, lines, archive = repaired(root)
     assert contents(archive) == ({k: r for k, r in sound.items() if k[0] != "b"}, letters)
     assert (done.whole, done.lost, done.lost_units) == (21, 10, 1)
-    assert "unit two: all of its 10 pictures are lost" in lines
+    assert "unit two: lost as a whole, 10 pictures" in lines
     assert "two" not in {unit.unit for unit in archive.manifest.units}
 
 
