@@ -71,7 +71,9 @@ def committed_units(root: str | Storage, options: Mapping[str, Any] | None = Non
 
 
 def orphans(root: str | Storage, options: Mapping[str, Any] | None = None) -> dict[str, int]:
-    """Return the files that no commit names (left by killed writers), with their sizes in bytes.
+    """Return the files that neither a commit nor the manifest names, with their sizes in bytes.
+
+    Killed writers have left them.
 
     Also the columns of earlier manifests, which readers that opened the archive then may still use.
     """
@@ -88,12 +90,15 @@ def orphans(root: str | Storage, options: Mapping[str, Any] | None = None) -> di
         if name.startswith(TEMPORARY_PREFIX + MANIFEST)
     }
     # listed before the commits are read, so that a file committed meanwhile is no orphan
-    units = committed_units(storage).units
-    for folder in (DATA, FAILED):
-        for entry in units.entries(folder):
-            found.pop(entry.path, None)
+    named = [committed_units(storage).units]
     with suppress(NotAnArchive, ArchiveDamaged):
-        found.pop(read_manifest(storage).file, None)
+        manifest = read_manifest(storage)
+        found.pop(manifest.file, None)
+        named.append(manifest.units)  # readers have it, even where a commit record is lost
+    for units in named:
+        for folder in (DATA, FAILED):
+            for entry in units.entries(folder):
+                found.pop(entry.path, None)
     return found
 
 

@@ -262,6 +262,21 @@ def test_orphans_are_swept_by_age_and_nothing_else(tmp_path: Path) -> None:
     assert len(list(Archive.open(tmp_path).dead_letters())) == 1
 
 
+def test_files_of_a_lost_commit_record_are_not_swept(tmp_path: Path) -> None:
+    write(tmp_path, "one", ["a"], ["b"])
+    write(tmp_path, "two", ["c"])
+    publish(str(tmp_path))
+    (tmp_path / "commits" / "one.json").unlink()
+    assert sweep(str(tmp_path), older_than_s=0) == {}
+    archive = Archive.open(tmp_path)
+    assert [row.key for row in archive.rows()] == ["a", "c"]
+    assert [letter.key for letter in archive.dead_letters()] == ["b"]
+    publish(str(tmp_path))  # without the unit, whose files nothing names now
+    assert list(Archive.open(tmp_path).keys()) == ["c"]
+    swept = sweep(str(tmp_path), older_than_s=0)
+    assert {name.partition("-")[0] for name in swept} >= {"data/one", "failed/one"}
+
+
 def test_keys_are_unique_in_a_unit_and_checked_over_an_archive(tmp_path: Path) -> None:
     with pytest.raises(DuplicateKey, match="a: the key is already"):
         write(tmp_path, "unit", ["a", "b", "a"])
