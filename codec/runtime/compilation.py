@@ -1,4 +1,4 @@
-"""Notices about the compilation of functions, which takes about a minute on a new machine.
+"""Notices about the compilation of functions, which takes one to two minutes on a new machine.
 
 `runtime.jit` reports each function that numba compiles, as opposed to loading it from its cache.
 This module does not import numba, so that a command can ask for notices before it needs numba.
@@ -12,9 +12,9 @@ from typing import TextIO
 LOG_PERIOD_S = 10.0
 """Seconds between two lines of progress where the stream is no terminal."""
 
-_CACHED = "once on this machine, about a minute; `underpaint warm` does it ahead"
+_CACHED = "once on this machine, 1 to 2 minutes; `underpaint warm` does it ahead"
 IN_MEMORY = (
-    "about a minute in each process, as no folder for numba's cache is writable; NUMBA_CACHE_DIR "
+    "1 to 2 minutes in each process, as no folder for numba's cache is writable; NUMBA_CACHE_DIR "
     "names one"
 )
 """Notice where numba has no cache."""
