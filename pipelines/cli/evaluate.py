@@ -26,7 +26,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "evaluate",
         help="measure rate, distortion and speed against JPEG, WebP, AVIF, …",
         description="Encode photos with Underpaint and other codecs. Print and write rate points, "
-        "BD-rates and speeds as tables, CSV, a plot and, with --page, a page with crops.",
+        "BD-rates and speeds as tables, CSV, a plot and, with --page, a page with crops. Photos "
+        "that cannot be read are named and left out, with exit status 1.",
     )
     parser.set_defaults(run=run)
     add = parser.add_argument
@@ -94,7 +95,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the command; 0, or an error of `codec.errors`."""
+    """Run the command; 1 where photos are left out, else 0, or an error of `codec.errors`."""
     check_folder("--output", arguments.output)
     check_folder("--cache", arguments.cache)
     require_extras("evaluate", "evaluate")
@@ -102,7 +103,9 @@ def run(arguments: argparse.Namespace) -> int:
 
     if not arguments.photos and arguments.tasks is None:
         raise UsageError("nothing to evaluate: no photos and no --tasks")
-    evaluate(
+    if arguments.texture is not None and (arguments.tasks is None or arguments.peers_only):
+        raise UsageError("--texture: no effect without --tasks, or with --peers-only; leave it out")
+    left_out = evaluate(
         Settings(
             inputs=tuple(arguments.photos),
             tasks=arguments.tasks,
@@ -120,7 +123,7 @@ def run(arguments: argparse.Namespace) -> int:
             page_photos=arguments.page_photos if arguments.page else 0,
         )
     )
-    return 0
+    return 1 if left_out else 0
 
 
 def _names(text: str) -> tuple[str, ...]:

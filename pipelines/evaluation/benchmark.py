@@ -12,7 +12,13 @@ from pathlib import Path
 from underpaint.codec.errors import MeasurementFailed
 from underpaint.codec.runtime.child_process import child, python_command
 from underpaint.pipelines.evaluation.measurement import CODEC, load_codec
-from underpaint.pipelines.evaluation.photos import Photo, find_photos, spread
+from underpaint.pipelines.evaluation.photos import (
+    Photo,
+    find_photos,
+    read_or_leave,
+    spread,
+    without_left_out,
+)
 from underpaint.pipelines.evaluation.speed import Setting, throughputs
 from underpaint.pipelines.evaluation.usage import measured_run
 
@@ -52,7 +58,8 @@ class Settings:
 def benchmark(settings: Settings) -> Iterator[Figure]:
     """Yield each figure as soon as it is measured.
 
-    Raises UsageError, PictureError, MeasurementFailed.
+    Photos that cannot be read are named on standard error, and left out. Raises UsageError and
+    MeasurementFailed.
     """
     photos = find_photos(settings.inputs, settings.limit)
     if settings.commands:
@@ -67,6 +74,7 @@ def command_figures(photos: list[Photo], settings: Settings) -> Iterator[Figure]
         archive, pictures = Path(folder, "archive"), Path(folder, "pictures")
         inputs = settings.inputs if settings.limit is None else [photo.uri for photo in photos]
         options = ["--output", str(archive), "--workers", str(settings.workers)]
+        options += ["--max-failed", "100%"]  # they are named, and not counted below
         if settings.weights is not None:
             options += ["--weights", settings.weights]
         encode = measured_run(["encode", *inputs, *options])
@@ -86,7 +94,7 @@ def command_figures(photos: list[Photo], settings: Settings) -> Iterator[Figure]
 
 def codec_figures(photos: list[Photo], settings: Settings) -> Iterator[Figure]:
     """Measure the codec in memory, one process for each core, beside AVIF in the same run."""
-    pixels = [photo.read() for photo in photos]
+    pixels, _ = without_left_out(read_or_leave(photo.name, photo.read) for photo in photos)
     layers = load_codec(settings.weights).layers
     avif = ("avif", AVIF_QUALITY)
     full, coarse = (CODEC, layers), (CODEC, COARSE_LAYERS)

@@ -23,7 +23,7 @@ from underpaint import Codec
 from underpaint.codec.errors import UsageError
 from underpaint.codec.runtime.child_process import ProcessPool
 from underpaint.pipelines.evaluation.peers import Peer, peer_named
-from underpaint.pipelines.evaluation.photos import Photo
+from underpaint.pipelines.evaluation.photos import LeftOut, Photo, read_or_leave
 from underpaint.pipelines.evaluation.scores import Score, scores_named
 from underpaint.pipelines.runners.worker import use_one_thread
 
@@ -66,8 +66,10 @@ def measure_photos(
     with_codec: bool,
     cache: Path | None,
     workers: int,
-) -> Iterator[PhotoMeasures]:
+) -> Iterator[PhotoMeasures | LeftOut]:
     """Measure each photo with every peer and the codec; yields in the order of `photos`.
+
+    A photo that cannot be read is left out, with the reason.
 
     `workers` processes share the photos; each runs in one thread, so scores are the same whatever
     their number. Raises the errors of `codec.errors`.
@@ -91,9 +93,11 @@ def single_thread() -> None:
 Job = tuple[Photo, tuple[str, ...], tuple[str, ...], "str | None", int, bool, "Path | None"]
 
 
-def _measure_photo(job: Job) -> PhotoMeasures:
+def _measure_photo(job: Job) -> PhotoMeasures | LeftOut:
     photo, peer_names, score_names, weights, effort, with_codec, cache = job
-    pixels = photo.read()
+    pixels = read_or_leave(photo.name, photo.read)
+    if isinstance(pixels, LeftOut):
+        return pixels
     scores = scores_named(score_names)
     ladders: dict[str, list[Measure]] = {}
     if with_codec:

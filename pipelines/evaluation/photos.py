@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
 
-from underpaint.codec.errors import UsageError
+from underpaint.codec.counts import plural
+from underpaint.codec.errors import PictureError, UsageError
 from underpaint.codec.image_io.read import read_picture
 from underpaint.pipelines.evaluation.scores import SMALLEST_SIDE
 from underpaint.transforms.sources.base import read_bytes
@@ -27,15 +29,54 @@ class Photo:
     def read(self) -> np.ndarray:
         """Return the input of every codec: uint8 [H, W, 3] sRGB, upright, opaque.
 
-        Raises PictureError, or UsageError for a photo too small for the metrics.
+        Raises PictureError, also for a photo too small for the metrics, and OSError.
         """
         pixels = read_picture(read_bytes(self.uri)).pixels
         height, width = pixels.shape[:2]
         if min(height, width) < SMALLEST_SIDE:
-            raise UsageError(
-                f"{self.uri}: {width}x{height} pixels; metrics need {SMALLEST_SIDE} a side"
-            )
+            raise PictureError(f"{width}x{height} pixels; metrics need {SMALLEST_SIDE} a side")
         return pixels
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A photo that cannot be measured, and why."""
+
+    name: str
+    reason: str
+
+
+Kind = TypeVar("Kind")
+
+
+def read_or_leave(name: str, read: Callable[[], np.ndarray]) -> np.ndarray | LeftOut:
+    """Return the pixels of a photo, or why they cannot be read."""
+    try:
+        return read()
+    except (PictureError, OSError) as error:
+        return LeftOut(name, str(error))
+
+
+def without_left_out(found: Iterable[Kind | LeftOut]) -> tuple[list[Kind], int]:
+    """Return what was found of photos and how many are left out, which standard error names.
+
+    Raises UsageError if all are left out.
+    """
+    good: list[Kind] = []
+    left_out: list[LeftOut] = []
+    for one in found:
+        if isinstance(one, LeftOut):
+            left_out.append(one)
+        else:
+            good.append(one)
+    for one in left_out:
+        print(f"left out: {one.name}: {one.reason}", file=sys.stderr)
+    if left_out:
+        count = plural(len(left_out) + len(good), "photo")
+        print(f"left out {len(left_out)} of {count}, all else is measured", file=sys.stderr)
+    if not good:
+        raise UsageError("nothing to measure: no photo can be read")
+    return good, len(left_out)
 
 
 def find_photos(inputs: Sequence[str], limit: int | None = None) -> list[Photo]:
@@ -51,9 +92,6 @@ def find_photos(inputs: Sequence[str], limit: int | None = None) -> list[Photo]:
     if not photos:
         raise UsageError(f"no pictures in {', '.join(inputs)}")
     return photos if limit is None else spread(photos, limit)
-
-
-Kind = TypeVar("Kind")
 
 
 def spread(photos: Sequence[Kind], count: int) -> list[Kind]:

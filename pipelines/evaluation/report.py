@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from underpaint.codec.counts import plural
 from underpaint.codec.errors import UsageError
 from underpaint.codec.storage.extras import install_hint
 from underpaint.pipelines.evaluation import tables
@@ -28,7 +29,13 @@ from underpaint.pipelines.evaluation.measurement import (
 )
 from underpaint.pipelines.evaluation.page import PhotoCrops, Plot, Section, evaluation_page
 from underpaint.pipelines.evaluation.peers import Peer, peers_named
-from underpaint.pipelines.evaluation.photos import Photo, find_photos, spread
+from underpaint.pipelines.evaluation.photos import (
+    LeftOut,
+    Photo,
+    find_photos,
+    spread,
+    without_left_out,
+)
 from underpaint.pipelines.evaluation.plot import rate_distortion_png
 from underpaint.pipelines.evaluation.scores import Score, scores_named
 from underpaint.pipelines.evaluation.speed import Speed, speeds
@@ -65,11 +72,11 @@ class Settings:
     """Number of photos on the page; 0: no page."""
 
 
-def evaluate(settings: Settings) -> None:
-    """Measure, print tables to standard output and write all files.
+def evaluate(settings: Settings) -> int:
+    """Measure, print tables to standard output and write all files; return how many are left out.
 
-    Progress goes to standard error. Raises UsageError for wrong settings and PictureError for a
-    photo that cannot be read.
+    Progress goes to standard error, which also names the photos that cannot be read: these are left
+    out. Raises UsageError for wrong settings, or where no photo is left.
     """
     scores = scores_named(settings.metrics)
     peers = peers_named(settings.peers)
@@ -79,12 +86,16 @@ def evaluate(settings: Settings) -> None:
     make_folder(settings.output)
     sections: list[Section] = []
     plots: list[Plot] = []
+    left_out = 0
     if found:
-        new_sections, plot = _rate_and_distortion(found, settings, peers, scores)
+        count = len(found)
+        found, new_sections, plot = _rate_and_distortion(found, settings, peers, scores)
+        left_out += count - len(found)
         sections += new_sections
         plots.append(plot)
     if settings.tasks is not None:
-        new_sections, plot = _tasks(settings.tasks, settings)
+        unread, new_sections, plot = _tasks(settings.tasks, settings)
+        left_out += unread
         sections += new_sections
         plots.append(plot)
     if settings.page_photos:
@@ -97,6 +108,7 @@ def evaluate(settings: Settings) -> None:
         )
         (settings.output / "evaluation.html").write_text(page, encoding="utf-8")
     print(f"written to {settings.output}")
+    return left_out
 
 
 def _rate_and_distortion(
@@ -104,9 +116,9 @@ def _rate_and_distortion(
     settings: Settings,
     peers: Sequence[Peer],
     scores: Sequence[Score],
-) -> tuple[list[Section], Plot]:
-    """Measure photos, print and write; return sections and plot for the page."""
-    measured = list(
+) -> tuple[list[Photo], list[Section], Plot]:
+    """Measure photos, print and write; return those measured, sections and plot for the page."""
+    results = list(
         tqdm(
             measure_photos(
                 found,
@@ -123,6 +135,12 @@ def _rate_and_distortion(
             file=sys.stderr,
         )
     )
+    measured, left_out = without_left_out(results)
+    found = [
+        photo
+        for photo, result in zip(found, results, strict=True)
+        if not isinstance(result, LeftOut)
+    ]
     ours = _our_curve(measured, settings, scores) if settings.with_codec else None
     theirs = [
         corpus_curve(measured, peer.name, peer.label, [f"{q:g}" for q in peer.qualities], scores)
@@ -133,24 +151,24 @@ def _rate_and_distortion(
     ]
     timed = _speeds(found, settings, peers, ours, theirs)
     curves = [*([ours] if ours else []), *theirs]
-    sections = _sections(measured, ours, theirs, curves, differences, timed, scores)
+    sections = _sections(measured, left_out, ours, theirs, curves, differences, timed, scores)
     _print(sections)
     tables.write_csvs(settings.output, measured, curves, differences, timed, scores)
     megapixels = sum(_pixels(each) for each in measured) / 1e6
     title = f"Rate and distortion over {len(measured)} photos, {megapixels:.1f} megapixels"
     plot = rate_distortion_png(curves, scores, title)
     (settings.output / "rate_distortion.png").write_bytes(plot)
-    return sections, Plot(title, plot)
+    return found, sections, Plot(title, plot)
 
 
-def _tasks(folder: Path, settings: Settings) -> tuple[list[Section], Plot]:
-    """Run the tasks of a folder, print and write; return sections and plot for the page."""
+def _tasks(folder: Path, settings: Settings) -> tuple[int, list[Section], Plot]:
+    """Run tasks, print and write; return how many photos are left out, sections and a plot."""
     try:
         from underpaint.pipelines.evaluation.tasks import report as task_report
         from underpaint.pipelines.evaluation.tasks.run import run_tasks
     except ImportError as error:
         raise UsageError(f"--tasks needs {install_hint('tasks')} ({error})") from error
-    reports = run_tasks(
+    reports, left_out = run_tasks(
         folder,
         settings.peers,
         weights=settings.weights,
@@ -165,7 +183,7 @@ def _tasks(folder: Path, settings: Settings) -> tuple[list[Section], Plot]:
     task_report.write_task_csvs(settings.output, reports)
     plot = task_report.tasks_png(reports)
     (settings.output / "tasks.png").write_bytes(plot)
-    return sections, Plot("Tasks on decoded pictures", plot)
+    return left_out, sections, Plot("Tasks on decoded pictures", plot)
 
 
 def _print(sections: Sequence[Section]) -> None:
@@ -222,6 +240,7 @@ def _nearest(curve: CorpusCurve) -> int:
 
 def _sections(
     measured: Sequence[PhotoMeasures],
+    left_out: int,
     ours: CorpusCurve | None,
     theirs: Sequence[CorpusCurve],
     curves: Sequence[CorpusCurve],
@@ -232,8 +251,9 @@ def _sections(
     sections = [
         Section(
             "Rate points",
-            f"Means over {len(measured)} photos of bits per pixel and scores. A setting of "
-            "Underpaint is the last layer that is read.",
+            f"Means over {plural(len(measured), 'photo')} of bits per pixel and scores"
+            + (f" ({left_out} left out, which cannot be read)" if left_out else "")
+            + ". A setting of Underpaint is the last layer that is read.",
             tables.curves_table(curves, scores),
         )
     ]

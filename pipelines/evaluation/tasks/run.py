@@ -11,12 +11,13 @@ from typing import Any
 
 from tqdm import tqdm
 
+from underpaint.codec.errors import UsageError
 from underpaint.codec.image_io.read import read_picture
 from underpaint.codec.runtime.child_process import ProcessPool
 from underpaint.pipelines.evaluation.curves import rate_at
 from underpaint.pipelines.evaluation.measurement import CODEC, PeerCache, load_codec, single_thread
 from underpaint.pipelines.evaluation.peers import peer_named, peers_named
-from underpaint.pipelines.evaluation.photos import spread
+from underpaint.pipelines.evaluation.photos import LeftOut, read_or_leave, spread, without_left_out
 from underpaint.pipelines.evaluation.tasks.kinds import DataSet, Task, find_data_sets
 
 ORIGINAL = "original"
@@ -95,17 +96,20 @@ def run_tasks(
     cache: Path | None,
     workers: int,
     limit: int | None,
-) -> list[TaskReport]:
-    """Run every task of a folder. Raises UsageError or PictureError.
+) -> tuple[list[TaskReport], int]:
+    """Run every task of a folder; return the reports and how many photos cannot be read.
+
+    Those are left out and named on standard error. Raises UsageError.
 
     `texture` is the seed of the texture that is added to coarse states: see `Codec.decode`.
     """
-    reports = []
+    reports: list[TaskReport] = []
+    left_out = 0
     for data in find_data_sets(folder):
         photos = list(data.photos) if limit is None else spread(data.photos, limit)
         common = (data, tuple(peers), weights, texture, with_codec, cache)
         jobs = [(photo, *common) for photo in photos]
-        looks = list(
+        looks, unread = without_left_out(
             tqdm(
                 _in_processes(jobs, min(workers, len(jobs))),
                 total=len(jobs),
@@ -114,14 +118,15 @@ def run_tasks(
                 file=sys.stderr,
             )
         )
+        left_out += unread
         reports += [_report(task, looks, peers, weights) for task in data.tasks]
-    return reports
+    return reports, left_out
 
 
 Job = tuple[Path, DataSet, tuple[str, ...], "str | None", "int | None", bool, "Path | None"]
 
 
-def _in_processes(jobs: Sequence[Job], workers: int) -> Iterator[PhotoLooks]:
+def _in_processes(jobs: Sequence[Job], workers: int) -> Iterator[PhotoLooks | LeftOut]:
     if workers == 1:
         yield from map(_look_at_photo, jobs)
         return
@@ -129,9 +134,11 @@ def _in_processes(jobs: Sequence[Job], workers: int) -> Iterator[PhotoLooks]:
         yield from pool.map(_look_at_photo, jobs)
 
 
-def _look_at_photo(job: Job) -> PhotoLooks:
+def _look_at_photo(job: Job) -> PhotoLooks | LeftOut:
     path, data, peer_names, weights, texture, with_codec, folder = job
-    pixels = read_picture(path.read_bytes()).pixels
+    pixels = read_or_leave(path.name, lambda: read_picture(path.read_bytes()).pixels)
+    if isinstance(pixels, LeftOut):
+        return pixels
     tasks = [task for task in data.tasks if task.has_truth(path.name)]
     store = PeerCache(folder, pixels)
 
@@ -168,6 +175,8 @@ def _report(
 ) -> TaskReport:
     marked = [photo for photo in photos if task.name in photo.looks[ORIGINAL][0].seen]
     of_originals = _grade(task, marked, ORIGINAL, 0)
+    if not marked:
+        raise UsageError(f"{task.name}: no photo that can be read has a ground truth")
     curves = []
     for name in [CODEC, *dict.fromkeys(peers)]:
         if name not in marked[0].looks:

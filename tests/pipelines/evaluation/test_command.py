@@ -74,6 +74,50 @@ def test_peers_alone(photos, tmp_path, capsys):
     assert (again / "photos.csv").read_text() == (out / "photos.csv").read_text()
 
 
+@pytest.fixture(scope="module")
+def with_bad_photos(photos, tmp_path_factory):
+    """Two photos, one torn, one of another kind and one too small."""
+    folder = tmp_path_factory.mktemp("bad photos")
+    for path in photos.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    (folder / "b torn.png").write_bytes((photos / "coffee.png").read_bytes()[:900])
+    (folder / "c text.jpg").write_text("no picture")
+    Image.fromarray(np.zeros((7, 200, 3), np.uint8)).save(folder / "d flat.png")
+    return folder
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_photos_that_cannot_be_read_are_named_and_left_out(
+    photos, with_bad_photos, tmp_path, capfd, workers
+):
+    arguments = ["--peers", "jpeg", "--peers-only", "--workers", workers, "--speed-photos", 2]
+    assert run(evaluate, "evaluate", photos, *arguments, "--output", tmp_path / "good") == 0
+    capfd.readouterr()
+    assert run(evaluate, "evaluate", with_bad_photos, *arguments, "--output", tmp_path / "all") == 1
+    said = capfd.readouterr()
+    for name in ("b torn.png", "c text.jpg", "d flat.png"):
+        assert len([line for line in said.err.splitlines() if f"left out: {name}: " in line]) == 1
+    assert "left out 3 of 5 photos, all else is measured" in said.err
+    assert "200x7 pixels; metrics need" in said.err
+    assert "Means over 2 photos of bits per pixel and scores (3 left out" in said.out
+    for table in ("photos.csv", "curves.csv"):
+        assert read_csv(tmp_path / "all" / table) == read_csv(tmp_path / "good" / table)
+
+
+def test_nothing_is_measured_where_no_photo_can_be_read(tmp_path, capfd):
+    (tmp_path / "a.jpg").write_text("no picture")
+    arguments = ["evaluate", tmp_path, "--peers", "jpeg", "--peers-only", "--output"]
+    with pytest.raises(UsageError, match="no photo can be read"):
+        run(evaluate, *arguments, tmp_path / "out")
+    assert "left out: a.jpg: " in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("others", [[], ["--tasks", "tasks", "--peers-only"]])
+def test_texture_without_effect_is_refused(photos, tmp_path, others):
+    with pytest.raises(UsageError, match="--texture: no effect"):
+        run(evaluate, "evaluate", photos, "--output", tmp_path, "--texture", 1, *others)
+
+
 @pytest.mark.slow
 def test_more_effort_takes_fewer_bytes(photos, tmp_path):
     sizes = {}

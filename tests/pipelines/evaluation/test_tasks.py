@@ -280,3 +280,18 @@ def test_a_folder_without_tasks_is_a_mistake(tmp_path):
     (tmp_path / "broken.onnx").write_bytes(b"no network")
     with pytest.raises(UsageError, match=r"broken\.onnx"):
         Network(tmp_path / "broken.onnx")
+
+
+def test_photos_of_tasks_that_cannot_be_read_are_left_out(task_folder, tmp_path, capfd):
+    folder, out = tmp_path / "tasks", tmp_path / "out"
+    shutil.copytree(task_folder, folder)
+    torn = next(path for path in sorted(folder.rglob("*")) if path.suffix in {".png", ".jpg"})
+    torn.write_bytes(torn.read_bytes()[:500])
+    parser = argparse.ArgumentParser()
+    evaluate.add_parser(parser.add_subparsers())
+    arguments = ["evaluate", "--tasks", str(folder), "--output", str(out), "--workers", "1"]
+    parsed = parser.parse_args([*arguments, "--peers", "jpeg", "--peers-only"])
+    assert parsed.run(parsed) == 1
+    said = capfd.readouterr()
+    assert f"left out: {torn.name}: " in said.err
+    assert "detection, yolox_cells: mAP at IoU 0.5, 1 photo" in said.out
