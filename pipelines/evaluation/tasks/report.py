@@ -9,6 +9,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from underpaint.codec.counts import plural
 from underpaint.pipelines.cli.console import table
 from underpaint.pipelines.evaluation.measurement import CODEC
 from underpaint.pipelines.evaluation.page import Section
@@ -44,7 +45,7 @@ def task_sections(reports: Sequence[TaskReport]) -> list[Section]:
             for i in range(len(curve.bpp))
         ]
         heading = ["codec", "setting", "bpp", "bytes", report.task.label, "kept"]
-        title = f"{report.task.name}: {report.task.label}, {report.photos} photos"
+        title = f"{report.task.name}: {report.task.label}, {plural(report.photos, 'photo')}"
         sections.append(Section(title, POINTS_NOTE, table([heading, *rows], left=2)))
     sections.append(Section("Rate at which a task is kept", KEPT_NOTE, _kept_table(reports)))
     return sections
