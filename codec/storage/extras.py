@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import shlex
 from collections.abc import Mapping
 from importlib.metadata import distributions
 from typing import Any
+from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 import fsspec
@@ -40,6 +42,13 @@ EXTRAS = {
 
 SCHEMES = {"gs": "gcs", "gcs": "gcs", "s3": "s3", "s3a": "s3", "http": "http", "https": "http"}
 """Scheme of a URL -> extra of `underpaint` that installs its file system."""
+
+NO_ADDRESS = "not a valid web address; correct it in its table or command"
+
+_WEB_HOST = re.compile(r"(?P<scheme>https?)://(?P<user>[^/?#]*@)?\[[^]/?#]*\](?=[:/?#]|$)")
+"""Beginning of a web address whose host is an IPv6 address, which has `::` in it."""
+
+_CHAINED_HOST = re.compile(r"::https?://([^/?#]*@)?\[")
 
 
 def install_hint(extra: str) -> str:
@@ -95,7 +104,10 @@ def is_chain(address: str) -> bool:
 
     A local path is none, whatever its name is: it begins with a slash, or exists, or does not
     begin with the name of a file system (`o::ut` is a path, `zip::ut` is none, `./zip::ut` is one).
+    The colons of an IPv6 host make no chain either.
     """
+    if host := _WEB_HOST.match(address):
+        address = f"{host['scheme']}://{address[host.end() :]}"
     if "::" not in address or address.startswith("/"):
         return False
     if "://" in address:
@@ -113,11 +125,15 @@ def file_system(url: str, **options: Any) -> tuple[fsspec.AbstractFileSystem, st
     """
     if not url:
         raise UsageError("a path is empty")
-    if "::" in url and not is_chain(url):  # fsspec would split the local path
+    _check_web(url)
+    web_host = _WEB_HOST.match(url)
+    if "::" in url and not is_chain(url) and not web_host:  # fsspec would split the local path
         fs = fsspec.filesystem("file", **options)
         return fs, fs._strip_protocol(os.path.abspath(url))
     try:
         options = {**store_options(url), **options}
+        if web_host:  # fsspec would split this host
+            return fsspec.filesystem(web_host["scheme"], **options), url
         with waiting(url if "://" in url else ""):  # a store's client may ask for credentials
             return fsspec.core.url_to_fs(url, **options)
     except ImportError as error:
@@ -127,3 +143,21 @@ def file_system(url: str, **options: Any) -> tuple[fsspec.AbstractFileSystem, st
         raise UsageError(f"{url}: reading it needs {install_hint(extra)}") from None
     except ValueError as error:
         raise UsageError(f"{url}: {error}") from None
+
+
+def _check_web(url: str) -> None:
+    """Raise UsageError for a web address without a host, or with a host or port that cannot be.
+
+    The file of a chain may be one, which fsspec cannot take apart if its host is an IPv6 address.
+    """
+    if is_chain(url) and _CHAINED_HOST.search(url):
+        raise UsageError(f"{url}: a chain cannot hold an IPv6 host; give the name of the host")
+    if not url.startswith(("http://", "https://")):
+        return
+    try:
+        parts = urlsplit(url)
+        valid = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        valid = False
+    if not valid:
+        raise UsageError(f"{url}: {NO_ADDRESS}")

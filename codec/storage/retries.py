@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import random
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -191,6 +192,10 @@ def waiting(name: str) -> Iterator[_Wait]:
         _watch.waits.pop(id(wait), None)
 
 
+_REFUSAL = re.compile(r"Credential|Forbidden|(?<![\w:])401\b")
+"""What stores say of credentials that are missing or wrong; `:401` is a port."""
+
+
 def _behind(error: Exception) -> Exception:
     """Return the network's error that fsspec has taken for a missing file, else the error."""
     cause = error.__cause__
@@ -211,9 +216,8 @@ def _named(error: Exception, name: str) -> Exception:
     if not name or isinstance(error, _ANSWERS) or not (foreign or isinstance(error, OSError)):
         return error
     scheme = name.partition("://")[0]
-    refused = isinstance(error, PermissionError) or any(
-        word in f"{type(error).__name__} {error}" for word in ("Credential", "Forbidden", "401")
-    )
+    told = f"{type(error).__name__} {error}"
+    refused = isinstance(error, PermissionError) or _REFUSAL.search(told) is not None
     if refused and scheme in CREDENTIALS:
         remedy = f"give credentials that may do this, by {CREDENTIALS[scheme]}"
         return PermissionError(f"{name}: {_text(error)}; {remedy}")

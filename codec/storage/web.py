@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import fsspec
 from fsspec.asyn import sync
 
+from underpaint.codec.storage.extras import NO_ADDRESS
 from underpaint.codec.storage.retries import asked_wait, is_transient, with_retries
 
 WEB = ("http://", "https://")
@@ -52,7 +53,6 @@ DEAD_S = 300.0
 
 _AGAIN = "try again later"
 _OPEN_IT = "open the address in a browser to see where it leads"
-_NO_ADDRESS = "not a valid web address; correct it in its table or command"
 
 
 class HostDead(ConnectionError):
@@ -87,7 +87,7 @@ def host_of(url: str) -> str:
         _ = parts.port  # ValueError for one that no host has
         return parts.netloc.rpartition("@")[2]
     except ValueError:
-        raise ConnectionError(f"{url}: {_NO_ADDRESS}") from None
+        raise ConnectionError(f"{url}: {NO_ADDRESS}") from None
 
 
 def download(
@@ -198,7 +198,7 @@ def plain_error(error: Exception, url: str) -> Exception:
     if isinstance(error, aiohttp.RedirectClientError):
         return OSError(f"{url}: the server redirects to what is no web address; {_OPEN_IT}")
     if isinstance(error, aiohttp.InvalidURL):
-        return OSError(f"{url}: {_NO_ADDRESS}")
+        return OSError(f"{url}: {NO_ADDRESS}")
     if isinstance(error, aiohttp.ClientResponseError):
         if isinstance(error.__cause__, aiohttp.http.HttpProcessingError):
             return OSError(f"{url}: the server's answer is not valid HTTP; {_AGAIN}")

@@ -20,7 +20,7 @@ import pytest
 
 from tests.helpers.reading import outcome, read_all
 from tests.helpers.shards import jpeg, zip_of
-from underpaint.codec.errors import RangesUnsupported
+from underpaint.codec.errors import RangesUnsupported, UsageError
 from underpaint.codec.storage import web
 from underpaint.transforms.sources import Choice
 
@@ -195,7 +195,7 @@ def test_an_address_that_is_none_costs_its_row_alone(tmp_path: Path, server: str
     (tmp_path / "a.csv").write_text(f"url\n{server}/1.jpg\n{url}\n{server}/2.jpg\n")
     first, wrong, last = read_all([tmp_path / "a.csv"])
     assert (first.fetch(), last.fetch()) == (jpeg(1), jpeg(2))
-    with pytest.raises(OSError, match="not a valid web address; correct it") as caught:
+    with pytest.raises(UsageError, match="not a valid web address; correct it") as caught:
         wrong.fetch()
     assert str(caught.value).startswith(url)
 

@@ -122,3 +122,26 @@ def test_a_local_path_is_no_chain(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     for address in (path.name, str(path)):
         fs, opened = file_system(address)
         assert (opened, fs.cat_file(opened)) == (str(path), b"x")
+
+
+@pytest.mark.parametrize("url", ["http://[::1]/a.zip", "https://me@[fe80::1]:8443/b?c=1"])
+def test_a_host_by_its_ipv6_address_makes_no_chain(url: str) -> None:
+    assert not is_chain(url)
+    assert file_system(url)[1] == url
+    assert is_chain(f"zip://a.png::{url}")
+    with pytest.raises(UsageError, match="a chain cannot hold an IPv6 host; give the name"):
+        file_system(f"zip://a.png::{url}")
+
+
+def test_brackets_are_no_hosts_elsewhere(tmp_path: Path) -> None:
+    assert is_chain(f"zip://[1].png::{tmp_path}/a.zip")
+    assert is_chain("simplecache::http://host/[1].png")
+
+
+@pytest.mark.parametrize(
+    "url", ["http://[bad/x", "https://[::g]/x", "http://host:99999/x", "http:///x", "http://h:0/"]
+)
+def test_a_web_address_that_cannot_be_is_a_mistake(url: str) -> None:
+    with pytest.raises(UsageError, match="not a valid web address; correct it") as caught:
+        file_system(url)
+    assert str(caught.value).startswith(url)

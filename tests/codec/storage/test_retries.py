@@ -144,3 +144,18 @@ def test_a_web_server_of_weights_that_is_unknown_is_named() -> None:
     url = "https://nosuch.invalid/w"
     with pytest.raises(UsageError, match=rf"^weights: {url}: Cannot connect to host"):
         fetch_weights(url)
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        ("An error occurred (401) when calling", PermissionError),
+        ("401, message='Unauthorized'", PermissionError),
+        ("Could not connect to http://127.0.0.1:40169/b", ConnectionError),
+        ("Could not connect to http://127.0.0.1:401/b", ConnectionError),
+        ("Could not connect to http://10.14.1.240:14012/b", ConnectionError),
+    ],
+)
+def test_a_port_is_no_refusal(said: str, kind: type[Exception]) -> None:
+    with pytest.raises(kind):
+        with_retries(refusing(OSError(said)), "s3://b/x", wait_s=0)
