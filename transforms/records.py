@@ -98,6 +98,9 @@ class Skipped:
     ("dot file", "link loop")."""
 
 
+ENCODED = "encoded already"
+"""Reason for which a file that holds the layers of a picture is skipped."""
+
 EMPTY_SHARD = "empty shard"
 """Reason for which a shard without records is counted as skipped."""
 

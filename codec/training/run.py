@@ -102,6 +102,8 @@ def train(
         check_classes(pictures, recipe)
     run.mkdir(parents=True, exist_ok=True)
     (run / RECORD).write_text(record, "utf-8")
+    if plan.feature_weight and not recipe.extractor:
+        log.info("no extractor: the loss has no share of features")
     weights = _fitted(run / "fitted.safetensors", pictures, recipe, earlier, keep)
     if lifting.lifting_steps:
         weights = _with_lifting(run, weights, pictures, held_out, recipe, lifting, device)
@@ -146,8 +148,6 @@ def _features(
 ) -> FeatureDistance | None:
     """Open the extractor, and return the distance in its features if the plan asks for it."""
     if not recipe.extractor:
-        if plan.feature_weight:
-            log.info("no extractor: the loss has no share of features")
         return None
     if fits_head:
         SemanticLayers(recipe.extractor, recipe.extractor_input)

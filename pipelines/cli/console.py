@@ -73,6 +73,18 @@ def positive(text: str) -> int:
     return value
 
 
+MOST_WORKERS = 1024
+"""Most processes or threads that an option takes; torch does not survive a million."""
+
+
+def workers(text: str) -> int:
+    """Parse a number of processes or threads (argparse type)."""
+    value = whole_number(text)
+    if value is None or not 1 <= value <= MOST_WORKERS:
+        raise argparse.ArgumentTypeError(f"not an integer from 1 to {MOST_WORKERS}: {text!r}")
+    return value
+
+
 def sizes(text: str) -> tuple[int, ...]:
     """Parse "256,512" as short sides in pixels, "none" as no size (argparse type)."""
     if text.strip().lower() == "none":

@@ -27,7 +27,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="measure rate, distortion and speed against JPEG, WebP, AVIF, …",
         description="Encode photos with Underpaint and other codecs. Print and write rate points, "
         "BD-rates and speeds as tables, CSV, a plot and, with --page, a page with crops. Photos "
-        "that cannot be read are named and left out, with exit status 1.",
+        "that cannot be read or are too small are named and left out, with exit status 1.",
     )
     parser.set_defaults(run=run)
     add = parser.add_argument

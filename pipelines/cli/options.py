@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from underpaint.codec.errors import UsageError
-from underpaint.pipelines.cli.console import positive
+from underpaint.pipelines.cli.console import positive, workers
 
 if TYPE_CHECKING:
     from underpaint.codec.archive.selection import Selection
@@ -171,7 +171,7 @@ def add_workers(parser: argparse._ActionsContainer) -> None:
     """`--workers N`."""
     parser.add_argument(
         "--workers",
-        type=positive,
+        type=workers,
         metavar="N",
         help="number of local processes (default: one for each core)",
     )
@@ -181,7 +181,7 @@ def add_sample(parser: argparse._ActionsContainer) -> None:
     """`--workers N` and `--limit N` of a measurement on a sample of photos."""
     parser.add_argument(
         "--workers",
-        type=positive,
+        type=workers,
         default=os.cpu_count() or 1,
         metavar="N",
         help="number of processes (default: %(default)s)",

@@ -13,8 +13,7 @@ from underpaint.codec.image_io.heif import MISSING
 from underpaint.codec.storage.extras import install_hint
 from underpaint.codec.storage.redaction import redacted
 from underpaint.pipelines.cli.console import plural, shown, size_text, table, time_text
-from underpaint.transforms.records import EMPTY_SHARD, left_out_text, skipped_text
-from underpaint.transforms.sources.kinds import ENCODED
+from underpaint.transforms.records import EMPTY_SHARD, ENCODED, left_out_text, skipped_text
 
 if TYPE_CHECKING:
     from underpaint.codec.archive import Statistics

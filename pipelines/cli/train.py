@@ -15,7 +15,7 @@ from underpaint.codec.training.settings import (
     Recipe,
     TrainingPlan,
 )
-from underpaint.pipelines.cli.console import count
+from underpaint.pipelines.cli.console import workers
 from underpaint.pipelines.cli.options import GOES_ON
 from underpaint.pipelines.cli.outputs import check_file, check_folder
 
@@ -63,8 +63,7 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument(
         "--threads",
-        type=count,
-        default=0,
+        type=workers,
         metavar="N",
         help="torch threads (default: torch decides)",
     )

@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 
 from underpaint.codec.counts import plural
-from underpaint.codec.errors import PictureError, UsageError
+from underpaint.codec.errors import MeasurementFailed, PictureError, UsageError
 from underpaint.codec.image_io.read import read_picture
 from underpaint.pipelines.evaluation.scores import SMALLEST_SIDE
 from underpaint.transforms.sources.base import read_bytes
@@ -60,7 +60,7 @@ def read_or_leave(name: str, read: Callable[[], np.ndarray]) -> np.ndarray | Lef
 def without_left_out(found: Iterable[Kind | LeftOut]) -> tuple[list[Kind], int]:
     """Return what was found of photos and how many are left out, which standard error names.
 
-    Raises UsageError if all are left out.
+    Raises MeasurementFailed if all are left out.
     """
     good: list[Kind] = []
     left_out: list[LeftOut] = []
@@ -73,9 +73,9 @@ def without_left_out(found: Iterable[Kind | LeftOut]) -> tuple[list[Kind], int]:
         print(f"left out: {one.name}: {one.reason}", file=sys.stderr)
     if left_out:
         count = plural(len(left_out) + len(good), "photo")
-        print(f"left out {len(left_out)} of {count}, all else is measured", file=sys.stderr)
+        print(f"left out {len(left_out)} of {count}", file=sys.stderr)
     if not good:
-        raise UsageError("nothing to measure: no photo can be read")
+        raise MeasurementFailed("nothing to measure: all photos are left out")
     return good, len(left_out)
 
 

@@ -76,7 +76,7 @@ def evaluate(settings: Settings) -> int:
     """Measure, print tables to standard output and write all files; return how many are left out.
 
     Progress goes to standard error, which also names the photos that cannot be read: these are left
-    out. Raises UsageError for wrong settings, or where no photo is left.
+    out. Raises UsageError for wrong settings, and MeasurementFailed where no photo is left.
     """
     scores = scores_named(settings.metrics)
     peers = peers_named(settings.peers)
@@ -252,7 +252,7 @@ def _sections(
         Section(
             "Rate points",
             f"Means over {plural(len(measured), 'photo')} of bits per pixel and scores"
-            + (f" ({left_out} left out, which cannot be read)" if left_out else "")
+            + (f" ({left_out} left out, which cannot be read or are too small)" if left_out else "")
             + ". A setting of Underpaint is the last layer that is read.",
             tables.curves_table(curves, scores),
         )

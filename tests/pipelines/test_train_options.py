@@ -42,7 +42,11 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _refusal(capsys: pytest.CaptureFixture[str], *words: str | Path) -> str:
-    assert main([*map(str, words)]) == 2
+    try:
+        status: object = main([*map(str, words)])
+    except SystemExit as ended:  # argparse refuses what is no number
+        status = ended.code
+    assert status == 2
     return capsys.readouterr().err
 
 
@@ -58,6 +62,7 @@ def _refusal(capsys: pytest.CaptureFixture[str], *words: str | Path) -> str:
         ("--average 1", "--average 1.0: want a number of 0 or more and below 1"),
         ("--batch 0", "--batch 0: want a whole number of 1 or more"),
         ("--steps -1", "--steps -1: want a whole number of 0 or more"),
+        ("--threads 999999", "--threads: not an integer from 1 to 1024: '999999'"),
         ("--seed -1", "--seed -1: want a whole number from 0"),
         ("--classes 100000", "--classes 100000: want a whole number from 1 to"),
         ("--coarse-width 99999", "--coarse-width 99999: want a whole number from 1 to"),

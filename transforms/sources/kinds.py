@@ -10,6 +10,7 @@ import posixpath
 import re
 
 from underpaint.codec.image_io.read import PICTURE_SUFFIXES
+from underpaint.transforms.records import ENCODED
 from underpaint.transforms.sources.addresses import path_of
 
 _PACKED = ("", ".gz", ".bz2", ".xz", ".zst")
@@ -46,9 +47,6 @@ OTHER_FILES = frozenset(
     | {".feather", ".tfrecord", ".tfrecords", ".db", ".sqlite", ".lnk", ".srt", ".vtt", ".cls"}
 )
 """Suffixes of files that are not pictures. On a remote store such a file is not opened."""
-
-ENCODED = "encoded already"
-"""Reason for which a file that holds the layers of a picture is skipped."""
 
 VIDEO_SUFFIXES = frozenset(
     {".mov", ".mp4", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp"}

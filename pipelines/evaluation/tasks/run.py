@@ -99,7 +99,7 @@ def run_tasks(
 ) -> tuple[list[TaskReport], int]:
     """Run every task of a folder; return the reports and how many photos cannot be read.
 
-    Those are left out and named on standard error. Raises UsageError.
+    Those are left out and named on standard error. Raises UsageError and MeasurementFailed.
 
     `texture` is the seed of the texture that is added to coarse states: see `Codec.decode`.
     """

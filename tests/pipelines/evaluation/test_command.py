@@ -97,7 +97,7 @@ def test_photos_that_cannot_be_read_are_named_and_left_out(
     said = capfd.readouterr()
     for name in ("b torn.png", "c text.jpg", "d flat.png"):
         assert len([line for line in said.err.splitlines() if f"left out: {name}: " in line]) == 1
-    assert "left out 3 of 5 photos, all else is measured" in said.err
+    assert "left out 3 of 5 photos" in said.err
     assert "200x7 pixels; metrics need" in said.err
     assert "Means over 2 photos of bits per pixel and scores (3 left out" in said.out
     for table in ("photos.csv", "curves.csv"):
@@ -107,7 +107,7 @@ def test_photos_that_cannot_be_read_are_named_and_left_out(
 def test_nothing_is_measured_where_no_photo_can_be_read(tmp_path, capfd):
     (tmp_path / "a.jpg").write_text("no picture")
     arguments = ["evaluate", tmp_path, "--peers", "jpeg", "--peers-only", "--output"]
-    with pytest.raises(UsageError, match="no photo can be read"):
+    with pytest.raises(MeasurementFailed, match="all photos are left out"):
         run(evaluate, *arguments, tmp_path / "out")
     assert "left out: a.jpg: " in capfd.readouterr().err
 
