@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections import Counter
 from pathlib import Path
@@ -157,8 +158,12 @@ TREE |= {"a/s.tar": tar_of({"4.jpg": jpeg(4)}), "a/.h/5.jpg": jpeg(5)}
         (("a/1.jpg", "a/?.jpg", "a/1.jpg"), "1", {"listed twice": 2}),
         (("a/s.tar", "a/s.tar"), "4", {"listed twice": 1}),
         (("3.jpg", "*.jpg", "a/b", "a/b/*"), "2 3", {"listed twice": 2}),
-        (("a", "a/.h"), "1 2 4 5", {".txt": 1, "dot file": 1}),
-        (("a", "a/.h/5.jpg"), "1 2 4 5", {".txt": 1, "dot file": 1}),
+        (("a", "a/.h"), "1 2 4 5", {".txt": 1, "listed twice": 1}),
+        (("a/.h", "a"), "1 2 4 5", {".txt": 1, "listed twice": 1}),
+        (("a", "a/.h", "a/.h"), "1 2 4 5", {".txt": 1, "listed twice": 2}),
+        (("a", "a/.h/5.jpg"), "1 2 4 5", {".txt": 1, "listed twice": 1}),
+        (("a", "a/*/*.jpg"), "1 2 4", {".txt": 1, "dot file": 1, "listed twice": 2}),
+        (("a", "a/.h/*", "a/*/*.jpg"), "1 2 4 5", {".txt": 1, "listed twice": 3}),
         (("a/*.txt", "a/b"), "2", {".txt": 1}),
         (("a/*",), "1 2 4", {".txt": 1, "dot file": 1}),
         (("a/**",), "1 2 4", {".txt": 1, "dot file": 1}),
@@ -184,6 +189,15 @@ def test_what_several_inputs_list_is_one_input(
     assert sorted(map(outcome, records)) == sorted(jpeg(int(n)) for n in pictures.split())
     assert len({record.key for record in records}) == len(records)
     assert skipped(found) == reasons
+
+
+def test_a_file_has_one_outcome_whatever_each_input_says_of_it(tmp_path: Path) -> None:
+    fill(tmp_path, {"1.jpg": jpeg(1), ".h/t.txt": b"x", ".h/s/2.jpg": jpeg(2)})
+    os.mkfifo(tmp_path / "pipe.jpg")
+    for names in itertools.permutations(("", ".h", ".h/s", "pipe.jpg")):
+        found = [tmp_path / name for name in names]
+        assert Counter(map(outcome, read_all(found))) == {jpeg(1): 1, jpeg(2): 1, OSError: 1}
+        assert skipped(found) == {".txt": 1, "listed twice": 4}
 
 
 def test_a_name_makes_a_file_an_input_whatever_a_folder_says_of_it(tmp_path: Path) -> None:

@@ -181,9 +181,11 @@ class Inputs:
         outer, left_out = _divided(self._resolved)
         repeats = Repeats(
             (each.folder for each in outer if each.root),
-            (each.folder for each in left_out),
+            left_out,
             (each.uri_of(each.path) for each in outer if each.kind in ("file", "web")),
         )
+        later = Spool()
+        """Files that an input skips for a reason of its own, and that another one may read."""
         for each in outer:
             prefix = self.folders[each.folder] if each.root else ""
             named = each.kind in ("file", "web") or bool(each.chain)
@@ -192,15 +194,20 @@ class Inputs:
                 if each.kind == "web":
                     below = address_key(entry.path)
                 uri = each.uri_of(entry.path)
-                twice = repeats.before(each.folder, uri, entry.skipped, named=named)
-                skipped = LISTED_TWICE if twice else entry.skipped
                 remote = not is_local(each.fs)
                 key = clean_key(prefix + below)
-                found = Found(key, uri, entry.size, named, skipped, remote, entry.version)
-                yield found
+                found = Found(key, uri, entry.size, named, entry.skipped, remote, entry.version)
+                again = replace(found, skipped=LISTED_TWICE)
+                if entry.skipped and repeats.possible(each.folder):
+                    later.append(asdict(found))
+                else:
+                    yield again if repeats.before(each.folder, uri, named=named) else found
                 if each.kind == "folder":
-                    again = replace(found, skipped=LISTED_TWICE)
-                    yield from repeat(again, repeats.again(as_stored(uri)))
+                    yield from repeat(again, repeats.again(each.folder, as_stored(uri)))
+        for values in later:
+            found = Found(**values)
+            twice = repeats.before("", found.uri, named=found.named)
+            yield replace(found, skipped=LISTED_TWICE) if twice else found
 
 
 def loose(found: Found) -> Item | Skipped:
@@ -317,20 +324,28 @@ def _known_path(path: str, links: Iterable[tuple[str, str]]) -> str:
     return path
 
 
-def _divided(inputs: Sequence[_Input]) -> tuple[list[_Input], list[_Input]]:
-    """Return the inputs to list, and folders that are named twice or lie in another input."""
+def _divided(inputs: Sequence[_Input]) -> tuple[list[_Input], list[tuple[str, str]]]:
+    """Return the inputs to list, and the folders that are named twice or lie in another input:
+    for each, the folder of the input that lists its files, and its own address.
+    """
     folders = {each.folder: each for each in inputs if each.kind == "folder"}
 
-    def listed_elsewhere(each: _Input) -> bool:
+    def holder(each: _Input) -> str:
+        """Return the outermost folder whose listing has the files of this one; "" for none."""
         outer = (parent for parent in parents(each.folder) if parent in folders)
-        below = (each.folder[len(parent) + 1 :] for parent in outer)
-        return folders[each.folder] is not each or not all(map(reserved_name, below))
+        holders = [o for o in outer if not reserved_name(each.folder[len(o) + 1 :])]
+        if holders:
+            return holders[-1]
+        return each.folder if folders[each.folder] is not each else ""
 
     outer: list[_Input] = []
-    left_out: list[_Input] = []
+    left_out: list[tuple[str, str]] = []
     for each in inputs:
-        inner = each.kind == "folder" and listed_elsewhere(each)
-        (left_out if inner else outer).append(each)
+        held_by = holder(each) if each.kind == "folder" else ""
+        if held_by:
+            left_out.append((held_by, each.folder))
+        else:
+            outer.append(each)
     return outer, left_out
 
 

@@ -1,7 +1,8 @@
 """Tells which files the inputs of a run list more than once: by name, by a glob, in a folder.
 
 The first of them is read; each other one is counted as `LISTED_TWICE`. A file that is named is the
-one that is read, wherever it stands among the inputs, because a name makes any file an input.
+one that is read, wherever it stands among the inputs, because a name makes any file an input. A
+file that one input skips and another one reads is read: ask `before` about skipped ones last.
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ class Repeats:
     """The files listed so far, of inputs that can have some in common: 8 bytes of hash for each."""
 
     def __init__(
-        self, folders: Iterable[str], left_out: Iterable[str], named: Iterable[str]
+        self, folders: Iterable[str], left_out: Iterable[tuple[str, str]], named: Iterable[str]
     ) -> None:
         """Compare inputs.
 
         Args:
             folders: address of the folder of each input that is listed.
-            left_out: addresses of folders that are not listed, because another one holds them.
+            left_out: folders that are not listed, because another one holds them: the address of
+                that one, and their own.
             named: addresses of the files that are named.
         """
         counts = Counter(folders)
@@ -37,21 +39,26 @@ class Repeats:
         self._named = frozenset(named)
         self._seen: set[int] = set()
 
-    def before(self, folder: str, uri: str, skipped: str, *, named: bool) -> bool:
-        """Return whether a file of the input of this folder was listed before, or will be by name.
+    def possible(self, folder: str) -> bool:
+        """Return whether another input can list files of the input of this folder."""
+        return folder in self._shared
 
-        A file that one input skips for a reason of its own is another file to the others.
+    def before(self, folder: str, uri: str, *, named: bool) -> bool:
+        """Return whether a file of the input of this folder was listed before, or will be by name;
+        without a folder, whatever the input is.
         """
-        if not named and not skipped and uri in self._named:
+        if not named and uri in self._named:
             return True
-        if not named and folder not in self._shared:
+        if not named and folder and not self.possible(folder):
             return False
-        mark = int(short_hash(f"{uri}\n{skipped}", 16), 16)
+        mark = int(short_hash(uri, 16), 16)
         if mark in self._seen:
             return True
         self._seen.add(mark)
         return False
 
-    def again(self, uri: str) -> int:
-        """Return how many of the folders that were left out hold this file."""
-        return sum(self._left_out[parent] for parent in parents(uri)) if self._left_out else 0
+    def again(self, folder: str, uri: str) -> int:
+        """Return how many of the folders that are left out for this one hold this file."""
+        if not self._left_out:
+            return 0
+        return sum(self._left_out[folder, parent] for parent in parents(uri))
