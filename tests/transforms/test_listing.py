@@ -130,6 +130,40 @@ def test_linked_folders_are_followed_once(tmp_path: Path) -> None:
     assert skipped([root]) == {"link loop": 2, "link to a listed folder": 3}
 
 
+ALL = {"link loop": 1, "link to a listed folder": 3, "listed twice": 1}
+
+
+@pytest.mark.parametrize(
+    ("inputs", "keys", "reasons"),
+    [
+        ("catlink cats", "cats/c.jpg", {"listed twice": 1}),
+        ("cats catlink", "cats/c.jpg", {"listed twice": 1}),
+        ("catlink catlink2", "catlink/c.jpg", {"listed twice": 1}),
+        (
+            "all cats",
+            "all/cats/c.jpg all/d/d.jpg",
+            ALL,
+        ),
+        ("d cats", "d/d.jpg cats/c.jpg", {"link to a listed folder": 1}),
+        ("d d/cats", "d.jpg cats/c.jpg", {"link to a listed folder": 1}),
+        ("cat*", "cats/c.jpg", {"link to a listed folder": 2}),
+        ("**", "cats/c.jpg d/d.jpg", {"link loop": 1, "link to a listed folder": 3}),
+        ("catl*", "catlink/c.jpg", {"link to a listed folder": 1}),
+        ("catl* cats", "cats/c.jpg", {"link to a listed folder": 2}),
+    ],
+)
+def test_an_input_that_is_a_link_lists_no_file_a_second_time(
+    tmp_path: Path, inputs: str, keys: str, reasons: dict[str, int]
+) -> None:
+    fill(tmp_path, {"cats/c.jpg": jpeg(1), "d/d.jpg": jpeg(3)})
+    links = {"catlink": "cats", "catlink2": "cats", "all": ".", "d/cats": "../cats"}
+    for link, target in links.items():
+        (tmp_path / link).symlink_to(target)
+    found = [tmp_path / name for name in inputs.split()]
+    assert [record.key for record in read_all(found)] == keys.split()
+    assert skipped(found) == reasons
+
+
 def test_a_folder_that_a_glob_matches_is_walked(tmp_path: Path) -> None:
     fill(
         tmp_path, {"2019/a/1.jpg": jpeg(1), "2019/n.txt": b"x", "2020/2.jpg": jpeg(2), "3.jpg": b""}

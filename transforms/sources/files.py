@@ -58,7 +58,7 @@ from underpaint.transforms.sources.recognition import is_picture
 from underpaint.transforms.sources.repeats import Repeats
 from underpaint.transforms.sources.roots import key_prefixes
 from underpaint.transforms.sources.spool import Spool
-from underpaint.transforms.sources.walk import Entry, version_of, walk
+from underpaint.transforms.sources.walk import LINKED_TWICE, Entry, is_inside, version_of, walk
 
 _IMPOSSIBLE = {
     errno.ELOOP: "a link that leads to itself, by way of others or at once",
@@ -102,6 +102,12 @@ class _Input:
     def folder(self) -> str:
         """The address of the root as an archive remembers it; "" for a web address."""
         return as_stored(to_uri(self.fs, self.root, self.text).rstrip("/")) if self.root else ""
+
+    @property
+    def place(self) -> str:
+        """Where the root is, whatever links lead there; for comparing folders."""
+        on_disk = is_local(self.fs) and not is_chain(self.text)
+        return os.path.realpath(self.root).rstrip("/") if on_disk else self.folder
 
     def uri_of(self, path: str) -> str:
         """Return the address of a file below the root, by the path that the archive knows."""
@@ -186,10 +192,11 @@ class Inputs:
         )
         later = Spool()
         """Files that an input skips for a reason of its own, and that another one may read."""
+        places = [each.place for each in outer if each.kind == "folder" and is_local(each.fs)]
         for each in outer:
             prefix = self.folders[each.folder] if each.root else ""
             named = each.kind in ("file", "web") or bool(each.chain)
-            for entry in _entries(each):
+            for entry in _entries(each, places):
                 below = posixpath.relpath(entry.path, each.root) if each.root else entry.path
                 if each.kind == "web":
                     below = address_key(entry.path)
@@ -325,59 +332,83 @@ def _known_path(path: str, links: Iterable[tuple[str, str]]) -> str:
 
 
 def _divided(inputs: Sequence[_Input]) -> tuple[list[_Input], list[tuple[str, str]]]:
-    """Return the inputs to list, and the folders that are named twice or lie in another input:
-    for each, the folder of the input that lists its files, and its own address.
+    """Return the inputs to list, and the folders that are named twice or lie in another input,
+    as they are or by way of links: for each, the folder of the input that lists its files, and its
+    own address below that one.
     """
-    folders = {each.folder: each for each in inputs if each.kind == "folder"}
-
-    def holder(each: _Input) -> str:
-        """Return the outermost folder whose listing has the files of this one; "" for none."""
-        outer = (parent for parent in parents(each.folder) if parent in folders)
-        holders = [o for o in outer if not reserved_name(each.folder[len(o) + 1 :])]
-        if holders:
-            return holders[-1]
-        return each.folder if folders[each.folder] is not each else ""
-
+    folders: dict[str, _Input] = {}
+    for each in inputs:
+        if each.kind == "folder" and not each.chain:
+            place = each.place
+            if place not in folders or each.root == place:  # a path without links has priority
+                folders[place] = each
     outer: list[_Input] = []
     left_out: list[tuple[str, str]] = []
     for each in inputs:
-        held_by = holder(each) if each.kind == "folder" else ""
-        if held_by:
-            left_out.append((held_by, each.folder))
-        else:
+        if each.kind != "folder" or each.chain:
             outer.append(each)
+            continue
+        place = each.place
+        around = [parent for parent in (place, *parents(place)) if parent in folders]
+        holder = [o for o in around if not reserved_name(place[len(o) + 1 :])][-1]
+        if folders[holder] is each:
+            outer.append(each)
+        else:
+            left_out.append((folders[holder].folder, _below(folders[holder], place, holder)))
     return outer, left_out
 
 
-def _entries(each: _Input) -> Iterator[Entry]:
+def _below(outer: _Input, place: str, around: str) -> str:
+    """Return the address that a listing of `outer`, which is at `around`, has for a folder."""
+    if not is_local(outer.fs) or is_chain(outer.text):
+        return place
+    path = outer.root.rstrip("/") + place[len(around) :]
+    return as_stored(posixpath.dirname(outer.uri_of(f"{path}/file")))
+
+
+def _entries(each: _Input, listed: Sequence[str]) -> Iterator[Entry]:
+    """Yield what an input lists; `listed` are all folders of this machine that are inputs."""
     if each.kind == "web":
         yield Entry(each.path)
     elif each.kind == "file":
         yield _entry(each, each.path, with_retries(lambda: each.fs.info(each.path), each.text))
     elif each.kind == "folder":
-        yield from walk(each.fs, each.path)
+        yield from walk(each.fs, each.path, listed=listed)
     else:
-        yield from _globbed(each)
+        yield from _globbed(each, listed)
 
 
-def _globbed(each: _Input) -> Iterator[Entry]:
+def _globbed(each: _Input, listed: Sequence[str]) -> Iterator[Entry]:
     """Yield the matches of a pattern; a folder among them is walked.
 
     As in a folder that is an input, what is hidden below the fixed part of the pattern is skipped.
     """
     found = with_retries(lambda: each.fs.glob(each.path, detail=True), each.text)
     walked: set[str] = set()
+    on_disk = is_local(each.fs)
+
+    def reserved(path: str) -> str:
+        return reserved_name(posixpath.relpath(path, each.root) if each.root else path)
+
+    plain = (path for path in found if on_disk and os.path.isdir(path) and not os.path.islink(path))
+    places = [*listed, *(os.path.realpath(path) for path in plain if not reserved(path))]
     for path in sorted(found):
         if any(parent in walked for parent in parents(path)):
             continue
         info = found[path]
-        reason = reserved_name(posixpath.relpath(path, each.root) if each.root else path)
+        reason = reserved(path)
         kind = info["type"]
         if kind not in ("file", "directory"):  # a link or the like
             kind = "directory" if each.fs.isdir(path) else "file"
         if kind == "directory":
             walked.add(path)
-            yield from walk(each.fs, path, hidden=bool(reason))
+            link = os.path.realpath(path) if on_disk and os.path.islink(path) else ""
+            if link and is_inside(link, places):
+                yield Entry(path, skipped=LINKED_TWICE)
+                continue
+            yield from walk(each.fs, path, hidden=bool(reason), listed=places)
+            if link and not reason:
+                places.append(link)
             continue
         yield _entry(each, path, info, reason)
 

@@ -1,6 +1,6 @@
 """Every file below a folder, in order of names, and what of it is left out.
 
-Links to folders are followed where they lead out of the input. A link into a folder that is walked
+Links to folders are followed where they lead out of the inputs. A link into a folder that is walked
 anyway is reported instead: its files are listed under their own names, and a link to a parent has
 no end.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import posixpath
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,15 +54,22 @@ def version_of(info: Mapping[str, Any]) -> str:
     return ""
 
 
-def walk(fs: fsspec.AbstractFileSystem, folder: str, *, hidden: bool = False) -> Iterator[Entry]:
+def walk(
+    fs: fsspec.AbstractFileSystem,
+    folder: str,
+    *,
+    hidden: bool = False,
+    listed: Collection[str] = (),
+) -> Iterator[Entry]:
     """The files below a folder, a folder at a time, so that memory does not grow with their number.
 
-    `hidden` says that the folder itself is hidden, so that its files are skipped. A folder that
-    cannot be listed is an entry itself: reading it gives the error.
+    `hidden` says that the folder itself is hidden, so that its files are skipped. `listed` are the
+    folders of this machine, by paths without links, that are walked as well: a link into one is
+    reported. A folder that cannot be listed is an entry itself: reading it gives the error.
     """
     folder = folder.rstrip("/") or "/"
     if is_local(fs):
-        yield from _LocalWalk(folder).entries(folder, hidden)
+        yield from _LocalWalk(folder, listed).entries(folder, hidden)
     else:
         yield from _remote(fs, folder, hidden)
 
@@ -70,7 +77,8 @@ def walk(fs: fsspec.AbstractFileSystem, folder: str, *, hidden: bool = False) ->
 class _LocalWalk:
     """The walk of a folder on a disk; all that is held are the names in the folders above."""
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, listed: Collection[str]) -> None:
+        self._listed = listed
         self._roots = [os.path.realpath(root)]
         """The folder and those that links have led to."""
 
@@ -103,13 +111,25 @@ class _LocalWalk:
         above = os.path.realpath(posixpath.dirname(path))
         if _contains(target, above):
             yield Entry(path, skipped=LINK_LOOP)
-        elif any(_contains(root, target) or _contains(target, root) for root in self._roots):
+        elif is_inside(target, self._listed) or any(
+            _contains(root, target) or _contains(target, root) for root in self._roots
+        ):
             yield Entry(path, skipped=LINKED_TWICE)
         elif hidden:
             yield Entry(path, skipped="dot file")
         else:
             self._roots.append(target)
             yield from self.entries(path)
+
+
+def is_inside(place: str, folders: Iterable[str]) -> bool:
+    """Return whether the walk of one of the folders comes to a folder, and it is not hidden there;
+    all are paths without links.
+    """
+    return any(
+        _contains(folder, place) and not reserved_name(place[len(folder) :].strip("/"))
+        for folder in folders
+    )
 
 
 def _contains(folder: str, path: str) -> bool:
