@@ -200,6 +200,16 @@ def test_an_address_that_is_none_costs_its_row_alone(tmp_path: Path, server: str
     assert str(caught.value).startswith(url)
 
 
+@pytest.mark.parametrize("begin", ["http://", "https://", "http://me@[::1]:80/"])
+def test_a_pattern_of_web_addresses_is_refused(begin: str) -> None:
+    for pattern in ("host/f/*.jpg", "host/**/1.jpg?a=b"):
+        with pytest.raises(UsageError, match="a web server cannot be listed") as caught:
+            read_all([f"{begin}{pattern}"])
+        assert str(caught.value).startswith(f"{begin}{pattern}: ")
+    (record,) = read_all([f"{begin}host/%2A.jpg?size=*"])
+    assert record.key.endswith("host/%2A.jpg?size=*")
+
+
 @pytest.mark.parametrize("wait", ["short", "past", "odd"])
 def test_a_server_that_asks_for_a_wait_is_given_it(
     tmp_path: Path, server: str, wait: str, monkeypatch: pytest.MonkeyPatch

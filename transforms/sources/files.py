@@ -38,6 +38,7 @@ from underpaint.transforms.sources.addresses import (
     is_local,
     is_web,
     parents,
+    path_of,
     to_uri,
 )
 from underpaint.transforms.sources.base import (
@@ -247,6 +248,12 @@ def _resolve(text: str) -> _Input:
     if is_local(fs) and not is_chain(text):
         path = _normal(path)
     if is_web(fs):
+        if "*" in path_of(path):
+            raise UsageError(
+                f"{text}: a web server cannot be listed, so a pattern finds nothing there; name "
+                "the pictures, or list their addresses in a table (a `*` of the address itself is "
+                "%2A)"
+            )
         return _Input(text, fs, "", "web", path if is_chain(text) else text)
     kind = with_retries(lambda: _kind(fs, path), text)
     if kind == "directory":
