@@ -9,6 +9,7 @@ import re
 import shlex
 from collections.abc import Mapping
 from importlib.metadata import distributions
+from socket import gaierror
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
@@ -16,7 +17,7 @@ from urllib.request import url2pathname
 import fsspec
 
 from underpaint.codec.errors import UsageError
-from underpaint.codec.storage.retries import waiting
+from underpaint.codec.storage.retries import named_error, waiting
 from underpaint.codec.storage.stores import store_options
 
 EXTRAS = {
@@ -143,6 +144,8 @@ def file_system(url: str, **options: Any) -> tuple[fsspec.AbstractFileSystem, st
         raise UsageError(f"{url}: reading it needs {install_hint(extra)}") from None
     except ValueError as error:
         raise UsageError(f"{url}: {error}") from None
+    except (ConnectionError, TimeoutError, gaierror) as error:  # some connect when they are made
+        raise named_error(error, url) from None
 
 
 def _check_web(url: str) -> None:

@@ -103,7 +103,7 @@ def with_retries(
                 asked = asked_wait(error)
                 late = time.monotonic() - wait.begin + asked > MOST_S
                 if attempt == attempts or late or not transient(error):
-                    plain = (named or _named)(error, name)
+                    plain = (named or named_error)(error, name)
                     if plain is raised:
                         raise
                     raise plain from error
@@ -210,7 +210,7 @@ def _text(error: BaseException) -> str:
     return " ".join(str(error).split())[:300] or type(error).__name__
 
 
-def _named(error: Exception, name: str) -> Exception:
+def named_error(error: Exception, name: str) -> Exception:
     """Return an OSError that names the address; the error itself if it is no store's."""
     foreign = type(error).__module__.split(".")[0] in _CLIENTS
     if not name or isinstance(error, _ANSWERS) or not (foreign or isinstance(error, OSError)):

@@ -264,6 +264,7 @@ async def _get(fs: Any, url: str, limit: int, limits: TimeLimits, parts: list[by
     size, mark, begin = 0, 0, time.monotonic()
     try:
         async with session.get(fs.encode_url(url), timeout=timeout, **options) as response:
+            _check_status(response, url)
             fs._raise_not_found_for_status(response, url)
             async for chunk in response.content.iter_any():
                 parts.append(chunk)
@@ -277,3 +278,15 @@ async def _get(fs: Any, url: str, limit: int, limits: TimeLimits, parts: list[by
                     break
     except (TimeoutError, aiohttp.ServerTimeoutError) as error:
         raise TimeoutError(str(error) or f"not done in {limits.total_s:g} s") from None
+
+
+def _check_status(response: Any, url: str) -> None:
+    """Raise an error that says what an answer is which is no file and needs no client's error.
+
+    A redirect that can be followed has been followed before.
+    """
+    if response.status == 404:
+        raise FileNotFoundError(f"{url}: the server has no such file (HTTP 404)")
+    if 300 <= response.status < 400:
+        where = f"redirects without saying where to (HTTP {response.status})"
+        raise _Final(OSError(f"{url}: the server {where}; {_OPEN_IT}"))

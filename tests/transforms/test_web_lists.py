@@ -55,7 +55,7 @@ class Handler(BaseHTTPRequestHandler):
             status, data = 404, b"gone"
         elif self.path.startswith("/wait") and self.asked[self.path] < 2:
             status, data = 429, b""
-        elif self.path.startswith(("/circle", "/file")):
+        elif self.path.startswith(("/circle", "/file", "/nowhere")):
             status, data = 302, b""
         self.send_response(status)
         length: object = len(data)
@@ -66,7 +66,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(length))
         if status == 429:
             self.send_header("Retry-After", WAITS[self.path.partition("_")[2]])
-        elif status == 302:
+        elif status == 302 and not self.path.startswith("/nowhere"):
             target = "file:///etc/hosts" if self.path.startswith("/file") else self.path
             self.send_header("Location", target)
         elif self.path.startswith("/coded"):
@@ -164,6 +164,10 @@ def test_answers_are_final_and_busy_servers_are_asked_again(tmp_path: Path, serv
     found = outcomes(tmp_path / "a.csv", [f"{server}/gone.jpg", f"{server}/busy3.jpg?sig=x"])
     assert found == [FileNotFoundError, jpeg(3)]
     assert Handler.asked["/gone.jpg"] == 1
+    (gone,) = read_all([f"{server}/gone.jpg"])
+    with pytest.raises(FileNotFoundError) as caught:
+        gone.fetch()
+    assert str(caught.value) == f"{server}/gone.jpg: the server has no such file (HTTP 404)"
     assert isinstance(outcomes(tmp_path / "b.csv", [f"{server}/cut.jpg"])[0], type)
 
 
@@ -172,6 +176,7 @@ def test_answers_are_final_and_busy_servers_are_asked_again(tmp_path: Path, serv
     [
         ("/circle.jpg", "the server redirects in a circle", None),
         ("/file.jpg", "the server redirects to what is no web address", 1),
+        ("/nowhere.jpg", r"the server redirects without saying where to \(HTTP 302\)", 1),
         ("/cut.jpg", "the server's answer is damaged: it does not have its stated length", None),
         ("/coded.jpg", "the server's answer is damaged: its content encoding is not valid", None),
         ("/length.jpg", "the server's answer is not valid HTTP", 1),

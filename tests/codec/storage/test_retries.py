@@ -159,3 +159,11 @@ def test_a_web_server_of_weights_that_is_unknown_is_named() -> None:
 def test_a_port_is_no_refusal(said: str, kind: type[Exception]) -> None:
     with pytest.raises(kind):
         with_retries(refusing(OSError(said)), "s3://b/x", wait_s=0)
+
+
+def test_a_server_that_is_connected_to_at_once_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        url = f"ftp://127.0.0.1:{free.getsockname()[1]}/x.jpg"
+    with pytest.raises(ConnectionError, match="refused; check the address") as caught:
+        file_system(url)
+    assert str(caught.value).startswith(f"{url}: ")
