@@ -51,8 +51,9 @@ from underpaint.transforms.listing import commit_listing, remembered_folders
 from underpaint.transforms.progress import Counts, ProgressStore, peak_memory, progress_folder
 from underpaint.transforms.report import EncodeResult, Facts, result_of, write_report
 from underpaint.transforms.settings import Settings
-from underpaint.transforms.sources import Choice, Inputs, all_labels, open_sources
+from underpaint.transforms.sources import Choice, Inputs, Source, all_labels, open_sources
 from underpaint.transforms.sources.labels import label_name, renamed_text
+from underpaint.transforms.sources.manifest import ManifestSource
 
 REMOTE_MEMORY = 3 << 30
 """Default memory for pictures in a worker of a cluster, in bytes."""
@@ -206,7 +207,7 @@ def encode(options: EncodeOptions) -> EncodeResult | dataflow.Submission:
     finally:
         manifest = publish(storage)
         _report_renamed(storage, manifest, committed)
-        _report_renamed_labels(manifest, committed, settings.labels)
+        _report_renamed_labels(manifest, committed, sources)
         if over:
             remove_job_plan(storage, plan)
     counts += Counts(skipped=plan.skipped)
@@ -232,14 +233,19 @@ def _report_renamed(storage: Storage, manifest: Manifest, committed: Units) -> N
                     print(shown(f"{row['key']}: {note}"), file=sys.stderr)
 
 
-def _report_renamed_labels(manifest: Manifest, committed: Units, found: pa.Schema) -> None:
+def _report_renamed_labels(
+    manifest: Manifest, committed: Units, sources: tuple[Source, ...]
+) -> None:
     """Print the labels of this run whose columns have other names than in the inputs.
 
     They are those that the sources showed, and those that the archive did not have before.
     """
+    found = all_labels(sources)
+    tables = [each for each in sources if isinstance(each, ManifestSource)]
+    unnamed = dict(column for table in tables for column in table.unnamed)
     before = {name for labels in committed.label_sets for name, _ in labels}
     names = [name for name in manifest.label_names if name in found.names or name not in before]
-    for line in renamed_text(names):
+    for line in renamed_text(names, unnamed):
         print(shown(line), file=sys.stderr)
 
 

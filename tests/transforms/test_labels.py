@@ -22,6 +22,7 @@ from underpaint.transforms.records import Record, left_out_text
 from underpaint.transforms.sources import Choice, all_labels, open_sources
 from underpaint.transforms.sources.label_schema import parse_label, stated_labels
 from underpaint.transforms.sources.labels import Labels, inferred, renamed_text
+from underpaint.transforms.sources.manifest import ManifestSource
 
 
 def columns(path: Path, choice: Choice = Choice()) -> dict[str, str]:  # noqa: B008
@@ -436,12 +437,22 @@ def test_only_columns_of_numbers_widen_to_text() -> None:
 
 def test_labels_under_other_names_are_told() -> None:
     names = ["label_key", "unnamed_5", "label_layer_0", "label_name", "unnamed_x", "cls", "label_"]
-    assert list(renamed_text(names)) == [
+    assert list(renamed_text(names, {"unnamed_5": "/d/a.csv"})) == [
         "label 'key' is stored as 'label_key': archives have a column 'key'",
-        "column 6 of a table has no name: its label is 'unnamed_5'",
+        "column 5 of /d/a.csv has no name: its label is 'unnamed_5'",
         "label 'layer_0' is stored as 'label_layer_0': archives have a column 'layer_0'",
         "label '' is stored as 'label_': a label needs a name",
     ]
+
+
+def test_a_column_without_a_name_has_the_number_that_people_count(tmp_path: Path) -> None:
+    path = write(tmp_path / "b.csv", "url,n,\n1.jpg,7,x\n")
+    other = write(tmp_path / "a.csv", "url,,\n2.jpg,8,y\n")
+    (source,) = open_sources([str(path), str(other)], Choice())
+    assert source.labels().names == ["n", "unnamed_3", "unnamed_2"]
+    assert isinstance(source, ManifestSource)
+    assert dict(source.unnamed) == {"unnamed_3": str(path), "unnamed_2": str(other)}
+    assert read_all([path])[0].labels == {"n": "7", "unnamed_3": "x"}
 
 
 def test_a_line_that_is_no_json_object_is_named(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import reduce
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import numpy as np
@@ -336,20 +337,26 @@ def label_name(name: str) -> str:
     return f"{_RENAMED}{name}" if is_reserved(name) else name
 
 
-def unnamed_column(index: int) -> str:
-    """Return the name of a table's column whose header is empty; `index` counts from 0."""
-    return f"{_UNNAMED}{index}"
+def unnamed_column(number: int) -> str:
+    """Return the name of a table's column whose header is empty; `number` counts from 1."""
+    return f"{_UNNAMED}{number}"
 
 
-def renamed_text(names: Iterable[str]) -> Iterator[str]:
-    """Yield a line for each of these label columns whose name is not that of its input."""
+def renamed_text(
+    names: Iterable[str], tables: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[str]:
+    """Yield a line for each of these label columns whose name is not that of its input.
+
+    `tables` are the columns without a name that are known, with the address of a table of each.
+    """
     for name in names:
         taken, number = name.removeprefix(_RENAMED), name.removeprefix(_UNNAMED)
         if name != taken and is_reserved(taken):
             reason = f"archives have a column {taken!r}" if taken else "a label needs a name"
             yield f"label {taken!r} is stored as {name!r}: {reason}"
         elif name != number and number.isdecimal():
-            yield f"column {int(number) + 1} of a table has no name: its label is {name!r}"
+            table = tables.get(name, "a table")
+            yield f"column {number} of {table} has no name: its label is {name!r}"
 
 
 def until_damage(values: Iterable[T]) -> Iterator[T]:

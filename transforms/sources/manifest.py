@@ -78,6 +78,8 @@ class ManifestSource(Source):
     """Column that names the record; else the address does."""
     columns: Labels = field(default_factory=Labels)
     limits_of_time: TimeLimits = DEFAULT_LIMITS
+    unnamed: tuple[tuple[str, str], ...] = ()
+    """Columns without a name in their header, and the address of the first table with each."""
     spools: tuple[Spool | None, ...] = field(default=(), compare=False, repr=False)
     """Rows of the tables of JSON lines: what types they have, only reading all of them tells."""
 
@@ -112,7 +114,10 @@ class ManifestSource(Source):
         schemas.append(_inferred_labels(types, url, key))
         inputs = [table.uri for table in tables] + ["the JSON lines"]
         columns = Labels.of(schemas, declared, inputs, to_text=True)
-        return ManifestSource(shards, url, key, columns, limits_of_time, tuple(spools))
+        unnamed = {name: table.uri for table in reversed(tables) for name in table.unnamed}
+        return ManifestSource(
+            shards, url, key, columns, limits_of_time, tuple(unnamed.items()), tuple(spools)
+        )
 
     def listing(self) -> Iterator[Shard | Part | Skipped]:
         """The tables; those of JSON lines, which are read by now, in spans."""

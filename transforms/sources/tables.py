@@ -53,6 +53,8 @@ class Table:
     names: tuple[str, ...]
     """Columns, as far as the table states them: JSON lines states none."""
     delimiter: str = ","
+    unnamed: tuple[str, ...] = ()
+    """Those of the columns that have no name in the header."""
 
     @staticmethod
     def at(uri: str) -> Table:
@@ -116,11 +118,12 @@ def _table(uri: str) -> Table:
         return Table(uri, "jsonl", ())
     delimiter = _delimiter(uri, head)
     header: list[str] = next(_csv_rows(io.BytesIO(head), delimiter), ([], ()))[0]
-    names = tuple(name or unnamed_column(index) for index, name in enumerate(header))
+    names = tuple(name or unnamed_column(number) for number, name in enumerate(header, 1))
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise ValueError(f"two columns are called {twice!r}")
-    return Table(uri, "csv", names, delimiter)
+    unnamed = tuple(name for name, stated in zip(names, header, strict=True) if not stated)
+    return Table(uri, "csv", names, delimiter, unnamed)
 
 
 def _name(uri: str) -> str:
