@@ -141,7 +141,7 @@ def decode(options: DecodeOptions) -> DecodeResult:
         archive, options.layers, size=options.size, labels=False, on_damage=warnings.damage
     )
     storage = Storage(options.output)
-    prepare(storage, overwrite=options.overwrite)
+    prepare(archive.storage, storage, overwrite=options.overwrite)
     weights = find_weights(
         options.weights, options.device, archive.weights_id, tensors=options.tensors
     )

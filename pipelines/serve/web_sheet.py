@@ -92,9 +92,9 @@ class Table:
 class _Folder:
     """A folder that is written to; counts files and bytes."""
 
-    def __init__(self, target: str | os.PathLike[str], overwrite: bool) -> None:
+    def __init__(self, source: Storage, target: str | os.PathLike[str], overwrite: bool) -> None:
         self._storage = Storage(target)
-        prepare(self._storage, overwrite=overwrite)
+        prepare(source, self._storage, overwrite=overwrite)
         self.files = self.bytes = 0
 
     def put(self, name: str, data: bytes) -> None:
@@ -137,7 +137,7 @@ def export_sheet(
         size = min(SIZE, archive.sizes[-1] or SIZE)
     archive.layer_columns(layers, size)
     shown = layers or len(archive.layer_names)
-    folder = _Folder(target, overwrite)
+    folder = _Folder(archive.storage, target, overwrite)
     codec = Codec.load_for(archive.weights_id, weights, device=device)
     tiles: list[Tile] = []
     places: list[dict[str, Any] | None] = []

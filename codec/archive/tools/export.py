@@ -90,7 +90,7 @@ def export(
     archive = Archive.open(source)
     archive.layer_columns(layers, size)
     storage = Storage(target)
-    prepare(storage, overwrite=overwrite)
+    prepare(archive.storage, storage, overwrite=overwrite)
     rows = selection.rows(archive, layers, size=size, on_damage=on_damage)
     files: Iterator[tuple[Row, Members]]
     if format == "layers":

@@ -44,7 +44,7 @@ def export_originals(
             f"{archive.storage.root}: holds no original files; `underpaint encode --keep-source` "
             "stores them"
         )
-    prepare(storage, overwrite=overwrite)
+    prepare(archive.storage, storage, overwrite=overwrite)
     names = OutputNames(None)
     files = written = 0
 
