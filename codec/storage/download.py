@@ -14,8 +14,7 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,13 +24,9 @@ from fsspec.implementations.local import LocalFileSystem
 from underpaint.codec.errors import ChecksumMismatch, UsageError
 from underpaint.codec.limits import MAX_FETCHED_BYTES
 from underpaint.codec.storage.extras import file_system
+from underpaint.codec.storage.locks import in_turn
 from underpaint.codec.storage.retries import with_retries
 from underpaint.codec.storage.web import session_options
-
-try:
-    import fcntl
-except ImportError:  # Windows: two processes may both download; the cache stays correct
-    fcntl = None  # type: ignore[assignment]
 
 CACHE = "UNDERPAINT_CACHE"
 """Environment variable that names the cache folder."""
@@ -83,7 +78,7 @@ def fetch(location: str) -> bytes:
     folder = cache_folder()
     folder.mkdir(parents=True, exist_ok=True)
     kept = folder / address.sha256
-    with _lock(folder / f"{address.sha256}.lock"):
+    with in_turn(folder / f"{address.sha256}.lock"):
         with suppress(FileNotFoundError):
             data = kept.read_bytes()
             if _digest(data) == address.sha256:
@@ -151,14 +146,3 @@ def _put(path: Path, data: bytes) -> None:
         with suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
-
-
-@contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """Admit one process of the machine at a time; the lock is released however the process ends."""
-    if fcntl is None:
-        yield
-        return
-    with open(path, "ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from underpaint.codec.codec import Codec
 from underpaint.codec.errors import UsageError
 from underpaint.codec.metrics import ms_ssim_of_pictures, psnr
 from underpaint.codec.reconstruct.network import BackwardNetwork
+from underpaint.codec.storage.locks import alone
 from underpaint.codec.training.drawn import drawn_pictures
 from underpaint.codec.training.fit import check_classes, fit_weights
 from underpaint.codec.training.latent_statistics import with_latent_statistics
@@ -80,7 +82,8 @@ def train(
     has steps.
 
     Raises UsageError, before anything is fitted or written, if photos, weights or the extractor are
-    missing or do not fit the settings, or if `run` was started with other settings.
+    missing or do not fit the settings, or if `run` was started with other settings or another
+    process trains in it.
     """
     paths = find_photos(photos)
     earlier = weights_of("--start-from", start_from)
@@ -92,7 +95,9 @@ def train(
     check_teacher("--teacher", taught_by, shape)
     learns = earlier is None or keep == "network"
     features = _features(recipe, plan, device, learns)
-    record = run_record(run, recipe, plan, lifting)
+    if (run / RECORD).exists():  # found wrong before photos are read
+        with _alone_in(run):
+            run_record(run, recipe, plan, lifting)
     start = further or earlier
     crops = [("--lifting-crop", lifting.lifting_crop)] if lifting.lifting_steps else []
     if plan.steps or (start and start.network_shape != shape):
@@ -101,41 +106,47 @@ def train(
     if learns:
         check_classes(pictures, recipe)
     run.mkdir(parents=True, exist_ok=True)
-    (run / RECORD).write_text(record, "utf-8")
-    if plan.feature_weight and not recipe.extractor:
-        log.info("no extractor: the loss has no share of features")
-    weights = _fitted(run / "fitted.safetensors", pictures, recipe, earlier, keep)
-    if lifting.lifting_steps:
-        weights = _with_lifting(run, weights, pictures, held_out, recipe, lifting, device)
-    codec = Codec(weights)
+    with _alone_in(run):
+        (run / RECORD).write_text(run_record(run, recipe, plan, lifting), "utf-8")
+        if plan.feature_weight and not recipe.extractor:
+            log.info("no extractor: the loss has no share of features")
+        weights = _fitted(run / "fitted.safetensors", pictures, recipe, earlier, keep)
+        if lifting.lifting_steps:
+            weights = _with_lifting(run, weights, pictures, held_out, recipe, lifting, device)
+        codec = Codec(weights)
 
-    def measure(step: int, network: BackwardNetwork) -> None:
-        _measure(run / "held_out.csv", step, weights.with_network(network), held_out)
+        def measure(step: int, network: BackwardNetwork) -> None:
+            _measure(run / "held_out.csv", step, weights.with_network(network), held_out)
 
-    drawn = _drawn(pictures, plan) if plan.drawn and plan.steps else []
-    source = CropSource(
-        pictures, lambda picture: codec.quantised([picture])[0], plan.crop, drawn, plan.drawn
-    )
-    samples = Samples(weights, source, plan, device)
-    network = start_network(start, samples)
-    trainer = NetworkTrainer(
-        network, samples, run / "network", device, measure, features,
-        taught_by.network if taught_by else None,
-    )  # fmt: skip
-    trained = weights.with_network(trainer.run())
-    data = pack_weights(trained)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_bytes(data)
-    for name, place in (
-        ("training", run / "network" / "log.csv"),
-        ("held-out", run / "held_out.csv"),
-        ("lifting", run / "lifting" / "held_out.csv"),
-    ):
-        if place.exists():
-            shutil.copy(place, output.with_name(f"{output.stem}-{name}.csv"))
-    shutil.copy(run / RECORD, output.with_name(f"{output.stem}-settings.json"))
-    log.info("wrote %s, weights %s", output, content_id(data))
-    return unpack_weights(data)
+        drawn = _drawn(pictures, plan) if plan.drawn and plan.steps else []
+        source = CropSource(
+            pictures, lambda picture: codec.quantised([picture])[0], plan.crop, drawn, plan.drawn
+        )
+        samples = Samples(weights, source, plan, device)
+        network = start_network(start, samples)
+        trainer = NetworkTrainer(
+            network, samples, run / "network", device, measure, features,
+            taught_by.network if taught_by else None,
+        )  # fmt: skip
+        trained = weights.with_network(trainer.run())
+        data = pack_weights(trained)
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_bytes(data)
+        for name, place in (
+            ("training", run / "network" / "log.csv"),
+            ("held-out", run / "held_out.csv"),
+            ("lifting", run / "lifting" / "held_out.csv"),
+        ):
+            if place.exists():
+                shutil.copy(place, output.with_name(f"{output.stem}-{name}.csv"))
+        shutil.copy(run / RECORD, output.with_name(f"{output.stem}-settings.json"))
+        log.info("wrote %s, weights %s", output, content_id(data))
+        return unpack_weights(data)
+
+
+def _alone_in(run: Path) -> AbstractContextManager[None]:
+    """Keep other processes out of a run folder; UsageError if one works in it."""
+    return alone(run / "lock", str(run))
 
 
 def _drawn(photos: Sequence[np.ndarray], plan: TrainingPlan) -> list[np.ndarray]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_args
@@ -13,6 +14,7 @@ from PIL import Image
 from skimage import data
 
 from underpaint.codec.errors import UsageError
+from underpaint.codec.storage.locks import alone
 from underpaint.codec.training.photos import load_photos
 from underpaint.codec.training.semantic_layers import PREPARATIONS
 from underpaint.codec.training.settings import (
@@ -131,6 +133,20 @@ def test_a_failed_start_does_not_block_the_right_command(
     )
     assert "--batch 2, now 3" in said
     assert "give those again, another --run-folder, or delete this one" in said
+
+
+def test_two_runs_in_one_folder_are_refused(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["train", str(photos), "--output", str(tmp_path / "w.safetensors"), *SHORT]
+    run = tmp_path / "w.safetensors.run"
+    expected = f"underpaint: {run} is in use by process {os.getpid()}; wait for its end, or choose "
+    run.mkdir()
+    for steps in ("0", "1"):  # the first one before there is a record, the second one after
+        with alone(run / "lock", "the first run"):
+            said = _refusal(capsys, *command, "--steps", steps)
+        assert said.splitlines()[-1].startswith(expected)
+        assert main([*command, "--steps", steps]) == 0
 
 
 def test_photos_that_cannot_be_read_are_named_and_left_out(
