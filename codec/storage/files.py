@@ -150,6 +150,19 @@ class Storage:
         except (FileNotFoundError, NotADirectoryError):
             return []
 
+    def all_file_names(self) -> list[str]:
+        """Return the names of the files in the root folder and all folders below, sorted."""
+
+        def ask() -> list[str]:
+            self.fs.invalidate_cache()
+            try:
+                found = self.fs.find(self._base or "/")
+            except (FileNotFoundError, NotADirectoryError):
+                return []
+            return sorted(str(path).removeprefix(self.path("")) for path in found)
+
+        return self._retried(ask)
+
     def holds_anything(self) -> bool:
         """Return whether the root folder exists and holds a file or a folder."""
 

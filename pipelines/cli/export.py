@@ -129,6 +129,14 @@ def run(arguments: argparse.Namespace) -> int:
         f"{folder}: {plural(done.images, 'picture')} in {plural(done.files, 'file')}, "
         f"{size_text(done.bytes)}"
     )
+    if done.left:
+        unlisted = ", which metadata.jsonl does not list" if arguments.form == "folder" else ""
+        print(
+            f"warning: {folder}: left there of earlier runs: {plural(len(done.left), 'file')}, "
+            f"such as {shown(done.left[0])}{unlisted}; remove what you do not want, or export to "
+            "an empty folder",
+            file=sys.stderr,
+        )
     options.say_if_none_match(arguments, done.images + damaged)
     if damaged:
         print(f"damaged {damaged:,}")

@@ -131,6 +131,39 @@ def test_export(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert "the folder is not empty" in capsys.readouterr().err
 
 
+def test_files_of_earlier_exports_are_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with ArchiveWriter(tmp_path / "archive", "u", layers=("a",), weights_id="w" * 16) as writer:
+        for key in ("a", "in/b", "in/c", "d"):
+            writer.add(Row(key, (b"layer",), 8, 8))
+    publish(str(tmp_path / "archive"))
+    command = ["export", str(tmp_path / "archive"), "--format", "underpaint", "--overwrite"]
+    for form, told in (
+        (
+            ["--as", "folder"],
+            "warning: OUT: left there of earlier runs: 3 files, such as d.underpaint, which "
+            "metadata.jsonl does not list; remove what you do not want, or export to an empty "
+            "folder\n",
+        ),
+        (
+            ["--shard-size", "1"],
+            "warning: OUT: left there of earlier runs: 3 files, such as shard-000001.tar; remove "
+            "what you do not want, or export to an empty folder\n",
+        ),
+    ):
+        out = tmp_path / form[0]
+        out.mkdir()
+        for mine in ("notes.txt", "my.photo.png"):
+            (out / mine).write_text("mine")
+        exporting = [*command, *form, "--output", str(out)]
+        assert main(exporting) == 0
+        assert main(exporting) == 0
+        assert capsys.readouterr().err == ""
+        assert main([*exporting, "--limit", "1"]) == 0
+        assert capsys.readouterr().err == told.replace("OUT", str(out))
+
+
 @pytest.mark.slow
 def test_view(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     page = tmp_path / "page.html"

@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import tarfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
@@ -34,6 +35,13 @@ BATCH = 16
 SHARD_BYTES = 256 * 10**6
 """Default size of a tar shard in bytes."""
 
+_EXPORTED = re.compile(
+    rf"[^.~]+({'|'.join(map(re.escape, WRITE_SUFFIX.values()))}|\.underpaint|\.layer_[0-9]+)"
+)
+"""Names of pictures in a folder; what `export_name` returns has no dot."""
+
+_SHARD = re.compile(r"shard-([0-9]{6,})\.tar")
+
 LONGEST_NAME = 200
 """Longest name of an exported picture without its suffix."""
 
@@ -45,6 +53,8 @@ class Exported:
     images: int
     files: int
     bytes: int
+    left: tuple[str, ...] = ()
+    """Names of files in the folder that an earlier export of this form wrote, and this one not."""
 
 
 def export(
@@ -72,7 +82,8 @@ def export(
         format: "png", "jpeg", "webp"; or the layers themselves: "underpaint", one file of a
             picture, or "layers", a file each (`NAME.layer_1` …).
         shard_bytes: a tar is closed once it holds this many bytes.
-        overwrite: whether the folder may hold files, which are replaced where names are equal.
+        overwrite: whether the folder may hold files, which are replaced where names are equal;
+            those of earlier exports that stay are named in `Exported.left`.
         weights, device: as in `Codec.load`; not needed for layers.
         on_damage: called with each image that is left out; None: the error is raised.
         progress: called with the number of images so far.
@@ -112,7 +123,8 @@ def export(
         writer.close()
     finally:
         writer.abandon()
-    return Exported(images, writer.files, writer.bytes)
+    left = tuple(filter(writer.is_older, storage.all_file_names())) if overwrite else ()
+    return Exported(images, writer.files, writer.bytes, left)
 
 
 Members = list[tuple[str, bytes]]
@@ -213,6 +225,7 @@ class _Folder:
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
         self._lines: list[bytes] = []
+        self._names: set[str] = set()
         self.files = self.bytes = 0
 
     def add(self, row: Row, members: Members) -> None:
@@ -227,8 +240,14 @@ class _Folder:
     def abandon(self) -> None:
         """Do nothing: the pictures are complete, only their list is missing."""
 
+    def is_older(self, name: str) -> bool:
+        """Return whether a file has a name that exports give, and is not of this one."""
+        base = name.rpartition("/")[2]
+        return name not in self._names and _EXPORTED.fullmatch(base) is not None
+
     def _put(self, name: str, content: bytes) -> None:
         check_inside(self._storage, name)
+        self._names.add(name)
         self._storage.put(name, content)
         self.files += 1
         self.bytes += len(content)
@@ -264,6 +283,11 @@ class _Tar:
     def abandon(self) -> None:
         """Remove the unfinished shard."""
         self._exit.close()
+
+    def is_older(self, name: str) -> bool:
+        """Return whether a file has the name of a shard, and is not of this export."""
+        shard = _SHARD.fullmatch(name)
+        return shard is not None and int(shard[1]) >= self.files
 
     def _name(self) -> str:
         return f"shard-{self.files:06}.tar"
