@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from contextlib import redirect_stderr
 
 from apache_beam.options.pipeline_options import (
@@ -74,20 +74,34 @@ def check_options(flags: Sequence[str], runner: str) -> None:
         reason = told.getvalue().rpartition("error: ")[2].strip() or " ".join(flags)
         raise UsageError(f"an option of Beam: {reason}") from None
     loose = [flag for at, flag in enumerate(flags) if not flag.startswith("-") and not at]
-    unknown = loose + [f"--{name}" for name in sorted(set(retained) - set(known))]
+    loose += filter(re.compile("-[A-Za-z]").match, flags)  # Beam has none with one dash
+    unknown = loose + _typed(flags, set(retained) - set(known))
     if unknown:
-        raise UsageError(f"unknown options: {' '.join(unknown)}")
+        raise UsageError(f"unknown options: {' '.join(unknown)}; see underpaint encode --help")
     if runner == LOCAL:
         given = options.get_all_options(drop_default=True)
         remote = PipelineOptions([]).view_as(GoogleCloudOptions).get_all_options(
             current_only=True
         ) | PipelineOptions([]).view_as(WorkerOptions).get_all_options(current_only=True)
-        idle = [f"--{name}" for name in sorted(given) if name in remote]
+        idle = _typed(flags, given.keys() & remote.keys())
         if idle:
             raise UsageError(
                 f"{', '.join(idle)}: no effect on {LOCAL}, only on DataflowRunner; leave it out, "
                 "or give --runner DataflowRunner"
             )
+
+
+def _typed(flags: Sequence[str], names: Set[str]) -> list[str]:
+    """Return the options of a command line that set some of Beam's values, as they were typed."""
+    typed = []
+    for at, flag in enumerate(flags):
+        if flag.startswith("--"):
+            end = next((n for n in range(at + 1, len(flags)) if flags[n].startswith("--")), None)
+            alone = PipelineOptions(list(flags[at:end]))
+            values = alone.get_all_options(drop_default=True, retain_unknown_options=True)
+            if names & values.keys():
+                typed.append(flag.partition("=")[0])
+    return typed
 
 
 def pipeline_options(

@@ -21,7 +21,7 @@ from underpaint.codec.storage.extras import file_system, install_hint, require_e
 from underpaint.codec.storage.files import Storage
 from underpaint.pipelines.cli.main import COMMANDS, main
 from underpaint.pipelines.cli.options import LONGEST_LINE
-from underpaint.pipelines.runners.select import last_line
+from underpaint.pipelines.runners.select import LOCAL, check_options, last_line
 
 
 @pytest.fixture(scope="module")
@@ -153,6 +153,27 @@ def test_an_option_of_beam_is_refused_in_one_line(
     assert told.startswith(
         "underpaint: an option of Beam: argument --direct_running_mode: invalid choice: 'abc'"
     )
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--typo-option", "unknown options: --typo-option; see underpaint encode --help"),
+        (
+            "--typo-option=5 --other_typo -5 --region x",
+            "unknown options: --typo-option --other_typo;",
+        ),
+        ("-x 3", "unknown options: -x;"),
+        (
+            "--worker_machine_type n1 --num_workers=2",
+            "--worker_machine_type, --num_workers: no effect",
+        ),
+    ],
+)
+def test_an_option_that_beam_does_not_take_is_named_as_it_was_typed(words: str, said: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        check_options(words.split(), LOCAL)
+    assert str(refused.value).startswith(said)
 
 
 def test_memory_that_no_photo_fits_is_refused(
