@@ -16,6 +16,8 @@ EXAMPLES = """\
   underpaint decode archive --output latents --format latents --layers 2
 """
 
+_EXPORT_HINT = "; `underpaint export --as folder` writes {:,} of them, under names for any key"
+
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Describe the command."""
@@ -66,7 +68,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Decode; 0, or 1 where an image is lost or came back from fewer layers than asked."""
+    """Decode; 0, or 1 if an image is lost, left out or decoded from fewer layers than asked."""
     check_folder("--output", arguments.output)
     latents = arguments.format == "latents"
     if arguments.levels is not None and not latents:
@@ -100,7 +102,11 @@ def run(arguments: argparse.Namespace) -> int:
         f"{arguments.output}: {plural(result.images, noun)}, {result.pixels / 1e6:,.2f} Mpx, "
         f"{size_text(result.bytes_out)} in {time_text(result.seconds)} ({rate:.2f} Mpx/s)"
     )
-    options.say_if_none_match(arguments, result.images + result.damaged + result.lost)
+    missing = result.lost + result.left_out
+    options.say_if_none_match(arguments, result.images + result.damaged + missing)
     if result.damaged or result.lost:
         print(f"damaged {result.damaged:,}, lost {result.lost:,}")
-    return int(bool(result.damaged or result.lost))
+    if result.left_out:
+        hint = "" if latents or not result.nameless else _EXPORT_HINT.format(result.nameless)
+        print(f"left out {result.left_out:,}{hint}")
+    return int(bool(result.damaged or missing))

@@ -79,7 +79,11 @@ class DecodeResult:
     damaged: int
     """Number of images decoded from fewer layers than requested."""
     lost: int
-    """Number of rows that gave no picture at all."""
+    """Number of rows that gave no picture at all, as they are damaged or memory was short."""
+    left_out: int
+    """Number of sound rows that were not written, as there is no place in the folder for them."""
+    nameless: int
+    """Number of those left out whose key is no path, or one in the way of another."""
     seconds: float
 
 
@@ -103,6 +107,16 @@ class _Answer:
     warnings: tuple[str, ...]
     damaged: int
     lost: int
+    left_out: int
+    nameless: int
+
+
+class _LeftOut(UnderpaintError):
+    """A sound picture has no place in the folder."""
+
+    def __init__(self, reason: str, *, nameless: bool) -> None:
+        super().__init__(f"{reason}: left out")
+        self.nameless = nameless
 
 
 class _Warnings:
@@ -110,7 +124,7 @@ class _Warnings:
 
     def __init__(self) -> None:
         self.damaged: set[str] = set()
-        self.lost = 0
+        self.lost = self.left_out = self.nameless = 0
 
     def damage(self, damage: Damage) -> None:
         """Report what the archive could not read."""
@@ -163,6 +177,8 @@ def decode(options: DecodeOptions) -> DecodeResult:
             counts += answer.counts
             damaged += answer.damaged
             warnings.lost += answer.lost
+            warnings.left_out += answer.left_out
+            warnings.nameless += answer.nameless
             for text in answer.warnings:
                 warnings.say(text)
     return DecodeResult(
@@ -171,6 +187,8 @@ def decode(options: DecodeOptions) -> DecodeResult:
         bytes_out=counts.bytes_out,
         damaged=len(warnings.damaged) + damaged,
         lost=warnings.lost,
+        left_out=warnings.left_out,
+        nameless=warnings.nameless,
         seconds=time.monotonic() - begin,
     )
 
@@ -185,7 +203,8 @@ def _tasks(
             name = names.name(row.key)
             if name is None:
                 warnings.say(f"{row.key!r}: {unusable(row.key)}: left out")
-                warnings.lost += 1
+                warnings.left_out += 1
+                warnings.nameless += 1
             else:
                 kept.append((name, row))
         if kept:
@@ -206,7 +225,7 @@ def _tasks(
 def _decode_task(task: _Task) -> _Answer:
     """Decode and write the pictures or latents of one task, in a worker."""
     warnings: list[str] = []
-    damaged = lost = images = pixels = bytes_in = bytes_out = 0
+    damaged = lost = left_out = nameless = images = pixels = bytes_in = bytes_out = 0
     try:
         found: Sequence[Any] = _brought_back(task, task.streams)
         whole = True
@@ -228,6 +247,11 @@ def _decode_task(task: _Task) -> _Answer:
                 else write_picture(image, task.format)
             )
             _put(storage, name, data)
+        except _LeftOut as error:
+            left_out += 1
+            nameless += error.nameless
+            warnings.append(f"{key}: {error}")
+            continue
         except (UnderpaintError, RuntimeError, MemoryError) as error:
             lost += 1
             warnings.append(f"{key}: {error}")
@@ -239,7 +263,7 @@ def _decode_task(task: _Task) -> _Answer:
     counts = Counts(
         images=images, failed=lost, pixels=pixels, bytes_in=bytes_in, bytes_out=bytes_out
     )
-    return _Answer(counts, tuple(warnings), damaged, lost)
+    return _Answer(counts, tuple(warnings), damaged, lost, left_out, nameless)
 
 
 def _brought_back(task: _Task, streams: Sequence[Sequence[bytes]]) -> Sequence[Any]:
@@ -284,10 +308,10 @@ def _put(storage: Storage, name: str, data: bytes) -> None:
         storage.put(name, data)
         return
     if leads_out(storage, name):
-        raise UnderpaintError(f"{name!r} leads out of the output folder by a link: left out")
+        raise _LeftOut(f"{name!r} leads out of the output folder by a link", nameless=False)
     try:
         with storage.scratch(name) as temporary:
             Path(temporary).write_bytes(data)
             os.replace(temporary, storage.path(name))
     except (FileExistsError, NotADirectoryError, IsADirectoryError):
-        raise UnderpaintError(f"{name!r} is in the way of another picture: left out") from None
+        raise _LeftOut(f"{name!r} is in the way of another picture", nameless=True) from None

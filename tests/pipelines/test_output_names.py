@@ -72,7 +72,9 @@ def test_pictures_do_not_follow_a_link_out_of_the_folder(
     arguments = ["decode", tmp_path / "archive", "--output", tmp_path / "out", "--workers", "1"]
     arguments.append("--overwrite")
     assert main([str(argument) for argument in arguments]) == 1
-    assert "leads out of the output folder by a link" in capsys.readouterr().err
+    told = capsys.readouterr()
+    assert "leads out of the output folder by a link: left out" in told.err
+    assert told.out.splitlines()[1:] == ["left out 1"]
     assert list((tmp_path / "elsewhere").iterdir()) == []
     assert (tmp_path / "out" / "good.png").is_file()
 
@@ -110,9 +112,32 @@ def test_a_picture_in_the_way_of_another_costs_that_one_only(
     _archive(tmp_path / "archive", ["a.jpg", "a.png/b.jpg", "c.jpg"])
     arguments = ["decode", tmp_path / "archive", "--output", tmp_path / "out", "--workers", "1"]
     assert main([str(argument) for argument in arguments]) == 1
-    told = capsys.readouterr().err
-    assert "'a.png/b.png' is in the way of another picture: left out" in told
+    told = capsys.readouterr()
+    assert "'a.png/b.png' is in the way of another picture: left out" in told.err
+    assert told.out.splitlines()[1:] == [f"left out 1{HINT.format(1)}"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "c.png"]
+
+
+HINT = "; `underpaint export --as folder` writes {} of them, under names for any key"
+
+
+def test_keys_that_are_no_paths_are_left_out_and_exported(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keys = ["../a.jpg", "/b.jpg", "c//d.jpg", "good.jpg", "long/" + "n" * (LONGEST_PART + 1)]
+    _archive(tmp_path / "archive", keys)
+    archive, out = str(tmp_path / "archive"), tmp_path / "out"
+    assert main(["decode", archive, "--output", str(out), "--workers", "1"]) == 1
+    told = capsys.readouterr()
+    assert told.out.splitlines()[1:] == [f"left out 4{HINT.format(4)}"]
+    assert told.err.count(": left out\n") == 4
+    assert [path.name for path in out.iterdir()] == ["good.png"]
+    latents = ["decode", archive, "--output", str(tmp_path / "latents"), "--format", "latents"]
+    assert main([*latents, "--workers", "1"]) == 1
+    assert capsys.readouterr().out.splitlines()[1:] == ["left out 4"]
+    exported = tmp_path / "exported"
+    assert main(["export", archive, "--output", str(exported), "--as", "folder"]) == 0
+    assert len(list(exported.rglob("*.png"))) == len(keys)
 
 
 @pytest.mark.parametrize(
