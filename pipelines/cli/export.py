@@ -92,7 +92,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Export; 0, or 1 where an image was damaged and left out."""
+    """Export; 0, or 1 where an image was damaged or left out."""
     from underpaint.codec.archive.selection import EVERYTHING
     from underpaint.codec.archive.tools.originals import export_originals
     from underpaint.pipelines.cli.console import plural, shown, size_text
@@ -138,8 +138,10 @@ def run(arguments: argparse.Namespace) -> int:
             file=sys.stderr,
         )
     options.say_if_none_match(arguments, done.images + damaged)
-    if damaged:
-        print(f"damaged {damaged:,}")
+    if damaged > done.left_out:
+        print(f"damaged {damaged - done.left_out:,}")
+    if done.left_out:
+        print(f"left out {done.left_out:,}")
     return int(bool(damaged))
 
 

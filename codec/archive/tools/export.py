@@ -55,6 +55,8 @@ class Exported:
     bytes: int
     left: tuple[str, ...] = ()
     """Names of files in the folder that an earlier export of this form wrote, and this one not."""
+    left_out: int = 0
+    """Number of sound originals whose key is no path below the folder."""
 
 
 def export(

@@ -46,7 +46,7 @@ def export_originals(
         )
     prepare(archive.storage, storage, overwrite=overwrite)
     names = OutputNames(None)
-    files = written = 0
+    files = written = left_out = 0
 
     def lost(path: str, group: int, key: str, reason: str) -> None:
         damage = Damage(path, group, key, None, reason)
@@ -66,6 +66,7 @@ def export_originals(
                 reason = "the stored original does not match its SHA-256"
             elif name is None:
                 reason = unusable(key.as_py())
+                left_out += 1
             if reason or name is None:
                 lost(group.path, group.index, key.as_py(), reason)
                 continue
@@ -75,4 +76,4 @@ def export_originals(
             written += len(data)
             if progress:
                 progress(files)
-    return Exported(files, files, written)
+    return Exported(files, files, written, left_out=left_out)

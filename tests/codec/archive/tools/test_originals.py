@@ -55,6 +55,19 @@ def test_what_cannot_be_written_is_named_and_the_rest_is(tmp_path: Path) -> None
         export_originals(tmp_path / "archive", tmp_path / "other")
 
 
+def test_originals_without_a_place_are_not_called_damaged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path / "archive", {"a.jpg": b"one", "../up.jpg": b"two", "/b.jpg": b"three"})
+    command = ["export", str(tmp_path / "archive"), "--original", "--output"]
+    assert main([*command, str(tmp_path / "out")]) == 1
+    assert capsys.readouterr().out.splitlines()[1:] == ["left out 2"]
+    write(tmp_path / "torn", {"a.jpg": b"one", "../up.jpg": b"two"}, wrong="a.jpg")
+    command[1] = str(tmp_path / "torn")
+    assert main([*command, str(tmp_path / "second")]) == 1
+    assert capsys.readouterr().out.splitlines()[1:] == ["damaged 1", "left out 1"]
+
+
 def test_a_folder_that_holds_folders_only_is_not_empty(tmp_path: Path) -> None:
     write(tmp_path / "archive", {"a/one.jpg": b"one"})
     export_originals(tmp_path / "archive", tmp_path / "out")
