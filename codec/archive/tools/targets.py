@@ -46,7 +46,11 @@ def checked_target(
 
 
 def check_no_other_files(target: Storage) -> None:
-    """Raise UsageError if a folder without commits holds what no unfinished archive has."""
+    """Raise UsageError if a folder without commits holds what no unfinished archive has.
+
+    Also if it lies in an archive.
+    """
+    _check_outside([], target)
     folder = target.path("").rstrip("/")
     if target.fs.isfile(folder):
         raise UsageError(f"{target.root}: a file, not a folder")

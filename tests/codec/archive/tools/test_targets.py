@@ -8,13 +8,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from underpaint.codec.archive import ArchiveWriter, Row, publish
 from underpaint.codec.archive.tools.export import export
 from underpaint.codec.archive.tools.originals import export_originals
+from underpaint.codec.archive.tools.repair import repair
 from underpaint.codec.archive.tools.trim import trim
 from underpaint.codec.errors import UsageError
 from underpaint.codec.storage.files import Storage
+from underpaint.pipelines.cli.main import main
 from underpaint.pipelines.jobs.decode import DecodeOptions, decode
 from underpaint.pipelines.serve.web_sheet import export_sheet
 
@@ -121,3 +124,17 @@ def test_no_archive_is_written_into_another(archives: Path) -> None:
     ):
         with pytest.raises(UsageError, match=reason):
             trim(archives / "archive", archives / out, 1)
+
+
+@pytest.mark.parametrize("out", ["archive/x", "link/x/y", "other/data/x"])
+def test_no_archive_is_made_or_repaired_in_another(
+    archives: Path, out: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = files(archives)
+    Image.new("RGB", (64, 64)).save(archives.parent / "photo.png")
+    command = ["encode", str(archives.parent / "photo.png"), "--output", str(archives / out)]
+    assert main(command) == 2
+    assert "lies in the archive" in capsys.readouterr().err
+    with pytest.raises(UsageError, match="lies in the archive"):
+        repair(archives / "archive", archives / out, [].append)
+    assert files(archives) == before
