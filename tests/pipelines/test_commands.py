@@ -363,7 +363,10 @@ def test_a_missing_or_cut_data_file_of_two_costs_all_its_pictures(
         (["encode", "photos", "--output", "photos"], "holds files, and no archive"),
         (["encode", "photos", "--output", "new", "--runner", "PrismRunner"], "PrismRunner"),
         (["encode", "photos", "--output", "new", "--runner", "DaskRunner"], "DaskRunner"),
-        (["encode", "photos", "--output", "new", "--no-such-option=1"], "no_such_option"),
+        (
+            ["encode", "photos", "--output", "new", "--no-such-option=1"],
+            "unknown options: --no-such-option; see underpaint encode --help",
+        ),
         (["encode", "photos", "--output", "archive", "--max-layers", "1"], "layers"),
         (["encode", "photos", "--output", "new", "--weights", "none"], "none"),
         (["encode", "photos", "--output", "new", "--source", "tapes"], "tapes"),

@@ -31,7 +31,7 @@ CASES = {
     ),
     "a project without Dataflow": (
         (*PHOTOS, "--project=p", "--num_workers=3"),
-        "--num_workers, --project: no effect on FnApiRunner, only on DataflowRunner; leave it out, "
+        "--project, --num_workers: no effect on FnApiRunner, only on DataflowRunner; leave it out, "
         "or give --runner DataflowRunner",
     ),
     "levels of pictures": ((*DECODE, "--levels", "2"), "--levels: no effect on pictures"),
