@@ -45,6 +45,14 @@ class RangesUnsupported(UsageError):
 
     code = "ranges-unsupported"
 
+    @staticmethod
+    def of(address: str, what: str) -> RangesUnsupported:
+        """Return the error for an address of a file or an archive, which `what` says."""
+        return RangesUnsupported(
+            f"{address}: the server sends whole files where a byte range is requested; use a "
+            f"server that supports ranges, or copy the {what} to a local folder"
+        )
+
 
 class PictureError(UnderpaintError):
     """A source picture cannot be decoded to pixels."""

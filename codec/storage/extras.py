@@ -46,7 +46,7 @@ SCHEMES = {"gs": "gcs", "gcs": "gcs", "s3": "s3", "s3a": "s3", "http": "http", "
 
 NO_ADDRESS = "not a valid web address; correct it in its table or command"
 
-_WEB_HOST = re.compile(r"(?P<scheme>https?)://(?P<user>[^/?#]*@)?\[[^]/?#]*\](?=[:/?#]|$)")
+_WEB_HOST = re.compile(r"(?P<scheme>https?)://([^/?#]*@)?\[[^]/?#]*\](?=[:/?#]|$)")
 """Beginning of a web address whose host is an IPv6 address, which has `::` in it."""
 
 _CHAINED_HOST = re.compile(r"::https?://([^/?#]*@)?\[")

@@ -104,10 +104,7 @@ class Storage:
             lambda: self.fs.cat_file(self.path(name), start=start, end=stop)
         )
         if len(data) > stop - start:
-            raise RangesUnsupported(
-                f"{self.root}: the server sends whole files where a byte range is requested; use a "
-                "server that supports ranges, or copy the archive to a local folder"
-            )
+            raise RangesUnsupported.of(str(self.root), "archive")
         return data
 
     def size(self, name: str) -> int:

@@ -81,13 +81,8 @@ def session_options(
 
 
 def host_of(url: str) -> str:
-    """Return host and port of an address, without user and password; ConnectionError for none."""
-    try:
-        parts = urlsplit(url)
-        _ = parts.port  # ValueError for one that no host has
-        return parts.netloc.rpartition("@")[2]
-    except ValueError:
-        raise ConnectionError(f"{url}: {NO_ADDRESS}") from None
+    """Return host and port of an address, without user and password."""
+    return urlsplit(url).netloc.rpartition("@")[2]
 
 
 def download(

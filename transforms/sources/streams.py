@@ -214,10 +214,7 @@ class _WebFile(io.RawIOBase):
         except ValueError as error:
             if "range requests" not in str(error) and "Cannot seek" not in str(error):
                 raise
-            raise RangesUnsupported(
-                f"{self._url}: the server sends whole files where a byte range is requested; use a "
-                "server that supports ranges, or copy the file to a local folder"
-            ) from None
+            raise RangesUnsupported.of(self._url, "file") from None
 
 
 class Opened:

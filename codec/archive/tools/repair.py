@@ -31,7 +31,7 @@ from underpaint.codec.archive.rows import DeadLetter
 from underpaint.codec.archive.salvage import Damage, salvage
 from underpaint.codec.archive.schema import SOURCE, Columns
 from underpaint.codec.archive.tools.leftovers import Report, find_units
-from underpaint.codec.archive.tools.targets import check_no_other_files
+from underpaint.codec.archive.tools.targets import check_no_other_files, is_same
 from underpaint.codec.archive.united_reader import UnitedReader
 from underpaint.codec.archive.writer import ArchiveWriter
 from underpaint.codec.counts import plural
@@ -80,7 +80,7 @@ def repair(
     UsageError if `target` is the archive itself or not empty.
     """
     storage, new = Storage(source), Storage(target)
-    if storage.path("") == new.path("") and type(storage.fs) is type(new.fs):
+    if is_same(storage, new):
         raise UsageError(f"{new.root}: an archive cannot be repaired in its own place")
     if committed_units(new):
         raise UsageError(f"{new.root}: holds an archive already")

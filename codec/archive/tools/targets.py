@@ -33,7 +33,7 @@ def checked_target(
     Raises UsageError if it is one of the archives `sources`, lies in one or in another archive,
     holds units not in `planned`, or other files.
     """
-    if any(_is_same(source, target) for source in sources):
+    if any(is_same(source, target) for source in sources):
         raise UsageError(f"{target.root}: an archive cannot be written over itself")
     _check_outside(sources, target)
     committed = {commit.unit: commit for commit in committed_units(target).units}
@@ -71,7 +71,7 @@ def prepare(source: Storage, target: Storage, *, overwrite: bool) -> None:
         source: the archive that is read.
         target: the folder for what is made of it.
     """
-    if _is_same(source, target) or _is_archive(target):
+    if is_same(source, target) or _is_archive(target):
         raise UsageError(f"{target.root}: an archive, which other files would spoil; {_ELSEWHERE}")
     _check_outside([source], target)
     if overwrite:
@@ -104,12 +104,12 @@ def _above(target: Storage) -> Iterator[Storage]:
 
 def _is_below(folder: Storage, other: Storage) -> bool:
     if folder.is_local and other.is_local:
-        return any(_is_same(above, other) for above in _above(folder))
+        return any(is_same(above, other) for above in _above(folder))
     below = folder.path("") != other.path("") and folder.path("").startswith(other.path(""))
     return below and type(folder.fs) is type(other.fs)
 
 
-def _is_same(folder: Storage, other: Storage) -> bool:
+def is_same(folder: Storage, other: Storage) -> bool:
     """Return whether two addresses are those of one folder; links of local ones are followed."""
     if folder.is_local and other.is_local:
         try:
