@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -35,12 +35,12 @@ def find_photos(paths: Sequence[str]) -> list[Path]:
     return sorted(found)
 
 
-def load_photos(paths: Sequence[Path]) -> list[np.ndarray]:
-    """Return uint8 [H, W, 3] of each photo that can be read and is large enough.
+def load_photos(paths: Sequence[Path]) -> Iterator[np.ndarray]:
+    """Yield uint8 [H, W, 3] of each photo that can be read and is large enough.
 
     The others are counted in the log, and those that cannot be read are named.
     """
-    photos, unreadable, small = [], 0, 0
+    unreadable = small = 0
     for path in paths:
         try:
             pixels = read_picture(path.read_bytes()).pixels
@@ -49,7 +49,7 @@ def load_photos(paths: Sequence[Path]) -> list[np.ndarray]:
             log.warning("left out: %s: %s", path, error)
             continue
         if min(pixels.shape[:2]) >= SMALLEST_SIDE:
-            photos.append(pixels)
+            yield pixels
         else:
             small += 1
     if unreadable or small:
@@ -57,4 +57,3 @@ def load_photos(paths: Sequence[Path]) -> list[np.ndarray]:
             "left out %d of %d photos: %d cannot be read, %d have a side below %d pixels",
             unreadable + small, len(paths), unreadable, small, SMALLEST_SIDE,
         )  # fmt: skip
-    return photos

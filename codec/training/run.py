@@ -175,8 +175,9 @@ def _photos(
     `crops` are sides of crops, with the options that set them.
     """
     order = np.random.default_rng(seed).permutation(len(paths))
-    held_out = load_photos([paths[i] for i in order[::HELD_OUT_EVERY]][:MOST_HELD_OUT])
-    kept = load_photos([paths[i] for place, i in enumerate(order) if place % HELD_OUT_EVERY])
+    aside = [paths[i] for i in order[::HELD_OUT_EVERY]][:MOST_HELD_OUT]
+    others = [paths[i] for place, i in enumerate(order) if place % HELD_OUT_EVERY]
+    held_out, kept = list(load_photos(aside)), list(load_photos(others))
     if not held_out and kept:
         held_out.append(kept.pop())
     if len(kept) < 2:

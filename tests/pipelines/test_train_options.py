@@ -155,7 +155,8 @@ def test_photos_that_cannot_be_read_are_named_and_left_out(
     (tmp_path / "torn.png").write_bytes((photos / "coffee.png").read_bytes()[:300])
     Image.fromarray(np.zeros((4, 200, 3), np.uint8)).save(tmp_path / "flat.png")
     with caplog.at_level("INFO"):
-        found = load_photos([tmp_path / "torn.png", photos / "coffee.png", tmp_path / "flat.png"])
+        paths = [tmp_path / "torn.png", photos / "coffee.png", tmp_path / "flat.png"]
+        found = list(load_photos(paths))
     assert [picture.shape for picture in found] == [(128, 160, 3)]
     [torn] = [record for record in caplog.messages if "torn.png" in record]
     assert "\n" not in torn
