@@ -55,6 +55,7 @@ from underpaint.transforms.records import (
     Skipped,
     WorkUnit,
     clean_key,
+    short_hash,
 )
 from underpaint.transforms.settings import Settings
 from underpaint.transforms.sources import Source
@@ -234,8 +235,8 @@ class _Work:
         self._known_labels = Labels(settings.labels, settings.stated_labels)
         self._known_types = {item.name: item.type for item in settings.labels}
         self._missing: dict[str, None] = dict.fromkeys(unit.only or ())
-        self._written: set[tuple[str, str]] = set()
-        """Key and `_identity` of the pictures written so far."""
+        self._written: set[str] = set()
+        """Hashes of key and `_identity` of the pictures written so far."""
 
     def run(
         self, found: Iterator[Record | Skipped], prefetcher: Prefetcher, exclusions: Exclusions
@@ -369,7 +370,8 @@ class _Work:
             embedding=embedding,
             source=ready.data if self._settings.keep_source else None,
         )
-        if (row.key, _identity(row)) in self._written:
+        mark = short_hash(f"{row.key} {_identity(row)}", 32)
+        if mark in self._written:
             self._skip(LISTED_TWICE)
             return
         try:
@@ -377,6 +379,7 @@ class _Work:
         except (RowInvalid, DuplicateKey) as error:
             self._fail(record, "write", error)
             return
+        self._written.add(mark)
         self._count(
             Counts(
                 images=1,
@@ -430,7 +433,6 @@ class _Work:
                 self._writer.add(replace(other, key=key_for(row.key, row.source_uri)))
             except DuplicateKey:  # a third member of one name in a shard
                 self._writer.add(replace(other, key=key_for(row.key, _identity(row))))
-        self._written.add((row.key, _identity(row)))
 
     def _fail(self, record: Record, stage: str, error: Exception) -> None:
         duplicate = isinstance(error, _Duplicate)

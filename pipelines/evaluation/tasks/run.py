@@ -174,9 +174,9 @@ def _report(
     task: Task, photos: Sequence[PhotoLooks], peers: Sequence[str], weights: str | None
 ) -> TaskReport:
     marked = [photo for photo in photos if task.name in photo.looks[ORIGINAL][0].seen]
-    of_originals = _grade(task, marked, ORIGINAL, 0)
     if not marked:
         raise UsageError(f"{task.name}: no photo that can be read has a ground truth")
+    of_originals = _grade(task, marked, ORIGINAL, 0)
     curves = []
     for name in [CODEC, *dict.fromkeys(peers)]:
         if name not in marked[0].looks:
