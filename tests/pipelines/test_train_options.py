@@ -14,11 +14,13 @@ from PIL import Image
 from skimage import data
 
 from underpaint.codec.errors import UsageError
+from underpaint.codec.palette.semantic_head import HEAD_INPUTS
 from underpaint.codec.storage.locks import alone
 from underpaint.codec.training.photos import load_photos
 from underpaint.codec.training.semantic_layers import PREPARATIONS
 from underpaint.codec.training.settings import (
     EXTRACTOR_INPUTS,
+    MOST_EMBEDDING,
     PROFILES,
     Kept,
     LiftingPlan,
@@ -113,6 +115,7 @@ def test_numbers_of_an_option_are_counted(part: Any) -> None:
 
 def test_what_the_command_line_offers_is_what_there_is() -> None:
     assert set(EXTRACTOR_INPUTS) == PREPARATIONS.keys()
+    assert MOST_EMBEDDING == HEAD_INPUTS
     assert "network" in get_args(Kept)
     for recipe, plan, lifting in PROFILES.values():  # each is checked when it is made
         assert recipe.seed == plan.seed == lifting.seed == 1
